@@ -1,0 +1,100 @@
+"""The held-out part of `bmaml fit`: which tasks, checked before training, scored after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+from bmaml.errors import InputError
+from bmaml.estimators import FewShotRegressor
+from bmaml.held_out import Estimate, Score, score_held_out
+from bmaml.io.files import write_atomically
+from bmaml.metrics import LEVEL
+from bmaml.tables import Table, default_shots, fit_schema, split_tasks, table_tasks, task_rows
+from bmaml.tasks.base import Context
+
+_MOST_COUNTS = 4
+
+
+def split(table: Table, task: str, by: str | None, share: float, seed: int) -> tuple[Table, Table | None]:
+    """Return the rows of the training tasks and of the held-out ones (None where `share` is 0).
+
+    Raises: InputError where fewer than three tasks would be left to train on.
+    """
+    labels = table.texts(task).astype(str)
+    coarse = None if by is None else table.texts(by)
+    if not share:
+        return table, None
+    train, _, test = split_tasks(labels, (1 - share, 0.0, share), seed, coarse)
+    left, total = len(set(labels[train])), len(set(labels))
+    if left < 3 <= total:
+        raise InputError(
+            f"{table.name} has {total} tasks and {total - left} of them would be held out: "
+            "a prior needs at least 3 tasks to learn from; add tasks, or give --test-share 0."
+        )
+    return table.take(train), table.take(test)
+
+
+def checked_shots(
+    table: Table, training: Table, columns: dict[str, Any], shots: Sequence[int] | None, context: Context
+) -> tuple[int, ...]:
+    """Return the shot counts to train with, after checking every row of the table, so that nothing fails late.
+
+    Raises: InputError for a cell or a task that does not fit, held-out ones included.
+    """
+    schema = fit_schema(table, **columns)
+    table_tasks(table, schema, shots=shots, context=context)
+    return tuple(shots or default_shots([len(rows) for rows in task_rows(training, schema).values()], context))
+
+
+def report_scores(model: FewShotRegressor, held: Table, training: Table, shots: Sequence[int], folder: Path) -> None:
+    """Print the scores on the held-out tasks at some of `shots` and write them to scores.json beside the model.
+
+    Raises: InputError where the file cannot be written.
+    """
+    parts = task_rows(held, model.schema_)
+    scores = score_held_out(model, held, training, _counts(shots, max(len(rows) for rows in parts.values())))
+    head = {"table": held.name, "task": model.schema_.task, "held_out": list(parts), "level": LEVEL}
+    path = folder / "scores.json"
+    try:
+        write_atomically(path, json.dumps(head | {"scores": [score.to_json() for score in scores]}, indent=1))
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror or error}): the model itself is saved.") from error
+    typer.echo(f"\non {len(parts)} held-out tasks, their other rows predicted from those given (95% interval over tasks):")
+    typer.echo(_aligned([_header(model), *(_row(score, model) for score in scores)]))
+    typer.echo(f"\nscores in {path}")
+
+
+def _counts(shots: Sequence[int], longest: int) -> list[int]:
+    """Return the shot counts to score: 0 if trained with, and up to four of the others, spread over their range."""
+    some = sorted({count for count in shots if 0 < count < longest})
+    places = np.unique(np.linspace(0, len(some) - 1, _MOST_COUNTS).round().astype(int)) if some else []
+    return [0] * (0 in shots) + [some[place] for place in places]
+
+
+def _header(model: FewShotRegressor) -> list[str]:
+    names = [column.name for column in model.schema_.outputs]
+    within = [f"{LEVEL:.0%} interval holds" + (f" {name}" if len(names) > 1 else "") for name in names]
+    return ["given", "tasks", "predicted by", *(f"RMSE of {name}" for name in names), "NLL a row (nats)", *within]
+
+
+def _row(score: Score, model: FewShotRegressor) -> list[str]:
+    names = [column.name for column in model.schema_.outputs]
+    rmse, within = ([_shown(part[name]) for name in names] for part in (score.rmse, score.coverage))
+    return [str(score.shots), str(score.tasks), score.method, *rmse, _shown(score.nll), *within]
+
+
+def _shown(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3g}"
+    return f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -1,0 +1,58 @@
+"""A progress bar with loss, speed and time left; plain lines where the output is not a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from bmaml.training import Progress
+
+_QUIET_SECONDS = 10.0
+
+
+class BarProgress(Progress):
+    """A rich bar on a terminal, a line every ten seconds elsewhere; both on standard error."""
+
+    def __init__(self, title: str = "training"):
+        self.title = title
+        self.console = Console(stderr=True)
+        self._bar: Bar | None = None
+        self._steps, self._task = 0, TaskID(0)
+        self._said = -_QUIET_SECONDS
+
+    def start(self, step: int, steps: int) -> None:
+        """Show the bar."""
+        self._steps = steps
+        if not self.console.is_terminal:
+            return
+        bar = self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}  {task.fields[speed]} steps/s"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        bar.start()
+        self._task = bar.add_task(self.title, total=steps, completed=step, loss="-", speed="-")
+
+    def update(self, step: int, loss: float, speed: float) -> None:
+        """Move the bar, or print a line where the last is ten seconds old."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, loss=f"{loss:.4g}", speed=f"{speed:.4g}")
+        elif time.monotonic() - self._said >= _QUIET_SECONDS or step >= self._steps:
+            self._said = time.monotonic()
+            left = (self._steps - step) / max(speed, 1e-9)
+            sys.stderr.write(
+                f"{self.title}: step {step}/{self._steps}, loss {loss:.4g}, {speed:.4g} steps/s, {left:.0f} s left\n"
+            )
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        """Take the bar down."""
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,101 @@
+"""`bmaml evaluate`: scores of a saved run on new tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bmaml.evaluation import Evaluation
+
+
+def add(app: typer.Typer) -> None:
+    """Add this module's command."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    shots: Annotated[str, typer.Option(help="Support sizes, such as 5,10.")] = "3,5,10",
+    steps: Annotated[str | None, typer.Option(help="Inner steps to score after, such as 0,1,10 (gradient methods).")] = None,
+    count: Annotated[int, typer.Option(min=2, help="New tasks.")] = 1000,
+    queries: Annotated[int, typer.Option(min=1, help="Query points of a task.")] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of the new tasks.")] = 1,
+    optimal: Annotated[bool, typer.Option("--optimal", help="Score the Bayes-optimal predictor, too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
+) -> None:
+    """Score a saved run on new tasks: MSE, NLL, CRPS, coverage and calibration, each with a 95% interval over tasks."""
+    import json as to_text
+
+    import bmaml
+    from bmaml.cli.training import whole_numbers
+    from bmaml.errors import InputError
+    from bmaml.evaluation import evaluate as score
+    from bmaml.evaluation import to_records
+    from bmaml.io.files import write_atomically
+    from bmaml.recipes import build_tasks
+
+    about = bmaml.about(run)
+    if about.get("kind") != "family":
+        raise InputError(f"{run} was fitted on a table: `bmaml fit` has written its held-out scores beside it.")
+    loaded, given = bmaml.load(run), whole_numbers(shots, "--shots")
+    family = build_tasks(about["tasks"], shots=given)
+    taken = _steps(steps)
+    results = {
+        about["method"]: score(
+            loaded.method.learner, loaded.meta, family, shots=given or (), steps=taken, count=count, queries=queries, seed=seed
+        )
+    }
+    if optimal:
+        results["bayes-optimal"] = _optimal(family, given or (), count, queries, seed)
+    text = to_text.dumps(to_records(results) + (_regrets(results) if optimal else []), indent=1)
+    if out is not None:
+        write_atomically(out, text)
+    typer.echo(text) if json else show(results)
+
+
+def _steps(text: str | None) -> tuple[int, ...] | None:
+    from bmaml.errors import InputError
+
+    try:
+        steps = None if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        steps = (-1,)
+    if steps is not None and min(steps) < 0:
+        raise InputError(f"--steps is {text!r}: give whole numbers of at least 0, such as 0,1,10.")
+    return steps
+
+
+def _optimal(family, shots: tuple[int, ...], count: int, queries: int, seed: int) -> Evaluation:
+    from bmaml.evaluation import evaluate as score
+    from bmaml.tasks.bayes_optimal import BayesOptimal
+
+    # Its grid takes some hundred megabytes a task: few at a time.
+    return score(BayesOptimal(family), None, family, shots=shots, count=count, queries=queries, seed=seed, batch=2)
+
+
+def _regrets(results: dict[str, Evaluation]) -> list[dict]:
+    from bmaml.evaluation import regret
+
+    (name, ours), (_, best) = results.items()
+    return [
+        {"method": name, "shots": shots, "steps": steps, "metric": f"regret_{metric}", "mean": mean, "low": low, "high": high}
+        for metric in ("nll", "mse")
+        for (shots, steps), (mean, low, high) in regret(ours, best, metric).items()
+    ]
+
+
+def show(results: dict[str, Evaluation]) -> None:
+    """Print a table for each method, and the regret where the Bayes-optimal predictor is beside one."""
+    from rich.console import Console
+
+    console = Console(width=None if Console().is_terminal else 160)
+    for name, evaluation in results.items():
+        console.print(evaluation.table(name))
+    if "bayes-optimal" in results and len(results) == 2:
+        for row in _regrets(results):
+            setting, values = f"{row['metric']} at {row['shots']} shots", [f"{row[k]:.4g}" for k in ("mean", "low", "high")]
+            console.print(f"{setting}: {values[0]} [{values[1]}, {values[2]}]", highlight=False)

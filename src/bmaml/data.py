@@ -1,0 +1,85 @@
+"""Data sets with padding, and tasks made of two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Num
+
+
+class Data(eqx.Module):
+    """A padded data set of one task: inputs, targets, and which rows are real.
+
+    Shapes: `x` is `(n, inputs)`, `y` is `(n, outputs)` for regression or `(n,)` integers for classes, `mask` is `(n,)`.
+    A mask entry of 0 removes a row from every sum; 1 keeps it; other values weigh the row's log-likelihood.
+    """
+
+    x: Num[Array, "*batch n inputs"]
+    y: Num[Array, "*batch n ..."]
+    mask: Float[Array, "*batch n"]
+
+    def __or__(self, other: Data) -> Data:
+        """Return the union of two data sets of the same task, rows of `self` first."""
+        axis = self.mask.ndim - 1
+        joined = [jnp.concatenate([a, b], axis) for a, b in ((self.x, other.x), (self.y, other.y))]
+        return Data(joined[0], joined[1], jnp.concatenate([self.mask, other.mask], axis))
+
+    @property
+    def count(self) -> Float[Array, "*batch"]:
+        """Number of real rows (the sum of the mask)."""
+        return self.mask.sum(-1)
+
+
+class Task(eqx.Module):
+    """What is given of a task (`support`) and what is asked of it (`query`)."""
+
+    support: Data
+    query: Data
+
+
+def data(x, y, mask=None, *, dtype=None) -> Data:
+    """Return `Data` from array-likes; one-dimensional inputs and float targets become columns.
+
+    Raises: ValueError where the number of rows of `x` and `y` differ.
+    """
+    dtype = dtype or jnp.zeros(()).dtype
+    x, y = jnp.asarray(x, dtype), jnp.asarray(y)
+    x = x[:, None] if x.ndim == 1 else x
+    if jnp.issubdtype(y.dtype, jnp.floating):
+        y = y.astype(dtype)
+        y = y[:, None] if y.ndim == 1 else y
+    if len(x) != len(y):
+        raise ValueError(f"x has {len(x)} rows and y has {len(y)}: give one target row for each input row.")
+    return Data(x, y, jnp.ones(len(x), dtype) if mask is None else jnp.asarray(mask, dtype))
+
+
+def pad(one: Data, rows: int) -> Data:
+    """Return the data set with masked rows of zeros appended up to `rows` rows.
+
+    Raises: ValueError where the data set is already longer.
+    """
+    extra = rows - one.mask.shape[-1]
+    if extra < 0:
+        raise ValueError(f"a data set of {one.mask.shape[-1]} rows cannot be padded to {rows}: ask for at least as many.")
+
+    def grow(leaf: Array) -> Array:
+        return jnp.pad(leaf, [(0, extra)] + [(0, 0)] * (leaf.ndim - 1))
+
+    return Data(grow(one.x), grow(one.y), grow(one.mask))
+
+
+def stack(sets: Sequence[Data]) -> Data:
+    """Return ragged data sets as one padded `Data` with a leading task axis (NumPy on the host, one copy)."""
+    rows = max(len(s.mask) for s in sets)
+
+    def column(name: str) -> Array:
+        leaves = [np.asarray(getattr(s, name)) for s in sets]
+        out = np.zeros((len(leaves), rows, *leaves[0].shape[1:]), leaves[0].dtype)
+        for i, leaf in enumerate(leaves):
+            out[i, : len(leaf)] = leaf
+        return jnp.asarray(out)
+
+    return Data(column("x"), column("y"), column("mask"))

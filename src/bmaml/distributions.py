@@ -1,0 +1,279 @@
+"""Predictive distributions: Normal, Student-t, Categorical and their mixtures.
+
+Rows are points, the last axis of a continuous target is its outputs. `log_prob` is joint over the outputs of a point, in
+nats; `cdf`, `quantile` and `interval` are of each output by itself. All are pytrees, so `vmap` adds leading axes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.scipy import special, stats
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+_BISECTIONS = 60
+_ENTROPY_SAMPLES = 512
+
+
+class AbstractDistribution(eqx.Module):
+    """A distribution over the targets of a batch of points."""
+
+    @abstractmethod
+    def log_prob(self, y: Array) -> Float[Array, "*batch n"]:
+        """Log-density (or log-mass) of each point's target, in nats."""
+
+    @property
+    @abstractmethod
+    def mean(self) -> Array:
+        """Mean of each output; class probabilities for a Categorical."""
+
+    @property
+    @abstractmethod
+    def variance(self) -> Array:
+        """Variance of each output."""
+
+    @abstractmethod
+    def sample(self, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Array:
+        """Draws, with `shape` as leading axes."""
+
+    @abstractmethod
+    def entropy(self) -> Float[Array, "*batch n"]:
+        """Entropy of each point's target, in nats."""
+
+    @property
+    def std(self) -> Array:
+        """Standard deviation of each output."""
+        return jnp.sqrt(self.variance)
+
+
+class AbstractContinuous(AbstractDistribution):
+    """A distribution with a continuous CDF in each output."""
+
+    @abstractmethod
+    def cdf(self, y: Array) -> Array:
+        """Probability of at most `y`, for each output by itself."""
+
+    @abstractmethod
+    def bracket(self, q: Array) -> tuple[Array, Array]:
+        """Bounds `(low, high)` between which the quantile of level `q` lies, for each output."""
+
+    def quantile(self, q: float | Array) -> Array:
+        """Quantile of level `q` in (0, 1) of each output, by bisection of the CDF."""
+        q = jnp.asarray(q, self.mean.dtype)
+        low, high = self.bracket(q)
+
+        def halve(_, ends):
+            low, high = ends
+            middle = 0.5 * (low + high)
+            below = self.cdf(middle) < q
+            return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+        low, high = jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high))
+        return 0.5 * (low + high)
+
+    def interval(self, level: float = 0.9) -> tuple[Array, Array]:
+        """Central interval `(low, high)` that holds `level` of the mass of each output.
+
+        Raises: ValueError where `level` is not strictly between 0 and 1.
+        """
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"interval level is {level}: give a probability strictly between 0 and 1, such as 0.9.")
+        return self.quantile(0.5 - level / 2), self.quantile(0.5 + level / 2)
+
+
+class Normal(AbstractContinuous):
+    """Independent normals, `loc` and `scale` of shape `(n, outputs)`."""
+
+    loc: Float[Array, "*batch n outputs"]
+    scale: Float[Array, "*#batch #n #outputs"]
+
+    def log_prob(self, y):
+        return stats.norm.logpdf(y, self.loc, self.scale).sum(-1)
+
+    @property
+    def mean(self):
+        return self.loc
+
+    @property
+    def variance(self):
+        return jnp.broadcast_to(self.scale**2, self.loc.shape)
+
+    def cdf(self, y):
+        return stats.norm.cdf(y, self.loc, self.scale)
+
+    def bracket(self, q):
+        exact = self.loc + self.scale * special.ndtri(q)
+        return exact, exact
+
+    def sample(self, key, shape=()):
+        return self.loc + self.scale * jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
+
+    def entropy(self):
+        each = 0.5 * jnp.log(2 * jnp.pi * jnp.e * self.scale**2)
+        return jnp.broadcast_to(each, self.loc.shape).sum(-1)
+
+
+class StudentT(AbstractContinuous):
+    """Independent Student-t outputs with `df` degrees of freedom (at least 1), location and scale."""
+
+    df: Float[Array, "*#batch #n #outputs"]
+    loc: Float[Array, "*batch n outputs"]
+    scale: Float[Array, "*#batch #n #outputs"]
+
+    def log_prob(self, y):
+        return stats.t.logpdf(y, self.df, self.loc, self.scale).sum(-1)
+
+    @property
+    def mean(self):
+        return self.loc
+
+    @property
+    def variance(self):
+        ratio = jnp.where(self.df > 2, self.df / jnp.maximum(self.df - 2, 1e-6), jnp.inf)
+        return jnp.broadcast_to(ratio * self.scale**2, self.loc.shape)
+
+    def cdf(self, y):
+        t = (y - self.loc) / self.scale
+        df = jnp.broadcast_to(self.df, t.shape)
+        # Near 0 the tail form cancels; the central form I(t^2 / (df + t^2); 1/2, df/2) does not, and neither far out.
+        inner = jnp.clip(t**2 / (df + t**2), 0.0, 1.0)
+        half = 0.5 * special.betainc(0.5 * jnp.ones_like(df), 0.5 * df, inner)
+        return jnp.where(t > 0, 0.5 + half, 0.5 - half)
+
+    def bracket(self, q):
+        # With df >= 1 the tails are no heavier than Cauchy's, whose quantile is closed.
+        reach = self.scale * jnp.abs(jnp.tan(jnp.pi * (q - 0.5))) * 1.001
+        return self.loc - reach, self.loc + reach
+
+    def sample(self, key, shape=()):
+        shape = (*shape, *self.loc.shape)
+        return self.loc + self.scale * jax.random.t(key, jnp.broadcast_to(self.df, shape), shape, self.loc.dtype)
+
+    def entropy(self):
+        a = 0.5 * (self.df + 1)
+        bulk = a * (special.digamma(a) - special.digamma(0.5 * self.df))
+        each = bulk + 0.5 * jnp.log(self.df) + special.betaln(0.5 * self.df, 0.5) + jnp.log(self.scale)
+        return jnp.broadcast_to(each, self.loc.shape).sum(-1)
+
+
+class Categorical(AbstractDistribution):
+    """A class for each point, from unnormalised `logits` of shape `(n, classes)`; `mean` is the probabilities."""
+
+    logits: Float[Array, "*batch n classes"]
+
+    def log_prob(self, y: Int[Array, "*batch n"]):
+        # A product with a one-hot, not a gather: its transpose is no scatter-add, which is slow on some GPUs.
+        chosen = jax.nn.one_hot(y, self.logits.shape[-1], dtype=self.logits.dtype)
+        return (jax.nn.log_softmax(self.logits) * chosen).sum(-1)
+
+    @property
+    def mean(self):
+        return jax.nn.softmax(self.logits)
+
+    @property
+    def variance(self):
+        p = self.mean
+        return p * (1 - p)
+
+    def sample(self, key, shape=()):
+        return jax.random.categorical(key, self.logits, shape=(*shape, *self.logits.shape[:-1]))
+
+    def entropy(self):
+        logp = jax.nn.log_softmax(self.logits)
+        return -(jnp.exp(logp) * logp).sum(-1)
+
+
+def _weighted(log_weights: Array, values: Array) -> Array:
+    """Mean over the leading particle axis under softmax weights."""
+    return jnp.tensordot(jax.nn.softmax(log_weights), values, 1)
+
+
+def _mixed_log_prob(log_weights: Array, each: Array) -> Array:
+    return special.logsumexp(each + jax.nn.log_softmax(log_weights)[:, None], axis=0)
+
+
+def _mixed_sample(key: PRNGKeyArray, log_weights: Array, part: AbstractDistribution, shape: tuple[int, ...]) -> Array:
+    """Pick a component for every draw of every point, then draw once from the picked parameters."""
+    pick, draw = jax.random.split(key)
+    like = part.mean
+    # By inverse CDF: a categorical draw would make one Gumbel for each component, point and draw.
+    weights = jax.nn.softmax(log_weights)
+    which = jax.random.choice(pick, len(weights), (*shape, like.shape[1]), p=weights)
+    rows = jnp.arange(like.shape[1])
+    picked = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, like.shape)[which, rows], part)
+    return picked.sample(draw)
+
+
+class Mixture(AbstractContinuous):
+    """Continuous components stacked on a leading axis, with unnormalised `log_weights` of shape `(particles,)`."""
+
+    log_weights: Float[Array, " particles"]
+    components: AbstractContinuous
+
+    def log_prob(self, y):
+        return _mixed_log_prob(self.log_weights, self.components.log_prob(y))
+
+    @property
+    def mean(self):
+        return _weighted(self.log_weights, self.components.mean)
+
+    @property
+    def variance(self):
+        spread = (self.components.mean - self.mean) ** 2
+        return _weighted(self.log_weights, self.components.variance + spread)
+
+    def cdf(self, y):
+        return _weighted(self.log_weights, self.components.cdf(y))
+
+    def bracket(self, q):
+        low, high = self.components.bracket(q)
+        return low.min(0), high.max(0)
+
+    def sample(self, key, shape=()):
+        return _mixed_sample(key, self.log_weights, self.components, shape)
+
+    def entropy(self):
+        """Entropy by Monte Carlo with a fixed key (512 draws): a mixture's has no closed form."""
+        draws = self.sample(jax.random.key(0), (_ENTROPY_SAMPLES,))
+        return -jax.vmap(self.log_prob)(draws).mean(0)
+
+
+class CategoricalMixture(AbstractDistribution):
+    """Categorical components stacked on a leading axis, with unnormalised `log_weights` of shape `(particles,)`."""
+
+    log_weights: Float[Array, " particles"]
+    components: Categorical
+
+    def log_prob(self, y):
+        return _mixed_log_prob(self.log_weights, self.components.log_prob(y))
+
+    @property
+    def mean(self):
+        return _weighted(self.log_weights, self.components.mean)
+
+    @property
+    def variance(self):
+        p = self.mean
+        return p * (1 - p)
+
+    def sample(self, key, shape=()):
+        return _mixed_sample(key, self.log_weights, self.components, shape)
+
+    def entropy(self):
+        p = self.mean
+        return -special.xlogy(p, p).sum(-1)
+
+
+def mixture(log_weights: Float[Array, " particles"], components: AbstractDistribution) -> AbstractDistribution:
+    """Return the mixture of components stacked on a leading axis, of the kind that fits them.
+
+    Raises: TypeError for components that are neither continuous nor Categorical.
+    """
+    if isinstance(components, Categorical):
+        return CategoricalMixture(log_weights, components)
+    if isinstance(components, AbstractContinuous):
+        return Mixture(log_weights, components)
+    raise TypeError(f"cannot mix {type(components).__name__}: give Normal, StudentT or Categorical components.")

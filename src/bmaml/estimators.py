@@ -1,0 +1,241 @@
+"""Few-shot regression on tables in scikit-learn's manners: fit on many tasks, adapt to a new one."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from bmaml.adapted import AdaptedTask
+from bmaml.errors import InputError
+from bmaml.io.checkpoint import RunFolder
+from bmaml.learners import ConjugateLearner
+from bmaml.methods import METHODS, Method
+from bmaml.models import MLP, GaussianModel, MLPFeatures
+from bmaml.objectives import QueryLoss
+from bmaml.outer import Adam
+from bmaml.run import Run, load, train
+from bmaml.tables import Schema, Table, fit_schema, read_table, table_tasks
+from bmaml.tasks.base import Context, FixedTasks
+from bmaml.training import Plan, Progress, init_state
+
+_KIND = "FewShotRegressor"
+
+
+def regression_method(name: str, inputs: int, outputs: int, particles: int | None = None) -> Method:
+    """Return a named method at its settings for tables with standardised inputs and outputs.
+
+    `"experts"`: 16 exact heads on 8 features of a 64-64-64 network, a prior for each head, noise that depends on the
+    input.     The others: a 64-64 network, 5 inner steps, 5 particles where the method has any.
+    Raises: InputError for an unknown name, or particles where a method has none.
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, 1, 0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"unknown method {name!r}: {hint}the methods are {', '.join(METHODS)}.")
+    if name == "experts":
+        features = MLPFeatures(inputs, heteroscedastic=True)
+        learner = ConjugateLearner(features, outputs, particles or 16, own_prior=True)
+        return Method(learner, QueryLoss("points"))
+    options: dict[str, Any] = {"steps": 5, "clip": 10.0}
+    if "particles" in inspect.signature(METHODS[name]).parameters:
+        options["particles"] = particles or 5
+    elif particles not in (None, 1):
+        raise InputError(f"method {name!r} has one particle and {particles} were asked for: use 'bmaml' or 'experts'.")
+    return METHODS[name](GaussianModel(MLP((inputs, 64, 64, outputs)), precision=4.0), **options)
+
+
+class FewShotRegressor:
+    """Learns from many small data sets how to predict a new one from a few of its points, with honest intervals.
+
+    `method` is a name (`bmaml.methods.METHODS`) or a `Method` over standardised inputs and outputs. `shots` is how many
+    points of a task are given while training, one count or several; None: 0 to 10 (a forecast: 1 to 10).
+    With `context="first"` these are a task's first rows, so that the model learns to forecast. `queries` of its other
+    points are asked for (None: 20, and 32 of a forecast). It trains for `steps` meta-steps of `batch` tasks (None:
+    4,000, one to two minutes on two cores whatever the table's size) with AdamW at `rate`. `progress` is True for a
+    line on stderr now and then, or a `bmaml.training.Progress`.
+    """
+
+    def __init__(
+        self,
+        method: str | Method = "experts",
+        *,
+        particles: int | None = None,
+        steps: int | None = None,
+        shots: int | Sequence[int] | None = None,
+        context: Context = "random",
+        queries: int | None = None,
+        batch: int = 16,
+        rate: float = 2e-3,
+        weight_decay: float = 1e-4,
+        seed: int = 0,
+        progress: bool | Progress = False,
+    ):
+        self.method, self.particles, self.steps, self.shots = method, particles, steps, shots
+        self.context: Context = context
+        self.queries, self.batch, self.rate, self.weight_decay = queries, batch, rate, weight_decay
+        self.seed, self.progress = seed, progress
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor's arguments, as scikit-learn asks."""
+        return {name: getattr(self, name) for name in list(inspect.signature(FewShotRegressor).parameters)}
+
+    def set_params(self, **params: Any) -> FewShotRegressor:
+        """Change some of the constructor's arguments; returns self.
+
+        Raises: InputError for an argument that there is not.
+        """
+        for name, value in params.items():
+            if name not in self.get_params():
+                raise InputError(f"there is no parameter {name!r}: the parameters are {', '.join(self.get_params())}.")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        """Show the arguments that differ from the defaults."""
+        defaults = {name: p.default for name, p in inspect.signature(FewShotRegressor).parameters.items()}
+        shown = [f"{name}={value!r}" for name, value in self.get_params().items() if value is not defaults[name]]
+        return f"FewShotRegressor({', '.join(shown)})"
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        groups: Any = None,
+        task: str | None = None,
+        x: Sequence[str] | None = None,
+        order: str | None = None,
+        categorical: Sequence[str] = (),
+        log: Sequence[str] = (),
+        directory: str | Path | None = None,
+    ) -> FewShotRegressor:
+        """Meta-train on many tasks; returns self.
+
+        Either arrays, `fit(X, y, groups=task_of_each_row)` with X of shape (rows, inputs) and y of (rows,) or (rows,
+        outputs), or a table (a path, a data frame, a mapping of columns), `fit(table, task="patient", x=["age"],
+        y=["height"])`. `order`, `categorical` and `log` name columns: see `bmaml.tables.fit_schema`; an array's are
+        "x0", "x1", ... With a `directory` the run is saved there as it goes (the tasks too, so that it can be
+        resumed), and `load` reads it.
+        Raises: InputError naming the file, column, line or task that does not fit.
+        """
+        table, names = self._table(X, y, groups, task, x)
+        schema = fit_schema(table, **names, order=order, categorical=categorical, log=log)
+        tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, context=self.context)
+        self.run_ = self._train(schema, tasks, directory)
+        self.schema_ = schema
+        return self
+
+    def _table(self, X: Any, y: Any, groups: Any, task: str | None, x: Any) -> tuple[Table, dict[str, Any]]:
+        """Return a table and which of its columns are task, inputs and outputs."""
+        if groups is None and task is None:
+            raise InputError("which rows belong to which task is missing: give groups= with arrays or task= with a table.")
+        if groups is not None:
+            return _array_table(X, y, groups)
+        if x is None or y is None:
+            raise InputError("give x= and y=, the names of the table's input and output columns.")
+        one = [part if not isinstance(part, str) else [part] for part in (x, y)]
+        return read_table(X), {"task": task, "x": list(one[0]), "y": list(one[1])}
+
+    def _train(self, schema: Schema, tasks: FixedTasks, directory: str | Path | None) -> Run:
+        method = self.method
+        if isinstance(method, str):
+            method = regression_method(method, schema.width, len(schema.outputs), self.particles)
+        progress = _Lines() if self.progress is True else self.progress or None
+        return train(method, tasks, self._plan(), directory=directory, about=self._about(schema), progress=progress)
+
+    def _plan(self) -> Plan:
+        outer = Adam(self.rate, clip=1.0, weight_decay=self.weight_decay)
+        return Plan(4000 if self.steps is None else self.steps, self.batch, outer, self.seed)
+
+    def adapt(self, X_few: Any = None, y_few: Any = None) -> AdaptedTask:
+        """Return the model adapted to a new task, a new object; this one stays as it is.
+
+        `X_few` has shape (points, inputs), or is a table with the input columns; `y_few` has (points,) or (points,
+        outputs), or is left out where the table has the output columns. Without points: what is expected of any task.
+        Raises: InputError before `fit`, or where a value does not fit.
+        """
+        if not hasattr(self, "run_"):
+            raise InputError("this FewShotRegressor is not fitted: call fit, or FewShotRegressor.load.")
+        prior = AdaptedTask.prior(self.run_, self.schema_, self.seed)
+        return prior if X_few is None else prior.observe(X_few, y_few)
+
+    def save(self, path: str | Path) -> None:
+        """Save the fitted model as a folder, without the tables it was fitted on.
+
+        Raises: InputError where the folder holds a run already or cannot be written.
+        """
+        if not hasattr(self, "run_"):
+            raise InputError("this FewShotRegressor is not fitted: call fit before save.")
+        run, plan, folder = self.run_, self._plan(), RunFolder(path)
+        parts = {"method": run.method, "tasks": None, "plan": plan, "options": {"save_every": None}}
+        folder.create(parts, self._about(self.schema_))
+        fresh = init_state(run.method, plan)
+        step = np.asarray(run.step, fresh.step.dtype)
+        folder.save(eqx.tree_at(lambda s: (s.meta, s.step), fresh, (run.meta, step)), run.history, run.step)
+
+    def _about(self, schema: Schema) -> dict[str, Any]:
+        params = self.get_params() | {"progress": False}
+        if isinstance(self.method, Method):
+            params["method"] = None
+        if not isinstance(self.shots, int | None):
+            params["shots"] = [int(s) for s in self.shots]
+        return {"kind": _KIND, "params": params, "schema": schema.to_json()}
+
+    @classmethod
+    def load(cls, path: str | Path) -> FewShotRegressor:
+        """Return a saved model, ready to adapt.
+
+        Raises: InputError where the folder holds no saved model or a damaged one.
+        """
+        about, run = RunFolder(path).about(), load(path)
+        if about.get("kind") != _KIND:
+            raise InputError(f"{path} is a run but no fitted table model: load it with bmaml.load.")
+        params = about["params"]
+        if params["method"] is None:
+            params["method"] = run.method
+        model = cls(**params)
+        model.run_, model.schema_ = run, Schema.from_json(about["schema"])
+        return model
+
+
+def _array_table(X: Any, y: Any, groups: Any) -> tuple[Table, dict[str, Any]]:
+    """Return arrays as a table with columns x0, x1, ... (or a data frame's own), y0, y1, ... and task."""
+    if y is None:
+        raise InputError("y is missing: give the targets of the rows of X.")
+    inputs = dict(read_table(X, "X").columns) if hasattr(X, "columns") else columns_of(X, "x")
+    outputs = columns_of(y, "y")
+    names = {"task": "task", "x": list(inputs), "y": list(outputs)}
+    taken = [name for name in inputs if name in outputs or name == "task"]
+    if taken:
+        raise InputError(f"X has a column {taken[0]!r}, a name that is kept for targets and tasks: rename it.")
+    return read_table(inputs | outputs | {"task": np.asarray(groups)}, "the data"), names
+
+
+def columns_of(values: Any, letter: str) -> dict[str, np.ndarray]:
+    """Return an array of one or two dimensions as named columns."""
+    array = np.asarray(values)
+    if array.ndim not in (1, 2):
+        raise InputError(f"{letter} has shape {array.shape}: give one or two dimensions, rows first.")
+    array = array[:, None] if array.ndim == 1 else array
+    return {f"{letter}{i}": array[:, i] for i in range(array.shape[1])}
+
+
+class _Lines(Progress):
+    """A line on stderr at each tenth of the run."""
+
+    def start(self, step, steps):
+        """Remember how long the run is."""
+        self.steps, self.next = steps, step
+
+    def update(self, step, loss, speed):
+        """Print a line where a tenth of the run has passed."""
+        if step >= self.next or step == self.steps:
+            print(f"step {step} of {self.steps}: loss {loss:.3f}, {speed:.0f} steps/s", file=sys.stderr)
+            self.next = step + self.steps // 10

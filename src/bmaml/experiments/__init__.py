@@ -1,0 +1,1 @@
+"""The experiments of the lecture, each a function that returns numbers."""

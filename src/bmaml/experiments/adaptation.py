@@ -1,0 +1,86 @@
+"""MAML against multi-task pretraining, before and after each gradient step: the lecture's first picture."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bmaml.data import Data
+from bmaml.experiments.table import Numbers
+from bmaml.learners.gradient import GradientLearner
+from bmaml.methods import Method
+from bmaml.metrics import interval
+from bmaml.recipes import build_method, build_plan, build_tasks
+from bmaml.run import train
+from bmaml.tasks.sinusoid import Sinusoids
+from bmaml.training import Progress
+
+METHODS = ("maml", "pretrain")
+STEPS = (0, 1, 2, 3, 5, 10)
+SHOTS = (10, 5)
+_GRID = np.linspace(-5.0, 5.0, 101)
+
+
+def run(*, steps: int = 15_000, tasks: int = 1000, seed: int = 0, progress: Progress | None = None) -> tuple[Numbers, Numbers]:
+    """Meta-train both on MAML's sinusoids with 10 shots; return errors by steps and shots, and curves on one task.
+
+    Errors: method, shots, steps, mse, low, high (95% over tasks, noise-free targets).
+    Curves: method, shots, steps (-1: the given points), x, y, truth.
+    """
+    source = build_tasks("maml-sinusoid", shots=(10,), queries=10)
+    assert isinstance(source, Sinusoids)
+    errors, curves = [], []
+    for name in METHODS:
+        method = build_method(name, "maml-sinusoid")
+        result = train(method, source, build_plan(name, steps=steps, seed=seed, batch=25), progress=progress)
+        for shots in SHOTS:
+            mse = _errors(method, result.meta, source, shots, tasks, seed)
+            errors += [(name, shots, s, *interval(column)) for s, column in zip(STEPS, mse.T, strict=True)]
+            curves += [(name, shots, *row) for row in _curves(method, result.meta, source, shots, seed)]
+    return (
+        Numbers(("method", "shots", "steps", "mse", "low", "high"), errors),
+        Numbers(("method", "shots", "steps", "x", "y", "truth"), curves),
+    )
+
+
+def _trajectory(method: Method, meta, support: Data, x, key) -> jax.Array:
+    """Return the predictive mean at `x` after each of STEPS: shape (steps, points)."""
+    learner = method.learner
+    assert isinstance(learner, GradientLearner)
+    means = [dataclasses.replace(learner, steps=s).adapt(meta, support, key=key).predict(x).mean[:, 0] for s in STEPS]
+    return jnp.stack(means)
+
+
+def _errors(method: Method, meta, source: Sinusoids, shots: int, tasks: int, seed: int) -> np.ndarray:
+    """Return the mean squared error of every task after each of STEPS, on 100 noise-free points."""
+
+    @jax.jit
+    def every(meta):
+        def one(key):
+            wave_key, support_key, query_key = jax.random.split(key, 3)
+            wave = source.wave(wave_key)
+            query = source.points(wave, query_key, 100)
+            means = _trajectory(method, meta, source.points(wave, support_key, shots), query.x, support_key)
+            return ((means - wave(query.x)[:, 0]) ** 2).mean(1)
+
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2), tasks)
+        return jax.lax.map(one, keys, batch_size=min(50, tasks))
+
+    return np.asarray(every(meta))
+
+
+def _curves(method: Method, meta, source: Sinusoids, shots: int, seed: int) -> list[tuple]:
+    wave_key, support_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), 3))
+    wave, x = source.wave(wave_key), jnp.asarray(_GRID, jnp.zeros(()).dtype)[:, None]
+    support = source.points(wave, support_key, shots)
+    means, truth = np.asarray(_trajectory(method, meta, support, x, support_key)), np.asarray(wave(x))[:, 0]
+    rows = [
+        (s, float(g), float(m), float(t))
+        for s, line in zip(STEPS, means, strict=True)
+        for g, m, t in zip(_GRID, line, truth, strict=True)
+    ]
+    given = [(-1, float(a), float(b), float(b)) for a, b in zip(support.x[:, 0], support.y[:, 0], strict=True)]
+    return rows + given

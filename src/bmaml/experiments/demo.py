@@ -1,0 +1,110 @@
+"""The main job in about a minute: meta-train, adapt to a new task, compare with the Bayes-optimal predictor."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from bmaml.data import Data
+from bmaml.evaluation import Evaluation, evaluate
+from bmaml.learners.gradient import GradientLearner
+from bmaml.posteriors import AbstractPosterior
+from bmaml.recipes import build_method, build_plan
+from bmaml.run import Run, train
+from bmaml.tasks.bayes_optimal import BayesOptimal
+from bmaml.tasks.sinusoid import Sinusoids
+from bmaml.training import Progress
+
+FAMILY = Sinusoids((3, 5, 10), 20)
+STEPS = (0, 1, 5, 10)
+GIVEN = (0, 3, 5, 10)
+_SIZES = {"experts": {"steps": 3600, "particles": 32}, "bmaml": {"steps": 1500, "particles": 5}}
+
+
+class View(eqx.Module):
+    """What is drawn of one posterior: the points given, draws of functions, and the predictive's mean and 90% band."""
+
+    title: str = eqx.field(static=True)
+    support: Data
+    functions: Array
+    mean: Array
+    low: Array
+    high: Array
+
+
+def fit(name: str, *, seed: int = 0, share: float = 1.0, progress: Progress | None = None) -> Run:
+    """Meta-train one of the demo's two methods, `share` of the demo's length."""
+    size = _SIZES[name]
+    method = build_method(name, particles=size["particles"])
+    plan = build_plan(name, steps=max(int(size["steps"] * share), 20), seed=seed)
+    # BMAML's own setting: five points, five more for the leader.
+    tasks = Sinusoids(5, 5) if name == "bmaml" else FAMILY
+    return train(method, tasks, plan, progress=progress)
+
+
+class NewTask(eqx.Module):
+    """A task no method has seen: its function and ten noisy points, of which the first few are given."""
+
+    wave: Callable[[Array], Array]
+    points: Data
+
+    @staticmethod
+    def draw(seed: int) -> NewTask:
+        """Return a task drawn from the family."""
+        wave_key, point_key = jax.random.split(jax.random.key(seed))
+        wave = FAMILY.wave(wave_key)
+        return NewTask(wave, FAMILY.points(wave, point_key, max(GIVEN)))
+
+    def given(self, count: int) -> Data:
+        """Return the first `count` points (the rest masked, so that one program serves every count)."""
+        return dataclasses.replace(self.points, mask=(jnp.arange(max(GIVEN)) < count).astype(self.points.mask.dtype))
+
+
+GRID = np.linspace(-5.0, 5.0, 161)
+
+
+def views(run: Run, task: NewTask, *, by_steps: bool, seed: int = 0) -> list[View]:
+    """Return the views of a run on a task: by inner steps on five points, or by the number of points given."""
+    learner, key = run.method.learner, jax.random.key(seed)
+    out = []
+    for count in STEPS if by_steps else GIVEN:
+        if by_steps:
+            assert isinstance(learner, GradientLearner)
+            posterior = dataclasses.replace(learner, steps=count).adapt(run.meta, task.given(5), key=key)
+            out.append(_view(f"BMAML, 5 points, {count} step{'s' * (count != 1)}", posterior, task.given(5), key))
+        else:
+            posterior = learner.adapt(run.meta, task.given(count), key=key)
+            title = f"experts, {count} points" if count else "experts, prior"
+            out.append(_view(title, posterior, task.given(count), key))
+    return out
+
+
+def optimal_band(task: NewTask, count: int) -> tuple[Array, Array]:
+    """Return the Bayes-optimal 90% band given the first `count` points."""
+    posterior = BayesOptimal(FAMILY).adapt(None, task.given(count), key=jax.random.key(0))
+    return _band(posterior, jnp.asarray(GRID, jnp.float32)[:, None])[1:]
+
+
+def scores(runs: dict[str, Run], *, tasks: int = 200, optimal_tasks: int = 50) -> dict[str, Evaluation]:
+    """Return the scores of the runs at 5, 10 and 20 shots on new tasks, and of the Bayes-optimal predictor on fewer."""
+    shots = (5, 10, 20)
+    out = {name: evaluate(run.method.learner, run.meta, FAMILY, shots=shots, count=tasks) for name, run in runs.items()}
+    best = evaluate(BayesOptimal(FAMILY), None, FAMILY, shots=shots, count=optimal_tasks, batch=2)
+    return {**out, "bayes-optimal": best}
+
+
+@eqx.filter_jit
+def _band(posterior: AbstractPosterior, x: Array) -> tuple[Array, Array, Array]:
+    predictive = posterior.predict(x)
+    return predictive.mean[:, 0], *(end[:, 0] for end in predictive.interval(0.9))  # type: ignore[attr-defined]
+
+
+def _view(title: str, posterior: AbstractPosterior, support: Data, key: Array) -> View:
+    x = jnp.asarray(GRID, jnp.float32)[:, None]
+    return View(title, support, posterior.functions(x, key=key, count=12)[..., 0], *_band(posterior, x))

@@ -1,0 +1,31 @@
+"""Ctrl-C as a flag that a loop looks at between chunks."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+
+class Interrupt:
+    """Within the `with` block the first SIGINT or SIGTERM sets `raised`; a second one acts as it did before."""
+
+    def __init__(self):
+        self.raised = False
+        self._old: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._old = {s: signal.signal(s, self._set) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _set(self, *_) -> None:
+        self.raised = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+        self._old = {}
+
+    def __exit__(self, *_) -> None:
+        self._restore()

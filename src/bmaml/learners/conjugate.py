@@ -1,0 +1,203 @@
+"""Particles of feature extractors with exact Bayesian linear heads, weighted by their evidence.
+
+An expert m is a head on features f(x, z_m), where the network f is shared and the code z_m is learned:
+
+    sigma^2 ~ Inverse-Gamma(a0, b0),   w | sigma^2 ~ N(m0, sigma^2 diag S),   y | x, w ~ N(f(x, z_m) w, sigma^2 n(x)).
+
+Everything is integrated out in the space of the support: one Cholesky of its (points x points) kernel gives the evidence
+p(D | z_m) and a Student-t predictive. The posterior over experts is softmax(log evidence + log prior weight), and the
+predictive is the mixture. With one expert this is meta-learned Bayesian linear regression (as in ALPaCA, Harrison et al.,
+2018, with an unknown noise scale).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import gammaln
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from bmaml.data import Data
+from bmaml.distributions import Mixture, StudentT
+from bmaml.learners.base import AbstractLearner
+from bmaml.models.features import AbstractFeatures
+from bmaml.posteriors import AbstractPosterior
+
+# Relative to the kernel's mean diagonal; without it the float32 Cholesky fails once the learned noise is small.
+_JITTER = 3e-5
+
+
+class HeadPrior(eqx.Module):
+    """Normal-inverse-gamma prior of a linear head, on unconstrained scales (leading axis: experts, or 1 if shared)."""
+
+    mean: Float[Array, "*experts features outputs"]
+    log_scale: Float[Array, "*experts features"]
+    log_noise: Float[Array, "*experts"]
+    raw_a: Float[Array, "*experts"]
+    log_b: Float[Array, "*experts outputs"]
+
+    @property
+    def a(self) -> Float[Array, "*experts"]:
+        """Shape of the inverse-gamma, above 1 so that the predictive has a mean (degrees of freedom above 2)."""
+        return 1.0 + jax.nn.softplus(self.raw_a)
+
+
+class ConjugateMeta(eqx.Module):
+    """Meta-parameters: the feature network, a code, a head prior and a log prior weight for each expert."""
+
+    network: PyTree[Any]
+    codes: Float[Array, "experts code"]
+    prior: HeadPrior
+    log_weights: Float[Array, " experts"]
+
+
+class HeadPosterior(eqx.Module):
+    """The exact posterior of one head, held in the space of the support."""
+
+    prior: HeadPrior
+    features: Float[Array, "*batch support features"]
+    cholesky: Float[Array, "*batch support support"]
+    white: Float[Array, "*batch support outputs"]
+    noise: Float[Array, "*batch support"]
+    jitter: Float[Array, "*batch"]
+    a: Float[Array, "*batch"]
+    b: Float[Array, "*batch outputs"]
+    log_evidence: Float[Array, "*batch"]
+
+    def predict(self, features: Float[Array, "n features"], log_noise: Float[Array, " n"]) -> StudentT:
+        """Student-t predictive at query features, with `log_noise` the relative noise variance of each point."""
+        cross = (self.features * jnp.exp(self.prior.log_scale)) @ features.T
+        half = solve_triangular(self.cholesky, cross, lower=True)
+        mean = features @ self.prior.mean + half.T @ self.white
+        prior_variance = (features**2) @ jnp.exp(self.prior.log_scale)
+        explained = (half**2).sum(0)
+        noise = jnp.exp(self.prior.log_noise + log_noise) + self.jitter
+        variance = jnp.maximum(prior_variance - explained, 0.0) + noise
+        scale = jnp.sqrt(variance[:, None] * self.b / self.a)
+        return StudentT(jnp.reshape(2 * self.a, (1, 1)), mean, scale)
+
+    def sample_weights(self, key: PRNGKeyArray) -> Float[Array, "features outputs"]:
+        """Draw the head's weights, by Matheron's rule: a draw from the prior, moved to agree with the support."""
+        scale_key, weight_key, noise_key = jax.random.split(key, 3)
+        shape = self.prior.mean.shape
+        sigma = jnp.sqrt(self.b / jax.random.gamma(scale_key, self.a, self.b.shape))
+        root = jnp.exp(0.5 * self.prior.log_scale)[:, None]
+        drawn = sigma * root * jax.random.normal(weight_key, shape)
+        missed = sigma * jnp.sqrt(self.noise)[:, None] * jax.random.normal(noise_key, (len(self.noise), shape[1]))
+        gap = self.white - solve_triangular(self.cholesky, self.features @ drawn + missed, lower=True)
+        pull = solve_triangular(self.cholesky, gap, lower=True, trans=1)
+        return self.prior.mean + drawn + root**2 * (self.features.T @ pull)
+
+
+def condition(
+    prior: HeadPrior,
+    features: Float[Array, "n features"],
+    log_noise: Float[Array, " n"],
+    y: Float[Array, "n outputs"],
+    mask: Float[Array, " n"],
+) -> HeadPosterior:
+    """Return the exact posterior of a head and its log evidence, in nats, summed over unmasked points and outputs."""
+    features = features * mask[:, None]
+    count = mask.sum()
+    gram = (features * jnp.exp(prior.log_scale)) @ features.T
+    jitter = _JITTER * jnp.trace(gram) / jnp.maximum(count, 1.0)
+    noise = jnp.exp(prior.log_noise + log_noise) + jitter
+    # A masked row becomes a row of the identity: it adds nothing to log det, to the residual or to a prediction.
+    cholesky = jnp.linalg.cholesky(gram + jnp.diag(jnp.where(mask > 0, noise, 1.0)), symmetrize_input=False)
+    residual = (y - features @ prior.mean) * mask[:, None]
+    white = solve_triangular(cholesky, residual, lower=True)
+    b0 = jnp.exp(prior.log_b)
+    a, b = prior.a + 0.5 * count, b0 + 0.5 * (white**2).sum(0)
+    log_det = 2 * jnp.log(jnp.diagonal(cholesky)).sum()
+    each = prior.a * prior.log_b - a * jnp.log(b) + gammaln(a) - gammaln(prior.a)
+    evidence = (each - 0.5 * log_det - 0.5 * count * jnp.log(2 * jnp.pi)).sum()
+    return HeadPosterior(prior, features, cholesky, white, noise * mask, jitter, a, b, evidence)
+
+
+class ConjugatePosterior(AbstractPosterior):
+    """Experts with their exact heads, weighted by prior weight times evidence; the predictive is their mixture."""
+
+    features: AbstractFeatures
+    network: PyTree[Any]
+    codes: Float[Array, "experts code"]
+    heads: HeadPosterior
+    log_weights: Float[Array, " experts"]
+
+    def predict(self, x):
+        def one(code, head):
+            return head.predict(*self.features.apply(self.network, x, code))
+
+        return Mixture(self.log_weights, jax.vmap(one)(self.codes, self.heads))
+
+    def functions(self, x, *, key, count=1):
+        expert_key, weight_key = jax.random.split(key)
+
+        def one(expert, key):
+            code, head = jax.tree.map(lambda leaf: leaf[expert], (self.codes, self.heads))
+            return self.features.apply(self.network, x, code)[0] @ head.sample_weights(key)
+
+        experts = jax.random.categorical(expert_key, self.log_weights, shape=(count,))
+        return jax.vmap(one)(experts, jax.random.split(weight_key, count))
+
+
+class ConjugateLearner(AbstractLearner):
+    """Exact Bayesian linear heads on `particles` meta-learned feature extractors, one for each learned code.
+
+    One head prior serves all experts, or with `own_prior=True` each has its own (more to learn, and more to say where
+    experts stand for kinds of task). `noise` is where the relative noise variance starts. With
+    `learn_weights=False` all experts are equally likely before the support is seen: learned weights feed back on
+    themselves, and in long runs half of the experts die out of a family that needs them all.
+    Raises: ValueError for fewer than one particle.
+    """
+
+    features: AbstractFeatures
+    outputs: int = eqx.field(static=True, default=1)
+    particles: int = eqx.field(static=True, default=32)
+    noise: float = eqx.field(static=True, default=1e-2)
+    own_prior: bool = eqx.field(static=True, default=False)
+    learn_weights: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        if self.particles < 1:
+            raise ValueError(f"particles is {self.particles}: give at least 1.")
+
+    def init(self, key: PRNGKeyArray) -> ConjugateMeta:
+        network_key, code_key = jax.random.split(key)
+        priors, f = self.particles if self.own_prior else 1, self.features.count
+        prior = HeadPrior(
+            mean=jnp.zeros((priors, f, self.outputs)),
+            log_scale=jnp.zeros((priors, f)),
+            log_noise=jnp.full(priors, jnp.log(self.noise)),
+            raw_a=jnp.zeros(priors),
+            log_b=jnp.zeros((priors, self.outputs)),
+        )
+        codes = spread_codes(code_key, self.particles, self.features.code_size)
+        return ConjugateMeta(self.features.init(network_key), codes, prior, jnp.zeros(self.particles))
+
+    def adapt(self, meta: ConjugateMeta, support: Data, *, key: PRNGKeyArray | None = None) -> ConjugatePosterior:
+        def one(code, prior):
+            features, log_noise = self.features.apply(meta.network, support.x, code)
+            return condition(prior, features, log_noise, support.y, support.mask)
+
+        prior = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.particles, *leaf.shape[1:])), meta.prior)
+        heads = jax.vmap(one)(meta.codes, prior)
+        log_prior = meta.log_weights if self.learn_weights else jax.lax.stop_gradient(meta.log_weights)
+        return ConjugatePosterior(self.features, meta.network, meta.codes, heads, log_prior + heads.log_evidence)
+
+
+def spread_codes(key: PRNGKeyArray, count: int, size: int) -> Float[Array, "count size"]:
+    """Return codes that cover the cube [-sqrt 3, sqrt 3]^size evenly (unit variance), with a random shift.
+
+    Independent draws leave gaps and clumps; experts of a clump learn the same and most of them die out. Points of an
+    additive recurrence in powers of the generalised golden ratio, the root of g^(size+1) = g + 1 (Roberts, 2018).
+    """
+    golden = 2.0
+    for _ in range(64):
+        golden = (1 + golden) ** (1 / (size + 1))
+    stride = jnp.asarray([golden ** -(i + 1) for i in range(size)])
+    unit = (jax.random.uniform(key, (size,)) + jnp.arange(count)[:, None] * stride) % 1.0
+    return 3.0**0.5 * (2 * unit - 1)

@@ -1,0 +1,82 @@
+"""How far an inner step goes: plain, with learned rates (Meta-SGD), or any optax optimiser."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+
+class AbstractRule(eqx.Module):
+    """A step rule: may carry a state over the steps of a task, and meta-parameters over tasks."""
+
+    @abstractmethod
+    def init_meta(self, particle: PyTree[Any]) -> PyTree[Any]:
+        """Return the rule's own meta-parameters (None where it learns nothing)."""
+
+    @abstractmethod
+    def start(self, particles: PyTree[Any]) -> PyTree[Any]:
+        """Return the state before the first step."""
+
+    @abstractmethod
+    def step(self, meta: PyTree[Any], state: PyTree[Any], direction: PyTree[Any]) -> tuple[PyTree[Any], PyTree[Any]]:
+        """Return the ascent step for a direction, and the next state."""
+
+
+class Sgd(AbstractRule):
+    """A plain step of size `rate` along the direction.
+
+    Raises: ValueError for a rate that is not above 0.
+    """
+
+    rate: float = eqx.field(static=True, default=1e-2)
+
+    def __check_init__(self):
+        if self.rate <= 0:
+            raise ValueError(f"inner rate is {self.rate}: give a number above 0.")
+
+    def init_meta(self, particle):
+        return None
+
+    def start(self, particles):
+        return None
+
+    def step(self, meta, state, direction):
+        return jax.tree.map(lambda d: self.rate * d, direction), None
+
+
+class LearnedRates(AbstractRule):
+    """A learned rate for every parameter, started at `rate` (Meta-SGD, Li et al., 2017); rates may turn negative."""
+
+    rate: float = eqx.field(static=True, default=1e-2)
+
+    def init_meta(self, particle):
+        return jax.tree.map(lambda leaf: jnp.full_like(leaf, self.rate), particle)
+
+    def start(self, particles):
+        return None
+
+    def step(self, meta, state, direction):
+        return jax.tree.map(jnp.multiply, meta, direction), None
+
+
+class Optax(AbstractRule):
+    """Any optax optimiser as the inner step rule. For Adam set `eps_root`, or its meta-gradient is infinite at 0."""
+
+    optimiser: optax.GradientTransformation = eqx.field(static=True)
+
+    def init_meta(self, particle):
+        return None
+
+    def start(self, particles):
+        return self.optimiser.init(particles)
+
+    def step(self, meta, state, direction):
+        # optax descends, a direction ascends.
+        updates, state = self.optimiser.update(jax.tree.map(jnp.negative, direction), state)
+        return updates, state

@@ -1,0 +1,140 @@
+"""Named methods: each paper is one learner and one objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import equinox as eqx
+
+from bmaml.adjoints import FirstOrder, Unrolled
+from bmaml.directions import Stein
+from bmaml.learners import AbstractLearner, ConjugateLearner, GradientLearner, LearnedRates, Sgd
+from bmaml.learners.gradient import Fit
+from bmaml.models import AbstractFeatures, AbstractModel, GaussianModel
+from bmaml.objectives import AbstractObjective, ChaserLoss, PooledLoss, QueryLoss
+from bmaml.objectives.query import Score
+from bmaml.priors import GammaPrior
+
+
+class Method(eqx.Module):
+    """A learner and an objective that fit each other.
+
+    Raises: TypeError or ValueError, with the reason and what to use instead, where they do not.
+    """
+
+    learner: AbstractLearner
+    objective: AbstractObjective
+
+    def __check_init__(self):
+        self.objective.check(self.learner)
+
+
+def _point_losses(model: AbstractModel) -> tuple[Fit, Score]:
+    """Return the inner fit and the query score of a point method: squared error for regression, mean NLL for classes."""
+    return ("squared_error", "squared_error") if isinstance(model, GaussianModel) else ("mean", "each")
+
+
+def _points(model: AbstractModel, *, rate: float, steps: int, particles: int = 1, **kwargs) -> GradientLearner:
+    rule = kwargs.pop("rule", None) or Sgd(rate)
+    return GradientLearner(model, rule=rule, steps=steps, particles=particles, fit=_point_losses(model)[0], **kwargs)
+
+
+def maml(model: AbstractModel, *, rate: float = 0.01, steps: int = 1, clip: float | None = None) -> Method:
+    """MAML, second order: Finn et al. (2017), algorithm 1."""
+    return Method(_points(model, rate=rate, steps=steps, clip=clip), QueryLoss(_point_losses(model)[1]))
+
+
+def fomaml(model: AbstractModel, *, rate: float = 0.01, steps: int = 1, clip: float | None = None) -> Method:
+    """First-order MAML: inner gradients are taken as constants. Finn et al. (2017), section 5.2."""
+    learner = _points(model, rate=rate, steps=steps, clip=clip, adjoint=FirstOrder())
+    return Method(learner, QueryLoss(_point_losses(model)[1]))
+
+
+def meta_sgd(model: AbstractModel, *, rate: float = 0.01, steps: int = 1, clip: float | None = None) -> Method:
+    """Meta-SGD: MAML with a learned inner rate for every parameter. Li et al. (2017)."""
+    learner = _points(model, rate=rate, steps=steps, clip=clip, rule=LearnedRates(rate))
+    return Method(learner, QueryLoss(_point_losses(model)[1]))
+
+
+def reptile(model: AbstractModel, *, rate: float = 0.02, steps: int = 5, clip: float | None = None) -> Method:
+    """Reptile: move towards where plain inner steps lead. Nichol et al. (2018), as the chaser loss with 0 leader steps."""
+    return Method(_points(model, rate=rate, steps=steps, clip=clip, adjoint=FirstOrder()), ChaserLoss(steps=0))
+
+
+def emaml(
+    model: AbstractModel, *, particles: int = 10, rate: float = 0.01, steps: int = 1, clip: float | None = None
+) -> Method:
+    """An ensemble of independent MAMLs, the baseline of Kim et al. (2018)."""
+    learner = _points(model, rate=rate, steps=steps, particles=particles, clip=clip)
+    return Method(learner, QueryLoss(_point_losses(model)[1]))
+
+
+def _stein(model: AbstractModel, particles: int, rate: float, steps: int, clip: float | None, checkpoint: bool):
+    return GradientLearner(
+        model,
+        prior=GammaPrior(),
+        rule=Sgd(rate),
+        steps=steps,
+        particles=particles,
+        direction=Stein(),
+        adjoint=Unrolled(checkpoint),
+        clip=clip,
+    )
+
+
+def bfa(
+    model: AbstractModel,
+    *,
+    particles: int = 10,
+    rate: float = 1e-3,
+    steps: int = 1,
+    clip: float | None = None,
+    checkpoint: bool = False,
+) -> Method:
+    """Bayesian fast adaptation: Stein particles, scored by the mixture. Kim et al. (2018), algorithm 2."""
+    return Method(_stein(model, particles, rate, steps, clip, checkpoint), QueryLoss("joint"))
+
+
+def bmaml(
+    model: AbstractModel,
+    *,
+    particles: int = 10,
+    rate: float = 1e-3,
+    steps: int = 1,
+    leader_steps: int = 1,
+    clip: float | None = None,
+    checkpoint: bool = False,
+) -> Method:
+    """Bayesian MAML: Stein particles with Gamma hyper-priors and the chaser loss. Kim et al. (2018), algorithm 3."""
+    return Method(_stein(model, particles, rate, steps, clip, checkpoint), ChaserLoss(leader_steps))
+
+
+def pretrain(model: AbstractModel, *, rate: float = 0.01, steps: int = 10, clip: float | None = None) -> Method:
+    """Pretrain on all tasks pooled, fine-tune on the support: the baseline of Finn et al. (2017), section 5.1."""
+    return Method(_points(model, rate=rate, steps=steps, clip=clip), PooledLoss(_point_losses(model)[1]))
+
+
+def experts(
+    features: AbstractFeatures,
+    *,
+    particles: int = 64,
+    outputs: int = 1,
+    noise: float = 1e-2,
+    own_prior: bool = False,
+    learn_weights: bool = False,
+) -> Method:
+    """Particles of feature extractors with exact Bayesian heads, weighted by evidence: the default of the front doors."""
+    return Method(ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights), QueryLoss("points"))
+
+
+METHODS: dict[str, Callable[..., Method]] = {
+    "experts": experts,
+    "maml": maml,
+    "fomaml": fomaml,
+    "meta-sgd": meta_sgd,
+    "reptile": reptile,
+    "emaml": emaml,
+    "bfa": bfa,
+    "bmaml": bmaml,
+    "pretrain": pretrain,
+}

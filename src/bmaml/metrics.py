@@ -1,0 +1,121 @@
+"""Scores of one task's predictive, and their mean with an interval over tasks.
+
+Every score is one number a task (a mean over its unmasked query points), so that an interval over tasks is honest about what
+varies: points of one task are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from bmaml.data import Data
+from bmaml.distributions import AbstractContinuous, AbstractDistribution
+
+LEVEL = 0.9
+# Nominal levels at which calibration is judged, besides the quoted interval's own.
+LEVELS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+_DRAWS = 256
+_BINS = 15
+
+
+def masked_mean(values: Float[Array, " n"], mask: Float[Array, " n"]) -> Float[Array, ""]:
+    """Return the mean of the values whose mask is not 0."""
+    return (values * mask).sum() / jnp.maximum(mask.sum(), 1.0)
+
+
+def crps(
+    predictive: AbstractContinuous, y: Float[Array, "n outputs"], key: PRNGKeyArray, draws: int = _DRAWS
+) -> Float[Array, " n"]:
+    """Return the continuous ranked probability score of each point, averaged over outputs, in the target's units.
+
+    E|X - y| - E|X - X'| / 2 by draws, the second term over distinct pairs (sorted draws), so that it is unbiased. Gneiting
+    and Raftery (2007), equation 21. A point's draws do not depend on how many points follow it.
+    """
+    # One key a draw: drawn at once, the numbers would depend on the number of points, and so on padding.
+    x = jnp.sort(jax.vmap(predictive.sample)(jax.random.split(key, draws)), axis=0)
+    rank = (2 * jnp.arange(draws) - draws + 1).reshape(-1, *[1] * y.ndim)
+    spread = 2 * (rank * x).sum(0) / (draws * (draws - 1))
+    return (jnp.abs(x - y).mean(0) - 0.5 * spread).mean(-1)
+
+
+def regression_scores(
+    predictive: AbstractDistribution, query: Data, truth: Array, *, key: PRNGKeyArray
+) -> dict[str, Float[Array, ""]]:
+    """Return one task's scores: `mse` against `truth`, and against the noisy targets `mse_noisy`, `nll` (nats a point),
+    `crps`, the `coverage` of the central 90% interval, the mean predictive `std` (sharpness), and `coverage@L` for the
+    levels of calibration.
+
+    Coverage comes from the CDF at the target, so no quantile is computed.
+    """
+    assert isinstance(predictive, AbstractContinuous)
+    mask = query.mask
+    inside = jnp.abs(2 * predictive.cdf(query.y) - 1)
+    scores = {
+        "mse": masked_mean(((predictive.mean - truth) ** 2).mean(-1), mask),
+        "mse_noisy": masked_mean(((predictive.mean - query.y) ** 2).mean(-1), mask),
+        "nll": -masked_mean(predictive.log_prob(query.y), mask),
+        "crps": masked_mean(crps(predictive, query.y, key), mask),
+        "std": masked_mean(predictive.std.mean(-1), mask),
+        "coverage": masked_mean((inside < LEVEL).mean(-1), mask),
+    }
+    return scores | {f"coverage@{level}": masked_mean((inside < level).mean(-1), mask) for level in LEVELS}
+
+
+def classification_scores(
+    predictive: AbstractDistribution, query: Data, truth: Array, *, key: PRNGKeyArray
+) -> dict[str, Float[Array, ""]]:
+    """Return one task's scores: `accuracy`, `nll` (nats a point), `brier`, and sums in bins for the calibration error."""
+    del truth, key
+    p, mask = predictive.mean, query.mask
+    target = jax.nn.one_hot(query.y, p.shape[-1], dtype=p.dtype)
+    right = (p.argmax(-1) == query.y).astype(p.dtype)
+    scores = {
+        "accuracy": masked_mean(right, mask),
+        "nll": -masked_mean(predictive.log_prob(query.y), mask),
+        "brier": masked_mean(((p - target) ** 2).sum(-1), mask),
+    }
+    confidence = p.max(-1)
+    bins = jax.nn.one_hot(jnp.minimum((confidence * _BINS).astype(int), _BINS - 1), _BINS, dtype=p.dtype)
+    gaps = (bins * ((confidence - right) * mask)[:, None]).sum(0) / jnp.maximum(mask.sum(), 1.0)
+    return scores | {f"gap@{i}": gaps[i] for i in range(_BINS)}
+
+
+def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
+    """Return the mean over tasks and its 95% normal interval (mean -+ 1.96 standard errors)."""
+    values = np.asarray(values, np.float64)
+    mean = float(values.mean())
+    half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return mean, mean - half, mean + half
+
+
+def calibration_error(scores: dict[str, np.ndarray]) -> float | None:
+    """Return, for pooled tasks, the mean gap between what was covered and what should be.
+
+    Regression: the mean over levels 0.05 to 0.95 of |observed - nominal coverage|. Classes: the expected calibration error in
+    15 bins. None where the scores hold neither.
+    """
+    if "coverage@0.5" in scores:
+        return float(np.mean([abs(scores[f"coverage@{level}"].mean() - level) for level in LEVELS]))
+    if "gap@0" in scores:
+        return float(np.sum([abs(scores[f"gap@{i}"].mean()) for i in range(_BINS)]))
+    return None
+
+
+def bootstrap_calibration(scores: dict[str, np.ndarray], draws: int = 200, seed: int = 0) -> tuple[float, float, float] | None:
+    """Return the calibration error with a 95% bootstrap interval over tasks."""
+    whole = calibration_error(scores)
+    if whole is None:
+        return None
+    generator, count = np.random.default_rng(seed), len(next(iter(scores.values())))
+    redrawn = []
+    for _ in range(draws):
+        rows = generator.integers(0, count, count)
+        redrawn.append(calibration_error({name: values[rows] for name, values in scores.items()}) or 0.0)
+    # Redrawn tasks are noisier than tasks, which adds to a mean of gaps: near 0 all redrawn errors may lie above the whole.
+    low, high = np.quantile(redrawn, [0.025, 0.975])
+    return float(whole), float(min(low, whole)), float(high)

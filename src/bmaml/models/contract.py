@@ -1,0 +1,90 @@
+"""The contract of a model, p(y | x, params), and the one place where a log-likelihood is summed."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from bmaml.data import Data
+from bmaml.distributions import AbstractDistribution, Categorical, Normal
+from bmaml.models.network import AbstractNetwork
+
+Scale = Literal["sum", "mean"]
+
+
+class AbstractModel(eqx.Module):
+    """A likelihood: parameters in, a distribution over targets out."""
+
+    @abstractmethod
+    def init(self, key: PRNGKeyArray) -> PyTree[Any]:
+        """Return fresh parameters."""
+
+    @abstractmethod
+    def predictive(self, params: PyTree[Any], x: Array) -> AbstractDistribution:
+        """Return p(y | x, params) for a batch of inputs."""
+
+    @abstractmethod
+    def weights(self, params: PyTree[Any]) -> PyTree[Any]:
+        """Return the network's weights, the part of the parameters that a weight prior is about."""
+
+    @abstractmethod
+    def log_precision(self, params: PyTree[Any]) -> Float[Array, ""] | None:
+        """Return the log of the noise precision where the model has one, else None."""
+
+
+def log_likelihood(model: AbstractModel, params: PyTree[Any], data: Data, scale: Scale = "sum") -> Float[Array, ""]:
+    """Return the log-likelihood of a data set in nats: the SUM over rows weighted by the mask, or their mean."""
+    each = model.predictive(params, data.x).log_prob(data.y)
+    total = (each * data.mask).sum()
+    return total if scale == "sum" else total / jnp.maximum(data.count, 1.0)
+
+
+def squared_error(predicted: Array, data: Data) -> Float[Array, ""]:
+    """Return the mean over unmasked rows of the squared error, averaged over outputs."""
+    each = ((predicted - data.y) ** 2).mean(-1)
+    return (each * data.mask).sum() / jnp.maximum(data.count, 1.0)
+
+
+class GaussianModel(AbstractModel):
+    """y ~ N(network(x), 1 / gamma) in each output, with gamma a parameter that starts at `precision`.
+
+    Parameters are `{"weights": the network's, "log_precision": log gamma}`, as in Kim et al. (2018), whose gamma starts at 100.
+    """
+
+    network: AbstractNetwork
+    precision: float = eqx.field(static=True, default=100.0)
+
+    def init(self, key):
+        return {"weights": self.network.init(key), "log_precision": jnp.log(jnp.asarray(self.precision))}
+
+    def predictive(self, params, x):
+        loc = self.network.apply(params["weights"], x)
+        return Normal(loc, jnp.exp(-0.5 * params["log_precision"])[None, None])
+
+    def weights(self, params):
+        return params["weights"]
+
+    def log_precision(self, params):
+        return params["log_precision"]
+
+
+class CategoricalModel(AbstractModel):
+    """y ~ Categorical(softmax(network(x)))."""
+
+    network: AbstractNetwork
+
+    def init(self, key):
+        return {"weights": self.network.init(key)}
+
+    def predictive(self, params, x):
+        return Categorical(self.network.apply(params["weights"], x))
+
+    def weights(self, params):
+        return params["weights"]
+
+    def log_precision(self, params):
+        return None

@@ -1,0 +1,77 @@
+"""Feature extractors of (x, code): the networks under exact heads."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from bmaml.models.network import MLP, Activation
+
+
+class AbstractFeatures(eqx.Module):
+    """A network from inputs and an expert's code to features and a log relative noise variance for each point."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """Number of features."""
+
+    @property
+    @abstractmethod
+    def code_size(self) -> int:
+        """Length of an expert's code."""
+
+    @abstractmethod
+    def init(self, key: PRNGKeyArray) -> PyTree[Any]:
+        """Return fresh parameters, shared by all experts."""
+
+    @abstractmethod
+    def apply(
+        self, params: PyTree[Any], x: Float[Array, "n inputs"], code: Float[Array, " code"]
+    ) -> tuple[Float[Array, "n features"], Float[Array, " n"]]:
+        """Return the features and the log noise variance (relative to the head's own) of each row."""
+
+
+class MLPFeatures(AbstractFeatures):
+    """An MLP of (x, code), with a constant as the last feature, and optionally a noise that depends on (x, code)."""
+
+    inputs: int = eqx.field(static=True)
+    learned: int = eqx.field(static=True, default=8)
+    hidden: tuple[int, ...] = eqx.field(static=True, default=(64, 64, 64), converter=tuple)
+    code: int = eqx.field(static=True, default=4)
+    activation: Activation = eqx.field(static=True, default="silu")
+    input_scale: float = eqx.field(static=True, default=1.0)
+    heteroscedastic: bool = eqx.field(static=True, default=False)
+
+    @property
+    def count(self) -> int:
+        """Number of features, the constant included."""
+        return self.learned + 1
+
+    @property
+    def code_size(self) -> int:
+        """Length of an expert's code."""
+        return self.code
+
+    @property
+    def _network(self) -> MLP:
+        outputs = self.learned + int(self.heteroscedastic)
+        return MLP((self.inputs + self.code, *self.hidden, outputs), self.activation, "lecun")
+
+    def init(self, key):
+        return self._network.init(key)
+
+    def apply(self, params, x, code):
+        first, split = params[0], x.shape[-1]
+        # The first layer in two halves: under vmap over codes x's product is done once, not once a code.
+        shift = code @ first["weight"][split:] + first["bias"]
+        h = (x * self.input_scale) @ first["weight"][:split] + shift
+        for layer in params[1:]:
+            h = self._network.activate(h) @ layer["weight"] + layer["bias"]
+        features = jnp.concatenate([h[:, : self.learned], jnp.ones((len(x), 1), h.dtype)], 1)
+        log_noise = h[:, -1] if self.heteroscedastic else jnp.zeros(len(x), h.dtype)
+        return features, log_noise

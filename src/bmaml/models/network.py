@@ -1,0 +1,132 @@
+"""The contract of a network, and the ways to make one: MLP, plain functions, Equinox, Flax."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+Params = PyTree[Any]
+Activation = Literal["relu", "silu", "tanh", "gelu", "sin"]
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+    "gelu": jax.nn.gelu,
+    "sin": jnp.sin,
+}
+
+
+class AbstractNetwork(eqx.Module):
+    """Any function of inputs with a pytree of parameters; the object itself holds no arrays."""
+
+    @abstractmethod
+    def init(self, key: PRNGKeyArray) -> Params:
+        """Return fresh parameters."""
+
+    @abstractmethod
+    def apply(self, params: Params, x: Array) -> Float[Array, "n outputs"]:
+        """Return the outputs of a batch of inputs `x` of shape `(n, ...)`; no row may depend on another."""
+
+
+class MLP(AbstractNetwork):
+    """Fully connected layers of the given `sizes` (inputs first, outputs last).
+
+    Weights start Glorot-uniform (`init="glorot"`) or truncated-normal with deviation 1/sqrt(fan in) (`"lecun"`), biases
+    N(0, 0.01^2) as in the code of Kim et al. (2018) and 0 respectively. Inputs are multiplied by `input_scale`.
+    Raises: ValueError for fewer than two sizes or an unknown activation.
+    """
+
+    sizes: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    activation: Activation = eqx.field(static=True, default="relu")
+    initial: Literal["glorot", "lecun"] = eqx.field(static=True, default="glorot")
+    input_scale: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self):
+        if len(self.sizes) < 2 or min(self.sizes) < 1:
+            raise ValueError(f"MLP sizes are {self.sizes}: give inputs, hidden widths and outputs, such as (1, 40, 1).")
+        if self.activation not in _ACTIVATIONS:
+            raise ValueError(f"unknown activation {self.activation!r}: use one of {', '.join(_ACTIVATIONS)}.")
+
+    def init(self, key):
+        keys = jax.random.split(key, len(self.sizes) - 1)
+        return [self._layer(k, i, o) for k, i, o in zip(keys, self.sizes[:-1], self.sizes[1:], strict=True)]
+
+    def _layer(self, key: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, Array]:
+        weight_key, bias_key = jax.random.split(key)
+        if self.initial == "lecun":
+            weight = jax.nn.initializers.lecun_normal()(weight_key, (inputs, outputs))
+            return {"weight": weight, "bias": jnp.zeros(outputs)}
+        weight = jax.nn.initializers.glorot_uniform()(weight_key, (inputs, outputs))
+        return {"weight": weight, "bias": 0.01 * jax.random.normal(bias_key, (outputs,))}
+
+    def apply(self, params, x):
+        h = x * self.input_scale if self.input_scale != 1.0 else x
+        for layer in params[:-1]:
+            h = self.activate(h @ layer["weight"] + layer["bias"])
+        return h @ params[-1]["weight"] + params[-1]["bias"]
+
+    def activate(self, h: Array) -> Array:
+        """Return the activation of pre-activations."""
+        return _ACTIVATIONS[self.activation](h)
+
+
+class Functional(AbstractNetwork):
+    """A network from two plain functions: `init_fn(key) -> params`, `apply_fn(params, x) -> outputs`."""
+
+    init_fn: Callable[[PRNGKeyArray], Params] = eqx.field(static=True)
+    apply_fn: Callable[[Params, Array], Array] = eqx.field(static=True)
+
+    def init(self, key):
+        return self.init_fn(key)
+
+    def apply(self, params, x):
+        return self.apply_fn(params, x)
+
+
+class FromEquinox(AbstractNetwork):
+    """A network from a function that builds an Equinox module of one example: `build(key) -> module`, `module(x_i)`."""
+
+    build: Callable[[PRNGKeyArray], Callable[..., Array]] = eqx.field(static=True)
+
+    def init(self, key):
+        return eqx.filter(self.build(key), eqx.is_inexact_array)
+
+    def apply(self, params, x):
+        # The static half is rebuilt abstractly (no arrays are made), so params alone carry the numbers.
+        skeleton = eqx.filter_eval_shape(self.build, jax.random.key(0))
+        static = eqx.filter(skeleton, lambda leaf: not isinstance(leaf, jax.ShapeDtypeStruct))
+        return jax.vmap(eqx.combine(params, static))(x)
+
+
+class FromFlax(AbstractNetwork):
+    """A network from a Flax Linen module and the shape of one example.
+
+    Raises: ValueError at `init` for a module with mutable state (batch statistics would leak the query into the support).
+    """
+
+    module: Any = eqx.field(static=True)
+    example: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+
+    def init(self, key):
+        variables = self.module.init(key, jnp.zeros((1, *self.example)))
+        state = sorted(set(variables) - {"params"})
+        if state:
+            raise ValueError(
+                f"{type(self.module).__name__} keeps state {', '.join(state)}: "
+                "a task's statistics would leak from query to support; use a norm without shared statistics."
+            )
+        return variables["params"]
+
+    def apply(self, params, x):
+        return self.module.apply({"params": params}, x)
+
+
+def mlp(inputs: int, outputs: int, hidden: Sequence[int] = (40, 40), activation: Activation = "relu") -> MLP:
+    """Return an MLP with the given hidden widths."""
+    return MLP((inputs, *hidden, outputs), activation)

@@ -1,0 +1,59 @@
+"""BMAML's chaser loss."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from bmaml.learners.base import AbstractLearner
+from bmaml.learners.gradient import GradientLearner
+from bmaml.objectives.base import AbstractObjective
+
+
+class ChaserLoss(AbstractObjective):
+    """Squared distance from the adapted particles (chaser) to where `steps` further steps on all the data lead (leader).
+
+        sum over particles m of |theta_m^n - stop_gradient(theta_m^{n+s})|^2, the leader on support and query together;
+
+    equation 8 and algorithm 3 of Kim et al. (2018). Squared parameter units, one number a task; particles are paired by
+    index. With `hyper=False` the noise and weight precisions are left out of the distance, as in the authors' code (they
+    still steer the steps). With 0 steps the leader is the chaser's end and the chaser the start: Reptile, whose gradient
+    2 (theta^0 - theta^n) this then is.
+    """
+
+    steps: int = eqx.field(static=True, default=1)
+    hyper: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        if self.steps < 0:
+            raise ValueError(f"the leader takes {self.steps} steps: give at least 0.")
+
+    def check(self, learner):
+        self._particles(learner)
+
+    def _particles(self, learner: AbstractLearner) -> GradientLearner:
+        if isinstance(learner, GradientLearner):
+            return learner
+        raise TypeError(
+            f"ChaserLoss needs a GradientLearner because the leader goes on from the chaser's particles, which "
+            f"{type(learner).__name__} has none of; use QueryLoss."
+        )
+
+    def __call__(self, learner, meta, task, *, key):
+        learner = self._particles(learner)
+        chase_key, lead_key = jax.random.split(key)
+        start = learner.start(meta, task.support)
+        chaser = learner.advance(meta, start, task.support, learner.steps, key=chase_key)
+        if self.steps == 0:
+            chaser, leader = start, chaser
+        else:
+            leader = learner.advance(meta, chaser, task.support | task.query, self.steps, key=lead_key)
+        loss = self._distance(learner, chaser.particles, jax.lax.stop_gradient(leader.particles))
+        return loss, {}
+
+    def _distance(self, learner: GradientLearner, chaser, leader):
+        if not self.hyper:
+            chaser, leader = learner.model.weights(chaser.params), learner.model.weights(leader.params)
+        gaps = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), chaser, leader)
+        return sum(jax.tree.leaves(gaps))

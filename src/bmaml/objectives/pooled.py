@@ -1,0 +1,36 @@
+"""Multi-task pretraining: no inner loop in training."""
+
+from __future__ import annotations
+
+import equinox as eqx
+
+from bmaml.learners.base import AbstractLearner
+from bmaml.learners.gradient import GradientLearner
+from bmaml.objectives.base import AbstractObjective
+from bmaml.objectives.query import QueryLoss, Score
+
+
+class PooledLoss(AbstractObjective):
+    """Loss of the unadapted particles on all of a task's data, support and query alike: the pretrain-and-fine-tune baseline.
+
+    Scale as in `QueryLoss`. The learner's steps are what fine-tuning does at test time.
+    """
+
+    score: Score = eqx.field(static=True, default="each")
+
+    def check(self, learner):
+        QueryLoss(self.score).check(self._particles(learner))
+
+    def _particles(self, learner: AbstractLearner) -> GradientLearner:
+        if isinstance(learner, GradientLearner):
+            return learner
+        raise TypeError(
+            f"PooledLoss needs a GradientLearner because it scores parameters before any adaptation, which "
+            f"{type(learner).__name__} does not predict with; use QueryLoss."
+        )
+
+    def __call__(self, learner, meta, task, *, key):
+        learner = self._particles(learner)
+        everything = task.support | task.query
+        prior = learner.finish(meta, learner.start(meta, everything))
+        return QueryLoss(self.score).of_posterior(prior, everything), {}

@@ -1,0 +1,79 @@
+"""Score the adapted posterior on the query."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from bmaml.data import Data
+from bmaml.distributions import Normal
+from bmaml.learners.gradient import GradientLearner
+from bmaml.models.contract import GaussianModel, log_likelihood, squared_error
+from bmaml.objectives.base import AbstractObjective
+from bmaml.posteriors import AbstractPosterior, ParticlePosterior
+
+Score = Literal["points", "joint", "each", "squared_error"]
+
+
+class QueryLoss(AbstractObjective):
+    """Loss of the query after adapting to the support, one number a task.
+
+    `score` says of what, and its scale:
+
+    - `"points"`: mean over query points of minus the log mixture density (nats a point);
+    - `"joint"`: minus the log of the mixture of the particles' joint densities of the whole query, divided by the number of
+      points (nats a point): the loss of Bayesian fast adaptation, Kim et al. (2018), equation 6;
+    - `"each"`: mean over particles of each one's own mean NLL (nats a point): an ensemble trained member by member;
+    - `"squared_error"`: mean over particles of each one's mean squared error (MAML on regression), plus, for the noise
+      precision alone, the NLL of the residuals with the fit held fixed, so that the predictive states its real error.
+    """
+
+    score: Score = eqx.field(static=True, default="points")
+
+    def __check_init__(self):
+        if self.score not in ("points", "joint", "each", "squared_error"):
+            raise ValueError(f"unknown score {self.score!r}: use 'points', 'joint', 'each' or 'squared_error'.")
+
+    def check(self, learner):
+        if self.score == "points":
+            return
+        if not isinstance(learner, GradientLearner):
+            raise TypeError(
+                f"QueryLoss(score={self.score!r}) needs a GradientLearner because it scores particles one by one; "
+                "use score='points'."
+            )
+        if self.score == "squared_error" and not isinstance(learner.model, GaussianModel):
+            raise TypeError("QueryLoss(score='squared_error') needs a regression model; use score='each' for classes.")
+
+    def __call__(self, learner, meta, task, *, key):
+        loss = self.of_posterior(learner.adapt(meta, task.support, key=key), task.query)
+        return loss, {}
+
+    def of_posterior(self, posterior: AbstractPosterior, query: Data) -> Float[Array, ""]:
+        """Return the loss of a posterior on a query."""
+        if self.score == "points":
+            each = posterior.predict(query.x).log_prob(query.y)
+            return -(each * query.mask).sum() / jnp.maximum(query.count, 1.0)
+        if not isinstance(posterior, ParticlePosterior):
+            raise TypeError(f"QueryLoss(score={self.score!r}) scores particles one by one; use score='points'.")
+        if self.score == "squared_error":
+            return jax.vmap(lambda p: _residual_loss(posterior, p, query))(posterior.params).mean()
+        joint = jax.vmap(lambda p: log_likelihood(posterior.model, p, query))(posterior.params)
+        count = jnp.maximum(query.count, 1.0)
+        if self.score == "each":
+            return -joint.mean() / count
+        return -logsumexp(joint + jax.nn.log_softmax(posterior.log_weights)) / count
+
+
+def _residual_loss(posterior: ParticlePosterior, params, query: Data) -> Float[Array, ""]:
+    predictive = posterior.model.predictive(params, query.x)
+    assert isinstance(predictive, Normal)  # `check` has seen to it
+    fit = squared_error(predictive.mean, query)
+    held = eqx.tree_at(lambda d: d.loc, predictive, jax.lax.stop_gradient(predictive.loc))
+    noise = -(held.log_prob(query.y) * query.mask).sum() / jnp.maximum(query.count, 1.0)
+    return fit + noise - jax.lax.stop_gradient(noise)

@@ -1,0 +1,53 @@
+"""MAML against pretraining: curves on one task, and the error by steps."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from bmaml.experiments.table import Numbers
+from bmaml.plots.style import COLOURS, panels
+
+_TITLES = {"maml": "MAML", "pretrain": "pretrained on all tasks"}
+
+
+def draw(results: tuple[Numbers, Numbers]) -> Figure:
+    """Return a row for each shot count: one task under both methods, then the mean error by gradient steps."""
+    errors, curves = results
+    shots, methods = errors.distinct("shots"), errors.distinct("method")
+    figure, axes = panels(len(shots), len(methods) + 1, width=3.6, height=2.7)
+    rows = np.array(axes).reshape(len(shots), -1)
+    for line, count in zip(rows, shots, strict=True):
+        for axis, method in zip(line, methods, strict=False):
+            _task(axis, curves, method, count)
+        _errors(line[-1], errors, count)
+    rows[0, 0].legend(fontsize=7, frameon=False, ncols=2, loc="lower left")
+    return figure
+
+
+def _task(axis, curves: Numbers, method: str, shots: int) -> None:
+    steps = [s for s in curves.distinct("steps") if s >= 0]
+    shades = plt.get_cmap("viridis_r")(np.linspace(0.1, 0.9, len(steps)))
+    for step, shade in zip(steps, shades, strict=True):
+        line = curves.where(method=method, shots=shots, steps=step)
+        axis.plot([r["x"] for r in line], [r["y"] for r in line], color=shade, lw=1.2, label=f"{step} steps")
+    truth = curves.where(method=method, shots=shots, steps=steps[0])
+    axis.plot([r["x"] for r in truth], [r["truth"] for r in truth], "--", color="black", lw=1, label="truth")
+    given = curves.where(method=method, shots=shots, steps=-1)
+    axis.plot([r["x"] for r in given], [r["y"] for r in given], "o", color="black", ms=4)
+    axis.set_title(f"{_TITLES.get(method, method)}, {shots} shots", fontsize=10)
+    axis.set_xlabel("x")
+
+
+def _errors(axis, errors: Numbers, shots: int) -> None:
+    for method in errors.distinct("method"):
+        rows = errors.where(method=method, shots=shots)
+        steps = [r["steps"] for r in rows]
+        axis.fill_between(steps, [r["low"] for r in rows], [r["high"] for r in rows], color=COLOURS[method], alpha=0.2, lw=0)
+        axis.plot(steps, [r["mse"] for r in rows], "o-", color=COLOURS[method], ms=4, label=_TITLES.get(method, method))
+    axis.set_title(f"mean over test tasks, {shots} shots", fontsize=10)
+    axis.set_xlabel("gradient steps")
+    axis.set_ylabel("squared error")
+    axis.set_ylim(0, None)
+    axis.legend(fontsize=8, frameon=False)

@@ -1,0 +1,120 @@
+"""The prediction of new tasks over one input: mean, interval, the points given and those measured later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bmaml.errors import InputError
+from bmaml.estimators import FewShotRegressor
+from bmaml.plots.style import COLOURS, SUPPORT, panels
+from bmaml.tables import Column, Table
+from bmaml.tables.new import NewTask, moving_inputs
+
+_POINTS = 256
+_MOST_PANELS = 12
+_COLUMNS = 4
+
+
+class Points(NamedTuple):
+    """Measured points: `x` (n,), `y` (n, outputs), in the table's units."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+class Curve(NamedTuple):
+    """One task's prediction on a grid `x` (points,): mean and interval (points, outputs), and the measurements."""
+
+    name: str
+    x: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    given: Points
+    later: Points
+    labels: tuple[str, ...]
+    log: bool
+
+
+def curves(model: FewShotRegressor, tasks: Sequence[NewTask], level: float) -> list[Curve]:
+    """Return the predictions of the first twelve tasks over the one input that changes within a task.
+
+    Raises: InputError where no input does, several do, or it is a category.
+    """
+    moving = moving_inputs(list(tasks), model.schema_)
+    if len(moving) != 1 or moving[0].kind != "number":
+        names = ", ".join(column.name for column in moving) or "none does"
+        raise InputError(f"--plot needs exactly one input that changes within a task, a number (here: {names}): leave it out.")
+    return [_curve(model, task, moving[0], level) for task in list(tasks)[:_MOST_PANELS]]
+
+
+def _curve(model: FewShotRegressor, task: NewTask, column: Column, level: float) -> Curve:
+    one = model.adapt(task.given) if len(task.given) else model.adapt()
+    outputs = [c.name for c in model.schema_.outputs]
+    given, later = (_measured(part, column.name, outputs) for part in (task.given, task.asked))
+    grid = _grid(np.concatenate([part.numbers(column.name) for part in (task.given, task.asked)]), column.log)
+    table = _grid_table(task, model, column.name, grid)
+    answers = [one.predict(table), *one.interval(table, level)]
+    mean, low, high = (np.reshape(part, (len(grid), -1)) for part in answers)
+    name = f"{model.schema_.task} {task.name}, " if task.name else ""
+    title = f"{name}{len(task.given)} given"
+    return Curve(title, grid, mean, low, high, given, later, (column.name, *outputs), column.log)
+
+
+def _grid(x: np.ndarray, log: bool) -> np.ndarray:
+    ends = x.min(), x.max()
+    return np.geomspace(*ends, _POINTS) if log else np.linspace(*ends, _POINTS)
+
+
+def _grid_table(task: NewTask, model: FewShotRegressor, moving: str, grid: np.ndarray) -> Table:
+    """Return the grid as a table: the other inputs do not change within the task."""
+    some = task.given if len(task.given) else task.asked
+    columns = {c.name: np.full(len(grid), some.column(c.name)[0], dtype=object) for c in model.schema_.inputs}
+    return Table("the grid", columns | {moving: grid}, np.arange(len(grid)))
+
+
+def _measured(rows: Table, x: str, outputs: Sequence[str]) -> Points:
+    """Return the rows whose outputs are there."""
+    if any(name not in rows.columns for name in outputs):
+        return Points(np.zeros(0), np.zeros((0, len(outputs))))
+    full = rows.take(~np.any([rows.empty(name) for name in outputs], axis=0))
+    return Points(full.numbers(x), np.stack([full.numbers(name) for name in outputs], 1))
+
+
+def draw(found: Sequence[Curve], level: float) -> Figure:
+    """Return one panel for each task and output."""
+    outputs = len(found[0].labels) - 1
+    places = [(curve, output) for curve in found for output in range(outputs)]
+    columns = min(len(places), _COLUMNS)
+    figure, axes = panels(-(-len(places) // columns), columns, width=3.6, height=3.0, sharey=outputs == 1)
+    for axis, (curve, output) in zip(axes, places, strict=False):
+        _panel(axis, curve, output, level)
+    for axis in axes[len(places) :]:
+        axis.set_visible(False)
+    if outputs == 1:
+        for axis in axes[::columns]:
+            axis.set_ylabel(found[0].labels[1])
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def _panel(axis, curve: Curve, output: int, level: float) -> None:
+    colour = COLOURS["experts"]
+    band = curve.low[:, output], curve.high[:, output]
+    axis.fill_between(curve.x, *band, color=colour, alpha=0.2, linewidth=0, label=f"{level:.0%} interval")
+    if len(curve.later.x):
+        y = curve.later.y[:, output]
+        axis.plot(curve.later.x, y, "o", markersize=3.5, mfc="white", mec="#555555", mew=0.8, label="measured, not given")
+    axis.plot(curve.x, curve.mean[:, output], color=colour, linewidth=1.6, label="mean")
+    axis.plot(curve.given.x, curve.given.y[:, output], "o", color=SUPPORT, markersize=6, zorder=5, label="given")
+    axis.set_title(curve.name, fontsize=10)
+    axis.set_xlabel(curve.labels[0])
+    if len(curve.labels) > 2:
+        axis.set_ylabel(curve.labels[1 + output])
+    if curve.log:
+        axis.set_xscale("log")

@@ -1,0 +1,111 @@
+"""Priors over a particle: the parameters of a model and the prior's own hyper-parameters.
+
+A log-density here is of one task's parameters, in nats, up to a constant that no parameter enters. `anchor` is the
+particle that adaptation starts from.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from bmaml.models.contract import AbstractModel
+
+Params = PyTree[Any]
+
+
+class Particle(eqx.Module):
+    """One particle: a model's parameters and its prior's hyper-parameters (None where it has none)."""
+
+    params: Params
+    hyper: PyTree[Any]
+
+
+class AbstractPrior(eqx.Module):
+    """A log-density over particles."""
+
+    @abstractmethod
+    def init(self) -> PyTree[Any]:
+        """Return the hyper-parameters that a particle starts with."""
+
+    @abstractmethod
+    def log_density(self, model: AbstractModel, particle: Particle, anchor: Particle) -> Float[Array, ""]:
+        """Return the log prior density of a particle, in nats."""
+
+
+def _square_norm(tree: PyTree[Any]) -> Float[Array, ""]:
+    return sum((jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)), start=jnp.zeros(()))
+
+
+def _size(tree: PyTree[Any]) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+class FlatPrior(AbstractPrior):
+    """A constant: adaptation follows the likelihood alone."""
+
+    def init(self):
+        return None
+
+    def log_density(self, model, particle, anchor):
+        return jnp.zeros(())
+
+
+class GaussianPrior(AbstractPrior):
+    """Weights ~ N(0, 1 / precision)."""
+
+    precision: float = eqx.field(static=True, default=1.0)
+
+    def init(self):
+        return None
+
+    def log_density(self, model, particle, anchor):
+        return -0.5 * self.precision * _square_norm(model.weights(particle.params))
+
+
+class AroundInit(AbstractPrior):
+    """Weights ~ N(where adaptation starts, 1 / precision): p(phi | theta) of Grant et al. (2018), also iMAML's pull."""
+
+    precision: float = eqx.field(static=True, default=1.0)
+
+    def init(self):
+        return None
+
+    def log_density(self, model, particle, anchor):
+        moved = jax.tree.map(jnp.subtract, model.weights(particle.params), model.weights(anchor.params))
+        return -0.5 * self.precision * _square_norm(moved)
+
+
+def _log_gamma(log_value: Array, a: float, b: float) -> Array:
+    """Log density of log v for v ~ Gamma(a, b), with the Jacobian, up to a constant."""
+    return a * log_value - b * jnp.exp(log_value)
+
+
+class GammaPrior(AbstractPrior):
+    """BMAML's hierarchy: weights ~ N(0, 1 / lambda), lambda ~ Gamma(a_weight, b_weight), gamma ~ Gamma(a_noise, b_noise).
+
+    lambda is the particle's hyper-parameter, kept as its log; gamma is the model's noise precision. Kim et al. (2018),
+    section 5.1; the defaults are those of the authors' code, where gamma starts at 100 (set on the model) and lambda at 1.
+    """
+
+    a_noise: float = eqx.field(static=True, default=2.0)
+    b_noise: float = eqx.field(static=True, default=0.2)
+    a_weight: float = eqx.field(static=True, default=2.0)
+    b_weight: float = eqx.field(static=True, default=2.0)
+    start: float = eqx.field(static=True, default=1.0)
+
+    def init(self):
+        return {"log_weight_precision": jnp.log(jnp.asarray(self.start))}
+
+    def log_density(self, model, particle, anchor):
+        weights = model.weights(particle.params)
+        log_weight = particle.hyper["log_weight_precision"]
+        prior = 0.5 * _size(weights) * log_weight - 0.5 * jnp.exp(log_weight) * _square_norm(weights)
+        prior = prior + _log_gamma(log_weight, self.a_weight, self.b_weight)
+        log_noise = model.log_precision(particle.params)
+        return prior if log_noise is None else prior + _log_gamma(log_noise, self.a_noise, self.b_noise)

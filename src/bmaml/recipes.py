@@ -1,0 +1,118 @@
+"""Task families and methods by name, with settings that work: what the command line trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from bmaml.errors import InputError
+from bmaml.methods import METHODS, Method
+from bmaml.models import MLP, GaussianModel, MLPFeatures
+from bmaml.outer import Adam
+from bmaml.tasks import AbstractTasks, Sinusoids, ambiguous, maml_sinusoids
+from bmaml.training import Plan
+
+
+class Family(eqx.Module):
+    """A task family: how to make it, the network that its paper uses, and the shots that it is judged at."""
+
+    build: Callable[..., Sinusoids] = eqx.field(static=True)
+    hidden: tuple[int, ...] = eqx.field(static=True)
+    shots: tuple[int, ...] = eqx.field(static=True)
+    input_scale: float = eqx.field(static=True, default=0.4)
+
+
+FAMILIES: dict[str, Family] = {
+    "sinusoid": Family(Sinusoids, (40, 40, 40), (3, 5, 10)),
+    "maml-sinusoid": Family(maml_sinusoids, (40, 40), (10,)),
+    "ambiguous": Family(ambiguous, (40, 40), (5,)),
+}
+
+# Step sizes found by a search over powers of sqrt(10) on validation tasks of the BMAML sinusoids (docs/results/tuning.md).
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "maml": {"rate": 0.01},
+    "fomaml": {"rate": 0.01},
+    "meta-sgd": {"rate": 0.01},
+    "reptile": {"rate": 0.01, "steps": 5, "clip": 10.0},
+    "emaml": {"rate": 0.01},
+    "bfa": {"rate": 1e-3},
+    "bmaml": {"rate": 1e-3},
+    "pretrain": {"rate": 0.01},
+}
+
+
+def pick(kind: str, name: str, known: dict[str, Any]) -> Any:
+    """Return the entry of that name.
+
+    Raises: InputError with the nearest name and all names where there is none.
+    """
+    if name in known:
+        return known[name]
+    near = get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise InputError(f"unknown {kind} {name!r}: {hint}use one of {', '.join(known)}.")
+
+
+def build_tasks(
+    name: str,
+    *,
+    shots: tuple[int, ...] | None = None,
+    queries: int = 20,
+    count: int | None = None,
+    samples: int = 40,
+    seed: int = 0,
+) -> AbstractTasks:
+    """Return a family's task source; with `count` a finite set of that many tasks of `samples` fixed points each.
+
+    Raises: InputError for an unknown family, or shots that leave no point of a fixed task to ask for.
+    """
+    family = pick("task family", name, FAMILIES)
+    tasks = family.build(shots or family.shots, queries)
+    if count is None:
+        return tasks
+    if max(tasks.shots) >= samples:
+        raise InputError(
+            f"{max(tasks.shots)} shots leave nothing of {samples} samples to ask for: use fewer shots or more samples."
+        )
+    return tasks.fixed(count, samples, jax.random.key(seed))
+
+
+def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method:
+    """Return a method for a family with the settings found for it, changed by those of `settings` that are not None.
+
+    Raises: InputError for an unknown name or a setting that the method does not have.
+    """
+    make, home = pick("method", name, METHODS), pick("task family", family, FAMILIES)
+    chosen = {k: v for k, v in settings.items() if v is not None}
+    unknown = sorted(set(chosen) - set(inspect.signature(make).parameters))
+    if unknown:
+        raise InputError(f"method {name} has no setting {unknown[0]!r}: leave it out or choose another method.")
+    if name == "experts":
+        features = MLPFeatures(1, learned=10, code=2, input_scale=home.input_scale)
+        return make(features, **{"particles": 64, **chosen})
+    # Point methods learn their noise by its likelihood alone, from 1; Stein particles start where the authors' code does.
+    model = GaussianModel(MLP((1, *home.hidden, 1)), precision=100.0 if name in ("bfa", "bmaml") else 1.0)
+    return make(model, **{**_SETTINGS.get(name, {}), **chosen})
+
+
+def build_plan(name: str, *, steps: int | None = None, seed: int = 0, **settings: Any) -> Plan:
+    """Return how to train a method on a sinusoid family: the default is 19,000 meta-steps for experts, 20,000 for others."""
+    chosen = {k: v for k, v in settings.items() if v is not None}
+    if name == "experts":
+        plan = Plan(steps or 19_000, 16, Adam(3e-3, clip=1.0), seed, groups=8)
+    else:
+        plan = Plan(steps or 20_000, 10, Adam(1e-3), seed)
+    return dataclasses.replace(plan, **_fitting(plan, chosen))
+
+
+def _fitting(plan: Plan, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Add the groups that a changed meta-batch can be worked off in."""
+    batch = chosen.get("batch", plan.batch)
+    return {"groups": math.gcd(plan.groups, batch), **chosen}

@@ -1,0 +1,125 @@
+"""How one column of a table becomes numbers, and how predictions become its units again."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from bmaml.errors import InputError
+from bmaml.tables.table import Table, listed
+
+# One-hot columns past this are an id or free text; the error says so.
+_MOST_LEVELS = 256
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's encoding: a number standardised by `mean` and `scale` (of its log where `log`), or a category one-hot.
+
+    `mean` and `scale` are in the column's own units (in nats where `log`); `levels` are a category's, in order.
+    """
+
+    name: str
+    kind: Literal["number", "category"] = "number"
+    mean: float = 0.0
+    scale: float = 1.0
+    log: bool = False
+    levels: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Number of encoded columns."""
+        return len(self.levels) if self.kind == "category" else 1
+
+    def encode(self, table: Table) -> np.ndarray:
+        """Return the column as float64 of shape `(rows, width)`; an unknown level is a row of zeros, with one warning.
+
+        Raises: InputError naming the cell that does not fit.
+        """
+        if self.kind == "category":
+            return self._one_hot(table.texts(self.name))
+        return ((_raw(table, self.name, self.log) - self.mean) / self.scale)[:, None]
+
+    def _one_hot(self, texts: np.ndarray) -> np.ndarray:
+        place = {level: i for i, level in enumerate(self.levels)}
+        codes = np.array([place.get(text, -1) for text in texts])
+        unknown = sorted(set(texts[codes < 0]))
+        if unknown:
+            warnings.warn(
+                f"column {self.name!r} has levels that training did not see ({listed(unknown, 5)}): "
+                "they are encoded as none of the known ones.",
+                stacklevel=2,
+            )
+        return (codes[:, None] == np.arange(len(self.levels))).astype(np.float64)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the encoding as JSON-able values."""
+        return asdict(self) | {"levels": list(self.levels)}
+
+
+def fit_input(table: Table, name: str, *, categorical: bool, log: bool, tasks: Sequence[str]) -> Column:
+    """Return the encoding of an input column from the rows of `table`, whose task labels are `tasks`.
+
+    Text columns are categories unless most of their cells are numbers.
+    Raises: InputError for a cell that does not fit, or for a category that is an id.
+    """
+    if log and categorical:
+        raise InputError(f"column {name!r} is listed as categorical and for its logarithm: choose one.")
+    if categorical or not table.is_numeric(name):
+        return _fit_category(table, name, tasks)
+    values = _raw(table, name, log)
+    return Column(name, "number", float(values.mean()), _spread(values) or 1.0, log)
+
+
+def fit_output(table: Table, name: str) -> Column:
+    """Return the standardisation of an output column.
+
+    Raises: InputError for a cell that is not a finite number, or a column that never changes.
+    """
+    values = table.numbers(name)
+    scale = _spread(values)
+    if not scale:
+        raise InputError(
+            f"{table.name}, output column {name!r} is {values[0]:g} in every training row: "
+            "there is nothing to learn; give a column that varies."
+        )
+    return Column(name, "number", float(values.mean()), scale)
+
+
+def _spread(values: np.ndarray) -> float:
+    """Return the standard deviation, or 0 where it is no more than the rounding error of a constant column."""
+    scale = float(values.std())
+    return scale if np.isfinite(scale) and scale > 1e-12 * float(np.abs(values).max()) else 0.0
+
+
+def _fit_category(table: Table, name: str, tasks: Sequence[str]) -> Column:
+    texts = table.texts(name)
+    levels = sorted(set(texts))
+    rows, count = len(texts), len(set(tasks))
+    where = f"{table.name}, categorical column {name!r} has {len(levels)} levels in {rows} rows"
+    if len(levels) > max(2, rows // 2):
+        raise InputError(f"{where}: it looks like an id or free text; leave it out.")
+    if len(levels) == count > 2 and _one_to_one(texts, tasks):
+        raise InputError(f"{where}, one for each task: a new task's level is never known; leave it out.")
+    if len(levels) > _MOST_LEVELS:
+        raise InputError(f"{where}: at most {_MOST_LEVELS} can be encoded; group the rare ones or leave it out.")
+    return Column(name, "category", levels=tuple(levels))
+
+
+def _one_to_one(texts: np.ndarray, tasks: Sequence[str]) -> bool:
+    return len(set(zip(texts, tasks, strict=True))) == len(set(tasks))
+
+
+def _raw(table: Table, name: str, log: bool) -> np.ndarray:
+    values = table.numbers(name)
+    bad = np.flatnonzero(values <= 0) if log else []
+    if len(bad):
+        raise InputError(
+            f"{table.name}, {table.place(bad[0])}, column {name!r} is {values[bad[0]]:g} which has no logarithm: "
+            "give a positive number, or do not take the log of this column."
+        )
+    return np.log(values) if log else values

@@ -1,0 +1,99 @@
+"""Rows of new tasks: which are measured, and which are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bmaml.errors import InputError
+from bmaml.tables.columns import Column
+from bmaml.tables.schema import Schema
+from bmaml.tables.table import Table, as_text, listed
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """A task's measured rows and the rows asked for, either possibly none; `name` is "" where no column names tasks."""
+
+    name: str
+    given: Table
+    asked: Table
+
+
+def new_tasks(table: Table, schema: Schema, at: Table | None = None) -> list[NewTask]:
+    """Return the tasks of a table in order of appearance; a row whose outputs are empty is asked for, the others are given.
+
+    With `at` its rows are asked for instead: of every task, or of the one that its task column names. An input that `at`
+    lacks is taken from the task's own rows where it is constant there. A table without a task column is one task.
+    Raises: InputError for a row with some outputs and not others, a missing column, or a task that only `at` has.
+    """
+    open_ = _open_rows(table, schema)
+    labels = _labels(table, schema)
+    names = list(dict.fromkeys(labels.tolist()))
+    if at is not None:
+        _check_tasks(at, table, schema, names)
+    tasks = []
+    for name in names:
+        own = table.take(labels == name)
+        asked = table.take((labels == name) & open_) if at is None else _asked_at(at, name, own, schema)
+        tasks.append(NewTask(name, table.take((labels == name) & ~open_), asked))
+    return tasks
+
+
+def moving_inputs(tasks: list[NewTask], schema: Schema) -> list[Column]:
+    """Return the inputs that change within a task; the others (a patient's age) tell tasks apart."""
+    return [column for column in schema.inputs if any(len(_values(task, column.name)) > 1 for task in tasks)]
+
+
+def _values(task: NewTask, name: str) -> set[str]:
+    return {as_text(cell) for part in (task.given, task.asked) for cell in part.column(name).tolist()}
+
+
+def _labels(table: Table, schema: Schema) -> np.ndarray:
+    if schema.task not in table.columns:
+        return np.full(len(table), "")
+    return table.texts(schema.task).astype(str)
+
+
+def _open_rows(table: Table, schema: Schema) -> np.ndarray:
+    """Return which rows have no outputs yet."""
+    names = [column.name for column in schema.outputs]
+    empty = np.stack([table.empty(name) for name in names])
+    mixed = np.flatnonzero(empty.any(0) & ~empty.all(0))
+    if len(mixed):
+        without = names[int(empty[:, mixed[0]].argmax())]
+        raise InputError(
+            f"{table.name}, {table.place(mixed[0])} has no {without!r} but another output: "
+            f"fill in all of {listed(names)}, or leave all empty to have them predicted."
+        )
+    return empty[0]
+
+
+def _check_tasks(at: Table, table: Table, schema: Schema, names: list[str]) -> None:
+    labels = set(_labels(at, schema).tolist()) - {""}
+    unknown = sorted(labels - set(names))
+    if unknown and schema.task in table.columns:
+        raise InputError(
+            f"{at.name} asks for task {unknown[0]!r}, which {table.name} does not have: "
+            f"add a row of it there (with empty outputs where nothing is measured yet)."
+        )
+
+
+def _asked_at(at: Table, name: str, own: Table, schema: Schema) -> Table:
+    rows = at.take(at.texts(schema.task).astype(str) == name) if schema.task in at.columns and name else at
+    columns = dict(rows.columns)
+    for column in schema.inputs:
+        if column.name not in columns:
+            columns[column.name] = np.full(len(rows), _constant(at, own, column.name, name), dtype=object)
+    return Table(rows.name, columns, rows.places, rows.unit)
+
+
+def _constant(at: Table, own: Table, column: str, task: str) -> object:
+    if column not in own.columns:
+        at.column(column)
+    cells = own.column(column).tolist()
+    if len({as_text(cell) for cell in cells}) > 1:
+        where = f"task {task!r} of {own.name}" if task else own.name
+        raise InputError(f"{at.name} has no column {column!r}, and it is not constant in {where}: add the column.")
+    return cells[0]

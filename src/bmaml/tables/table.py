@@ -1,0 +1,145 @@
+"""A table in memory that knows where each of its rows came from, so that an error can name the place."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from bmaml.errors import InputError
+
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "nat", "?"})
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length, as read, and where each row came from.
+
+    `places` holds the line of each row in a text file (`unit="line"`), else its number counted from 0 (`unit="row"`).
+    """
+
+    name: str
+    columns: Mapping[str, np.ndarray]
+    places: np.ndarray
+    unit: Literal["line", "row"] = "row"
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.columns.values())))
+
+    def place(self, row: int) -> str:
+        """Return where a row is, for a message."""
+        return f"{self.unit} {self.places[row]}" + (" (counted from 0)" if self.unit == "row" else "")
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column as it was read.
+
+        Raises: InputError with the columns there are, where there is none of that name.
+        """
+        if name in self.columns:
+            return self.columns[name]
+        near = difflib.get_close_matches(name, self.columns, 1, 0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"{self.name} has no column {name!r}: {hint}its columns are {listed(list(self.columns))}.")
+
+    def texts(self, name: str) -> np.ndarray:
+        """Return a column as stripped strings, whole numbers without a decimal point.
+
+        Raises: InputError naming the first empty cell.
+        """
+        cells = self.column(name)
+        texts = np.array([as_text(cell) for cell in cells.tolist()], dtype=object)
+        for row, text in enumerate(texts):
+            if text.lower() in _MISSING:
+                raise InputError(f"{self._cell(name, row)} is {_shown(text)}: fill it in, or remove the row.")
+        return texts
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Return a column as float64.
+
+        Raises: InputError naming the first cell that is empty, not a number, or not finite.
+        """
+        cells = self.column(name)
+        values = _fast_numbers(cells)
+        if values is None:
+            values = np.array([self._number(name, row, cell) for row, cell in enumerate(cells.tolist())])
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            what = _shown(as_text(cells[bad[0]]))
+            raise InputError(f"{self._cell(name, bad[0])} is {what}: give a finite number, or remove the row.")
+        return values
+
+    def is_numeric(self, name: str) -> bool:
+        """Whether most of a column's cells are numbers; the others are then mistakes to report, not levels."""
+        cells = self.column(name)
+        if cells.dtype.kind in "biuf":
+            return True
+        if _fast_numbers(cells) is not None:
+            return True
+        return 2 * sum(_parse(cell) is not None for cell in cells.tolist()) > len(cells)
+
+    def empty(self, name: str) -> np.ndarray:
+        """Return which of a column's cells are empty or say that they are missing (NA, null, ...)."""
+        return np.array([as_text(cell).lower() in _MISSING for cell in self.column(name).tolist()], dtype=bool)
+
+    def take(self, rows: np.ndarray) -> Table:
+        """Return the table of some rows (indices or a boolean mask), which keep their places."""
+        kept = {name: column[rows] for name, column in self.columns.items()}
+        return Table(self.name, kept, self.places[rows], self.unit)
+
+    def _cell(self, name: str, row: int) -> str:
+        return f"{self.name}, {self.place(row)}, column {name!r}"
+
+    def _number(self, name: str, row: int, cell: Any) -> float:
+        value = _parse(cell)
+        if value is None:
+            text = as_text(cell)
+            if text.lower() in _MISSING:
+                raise InputError(f"{self._cell(name, row)} is {_shown(text)}: give a finite number, or remove the row.")
+            raise InputError(
+                f"{self._cell(name, row)} is {_shown(text)}, which is not a number: "
+                "correct it, or list the column as categorical."
+            )
+        return value
+
+
+def listed(names: Sequence[Any], most: int = 12) -> str:
+    """Return names as a quoted, shortened list for a message."""
+    shown = ", ".join(repr(str(name)) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def as_text(cell: Any) -> str:
+    """Return a cell as a stripped string; 3.0 reads as 3, since a missing value elsewhere makes integers floats."""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell).strip()
+
+
+def _shown(text: str) -> str:
+    if not text:
+        return "empty"
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def _parse(cell: Any) -> float | None:
+    """Return a cell as a float, or None; an underscore is a mistake here, not a digit separator as in Python."""
+    try:
+        return None if isinstance(cell, str) and "_" in cell else float(cell)
+    except (TypeError, ValueError):
+        return None
+
+
+def _fast_numbers(cells: np.ndarray) -> np.ndarray | None:
+    """Return a whole column as float64 in one conversion, or None where a cell stands in the way."""
+    if cells.dtype.kind == "M":
+        return None
+    try:
+        if cells.dtype.kind in "OU" and any(isinstance(c, str) and "_" in c for c in cells.tolist()):
+            return None
+        return cells.astype(np.float64)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,7 @@
+"""Where tasks come from."""
+
+from bmaml.tasks.base import AbstractTasks as AbstractTasks
+from bmaml.tasks.base import FixedTasks as FixedTasks
+from bmaml.tasks.sinusoid import Sinusoids as Sinusoids
+from bmaml.tasks.sinusoid import ambiguous as ambiguous
+from bmaml.tasks.sinusoid import maml_sinusoids as maml_sinusoids

@@ -1,0 +1,111 @@
+"""Sinusoid families: those of MAML and BMAML, and PLATIPUS's ambiguous mixture with lines."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from bmaml.data import Data, Task
+from bmaml.tasks.base import AbstractTasks, FixedTasks, draw_shots, split_rows
+
+Range = tuple[float, float]
+
+
+class Wave(eqx.Module):
+    """The true function of one task: y = amplitude sin(frequency x - phase) + slope x + intercept, noise deviation `noise`."""
+
+    amplitude: Float[Array, "*batch"]
+    frequency: Float[Array, "*batch"]
+    phase: Float[Array, "*batch"]
+    slope: Float[Array, "*batch"]
+    intercept: Float[Array, "*batch"]
+    noise: Float[Array, "*batch"]
+
+    def __call__(self, x: Array) -> Array:
+        """Return the noise-free values at inputs `x`."""
+        return self.amplitude * jnp.sin(self.frequency * x - self.phase) + self.slope * x + self.intercept
+
+
+class Sinusoids(AbstractTasks):
+    """y = A sin(w x - phi) + noise, x uniform; the defaults are those of the code of Kim et al. (2018).
+
+    A ~ U[0.1, 5], phi ~ U[0, 2 pi], w ~ U[0.5, 2], x ~ U[-5, 5], noise deviation 0.01 A (`relative_noise`) plus `noise`.
+    With probability `lines` the task is a line instead, slope and intercept ~ U[-3, 3] (Finn et al., 2018). A draw has one
+    of `shots` support points, all equally likely, and `queries` query points, both noisy.
+    Raises: ValueError for shots or queries below 1.
+    """
+
+    shots: tuple[int, ...] = eqx.field(static=True, default=(10,), converter=lambda s: (s,) if isinstance(s, int) else tuple(s))
+    queries: int = eqx.field(static=True, default=10)
+    amplitude: Range = eqx.field(static=True, default=(0.1, 5.0))
+    phase: Range = eqx.field(static=True, default=(0.0, 2 * jnp.pi))
+    frequency: Range = eqx.field(static=True, default=(0.5, 2.0))
+    domain: Range = eqx.field(static=True, default=(-5.0, 5.0))
+    relative_noise: float = eqx.field(static=True, default=0.01)
+    noise: float = eqx.field(static=True, default=0.0)
+    lines: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self):
+        if min(self.shots, default=0) < 1 or self.queries < 1:
+            raise ValueError(f"shots {self.shots} and queries {self.queries}: give at least 1 of each.")
+
+    @property
+    def inputs(self):
+        return 1
+
+    @property
+    def outputs(self):
+        return 1
+
+    def wave(self, key: PRNGKeyArray) -> Wave:
+        """Return the function of a new task."""
+        keys = jax.random.split(key, 6)
+        amplitude, phase, frequency = (
+            jax.random.uniform(k, minval=low, maxval=high)
+            for k, (low, high) in zip(keys, (self.amplitude, self.phase, self.frequency), strict=False)
+        )
+        line = (jax.random.uniform(keys[3]) < self.lines).astype(amplitude.dtype)
+        slope, intercept = jax.random.uniform(keys[4], (2,), minval=-3.0, maxval=3.0) * line
+        amplitude = amplitude * (1 - line)
+        return Wave(amplitude, frequency, phase, slope, intercept, self.relative_noise * amplitude + self.noise)
+
+    def points(self, wave: Wave, key: PRNGKeyArray, count: int) -> Data:
+        """Return `count` noisy points of a wave."""
+        x_key, noise_key = jax.random.split(key)
+        x = jax.random.uniform(x_key, (count, 1), minval=self.domain[0], maxval=self.domain[1])
+        y = wave(x) + wave.noise * jax.random.normal(noise_key, x.shape)
+        return Data(x, y, jnp.ones(count, x.dtype))
+
+    def sample(self, key):
+        wave_key, point_key, shot_key = jax.random.split(key, 3)
+        rows = self.points(self.wave(wave_key), point_key, max(self.shots) + self.queries)
+        if len(self.shots) == 1:
+            return split_rows(rows, self.shots[0], self.shots[0], self.queries)
+        return self._ragged(rows, draw_shots(shot_key, self.shots))
+
+    def _ragged(self, rows: Data, count: Array) -> Task:
+        """Split so that the query is the same rows whatever the shot count: only the support's mask differs."""
+        most = max(self.shots)
+        support, query = (jax.tree.map(lambda leaf, s=s: leaf[s], rows) for s in (slice(most), slice(most, None)))
+        return Task(Data(support.x, support.y, support.mask * (jnp.arange(most) < count)), query)
+
+    def fixed(self, tasks: int, samples: int, key: PRNGKeyArray) -> FixedTasks:
+        """Return a finite set: `tasks` tasks of `samples` noisy points, all drawn once."""
+
+        def one(key: PRNGKeyArray) -> Data:
+            wave_key, point_key = jax.random.split(key)
+            return self.points(self.wave(wave_key), point_key, samples)
+
+        return FixedTasks(jax.vmap(one)(jax.random.split(key, tasks)), self.shots, self.queries)
+
+
+def maml_sinusoids(shots: int | tuple[int, ...] = 10, queries: int = 10) -> Sinusoids:
+    """MAML's own family: frequency 1, phase U[0, pi], no noise. Finn et al. (2017), section 5.1."""
+    return Sinusoids(shots, queries, phase=(0.0, float(jnp.pi)), frequency=(1.0, 1.0), relative_noise=0.0)
+
+
+def ambiguous(shots: int | tuple[int, ...] = 5, queries: int = 10) -> Sinusoids:
+    """Sinusoid or line, half of each, noise deviation 0.3: the ambiguous family of Finn et al. (2018)."""
+    return Sinusoids(shots, queries, phase=(0.0, float(jnp.pi)), frequency=(1.0, 1.0), relative_noise=0.0, noise=0.3, lines=0.5)

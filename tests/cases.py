@@ -1,0 +1,60 @@
+"""Tiny models, tasks and every named method, for tests that go over all of them."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bmaml import methods
+from bmaml.data import Data, Task
+from bmaml.models import MLP, CategoricalModel, GaussianModel, MLPFeatures
+from bmaml.tasks import FixedTasks
+
+MODEL = GaussianModel(MLP((1, 4, 1), "tanh"))
+CLASSES = CategoricalModel(MLP((1, 4, 3), "tanh"))
+FEATURES = MLPFeatures(1, learned=3, hidden=(4,), code=2)
+_PARTICLES = {"emaml", "bfa", "bmaml", "experts"}
+
+
+def jit(function, **options):
+    """Like `jax.jit` with XLA's cheap code generation: the tests compile much and run little."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": "0"}, **options)
+
+
+def preset(name, model=MODEL, features=FEATURES):
+    """The method of that name on the tiny model, three particles where it has several."""
+    options = {"particles": 3} if name in _PARTICLES else {}
+    return methods.METHODS[name](features if name == "experts" else model, **options)
+
+
+def points(count, seed, outputs=1):
+    """Points of a noisy sine, in the default precision."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-2, 2, (count, 1))
+    y = np.sin(x + np.arange(outputs)) + 0.1 * rng.normal(size=(count, outputs))
+    return Data(jnp.asarray(x), jnp.asarray(y), jnp.ones(count))
+
+
+def labelled(count, seed):
+    """Points of three classes."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-2, 2, (count, 1))
+    return Data(jnp.asarray(x), jnp.asarray(np.digitize(x[:, 0], (-0.7, 0.7))), jnp.ones(count))
+
+
+def task(support=5, query=6, seed=0, kind=points):
+    """A task of the given kind of points."""
+    return Task(kind(support, 2 * seed), kind(query, 2 * seed + 1))
+
+
+def fixed_tasks(count=8, rows=10, shots=(3, 5), queries=4, kind=points):
+    """A finite set of tasks in memory."""
+    sets = [kind(rows, 100 + i) for i in range(count)]
+    return FixedTasks(jax.tree.map(lambda *leaves: jnp.stack(leaves), *sets), shots, queries)
+
+
+def is_one_sentence(message, *, tells=r"\b(use|give|restore|resume|update|free|pass|set|lower|install)\b"):
+    """Whether a message is one sentence on one line that says what to do."""
+    message = str(message)
+    return message.endswith((".", ").")) and not re.search(r"\n|[.!?] +[A-Z]", message) and bool(re.search(tells, message))

@@ -1,0 +1,25 @@
+"""Fixtures that several test files share."""
+
+import jax
+import pytest
+
+
+@pytest.fixture
+def x64():
+    """Run the test in double precision, so that identities hold to about 1e-10 and not to 1e-5."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def compilations():
+    """A list that grows by one entry for each program XLA compiles while the test runs."""
+    seen = []
+
+    def listen(event, seconds, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seen
+    jax.monitoring.unregister_event_duration_listener(listen)

@@ -1,0 +1,172 @@
+"""The shape of the code itself: layers, abstract or final, docstrings, sizes, and no pickle."""
+
+import ast
+import functools
+import importlib
+import inspect
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import equinox as eqx
+import pytest
+
+import bmaml
+
+ROOT = Path(bmaml.__file__).parent
+FILES = {
+    ".".join(("bmaml", *f.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): f for f in ROOT.rglob("*.py")
+}
+
+# Imports point from a line of this list to lines above it, or stay within a line (where nothing may go round in a circle).
+# A name stands for a module or for all of a package that no longer name claims.
+ORDER = (
+    ("errors", "interrupt", "platform", "io", "io.files"),
+    ("data", "distributions"),
+    ("models", "priors", "posteriors"),
+    ("directions", "adjoints", "curvature"),
+    ("learners",),
+    ("objectives",),
+    ("methods",),
+    ("tasks", "metrics"),
+    ("outer", "training", "io.config", "io.checkpoint", "run", "svgd"),
+    ("tables", "adapted", "estimators", "evaluation", "active"),
+    ("__init__",),
+    ("recipes", "held_out", "experiments", "plots", "cli", "__main__"),
+)
+RANK = {f"bmaml.{name}".removesuffix(".__init__"): rank for rank, line in enumerate(ORDER) for name in line}
+CORE = 8  # The lines that a researcher's import touches: nothing but arrays, JAX and the standard library.
+PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+
+
+@functools.cache
+def imported(module):
+    """What a module imports: modules of ours by their full name, others by their first."""
+    found = set()
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import: write it in full, so that layers can be read off."
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inside & set(FILES)) or {node.module}
+    return {name if name in FILES else name.split(".")[0] for name in found}
+
+
+def rank(module):
+    """The line of `ORDER` that a module stands on: that of the longest name it begins with."""
+    parts = module.split(".")
+    names = [".".join(parts[:i]) for i in range(len(parts), 1, -1)] if len(parts) > 1 else ["bmaml"]
+    known = [RANK[name] for name in names if name in RANK]
+    assert known, f"{module} stands nowhere in ORDER of tests/contract/test_structure.py: say which layer it belongs to."
+    return known[0]
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_imports_point_one_way(module):
+    ahead = [name for name in imported(module) if name in FILES and rank(name) > rank(module)]
+    assert not ahead, f"{module} imports {', '.join(ahead)}, of a later layer."
+
+
+def test_imports_do_not_go_round_in_a_circle():
+    graph = {module: {name for name in imported(module) if name in FILES} for module in FILES}
+    TopologicalSorter(graph).prepare()
+
+
+def test_the_core_needs_arrays_and_jax_alone():
+    allowed = {"equinox", "jax", "jaxlib", "jaxtyping", "numpy", "optax", "safetensors"}
+    for module in FILES:
+        if rank(module) <= CORE:
+            others = {n for n in imported(module) if n not in FILES} - allowed - sys.stdlib_module_names
+            assert not others, f"{module} is of the core and imports {', '.join(others)}."
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_files_are_short_and_load_no_pickles(module):
+    text = FILES[module].read_text()
+    assert len(text.splitlines()) <= 400
+    assert not imported(module) & PICKLES
+    assert "allow_pickle=True" not in text
+
+
+def test_functions_fit_a_screen():
+    for module, file in FILES.items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 60, f"{node.name} of {module} is longer than 60 lines."
+
+
+@functools.cache
+def modules():
+    """Every module, imported."""
+    return {name: importlib.import_module(name) for name in sorted(FILES)}
+
+
+def of_module(module):
+    """The classes and functions that a module defines, by name."""
+    members = vars(modules()[module]).items()
+    kinds = [(name, value) for name, value in members if inspect.isclass(value) or inspect.isfunction(value)]
+    return {name: value for name, value in kinds if value.__module__ == module}
+
+
+def classes():
+    """Every Equinox module of ours."""
+    every = [value for module in FILES for value in of_module(module).values() if inspect.isclass(value)]
+    return [value for value in every if issubclass(value, eqx.Module)]
+
+
+@pytest.mark.parametrize("kind", classes(), ids=lambda kind: kind.__qualname__)
+def test_every_class_is_abstract_or_final(kind):
+    """Abstract: named so, with something left to write. Final: nothing missing, and nobody's base."""
+    ours = [base for base in kind.__mro__[1:] if issubclass(base, eqx.Module) and base.__module__.startswith("bmaml")]
+    concrete = [base.__name__ for base in ours if not base.__abstractmethods__]
+    assert not concrete, f"{kind.__name__} inherits from {', '.join(concrete)}, which is concrete: wrap it instead."
+    assert kind.__name__.startswith("Abstract") == bool(kind.__abstractmethods__)
+
+
+@pytest.mark.parametrize("kind", classes(), ids=lambda kind: kind.__qualname__)
+def test_a_method_is_written_once(kind):
+    """No class writes again what a class above it has written (apart from the check at construction)."""
+    for name, value in vars(kind).items():
+        if name.startswith("__") or getattr(value, "__isabstractmethod__", False) or not _is_code(value):
+            continue
+        for base in kind.__mro__[1:]:
+            if base.__module__.startswith("bmaml") and _is_code(written := vars(base).get(name)):
+                assert getattr(written, "__isabstractmethod__", False), f"{kind.__name__}.{name} overrides {base.__name__}'s."
+
+
+def _is_code(value):
+    return isinstance(value, property) or inspect.isfunction(getattr(value, "method", value))
+
+
+def described(value, name):
+    """Whether a class or function has a docstring of its own or of what it overrides, not one made by `dataclass`."""
+    text = inspect.getdoc(value) or ""
+    return bool(text.strip()) and not text.startswith(f"{name}(")
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_every_public_name_says_what_it_does(module):
+    assert (modules()[module].__doc__ or "").strip(), f"{module} has no docstring."
+    bare = []
+    for name, value in of_module(module).items():
+        if name.startswith("_"):
+            continue
+        bare += [] if described(value, name) else [name]
+        for inner in vars(value) if inspect.isclass(value) else ():
+            public = not inner.startswith("_") and _is_code(vars(value)[inner])
+            if public and not described(getattr(value, inner), inner) and not _inherits_doc(value, inner):
+                bare.append(f"{name}.{inner}")
+    assert not bare, f"{module}: no docstring on {', '.join(bare)}."
+
+
+def _inherits_doc(kind, name):
+    return any(name in vars(base) and described(vars(base)[name], name) for base in kind.__mro__[1:])
+
+
+def test_public_names_are_there_and_described():
+    for name in [n for n in vars(bmaml) if not n.startswith("_")]:
+        value = getattr(bmaml, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert described(value, name), f"bmaml.{name} has no docstring."
+    assert bmaml.__version__.count(".") == 2

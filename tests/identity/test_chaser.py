@@ -1,0 +1,81 @@
+"""The chaser loss against Reptile and against MAML's meta-gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import jit, task
+from jax.flatten_util import ravel_pytree
+
+from bmaml.adjoints import FirstOrder
+from bmaml.directions import Independent, Stein
+from bmaml.learners import GradientLearner, Sgd
+from bmaml.models import MLP, GaussianModel
+from bmaml.objectives import ChaserLoss
+from bmaml.priors import AroundInit, GammaPrior
+
+MODEL = GaussianModel(MLP((1, 4, 1), "tanh"), precision=4.0)
+RATE = 0.02
+KEY = jax.random.key(5)
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def chaser_gradient(learner, meta, **options):
+    loss = ChaserLoss(**options)
+    return jit(jax.value_and_grad(lambda m: loss(learner, m, task(), key=KEY)[0]))(meta)
+
+
+def test_without_a_chase_the_gradient_is_reptiles():
+    """2 (theta0 - thetaN) for every weight, and the loss their squared distance."""
+    learner = GradientLearner(MODEL, rule=Sgd(RATE), steps=3, particles=2, adjoint=FirstOrder())
+    meta = jit(learner.init)(KEY)
+    loss, gradient = chaser_gradient(learner, meta, steps=0)
+    end = jit(lambda m: learner.adapt(m, task().support, key=KEY).params["weights"])(meta)
+    gap = jax.tree.map(jnp.subtract, meta.particles.params["weights"], end)
+    found = gradient.particles.params["weights"]
+    jax.tree.map(lambda g, d: np.testing.assert_allclose(g, 2 * d, rtol=1e-12, atol=1e-14), found, gap)
+    np.testing.assert_allclose(loss, np.sum(ravel_pytree(gap)[0] ** 2), rtol=1e-12)
+    assert loss > 1e-4
+
+
+@pytest.mark.parametrize("direction", [Independent(), Stein()], ids=["gradient", "stein"])
+@pytest.mark.parametrize("prior", [GammaPrior(), AroundInit(2.0)], ids=["gamma", "around-init"])
+def test_one_particle_and_one_leader_step_are_maml_on_the_log_joint(prior, direction):
+    """2 alpha times the meta-gradient of -log p(theta_n, support and query), hyper-parameters in the distance.
+
+    The leader is behind a stop-gradient, so a prior around the initialisation counts it as fixed there (in the inner
+    steps it does not).
+    """
+    learner = GradientLearner(MODEL, prior=prior, rule=Sgd(RATE), steps=2, direction=direction)
+    meta = jit(learner.init)(KEY)
+    one = task()
+
+    def log_joint(meta):
+        state = learner.advance(meta, learner.start(meta, one.support), one.support, learner.steps, key=KEY)
+        end, anchor = (jax.tree.map(lambda leaf: leaf[0], p) for p in (state.particles, meta.particles))
+        return -learner.log_posterior(end, jax.lax.stop_gradient(anchor), one.support | one.query)
+
+    wanted, _ = ravel_pytree(jit(jax.grad(log_joint))(meta))
+    found, _ = ravel_pytree(chaser_gradient(learner, meta, steps=1, hyper=True)[1])
+    np.testing.assert_allclose(found, 2 * RATE * wanted, rtol=1e-9, atol=1e-11)
+
+
+def test_leaving_hyper_parameters_out_of_the_distance_changes_only_it():
+    """With the noise precision left out, the loss falls by exactly the precision's own squared gap."""
+    learner = GradientLearner(MODEL, prior=GammaPrior(), rule=Sgd(RATE), particles=2, direction=Stein())
+    meta, one = jit(learner.init)(KEY), task()
+
+    @jit
+    def ends(meta):
+        chaser = learner.advance(meta, learner.start(meta, one.support), one.support, 1, key=KEY)
+        return chaser.particles, learner.advance(meta, chaser, one.support | one.query, 1, key=KEY).particles
+
+    def squared(tree):
+        return np.sum(ravel_pytree(tree)[0] ** 2)
+
+    whole = chaser_gradient(learner, meta, hyper=True)[0]
+    weights = chaser_gradient(learner, meta, hyper=False)[0]
+    gap = jax.tree.map(jnp.subtract, *ends(meta))
+    np.testing.assert_allclose(whole, squared(gap), rtol=1e-10)
+    np.testing.assert_allclose(weights, squared(gap.params["weights"]), rtol=1e-10)
+    assert whole > weights > 0

@@ -1,0 +1,229 @@
+"""Exact heads against Bayesian linear regression in weight space (normal-inverse-gamma), by NumPy and SciPy alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import FEATURES, jit, points
+from scipy import stats
+from scipy.special import gammaln, logsumexp, softmax
+
+from bmaml.data import Data
+from bmaml.learners import ConjugateLearner, conjugate
+from bmaml.learners.conjugate import HeadPrior, condition
+from bmaml.models import MLPFeatures
+from bmaml.posteriors import AbstractPosterior
+
+KEY = jax.random.key(11)
+F, P = 4, 2  # features, outputs
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch, x64):
+    """Double precision, and no jitter on the kernel (its effect has a test of its own)."""
+    monkeypatch.setattr(conjugate, "_JITTER", 0.0)
+
+
+def random_prior(rng, experts=()):
+    """A head prior with nothing at its default."""
+    return HeadPrior(
+        mean=jnp.asarray(rng.normal(size=(*experts, F, P))),
+        log_scale=jnp.asarray(rng.normal(size=(*experts, F))),
+        log_noise=jnp.asarray(rng.normal(size=experts) - 1),
+        raw_a=jnp.asarray(rng.normal(size=experts)),
+        log_b=jnp.asarray(rng.normal(size=(*experts, P))),
+    )
+
+
+def random_rows(rng, count):
+    """Features, log relative noise and targets."""
+    return rng.normal(size=(count, F)), 0.5 * rng.normal(size=count), rng.normal(size=(count, P))
+
+
+class WeightSpace:
+    """The posterior over (weights, noise variance) of one output, and what follows from it."""
+
+    def __init__(self, prior, features, log_noise, y, output):
+        self.noise = float(np.exp(prior.log_noise))
+        n = self.noise * np.exp(log_noise)
+        mean, scale = np.asarray(prior.mean)[:, output], np.exp(np.asarray(prior.log_scale))
+        a, b = float(prior.a), float(np.exp(prior.log_b[output]))
+        precision = np.diag(1 / scale) + features.T @ (features / n[:, None])
+        self.mean = np.linalg.solve(precision, mean / scale + features.T @ (y[:, output] / n))
+        self.covariance = np.linalg.inv(precision)
+        self.a = a + len(n) / 2
+        squares = (y[:, output] ** 2 / n).sum() + (mean**2 / scale).sum() - self.mean @ precision @ self.mean
+        self.b = b + squares / 2
+        log_det = np.log(n).sum() + np.log(scale).sum() + np.linalg.slogdet(precision)[1]
+        ratio = a * np.log(b) - self.a * np.log(self.b) + gammaln(self.a) - gammaln(a)
+        self.log_evidence = ratio - 0.5 * log_det - 0.5 * len(n) * np.log(2 * np.pi)
+
+    def predictive(self, features, log_noise):
+        variance = np.einsum("nf,fg,ng->n", features, self.covariance, features) + self.noise * np.exp(log_noise)
+        return stats.t(2 * self.a, features @ self.mean, np.sqrt(variance * self.b / self.a))
+
+
+def conditioned(prior, features, log_noise, y, mask=None, function=condition):
+    mask = np.ones(len(y)) if mask is None else mask
+    return jit(function)(prior, *(jnp.asarray(v) for v in (features, log_noise, y, mask)))
+
+
+def test_evidence_is_that_of_weight_space_and_of_the_multivariate_t():
+    rng = np.random.default_rng(0)
+    prior, rows = random_prior(rng), random_rows(rng, 7)
+    found = conditioned(prior, *rows).log_evidence
+    wanted = sum(WeightSpace(prior, *rows, output).log_evidence for output in range(P))
+    np.testing.assert_allclose(found, wanted, rtol=1e-11)
+    features, log_noise, y = rows
+    noise = np.diag(np.exp(np.asarray(prior.log_noise) + log_noise))
+    kernel = features @ np.diag(np.exp(prior.log_scale)) @ features.T + noise
+    direct = 0.0
+    for output in range(P):
+        shape = kernel * float(np.exp(prior.log_b[output]) / prior.a)
+        direct += stats.multivariate_t.logpdf(y[:, output], features @ prior.mean[:, output], shape, df=2 * float(prior.a))
+    np.testing.assert_allclose(found, direct, rtol=1e-11)
+
+
+@pytest.mark.parametrize("count", [0, 2, 7], ids=["no support", "fewer points than features", "more"])
+def test_predictive_is_that_of_weight_space(count):
+    rng = np.random.default_rng(1)
+    prior, rows, (features, log_noise, y) = random_prior(rng), random_rows(rng, count), random_rows(rng, 5)
+    head = conditioned(prior, *rows) if count else conditioned(prior, *random_rows(rng, 1), mask=np.zeros(1))
+    found = jit(lambda h, f, n: h.predict(f, n))(head, jnp.asarray(features), jnp.asarray(log_noise))
+    wanted = [WeightSpace(prior, *rows, output).predictive(features, log_noise) for output in range(P)]
+    np.testing.assert_allclose(found.mean, np.stack([t.mean() for t in wanted], 1), rtol=1e-10)
+    np.testing.assert_allclose(found.std, np.stack([t.std() for t in wanted], 1), rtol=1e-10)
+    each = sum(t.logpdf(y[:, output]) for output, t in enumerate(wanted))
+    np.testing.assert_allclose(found.log_prob(jnp.asarray(y)), each, rtol=1e-10)
+
+
+def test_evidence_obeys_the_chain_rule():
+    """p(D1 u D2) = p(D1) times the predictive of D2's points one at a time."""
+    rng = np.random.default_rng(2)
+    prior, rows, first = random_prior(rng), random_rows(rng, 6), 2
+    total = conditioned(prior, *(v[:first] for v in rows)).log_evidence
+    predict = jit(lambda h, f, n, y: h.predict(f, n).log_prob(y)[0])
+    for i in range(first, 6):
+        # The mask hides what has not been seen yet, so that one program serves all steps.
+        head = conditioned(prior, *rows, mask=(np.arange(6) < i).astype(float))
+        total += predict(head, *(jnp.asarray(v[i : i + 1]) for v in rows))
+    np.testing.assert_allclose(total, conditioned(prior, *rows).log_evidence, rtol=1e-11)
+
+
+def test_masked_rows_are_as_good_as_absent():
+    rng = np.random.default_rng(3)
+    prior, rows, (ask, ask_noise, _) = random_prior(rng), random_rows(rng, 6), random_rows(rng, 3)
+    mask = np.array([1.0, 0, 1, 1, 0, 1])
+    garbage = [np.where(mask.reshape(-1, *[1] * (v.ndim - 1)) > 0, v, 1e3) for v in rows]
+    whole, part = conditioned(prior, *garbage, mask=mask), conditioned(prior, *(v[mask > 0] for v in rows))
+    np.testing.assert_allclose(whole.log_evidence, part.log_evidence, rtol=1e-11)
+    for a, b in zip(
+        *(jax.tree.leaves(h.predict(jnp.asarray(ask), jnp.asarray(ask_noise))) for h in (whole, part)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-10)
+
+
+def test_the_jitter_is_worth_a_relative_noise_of_three_in_a_hundred_thousand(monkeypatch):
+    """With it, a head is the exact posterior for the noise raised by 3e-5 of the kernel's mean diagonal."""
+    rng = np.random.default_rng(4)
+    prior, (features, _, y) = random_prior(rng), random_rows(rng, 6)
+    added = 3e-5 * (features**2 @ np.exp(np.asarray(prior.log_scale))).mean()
+    monkeypatch.setattr(conjugate, "_JITTER", 3e-5)
+    # A function of its own, for programs are kept by function and the others were traced without jitter.
+    found = conditioned(prior, features, np.zeros(6), y, function=lambda *rows: condition(*rows)).log_evidence
+    noise = float(np.exp(prior.log_noise))
+    log_noise = np.full(6, np.log((noise + added) / noise))
+    np.testing.assert_allclose(
+        found, sum(WeightSpace(prior, features, log_noise, y, o).log_evidence for o in range(P)), rtol=1e-11
+    )
+
+
+def learner_and_meta(**options):
+    learner = ConjugateLearner(FEATURES, **{"particles": 3, **options})
+    return learner, jit(learner.init)(KEY)
+
+
+def adapt(learner, meta, support) -> AbstractPosterior:
+    return jit(lambda m, s: learner.adapt(m, s, key=KEY))(meta, support)
+
+
+def test_mixture_weights_are_prior_weight_times_evidence():
+    """Of the experts' own predictives, mixed by hand."""
+    learner, meta = learner_and_meta(own_prior=True)
+    rng = np.random.default_rng(5)
+    meta = jax.tree.map(lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape), meta)
+    support, query = points(4, 0), points(5, 1)
+    posterior = adapt(learner, meta, support)
+    evidence, each = [], []
+    for m in range(3):
+        prior = jax.tree.map(lambda leaf, m=m: leaf[m], meta.prior)
+        features, log_noise = FEATURES.apply(meta.network, support.x, meta.codes[m])
+        exact = WeightSpace(prior, *(np.asarray(v) for v in (features, log_noise, support.y)), 0)
+        evidence.append(exact.log_evidence)
+        each.append(exact.predictive(*(np.asarray(v) for v in FEATURES.apply(meta.network, query.x, meta.codes[m]))))
+    weights = softmax(np.asarray(meta.log_weights) + evidence)
+    assert weights.min() > 0.005, "one expert alone would prove nothing"
+    predictive = posterior.predict(query.x)
+    np.testing.assert_allclose(jax.nn.softmax(predictive.log_weights), weights, rtol=1e-9)
+    y = np.asarray(query.y)[:, 0]
+    density = logsumexp([np.log(w) + t.logpdf(y) for w, t in zip(weights, each, strict=True)], axis=0)
+    np.testing.assert_allclose(predictive.log_prob(query.y), density, rtol=1e-9)
+    np.testing.assert_allclose(predictive.mean[:, 0], sum(w * t.mean() for w, t in zip(weights, each, strict=True)), rtol=1e-9)
+
+
+def test_identical_codes_are_one_expert():
+    learner, meta = learner_and_meta()
+    single = ConjugateLearner(FEATURES, particles=1)
+    same = type(meta)(meta.network, jnp.tile(meta.codes[:1], (3, 1)), meta.prior, meta.log_weights)
+    alone = type(meta)(meta.network, meta.codes[:1], meta.prior, meta.log_weights[:1])
+    query = points(5, 1)
+
+    @jit
+    def answers(same, alone):
+        many, one = (part.adapt(m, points(4, 0), key=KEY).predict(query.x) for part, m in ((learner, same), (single, alone)))
+        return [(p.log_prob(query.y), p.mean, p.std) for p in (many, one)]
+
+    for a, b in zip(*answers(same, alone), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9)
+
+
+def test_drawn_weights_have_the_moments_of_weight_space():
+    """Draws by Matheron's rule, the noise variance drawn too: mean m_n, covariance b_n / (a_n - 1) times the inverse precision.
+
+    The mean of n draws is off by 1 / sqrt(n) deviations; six are allowed, and 6 % for the covariance's norm.
+    """
+    rng, count = np.random.default_rng(6), 20_000
+    prior, rows = random_prior(rng), random_rows(rng, 3)
+    head = conditioned(prior, *rows)
+    draws = np.asarray(jit(jax.vmap(head.sample_weights))(jax.random.split(KEY, count)))
+    for output in range(P):
+        exact = WeightSpace(prior, *rows, output)
+        covariance = exact.covariance * exact.b / (exact.a - 1)
+        deviation = np.sqrt(np.diag(covariance))
+        assert (np.abs(draws[..., output].mean(0) - exact.mean) < 6 * deviation / np.sqrt(count)).all()
+        gap = np.cov(draws[..., output].T) - covariance
+        assert np.linalg.norm(gap) < 0.06 * np.linalg.norm(covariance)
+
+
+def test_the_features_log_noise_is_the_noise_of_its_points():
+    """A heteroscedastic head is the exact posterior for the noise its network states, at the support and at the query."""
+    features = MLPFeatures(1, learned=3, hidden=(4,), code=2, heteroscedastic=True)
+    learner = ConjugateLearner(features, particles=1)
+    meta = jit(learner.init)(KEY)
+    support, query = points(4, 0), points(5, 1)
+    prior = jax.tree.map(lambda leaf: leaf[0], meta.prior)
+    at_support, at_query = (
+        tuple(np.asarray(v) for v in features.apply(meta.network, d.x, meta.codes[0])) for d in (support, query)
+    )
+    assert np.ptp(at_query[1]) > 0.01
+    wanted = WeightSpace(prior, *at_support, np.asarray(support.y), 0).predictive(*at_query)
+    found = adapt(learner, meta, support).predict(query.x)
+    np.testing.assert_allclose(found.std[:, 0], wanted.std(), rtol=1e-10)
+
+
+def test_no_support_gives_back_the_prior_weights():
+    learner, meta = learner_and_meta()
+    nothing = Data(jnp.zeros((2, 1)), jnp.zeros((2, 1)), jnp.zeros(2))
+    meta = type(meta)(meta.network, meta.codes, meta.prior, jnp.asarray([0.0, 1.0, -1.0]))
+    weights = jax.nn.softmax(adapt(learner, meta, nothing).predict(points(3, 0).x).log_weights)
+    np.testing.assert_allclose(weights, softmax([0.0, 1.0, -1.0]), rtol=1e-12)

@@ -1,0 +1,341 @@
+"""Wrong input, a failing disk and sudden ends, through the command line: one sentence, exit code 2, nothing written over."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+from cases import is_one_sentence
+
+from bmaml.cli import main
+
+HEADER = "patient,time,conc"
+FIT = ["--task", "patient", "--x", "time", "--y", "conc", "--steps", "2", "--particles", "2", "--shots", "1"]
+TRAIN = ["--method", "maml", "--steps", "4", "--save-every", "2"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap_compilation():
+    """XLA's cheap code generation: these tests compile much and run little."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def run(*arguments):
+    """The command line's exit code."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def content(folder):
+    """A digest of every file of a folder, by its path."""
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def refused(capfd, tmp_path):
+    """Run the command line; it must fail with code 2 and one sentence, and leave the test's folder as it was."""
+
+    def check(*arguments):
+        before = content(tmp_path)
+        capfd.readouterr()
+        assert run(*arguments) == 2
+        out, err = capfd.readouterr()
+        sentence = err.removesuffix("\n").removeprefix("bmaml: ")
+        assert out == ""
+        assert err.startswith("bmaml: ")
+        assert is_one_sentence(sentence, tells="."), err
+        assert "Traceback" not in err
+        assert content(tmp_path) == before
+        return sentence
+
+    return check
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with a trained family run, a fitted table model and the table."""
+    place = tmp_path_factory.mktemp("runs")
+    (place / "table.csv").write_text("\n".join([HEADER, *rows()]) + "\n")
+    assert run("train", "sinusoid", "--out", place / "family", *TRAIN) == 0
+    assert run("fit", place / "table.csv", "--out", place / "model", "--test-share", "0", *FIT) == 0
+    return place
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write a table of the given lines and return its path."""
+
+    def make(lines, header=HEADER):
+        path = tmp_path / "table.csv"
+        path.write_text("\n".join([header, *lines]) + "\n")
+        return path
+
+    return make
+
+
+def rows(tasks=5, each=4):
+    return [f"p{task},{time},{10 * task + time * (-1) ** task}" for task in range(tasks) for time in range(each)]
+
+
+def replaced(line, text):
+    """The good rows with one changed; `line` counts the header as 1."""
+    lines = rows()
+    lines[line - 2] = text
+    return lines
+
+
+@pytest.mark.parametrize(("flag", "column"), [("--x", "tine"), ("--y", "dose"), ("--task", "person")])
+def test_a_missing_column_is_named_with_those_there_are(refused, table, tmp_path, flag, column):
+    sentence = refused("fit", table(rows()), *FIT, flag, column, "--out", tmp_path / "m")
+    assert f"has no column {column!r}" in sentence
+    assert "'patient', 'time', 'conc'" in sentence
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [("high", "'high', which is not a number"), ("", "empty"), ("nan", "'nan'"), ("inf", "'inf'"), ("-inf", "'-inf'")],
+)
+@pytest.mark.parametrize("line", [2, 7, 21])
+def test_a_cell_that_is_no_finite_number_is_named_with_its_line(refused, table, tmp_path, cell, says, line):
+    lines = replaced(line, f"p{(line - 2) // 4},1,{cell}")
+    sentence = refused("fit", table(lines), *FIT, "--out", tmp_path / "m")
+    assert f"line {line}, column 'conc' is {says}" in sentence
+
+
+def test_a_task_with_one_point_is_named(refused, table, tmp_path):
+    sentence = refused("fit", table([*rows(), "lonely,1,2"]), *FIT, "--out", tmp_path / "m")
+    assert "task 'lonely'" in sentence
+    assert "line 22" in sentence
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", HEADER, HEADER + "\n"])
+def test_an_empty_file_is_refused(refused, tmp_path, text):
+    (tmp_path / "empty.csv").write_text(text)
+    assert "give" in refused("fit", tmp_path / "empty.csv", *FIT, "--out", tmp_path / "m")
+
+
+def test_no_file_and_a_file_that_is_no_table_are_refused(refused, tmp_path):
+    assert "there is no file" in refused("fit", tmp_path / "none.csv", *FIT, "--out", tmp_path / "m")
+    (tmp_path / "odd.csv").write_bytes(bytes(range(256)))
+    refused("fit", tmp_path / "odd.csv", *FIT, "--out", tmp_path / "m")
+
+
+def test_duplicate_headers_are_refused(refused, table, tmp_path):
+    path = table([f"{row},0" for row in rows()], HEADER + ",time")
+    assert "2 columns named 'time'" in refused("fit", path, *FIT, "--out", tmp_path / "m")
+
+
+def test_an_unknown_method_or_family_is_refused_with_the_nearest(refused, table, tmp_path):
+    path, out = table(rows()), ["--out", tmp_path / "m"]
+    assert "did you mean 'bmaml'" in refused("fit", path, *FIT, *out, "--method", "bmanl")
+    assert "did you mean bmaml" in refused("train", "sinusoid", *out, "--method", "bmanl")
+    assert "did you mean sinusoid" in refused("train", "sinusiod", *out)
+
+
+def test_shots_larger_than_a_task_are_refused(refused, table, tmp_path):
+    out = ["--out", tmp_path / "m"]
+    assert "has 4 rows and shots are 9" in refused("fit", table(rows()), *FIT, *out, "--shots", "9")
+    assert "30 shots" in refused("train", "sinusoid", *out, "--shots", "30", "--task-count", "8", "--samples", "20")
+    assert "--shots is 'a'" in refused("fit", table(rows()), *FIT, *out, "--shots", "a")
+
+
+def test_too_few_tasks_to_hold_some_out_are_refused(refused, table, tmp_path):
+    assert "--test-share 0" in refused("fit", table(rows(tasks=3)), *FIT, "--out", tmp_path / "m")
+
+
+def test_a_run_that_is_there_is_not_written_over(refused, runs, table, tmp_path):
+    shutil.copytree(runs / "family", tmp_path / "family")
+    shutil.copytree(runs / "model", tmp_path / "model")
+    assert "already holds a run" in refused("train", "sinusoid", "--out", tmp_path / "family", *TRAIN)
+    assert "is there already" in refused("fit", table(rows()), *FIT, "--out", tmp_path / "model")
+    (tmp_path / "family" / "run.json").unlink()
+    assert "already holds a run" in refused("train", "sinusoid", "--out", tmp_path / "family", *TRAIN)
+    (tmp_path / "answers.csv").write_text("precious")
+    new = table(["a,1,3", "a,2,"])
+    assert "is there already" in refused("predict", tmp_path / "model", new, "--out", tmp_path / "answers.csv")
+
+
+def test_bad_rows_to_predict_are_refused(refused, runs, table):
+    model = runs / "model"
+    assert "has no column 'time'" in refused("predict", model, table(["a,3", "a,"], "patient,conc"))
+    assert "line 3, column 'time'" in refused("predict", model, table(["a,1,3", "a,soon,"]))
+    assert "line 2, column 'conc'" in refused("predict", model, table(["a,1,inf", "a,2,"]))
+    assert "2 columns named" in refused("predict", model, table(["a,1,3,3", "a,2,,"], HEADER + ",conc"))
+    assert "--level is 90" in refused("predict", model, table(["a,1,3", "a,2,"]), "--level", "90")
+
+
+def flip(path, place, bits=0xFF):
+    """Flip bits of one byte of a file; `place` is a share of its length."""
+    data = bytearray(path.read_bytes())
+    data[min(int(place * len(data)), len(data) - 1)] ^= bits
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.7, 1.0])
+def test_a_flipped_byte_in_a_checkpoint_is_refused(refused, runs, table, tmp_path, place):
+    for name in ("family", "model"):
+        shutil.copytree(runs / name, tmp_path / name)
+        flip(sorted((tmp_path / name).glob("checkpoint-*"))[-1], place)
+    new = table(["a,1,3", "a,2,"])
+    assert "is damaged" in refused("evaluate", tmp_path / "family", "--count", "2")
+    assert "is damaged" in refused("resume", tmp_path / "family")
+    assert "is damaged" in refused("predict", tmp_path / "model", new)
+    assert "is damaged" in refused("suggest", tmp_path / "model", new)
+
+
+@pytest.mark.parametrize(
+    ("file", "bits"), [("run.json", 0xFF), ("run.json", 1), ("arrays.safetensors", 1), ("manifest.json", 0xFF)]
+)
+@pytest.mark.parametrize("place", [0.0, 0.1, 0.5, 0.8, 1.0])
+def test_a_flipped_byte_anywhere_else_is_refused_too(refused, runs, table, tmp_path, file, bits, place):
+    shutil.copytree(runs / "model", tmp_path / "model")
+    flip(tmp_path / "model" / file, place, bits)
+    new = table(["a,1,3", "a,2,"])
+    for sentence in (refused("resume", tmp_path / "model"), refused("predict", tmp_path / "model", new)):
+        assert re.search(r"damaged|not a file of bmaml", sentence), sentence
+
+
+def test_a_folder_that_holds_no_run_is_refused(refused, table, tmp_path):
+    new = table(["a,1,3", "a,2,"])
+    (tmp_path / "other").mkdir()
+    for command in (["resume"], ["evaluate"], ["predict"]):
+        target = [tmp_path / "other", *([new] if command == ["predict"] else [])]
+        assert "is not a run" in refused(*command, *target)
+        refused(*command, new, *target[1:])
+
+
+def test_a_place_that_cannot_be_written_is_refused(refused, runs, table, tmp_path):
+    # The tests may run as root, who may write anywhere but below a file and into /proc.
+    (tmp_path / "file").write_text("precious")
+    path, new = table(rows()), tmp_path / "new.csv"
+    new.write_text("\n".join([HEADER, "a,1,3", "a,2,"]))
+    for place in (tmp_path / "file", tmp_path / "file" / "below", "/proc/bmaml"):
+        refused("train", "sinusoid", "--out", place, *TRAIN)
+        refused("fit", path, *FIT, "--out", place)
+    for place in (tmp_path / "file" / "out.csv", "/proc/out.csv", tmp_path / "none" / "out.csv"):
+        assert "out.csv" in refused("predict", runs / "model", new, "--out", place)
+    assert "p.png" in refused("predict", runs / "model", new, "--plot", tmp_path / "none" / "p.png")
+
+
+def test_a_folder_without_permission_is_refused(refused, table, tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may write to any folder")
+    (tmp_path / "closed").mkdir(mode=0o500)
+    refused("fit", table(rows()), *FIT, "--out", tmp_path / "closed" / "m")
+
+
+@pytest.fixture
+def small_disk():
+    """No file may grow past 2 kB: writing fails as on a full disk, with another number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def back_to_step_2(folder):
+    """Take the last checkpoint away, as if the run had been stopped before it."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / manifest["checkpoints"].pop()["file"]).unlink()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_disk_that_fills_while_training_keeps_what_there_was(runs, tmp_path, capsys, monkeypatch):
+    shutil.copytree(runs / "family", tmp_path / "run")
+    back_to_step_2(tmp_path / "run")
+    before, replace = content(tmp_path), os.replace
+
+    def full(source, target):
+        if "checkpoint-" in str(target):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    assert run("resume", tmp_path / "run") == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device" in err
+    assert is_one_sentence(err)
+    assert content(tmp_path) == before
+    monkeypatch.undo()
+    assert run("resume", tmp_path / "run") == 0
+
+
+def test_a_disk_too_small_for_the_answers_leaves_none(runs, table, tmp_path, capsys, small_disk):
+    new = table(["a,1,3", *(f"a,{0.01 * i:.2f}," for i in range(200))])
+    before = content(tmp_path)
+    small_disk()
+    assert run("predict", runs / "model", new, "--out", tmp_path / "out.csv") == 2
+    err = capsys.readouterr().err
+    assert "out.csv (File too large)" in err
+    assert is_one_sentence(err.rstrip("\n"))
+    assert content(tmp_path) == before
+
+
+def started(*arguments):
+    """The command line as a process of its own."""
+    # A background shell starts its children with SIGINT ignored; a person's terminal does not.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; from bmaml.cli import main; main()"
+    command = [sys.executable, "-c", code, *(str(argument) for argument in arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(there, process, seconds=300):
+    """Wait until a condition holds while a process runs."""
+    end = time.monotonic() + seconds
+    while not there() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.002)
+    assert there(), process.communicate(timeout=10)
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_compiling_leaves_nothing_that_looks_trained(refused, tmp_path):
+    out = tmp_path / "run"
+    process = started("train", "sinusoid", "--method", "bmaml", "--out", out)
+    # The folder is made just before the program is compiled, which takes seconds.
+    wait_for((out / "run.json").exists, process)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, err = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert output == ""
+    assert is_one_sentence(err.rstrip("\n"), tells="Ctrl-C"), err
+    assert [path.name for path in out.iterdir()] == ["run.json"]
+    assert "no checkpoint yet" in refused("evaluate", out)
+
+
+@pytest.fixture
+def usual_compilation():
+    """As in a process of its own: other code generation rounds differently."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("usual_compilation")
+def test_a_killed_run_resumes_to_the_same_parameters_bit_for_bit(tmp_path):
+    options = ["sinusoid", "--method", "maml", "--steps", "600", "--save-every", "20", "--seed", "3"]
+    process = started("train", *options, "--out", tmp_path / "killed")
+    wait_for((tmp_path / "killed" / "manifest.json").exists, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    last = json.loads((tmp_path / "killed" / "manifest.json").read_text())["checkpoints"][-1]["step"]
+    assert 0 < last < 600, "the run was over before it was killed"
+    assert run("resume", tmp_path / "killed") == 0
+    assert run("train", *options, "--out", tmp_path / "whole") == 0
+    name = "checkpoint-00000600.safetensors"
+    assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not re.search(r"\.checkpoint", " ".join(os.listdir(tmp_path / "whole")))

@@ -1,0 +1,273 @@
+"""A run's folder: nothing half-written, nothing damaged gets in, and no code but this library's."""
+
+import errno
+import json
+import os
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import fixed_tasks, is_one_sentence, preset
+
+import bmaml
+from bmaml.errors import InputError
+from bmaml.io.checkpoint import RunFolder
+from bmaml.io.config import NotSaved, from_config, to_config
+from bmaml.methods import METHODS, maml
+from bmaml.models import Functional, GaussianModel
+from bmaml.outer import Adam
+from bmaml.tasks import Sinusoids, ambiguous
+from bmaml.training import Plan, init_state
+
+STATE = {"w": np.arange(6, dtype="float32").reshape(2, 3), "step": np.asarray(3, "int32"), "none": None}
+
+
+def state(value):
+    return jax.tree.map(lambda leaf: leaf + np.asarray(value, leaf.dtype), STATE)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a run and two checkpoints, at steps 1 and 2."""
+    made = RunFolder(tmp_path / "run", keep=2)
+    parts = {"method": preset("maml"), "tasks": fixed_tasks(2), "plan": Plan(10), "options": {"save_every": None}}
+    made.create(parts, {"note": "mine"})
+    for step in (1, 2):
+        made.save(state(step), [{"step": step}], step)
+    return made
+
+
+def newest(folder):
+    return folder.path / "checkpoint-00000002.safetensors"
+
+
+def refused(action):
+    """The message of the InputError that an action raises, which is one sentence."""
+    with pytest.raises(InputError) as error:
+        action()
+    assert is_one_sentence(error.value), error.value
+    return str(error.value)
+
+
+def files(folder):
+    return sorted(f.name for f in folder.path.iterdir())
+
+
+def test_a_checkpoint_comes_back_bit_for_bit(folder):
+    back = folder.load(STATE)
+    assert jax.tree.structure(back) == jax.tree.structure(STATE)
+    for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(state(2)), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+    assert folder.history() == [{"step": 2}]
+    assert folder.about() == {"note": "mine"}
+
+
+def test_only_the_last_checkpoints_are_kept(folder):
+    for step in (3, 4, 4):
+        folder.save(state(step), [], step)
+    kept = ["checkpoint-00000003.safetensors", "checkpoint-00000004.safetensors"]
+    assert [name for name in files(folder) if name.startswith("checkpoint")] == kept
+    np.testing.assert_array_equal(folder.load(STATE)["w"], STATE["w"] + 4)
+
+
+@pytest.mark.parametrize("place", [0, 8, 40, -1], ids=["length", "header", "header's end", "tensor"])
+def test_one_flipped_bit_is_noticed(folder, place):
+    content = bytearray(newest(folder).read_bytes())
+    content[place] ^= 1
+    newest(folder).write_bytes(content)
+    assert "is damaged" in refused(lambda: folder.load(STATE))
+
+
+@pytest.mark.parametrize("left", [0, 5, 100])
+def test_a_truncated_checkpoint_is_noticed(folder, left):
+    newest(folder).write_bytes(newest(folder).read_bytes()[:left])
+    assert "is damaged" in refused(lambda: folder.load(STATE))
+
+
+def test_a_missing_checkpoint_is_noticed(folder):
+    newest(folder).unlink()
+    assert "is not there" in refused(lambda: folder.load(STATE))
+
+
+def test_a_flipped_bit_in_the_tasks_own_arrays_is_noticed(folder):
+    file = folder.path / "arrays.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert "is damaged" in refused(lambda: folder.part("tasks"))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{"format": "bmaml-run", "ver', "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b"", "not JSON"),
+        (b'{"weights": [1, 2]}', "not a file of bmaml's"),
+        (b"[1, 2]", "not a file of bmaml's"),
+        (b'{"format": "bmaml-run", "version": 99}', "format 99 and this bmaml reads up to 1"),
+        (b'{"format": "bmaml-run", "version": "two"}', "format two"),
+        (b'{"format": "bmaml-run"}', "format None"),
+    ],
+)
+@pytest.mark.parametrize("name", ["run.json", "manifest.json"])
+def test_foreign_damaged_or_newer_json_is_refused(folder, name, content, says):
+    (folder.path / name).write_bytes(content)
+    assert says in refused(lambda: folder.part("method") if name == "run.json" else folder.load(STATE))
+
+
+def test_a_manifest_without_its_lists_is_refused(folder):
+    (folder.path / "manifest.json").write_text('{"format": "bmaml-run", "version": 1}')
+    for action in (folder.history, lambda: folder.load(STATE), lambda: folder.save(state(3), [], 3)):
+        assert "is damaged" in refused(action)
+
+
+@pytest.mark.parametrize("where", ["nowhere", "a file"])
+def test_what_is_no_run_at_all_is_refused(tmp_path, where):
+    path = tmp_path / "thing"
+    if where == "a file":
+        path.write_text("x")
+    for action in (bmaml.load, bmaml.resume):
+        assert "is not a run of bmaml" in refused(lambda action=action: action(path))
+
+
+def test_a_run_without_a_checkpoint_says_so(tmp_path):
+    made = RunFolder(tmp_path)
+    made.create({"method": preset("maml"), "plan": Plan(10)}, {})
+    assert made.load(STATE) is None
+    assert "has no checkpoint yet" in refused(lambda: bmaml.load(tmp_path))
+
+
+def test_another_methods_checkpoint_is_refused(tmp_path):
+    """The files of an EMAML run put under a MAML run's name: the checksum is right, the shapes are not."""
+    plan, folders = Plan(10), {}
+    for name in ("maml", "emaml"):
+        folders[name] = RunFolder(tmp_path / name)
+        folders[name].create({"method": preset(name), "plan": plan}, {})
+        shapes = eqx.filter_eval_shape(init_state, preset(name), plan)
+        folders[name].save(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes), [], 5)
+    assert bmaml.load(tmp_path / "maml").step == 0
+    for file in ("manifest.json", "checkpoint-00000005.safetensors"):
+        (tmp_path / "maml" / file).write_bytes((tmp_path / "emaml" / file).read_bytes())
+    assert "does not fit this method" in refused(lambda: bmaml.load(tmp_path / "maml"))
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(folder):
+    before = {f.name: f.read_bytes() for f in folder.path.iterdir()}
+    assert "already holds a run" in refused(lambda: bmaml.train(preset("maml"), fixed_tasks(), directory=folder.path))
+    assert {f.name: f.read_bytes() for f in folder.path.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        message = refused(lambda place=place: bmaml.train(preset("maml"), fixed_tasks(), directory=place))
+        assert "cannot write" in message
+
+
+@pytest.mark.parametrize("fails", ["fsync", "replace"])
+@pytest.mark.parametrize("after", [0, 1], ids=["checkpoint", "manifest"])
+def test_a_full_disk_leaves_the_old_checkpoint_and_no_litter(folder, monkeypatch, fails, after):
+    """Whichever file it happens at, and whichever step of writing it."""
+    calls, real = [], getattr(os, fails)
+
+    def full(*arguments):
+        calls.append(arguments)
+        if len(calls) > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*arguments)
+
+    monkeypatch.setattr(os, fails, full)
+    message = refused(lambda: folder.save(state(3), [{"step": 3}], 3))
+    assert "No space left on device" in message
+    monkeypatch.undo()
+    assert not [name for name in files(folder) if name.startswith(".")]
+    np.testing.assert_array_equal(folder.load(STATE)["w"], STATE["w"] + 2)
+    assert folder.history() == [{"step": 2}]
+    folder.save(state(3), [{"step": 3}], 3)
+    np.testing.assert_array_equal(folder.load(STATE)["w"], STATE["w"] + 3)
+
+
+def test_a_crash_leaves_no_litter_either(folder, monkeypatch):
+    """Ctrl-C in the middle of a write."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    before = files(folder)
+    with pytest.raises(KeyboardInterrupt):
+        folder.save(state(3), [], 3)
+    assert files(folder) == before
+
+
+def there_and_back(value):
+    arrays = {}
+    return from_config(json.loads(json.dumps(to_config(value, arrays))), arrays)
+
+
+SAVED = {
+    **{f"method {name}": lambda name=name: preset(name) for name in METHODS},
+    "fixed tasks": fixed_tasks,
+    "sinusoids": lambda: Sinusoids((3, 5), queries=7, noise=0.1),
+    "ambiguous": ambiguous,
+    "plan": lambda: Plan(7, 4, Adam(2e-3, "staircase", clip=1.0), seed=3, groups=2),
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_everything_saved_comes_back_equal(name):
+    value = SAVED[name]()
+    back = there_and_back(value)
+    assert type(back) is type(value)
+    assert bool(eqx.tree_equal(back, value))
+
+
+@pytest.mark.filterwarnings("ignore:A JAX array is being set as static")
+def test_numbers_of_numpy_are_saved_as_numbers():
+    """A user's rate or shots often come out of `numpy.logspace` or an array."""
+    for value in (Plan(np.int64(7), 4, Adam(np.float64(2e-3))), Sinusoids((np.int64(3),), queries=np.int32(4))):
+        assert "unsaved" not in json.dumps(to_config(value, {}))
+        assert bool(eqx.tree_equal(there_and_back(value), value))
+
+
+def test_python_functions_are_named_and_asked_for(tmp_path):
+    method = maml(GaussianModel(Functional(lambda key: jnp.zeros(1), lambda p, x: x * p)))
+    folder = RunFolder(tmp_path)
+    folder.create({"method": method, "plan": Plan(10)}, {})
+    with pytest.raises(NotSaved, match=r"method\.learner\.model\.network\.init_fn") as error:
+        bmaml.load(tmp_path)
+    assert is_one_sentence(error.value)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "subprocess:Popen",
+        "os:system",
+        "builtins:eval",
+        "bmaml.io.config:importlib",
+        "bmaml.io.files:os",
+        "bmaml.run:Path",
+        "bmaml:nothing",
+        "",
+    ],
+)
+def test_a_file_can_name_no_other_code(kind, tmp_path):
+    canary = tmp_path / "ran"
+    config = {"type": kind, "args": ["touch", str(canary)]}
+    message = refused(lambda: from_config({"dict": {"method": config}}, {}))
+    assert repr(kind) in message
+    assert not canary.exists()
+
+
+def test_a_tampered_run_file_is_refused(folder):
+    """Settings that do not exist, or a class from elsewhere, in a file that is otherwise right."""
+    file = folder.path / "run.json"
+    content = json.loads(file.read_text())
+    content["method"]["learner"]["rule"] = {"type": "subprocess:Popen", "args": ["true"]}
+    file.write_text(json.dumps(content))
+    refused(lambda: folder.part("method"))

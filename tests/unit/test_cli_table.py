@@ -1,0 +1,272 @@
+"""`bmaml fit`, `predict` and `suggest` from files to files."""
+
+import csv
+import io
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from bmaml.cli import main
+from bmaml.cli.held_out import split
+from bmaml.errors import InputError
+from bmaml.estimators import FewShotRegressor
+from bmaml.held_out import score_held_out
+from bmaml.tables import Column, Schema, read_table
+from bmaml.tables.new import moving_inputs, new_tasks
+
+TINY = ["--steps", "4", "--particles", "2", "--shots", "0,1,3"]
+UNSCORED = [*TINY, "--test-share", "0"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap_compilation():
+    """XLA's cheap code generation: these tests compile much and run little."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def write(path, header, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return str(path)
+
+
+def patients(seed=0, tasks=14):
+    """Straight lines of 5 to 8 rows, each at a dose of its own."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for task in range(tasks):
+        level, slope, dose = rng.normal(size=3)
+        for time in rng.uniform(0, 10, rng.integers(5, 9)):
+            rows.append([f"p{task}", f"{time:.3f}", f"{dose:.2f}", f"{100 + 9 * level + slope * time:.3f}"])
+    return rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("table")
+    table = write(place / "patients.csv", ["patient", "time", "dose", "conc"], patients())
+    out = str(place / "model")
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", table, "--task", "patient", "--x", "time,dose", "--y", "conc", "--out", out, *TINY])
+    assert stop.value.code == 0
+    return place
+
+
+@pytest.fixture
+def new(folder, tmp_path):
+    rows = [["a", 1, 0.5, 105], ["b", 4, 0.1, 95], ["a", 5, 0.5, ""], ["a", 2, 0.5, 106], ["b", 8, 0.1, ""], ["c", 3, 0.2, ""]]
+    return write(tmp_path / "new.csv", ["patient", "time", "dose", "conc"], rows)
+
+
+def run(*arguments):
+    """The command line's exit code."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_fit_saves_a_model_that_is_trained_and_scores_of_tasks_it_never_saw(folder):
+    report = json.loads((folder / "model" / "scores.json").read_text())
+    assert report["held_out"] == sorted(report["held_out"], key=lambda t: [r[0] for r in patients()].index(t))
+    assert len(report["held_out"]) == 2
+    found = {(score["shots"], score["method"]) for score in report["scores"]}
+    plain = "mean of the given rows"
+    assert found == {(0, "experts"), (0, "mean of all training rows"), *((s, m) for s in (1, 3) for m in ("experts", plain))}
+    for score in report["scores"]:
+        for estimate in (score["rmse"]["conc"], score["nll"], score["coverage"]["conc"]):
+            assert estimate["low"] <= estimate["value"] <= estimate["high"]
+    model = FewShotRegressor.load(folder / "model")
+    assert model.run_.finished
+    # The encoding comes from the training tasks alone.
+    seen = [float(row[3]) for row in patients() if row[0] not in report["held_out"]]
+    assert model.schema_.outputs[0].mean == pytest.approx(np.mean(seen), abs=1e-9)
+
+
+def test_whole_groups_are_held_out():
+    rows = patients()
+    table = read_table({"patient": [row[0] for row in rows], "ward": [f"ward{int(row[0][1:]) // 2}" for row in rows]})
+    training, held = split(table, "patient", "ward", 0.3, 0)
+    assert held is not None
+    assert len(set(held.texts("ward"))) == 2
+    assert not set(held.texts("ward")) & set(training.texts("ward"))
+    assert split(table, "patient", "ward", 0.0, 0) == (table, None)
+
+
+def test_fit_never_writes_over_a_folder(folder, capsys):
+    before = {path: path.read_bytes() for path in (folder / "model").iterdir()}
+    table = folder / "patients.csv"
+    assert run("fit", table, "--task", "patient", "--x", "time", "--y", "conc", "--out", folder / "model") == 2
+    assert "is there already" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in (folder / "model").iterdir()}
+
+
+def test_predict_answers_the_empty_rows_of_every_task(folder, new, capsys):
+    assert run("predict", folder / "model", new) == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert [(row["patient"], row["time"]) for row in rows] == [("a", "5"), ("b", "8"), ("c", "3")]
+    for row in rows:
+        assert float(row["conc_low"]) < float(row["conc_mean"]) < float(row["conc_high"])
+        assert float(row["conc_std"]) > 0
+
+
+def test_predict_agrees_with_the_library(folder, new, capsys):
+    assert run("predict", folder / "model", new, "--level", "0.5") == 0
+    shown = rows_of(capsys.readouterr().out)[0]
+    task = FewShotRegressor.load(folder / "model").adapt([[1, 0.5], [2, 0.5]], [105, 106])
+    mean, std = task.predict([[5, 0.5]], return_std=True)
+    expected = [mean[0], std[0], *(end[0] for end in task.interval([[5, 0.5]], 0.5))]
+    got = [float(shown[f"conc_{what}"]) for what in ("mean", "std", "low", "high")]
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
+def test_predict_at_a_grid_takes_constant_inputs_from_the_task(folder, new, tmp_path, capsys):
+    grid = write(tmp_path / "grid.csv", ["time"], [[0], [10]])
+    out = tmp_path / "out.csv"
+    assert run("predict", folder / "model", new, "--at", grid, "--out", out) == 0
+    rows = rows_of(out.read_text())
+    assert [(row["patient"], row["time"], row["dose"]) for row in rows] == [
+        (name, time, dose) for name, dose in (("a", "0.5"), ("b", "0.1"), ("c", "0.2")) for time in ("0", "10")
+    ]
+    assert run("predict", folder / "model", new, "--at", grid, "--out", out) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_predict_needs_no_task_column_for_one_task(folder, tmp_path, capsys):
+    new = write(tmp_path / "one.csv", ["time", "dose", "conc"], [[1, 0.5, 105], [2, 0.5, 106], [5, 0.5, "NA"]])
+    assert run("predict", folder / "model", new) == 0
+    (row,) = rows_of(capsys.readouterr().out)
+    assert list(row) == ["time", "dose", "conc_mean", "conc_std", "conc_low", "conc_high"]
+
+
+def test_predict_without_a_row_to_answer_says_so(folder, tmp_path, capsys):
+    new = write(tmp_path / "full.csv", ["time", "dose", "conc"], [[1, 0.5, 105]])
+    assert run("predict", folder / "model", new) == 2
+    assert "no row is asked for" in capsys.readouterr().err
+
+
+def test_predict_draws_the_one_input_that_changes(folder, new, tmp_path, capsys):
+    assert run("predict", folder / "model", new, "--plot", tmp_path / "p.png", "--out", tmp_path / "o.csv") == 0
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    both = write(tmp_path / "both.csv", ["time", "dose", "conc"], [[1, 0.5, 105], [2, 0.6, ""]])
+    assert run("predict", folder / "model", both, "--plot", tmp_path / "q.png") == 2
+    assert "time, dose" in capsys.readouterr().err
+    assert not (tmp_path / "q.png").exists()
+
+
+def test_suggest_ranks_the_pool_for_each_task(folder, new, tmp_path, capsys):
+    pool = write(tmp_path / "pool.csv", ["time"], [[t] for t in range(6)])
+    assert run("suggest", folder / "model", new, "--pool", pool, "--n", "2") == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert [(row["rank"], row["patient"]) for row in rows] == [(r, p) for p in "abc" for r in "12"]
+    first = [float(row["conc_std"]) for row in rows if row["rank"] == "1"]
+    task = FewShotRegressor.load(folder / "model").adapt([[4, 0.1]], [95])
+    stds = task.predict([[t, 0.1] for t in range(6)], return_std=True)[1]
+    assert first[1] == pytest.approx(stds.max(), rel=1e-4)
+
+
+def test_suggest_by_disagreement_of_particles(folder, new, tmp_path, capsys):
+    assert run("suggest", folder / "model", new, "--by", "disagreement") == 0
+    assert [row["patient"] for row in rows_of(capsys.readouterr().out)] == ["a", "b", "c"]
+    assert run("suggest", folder / "model", new, "--n", "2") == 2
+    assert "ask for 1 to 1" in capsys.readouterr().err
+
+
+def test_a_level_that_training_did_not_see_is_a_note(tmp_path, capsys):
+    rows = [[*row[:2], "xy"[i % 2], row[3]] for i, row in enumerate(patients())]
+    table = write(tmp_path / "t.csv", ["patient", "time", "drug", "conc"], rows)
+    assert run("fit", table, "--task", "patient", "--x", "time,drug", "--y", "conc", "--out", tmp_path / "m", *UNSCORED) == 0
+    new = write(tmp_path / "n.csv", ["time", "drug", "conc"], [[1, "x", 100], [2, "z", ""]])
+    capsys.readouterr()
+    assert run("predict", tmp_path / "m", new) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("bmaml: note: column 'drug' has levels that training did not see ('z')")
+    assert error.count("\n") == 1
+
+
+def test_fewer_rows_than_any_training_task_had_is_a_note(tmp_path, capsys):
+    table = write(tmp_path / "t.csv", ["patient", "time", "dose", "conc"], patients())
+    fit = ["fit", table, "--task", "patient", "--x", "time", "--y", "conc", "--out", tmp_path / "m", *UNSCORED]
+    assert run(*fit, "--shots", "2,3") == 0
+    new = write(tmp_path / "n.csv", ["time", "conc"], [[1, 100], [2, ""]])
+    capsys.readouterr()
+    assert run("predict", tmp_path / "m", new) == 0
+    assert "note: a task has 1 measured rows and the model was trained with 2 or more" in capsys.readouterr().err
+
+
+def test_two_outputs_are_answered_and_scored_by_name(tmp_path, capsys):
+    rows = [[*row, f"{-float(row[3]):.3f}"] for row in patients()]
+    table = write(tmp_path / "t.csv", ["patient", "time", "dose", "a", "b"], rows)
+    assert run("fit", table, "--task", "patient", "--x", "time", "--y", "a,b", "--out", tmp_path / "m", *TINY) == 0
+    assert set(json.loads((tmp_path / "m" / "scores.json").read_text())["scores"][0]["rmse"]) == {"a", "b"}
+    new = write(tmp_path / "n.csv", ["time", "a", "b"], [[1, 100, -100], [2, "", ""]])
+    capsys.readouterr()
+    assert run("predict", tmp_path / "m", new, "--plot", tmp_path / "p.png") == 0
+    assert list(rows_of(capsys.readouterr().out)[0])[1:] == [f"{o}_{w}" for o in "ab" for w in ("mean", "std", "low", "high")]
+    half = write(tmp_path / "h.csv", ["time", "a", "b"], [[1, 100, -100], [2, 5, ""]])
+    assert run("predict", tmp_path / "m", half) == 2
+    assert "line 3 has no 'b' but another output" in capsys.readouterr().err
+
+
+def test_a_run_that_was_stopped_is_not_taken_for_a_model(folder, new, tmp_path, capsys):
+    copy = tmp_path / "model"
+    shutil.copytree(folder / "model", copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["checkpoints"].pop()
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert run("predict", copy, new) == 2
+    assert "stopped at meta-step 3 of 4: finish it with bmaml resume" in capsys.readouterr().err
+
+
+SCHEMA = Schema("task", (Column("x"), Column("age")), (Column("y"),))
+
+
+def test_new_rows_part_into_given_and_asked():
+    table = read_table({"task": ["u", "v", "u"], "x": [1, 2, 3], "age": [9, 8, 9], "y": ["5", "", ""]})
+    u, v = new_tasks(table, SCHEMA)
+    assert (u.name, len(u.given), len(u.asked), v.name, len(v.given), len(v.asked)) == ("u", 1, 1, "v", 0, 1)
+    assert [column.name for column in moving_inputs([u, v], SCHEMA)] == ["x"]
+
+
+def test_a_grid_with_a_task_column_asks_each_task_for_its_rows():
+    table = read_table({"task": ["u", "v"], "x": [1, 2], "age": [9, 8], "y": [5, 6]})
+    grid = read_table({"task": ["v", "v", "u"], "x": [4, 5, 6]})
+    u, v = new_tasks(table, SCHEMA, grid)
+    assert (u.asked.numbers("x").tolist(), v.asked.numbers("x").tolist()) == ([6], [4, 5])
+    assert v.asked.numbers("age").tolist() == [8, 8]
+    with pytest.raises(InputError, match=r"asks for task 'w', which the table does not have"):
+        new_tasks(table, SCHEMA, read_table({"task": ["w"], "x": [4]}))
+
+
+def test_an_input_that_changes_within_a_task_cannot_be_left_out_of_a_grid():
+    table = read_table({"task": ["u", "u"], "x": [1, 2], "age": [9, 8], "y": [5, 6]})
+    with pytest.raises(InputError, match=r"has no column 'age', and it is not constant in task 'u'"):
+        new_tasks(table, SCHEMA, read_table({"x": [4]}))
+
+
+def test_scores_of_a_plain_guess_are_the_ones_worked_out_by_hand():
+    rng = np.random.default_rng(0)
+    groups, x = np.repeat(np.arange(8), 6), np.tile(np.arange(6.0), 8)
+    y = rng.normal(size=48) + groups
+    model = FewShotRegressor(particles=2, steps=2, shots=2, context="first")
+    model.fit({"g": groups[:30], "x": x[:30], "y": y[:30]}, ["y"], task="g", x=["x"])
+    held, training = (read_table({"g": groups[s], "x": x[s], "y": y[s]}) for s in (slice(30, 48), slice(0, 30)))
+    scores = {(s.shots, s.method): s for s in score_held_out(model, held, training, (0, 2))}
+    tasks, past = y[30:].reshape(3, 6), y[:30].reshape(5, 6)
+    last = scores[2, "last given row"]
+    errors = tasks[:, 2:] - tasks[:, 1:2]
+    assert last.rmse["y"].value == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-5)
+    variance = np.mean((past[:, 2:] - past[:, 1:2]) ** 2)
+    assert last.nll.value == pytest.approx(np.mean(0.5 * (errors**2 / variance + np.log(2 * np.pi * variance))), rel=1e-4)
+    assert last.coverage["y"].value == pytest.approx(np.mean(np.abs(errors) < 1.6449 * np.sqrt(variance)))
+    pooled = scores[0, "mean of all training rows"]
+    assert pooled.rmse["y"].value == pytest.approx(np.sqrt(np.mean((tasks - past.mean()) ** 2)), rel=1e-5)
+    assert {s.tasks for s in scores.values()} == {3}

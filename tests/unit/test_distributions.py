@@ -1,0 +1,150 @@
+"""Distributions against scipy, against numerical integration and against their own draws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.integrate import trapezoid
+
+from bmaml.distributions import Categorical, CategoricalMixture, Mixture, Normal, StudentT, mixture
+
+LEVELS = (0.001, 0.05, 0.5, 0.7, 0.999)
+LOC = np.array([[0.3, -2.0], [1.5, 10.0], [-0.7, 0.0]])
+SCALE = np.array([[0.5, 2.0], [0.1, 3.0], [1.0, 0.01]])
+DF = np.array([[4.0, 2.5], [3.0, 30.0], [7.0, 5.0]])
+
+
+def normal():
+    return Normal(jnp.asarray(LOC), jnp.asarray(SCALE))
+
+
+def student():
+    return StudentT(jnp.asarray(DF), jnp.asarray(LOC), jnp.asarray(SCALE))
+
+
+def mixed(kind=Normal):
+    """Three components of unlike weight over three points and two outputs."""
+    loc, scale = (jnp.stack([jnp.asarray(a + shift) for shift in (0.0, 1.0, 4.0)]) for a in (LOC, SCALE))
+    parts = Normal(loc, scale) if kind is Normal else StudentT(jnp.full_like(loc, 5.0), loc, scale)
+    return Mixture(jnp.log(jnp.asarray([0.2, 0.5, 0.3])) + 7.0, parts)
+
+
+CONTINUOUS = {"normal": normal, "student": student, "mixture": mixed, "t-mixture": lambda: mixed(StudentT)}
+
+
+@pytest.fixture(params=CONTINUOUS)
+def continuous(request, x64):
+    return CONTINUOUS[request.param]()
+
+
+def test_log_prob_is_scipys_summed_over_outputs(x64):
+    y = LOC + 0.7
+    np.testing.assert_allclose(normal().log_prob(y), stats.norm.logpdf(y, LOC, SCALE).sum(-1), rtol=1e-10)
+    np.testing.assert_allclose(student().log_prob(y), stats.t.logpdf(y, DF, LOC, SCALE).sum(-1), rtol=1e-10)
+
+
+def test_entropy_and_variance_are_scipys(x64):
+    np.testing.assert_allclose(normal().entropy(), stats.norm.entropy(LOC, SCALE).sum(-1), rtol=1e-10)
+    np.testing.assert_allclose(student().entropy(), stats.t.entropy(DF, LOC, SCALE).sum(-1), rtol=1e-7)
+    np.testing.assert_allclose(student().variance, stats.t.var(DF, LOC, SCALE), rtol=1e-10)
+    assert jnp.isinf(StudentT(jnp.full((1, 1), 2.0), jnp.zeros((1, 1)), jnp.ones((1, 1))).variance).all()
+
+
+@pytest.mark.parametrize("df", [1.0, 2.1, 5.0, 50.0])
+def test_student_cdf_is_scipys_in_the_tails_too(df, x64):
+    t = np.concatenate([-np.logspace(4, -8, 40), [0.0], np.logspace(-8, 4, 40)])[:, None]
+    ours = StudentT(jnp.full((1, 1), df), jnp.zeros_like(t), jnp.ones((1, 1))).cdf(t)
+    np.testing.assert_allclose(ours, stats.t.cdf(t, df), atol=1e-9)
+
+
+def test_student_cdf_holds_in_float32():
+    t = np.linspace(-30, 30, 121, dtype=np.float32)[:, None]
+    ours = StudentT(jnp.full((1, 1), 2.3), jnp.zeros_like(t), jnp.ones((1, 1))).cdf(t)
+    assert ours.dtype == jnp.float32
+    np.testing.assert_allclose(ours, stats.t.cdf(t, 2.3), atol=2e-6)
+
+
+def test_quantile_inverts_cdf(continuous):
+    through = jax.jit(jax.vmap(lambda q: continuous.cdf(continuous.quantile(q))))(jnp.asarray(LEVELS))
+    np.testing.assert_allclose(through, np.broadcast_to(np.reshape(LEVELS, (-1, 1, 1)), through.shape), rtol=1e-8)
+
+
+def test_interval_is_central_and_checks_its_level(x64):
+    low, high = jax.jit(lambda: mixed().interval(0.8))()
+    np.testing.assert_allclose(mixed().cdf(low), 0.1, rtol=1e-8)
+    np.testing.assert_allclose(mixed().cdf(high), 0.9, rtol=1e-8)
+    for level in (0.0, 1.0, 90.0):
+        with pytest.raises(ValueError, match="strictly between 0 and 1"):
+            mixed().interval(level)
+
+
+def test_draws_have_the_mean_and_follow_the_cdf(continuous):
+    count = 3_000
+    draws = jax.jit(lambda key: continuous.sample(key, (count,)))(jax.random.key(3))
+    assert draws.shape == (count, *LOC.shape)
+    # 4.5 standard errors of the mean; and Kolmogorov's distance, whose 99.9% point is 1.95 / sqrt(count).
+    np.testing.assert_array_less(jnp.abs(draws.mean(0) - continuous.mean), 4.5 * continuous.std / count**0.5)
+    level = jnp.sort(jax.jit(jax.vmap(continuous.cdf))(draws), axis=0)
+    distance = jnp.abs(level - ((jnp.arange(count) + 0.5) / count)[:, None, None]).max(0)
+    np.testing.assert_array_less(distance, 1.95 / count**0.5)
+
+
+@pytest.mark.parametrize("kind", [Normal, StudentT])
+def test_mixture_moments_and_cdf_are_integrals_of_its_density(kind, x64):
+    whole = mixed(kind)
+    one = Mixture(whole.log_weights, jax.tree.map(lambda leaf: leaf[:, :1, :1], whole.components))
+    grid = np.concatenate([np.linspace(-2000, -40, 4_000), np.linspace(-40, 40, 40_001)[1:-1], np.linspace(40, 2000, 4_000)])
+    density = np.exp(jax.jit(jax.vmap(lambda y: one.log_prob(y[None, None])[0]))(grid))
+    mean = trapezoid(grid * density, grid)
+    np.testing.assert_allclose(trapezoid(density, grid), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(one.mean.item(), mean, rtol=1e-6)
+    np.testing.assert_allclose(one.variance.item(), trapezoid((grid - mean) ** 2 * density, grid), rtol=1e-4)
+    below = grid <= 1.0
+    np.testing.assert_allclose(one.cdf(jnp.ones((1, 1))).item(), trapezoid(density[below], grid[below]), atol=1e-4)
+    entropy = -trapezoid(density * np.log(np.maximum(density, 1e-300)), grid)
+    # By 512 draws whose log-densities have a deviation of about 0.8.
+    np.testing.assert_allclose(jax.jit(lambda: one.entropy())().item(), entropy, atol=4 * 0.8 / 512**0.5)
+
+
+def test_order_and_weight_offset_of_particles_do_not_matter(x64):
+    one, y = mixed(), LOC + 0.2
+    turned = Mixture(one.log_weights[::-1] - 100.0, jax.tree.map(lambda leaf: leaf[::-1], one.components))
+    np.testing.assert_allclose(turned.log_prob(y), one.log_prob(y), rtol=1e-12)
+    np.testing.assert_allclose(turned.mean, one.mean, rtol=1e-12)
+    np.testing.assert_allclose(turned.variance, one.variance, rtol=1e-12)
+
+
+def test_a_mixture_of_one_is_its_component(x64):
+    one, y = Mixture(jnp.zeros(1), jax.tree.map(lambda leaf: leaf[None], normal())), LOC - 0.1
+    np.testing.assert_allclose(one.log_prob(y), normal().log_prob(y), rtol=1e-12)
+    np.testing.assert_allclose(one.cdf(y), normal().cdf(y), rtol=1e-12)
+
+
+def test_categorical_is_the_softmax(x64):
+    logits = np.array([[1.0, 2.0, -1.0], [0.0, 0.0, 0.0]])
+    one, p = Categorical(jnp.asarray(logits)), np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(one.mean, p, rtol=1e-12)
+    np.testing.assert_allclose(one.log_prob(jnp.array([1, 2])), np.log(p[[0, 1], [1, 2]]), rtol=1e-12)
+    np.testing.assert_allclose(one.entropy(), stats.entropy(p, axis=-1), rtol=1e-12)
+    shares = jax.nn.one_hot(one.sample(jax.random.key(0), (20_000,)), 3).mean(0)
+    np.testing.assert_allclose(shares, p, atol=4 * 0.5 / 20_000**0.5)
+
+
+def test_categorical_mixture_averages_probabilities(x64):
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5, 3)))
+    weights = np.array([0.1, 0.2, 0.3, 0.4])
+    one = mixture(jnp.log(jnp.asarray(weights)), Categorical(logits))
+    assert isinstance(one, CategoricalMixture)
+    p = np.tensordot(weights, np.asarray(jax.nn.softmax(logits)), 1)
+    y = jnp.array([0, 1, 2, 1, 0])
+    np.testing.assert_allclose(one.mean, p, rtol=1e-12)
+    np.testing.assert_allclose(one.log_prob(y), np.log(p[np.arange(5), y]), rtol=1e-12)
+    np.testing.assert_allclose(one.entropy(), stats.entropy(p, axis=-1), rtol=1e-12)
+    shares = jax.nn.one_hot(one.sample(jax.random.key(1), (20_000,)), 3).mean(0)
+    np.testing.assert_allclose(shares, p, atol=4 * 0.5 / 20_000**0.5)
+
+
+def test_only_known_components_mix():
+    with pytest.raises(TypeError, match="give Normal, StudentT or Categorical"):
+        mixture(jnp.zeros(2), object())  # type: ignore[arg-type]

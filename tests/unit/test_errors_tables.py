@@ -1,0 +1,147 @@
+"""Every bad table is refused with one sentence that names the place."""
+
+import gzip
+import sys
+
+import numpy as np
+import pytest
+
+from bmaml.errors import InputError
+from bmaml.tables import fit_schema, read_table, split_tasks, table_tasks
+
+GOOD = [["task", "x", "kind", "y"]] + [[f"t{i}", str(j), "ab"[j % 2], str(i * j + j)] for i in range(4) for j in range(5)]
+
+
+def _text(rows):
+    return "\n".join(",".join(row) for row in rows) + "\n"
+
+
+def _changed(line, column, value):
+    rows = [list(row) for row in GOOD]
+    rows[line - 1][column] = value
+    return _text(rows)
+
+
+def _use(path, *, x=("x", "kind"), y=("y",), task="task", shots=None, **options):
+    table = read_table(path)
+    return table_tasks(table, fit_schema(table, task=task, x=x, y=y, **options), shots=shots)
+
+
+def _refused(words, action, *arguments, **options):
+    with pytest.raises(InputError) as caught:
+        action(*arguments, **options)
+    message = str(caught.value)
+    for word in words:
+        assert word in message, message
+    assert message.endswith(".")
+    assert "\n" not in message
+
+
+CONTENTS = {
+    "empty file": ("", ["bad.csv is empty"]),
+    "header only": ("task,x,kind,y\n", ["header and no rows"]),
+    "duplicate headers": ("task,x,x,y\n1,2,3,4\n", ["2 columns named 'x'"]),
+    "ragged row": (_text(GOOD) + "t9,1,a\n", ["line 22 has 3 cells", "4 columns"]),
+    "non-numeric cell": (_changed(7, 1, "tall"), ["bad.csv, line 7, column 'x' is 'tall'", "not a number"]),
+    "digit separator": (_changed(7, 1, "1_0"), ["line 7", "'1_0'", "not a number"]),
+    "empty cell": (_changed(7, 1, ""), ["line 7, column 'x' is empty"]),
+    "missing value": (_changed(9, 3, "NA"), ["line 9, column 'y' is 'NA'"]),
+    "NaN": (_changed(9, 3, "nan"), ["line 9, column 'y' is 'nan'"]),
+    "inf": (_changed(9, 1, "inf"), ["line 9, column 'x' is 'inf'", "finite"]),
+    "empty category": (_changed(5, 2, ""), ["line 5, column 'kind' is empty"]),
+    "empty task": (_changed(5, 0, ""), ["line 5, column 'task' is empty"]),
+    "task of one point": (_text(GOOD) + "alone,1,a,2\n", ["task 'alone'", "line 22", "1 row:"]),
+    "constant output": (_text([r if i == 0 else [*r[:3], "3.1"] for i, r in enumerate(GOOD)]), ["'y' is 3.1 in every"]),
+    "two tasks": (_text(GOOD[:11]), ["2 tasks", "'t0', 't1'", "at least 3"]),
+    "category as id": (
+        _text([r if i == 0 else [*r[:2], f"id{i}", r[3]] for i, r in enumerate(GOOD)]),
+        ["column 'kind' has 20 levels in 20 rows", "id"],
+    ),
+    "category as task": (
+        _text([r if i == 0 else [*r[:2], "name-" + r[0], r[3]] for i, r in enumerate(GOOD)]),
+        ["column 'kind'", "one for each task"],
+    ),
+    "a quote never closed": (_text(GOOD) + 't9,1,"a,2\n', ["line 22 has 3 cells"]),
+}
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_bad_contents(tmp_path, name):
+    content, words = CONTENTS[name]
+    (tmp_path / "bad.csv").write_text(content)
+    _refused(words, _use, tmp_path / "bad.csv")
+
+
+@pytest.fixture
+def good(tmp_path):
+    (tmp_path / "good.csv").write_text(_text(GOOD))
+    return tmp_path / "good.csv"
+
+
+OPTIONS = {
+    "missing column": ({"x": ["kid"]}, ["no column 'kid'", "did you mean 'kind'", "'task', 'x', 'kind', 'y'"]),
+    "missing task column": ({"task": "patient"}, ["no column 'patient'"]),
+    "missing order column": ({"order": "when"}, ["no column 'when'"]),
+    "order that is text": ({"order": "kind"}, ["line 2, column 'kind' is 'a'"]),
+    "column used twice": ({"x": ["x", "y"]}, ["'y' is named twice"]),
+    "no inputs": ({"x": []}, ["no input column"]),
+    "option of a column that is no input": ({"x": ["x"], "log": ["y"]}, ["'y' has an option", "add it to x"]),
+    "log of zero": ({"log": ["x"]}, ["line 2, column 'x' is 0", "logarithm"]),
+    "log of a category": ({"log": ["kind"], "categorical": ["kind"]}, ["'kind'", "choose one"]),
+    "text as output": ({"x": ["x"], "y": ["kind"]}, ["line 2, column 'kind' is 'a'", "not a number"]),
+    "shots as large as a task": ({"shots": 5}, ["task 't0'", "has 5 rows", "at most 4 shots"]),
+    "shots past every task": ({"shots": [1, 5]}, ["no task of over 5 rows"]),
+    "negative shots": ({"shots": -1}, ["shots are [-1]"]),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_bad_options(good, name):
+    options, words = OPTIONS[name]
+    _refused(words, _use, good, **options)
+
+
+def test_files_that_are_no_tables(tmp_path, good):
+    (tmp_path / "t.xlsx").write_text("x")
+    (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
+    (tmp_path / "zeros.csv").write_bytes(b"\0" * 64)
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(good.read_bytes())[:-20])
+    (tmp_path / "plain.csv.gz").write_bytes(good.read_bytes())
+    (tmp_path / "t.parquet").write_bytes(b"no parquet")
+    _refused(["no file", "nowhere.csv"], read_table, tmp_path / "nowhere.csv")
+    _refused(["is not a file"], read_table, tmp_path)
+    _refused(["t.xlsx", "extension", ".csv"], read_table, tmp_path / "t.xlsx")
+    _refused(["binary.csv", "not UTF-8"], read_table, tmp_path / "binary.csv")
+    _refused(["zeros.csv", "binary"], read_table, tmp_path / "zeros.csv")
+    _refused(["cut.csv.gz", "damaged"], read_table, tmp_path / "cut.csv.gz")
+    _refused(["plain.csv.gz", "not gzip"], read_table, tmp_path / "plain.csv.gz")
+    pytest.importorskip("pyarrow")
+    _refused(["t.parquet", "not a readable Parquet"], read_table, tmp_path / "t.parquet")
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "t.parquet").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    _refused(["pip install 'bmaml[parquet]'"], read_table, tmp_path / "t.parquet")
+
+
+def test_bad_tables_in_memory():
+    _refused(["int", "give a path"], read_table, 3)
+    _refused(["columns of 2 and of 3 rows"], read_table, {"a": [1, 2], "b": [1, 2, 3]})
+    _refused(["'a' has shape (2, 2)"], read_table, {"a": np.zeros((2, 2))})
+    table = read_table({"a": [1.0, 2.0, float("nan")], "b": np.array(["x", None, "y"], dtype=object)})
+    _refused(["row 2 (counted from 0), column 'a'"], table.numbers, "a")
+    _refused(["row 1 (counted from 0), column 'b'"], table.texts, "b")
+
+
+def test_dates_do_not_pass_for_numbers():
+    table = read_table({"when": np.array(["2020-01-01", "2020-01-02"], dtype="datetime64[ns]")})
+    assert not table.is_numeric("when")
+    _refused(["'2020-01-01", "not a number"], table.numbers, "when")
+
+
+def test_splits_that_cannot_be():
+    _refused(["2 tasks", "at least 3"], split_tasks, ["a", "b", "a"])
+    _refused(["add to 1"], split_tasks, ["a", "b", "c"], (0.5, 0.2, 0.2))
+    _refused(["task 'a'", "several labels"], split_tasks, ["a", "a", "b", "c"], by=["1", "2", "1", "3"])
+    _refused(["groups to split by"], split_tasks, ["a", "b", "c"], by=["1", "2", "1"])

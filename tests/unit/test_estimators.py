@@ -1,0 +1,196 @@
+"""The estimator: fitting, adapting, units, immutability, saving."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bmaml.adapted import AdaptedTask
+from bmaml.errors import InputError
+from bmaml.estimators import FewShotRegressor, regression_method
+from bmaml.tables import read_table
+
+MEAN, SCALE = 500.0, 40.0
+
+
+def family(tasks, rows, seed):
+    """Lines through a common point with a slope of their own, in units far from standard ones."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0, 10, (tasks, rows))
+    slope = rng.choice([-1.0, 1.0], (tasks, 1)) * rng.uniform(0.5, 1.5, (tasks, 1))
+    y = MEAN + SCALE * (slope * (x - 5) / 5 + 0.05 * rng.normal(size=x.shape))
+    return x, y, np.repeat(np.arange(tasks), rows)
+
+
+def train(**options):
+    x, y, groups = family(60, 15, 0)
+    model = FewShotRegressor(particles=4, steps=300, shots=range(1, 6), **options)
+    return model.fit(x.ravel(), y.ravel(), groups=groups)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return train()
+
+
+@pytest.fixture(scope="module")
+def unseen():
+    x, y, _ = family(20, 40, 1)
+    return x, y
+
+
+def test_adapted_prediction_beats_the_pooled_mean_and_intervals_hold(model, unseen):
+    errors, inside, densities = [], [], []
+    for x, y in zip(*unseen, strict=True):
+        task = model.adapt(x[:4], y[:4])
+        low, high = task.interval(x[4:], 0.9)
+        errors.append(np.mean((task.predict(x[4:]) - y[4:]) ** 2))
+        inside.append(np.mean((low < y[4:]) & (y[4:] < high)))
+        densities.append(task.log_prob(x[4:], y[4:]).mean())
+    assert np.sqrt(np.mean(errors)) < 0.25 * np.std(unseen[1])
+    assert 0.75 < np.mean(inside) < 1.0
+    # Better than the normal of the pooled rows, both as densities per unit of the table.
+    assert np.mean(densities) > -0.5 * np.log(2 * np.pi * np.e * np.var(unseen[1])) + 0.5
+
+
+def test_answers_agree_with_each_other(model, unseen):
+    x, y = unseen[0][0], unseen[1][0]
+    task = model.adapt(x[:3], y[:3])
+    grid = np.array([1.0, 9.0])
+    mean, std = task.predict(grid, return_std=True)
+    draws = task.sample(grid, 4000)
+    assert draws.shape == (4000, 2)
+    np.testing.assert_allclose(np.median(draws, 0), task.quantile(grid, 0.5), atol=0.1 * std.max())
+    np.testing.assert_allclose(draws.mean(0), mean, atol=0.2 * std.max())
+    low, high = task.interval(grid, 0.5)
+    np.testing.assert_allclose(np.mean((low < draws) & (draws < high), 0), 0.5, atol=0.05)
+    # The density integrates to one over the table's units.
+    values = np.linspace(MEAN - 10 * SCALE, MEAN + 10 * SCALE, 4001)
+    density = np.exp(task.log_prob(np.full(4001, 1.0), values))
+    np.testing.assert_allclose(np.trapezoid(density, values), 1.0, atol=0.02)
+
+
+def test_adapting_changes_nothing_but_makes_a_new_object(model, unseen):
+    x, y = unseen[0][0], unseen[1][0]
+    prior = model.adapt()
+    before = prior.predict(x)
+    task = model.adapt(x[:3], y[:3])
+    further = task.observe(x[3:6], y[3:6])
+    assert [prior.points, task.points, further.points] == [0, 3, 6]
+    np.testing.assert_array_equal(prior.predict(x), before)
+    np.testing.assert_array_equal(model.adapt(x[:3], y[:3]).predict(x), task.predict(x))
+    at_once = model.adapt(x[:6], y[:6])
+    np.testing.assert_allclose(further.predict(x), at_once.predict(x), rtol=1e-6)
+    with pytest.raises(AttributeError):
+        task.seed = 1
+
+
+def test_a_row_is_predicted_alike_among_any_others(model, unseen):
+    x, y = unseen[0][0], unseen[1][0]
+    task = model.adapt(x[:3], y[:3])
+    many = task.predict(np.tile(x, 40))
+    np.testing.assert_allclose(many[:40], task.predict(x), rtol=1e-5)
+    np.testing.assert_allclose(task.predict(x[7:8]), many[7:8], rtol=1e-5)
+
+
+def test_suggestions_are_different_rows_of_the_pool_and_lower_the_uncertainty(model, unseen):
+    x, y = unseen[0][0], unseen[1][0]
+    pool = np.linspace(0, 10, 11)
+    task = model.adapt([5.0], [MEAN])
+    picked = task.suggest(pool, 3)
+    assert len(set(picked.tolist())) == 3
+    assert picked[0] == task.predict(pool, return_std=True)[1].argmax()
+    before = task.predict(x, return_std=True)[1].mean()
+    after = task.observe(pool[picked[:1]], [y.mean() + SCALE]).predict(x, return_std=True)[1].mean()
+    assert after < before
+    assert 0 <= task.suggest(pool, by="disagreement")[0] < 11
+
+
+def test_saved_model_answers_alike_in_another_process(model, unseen, tmp_path):
+    x, y = unseen[0][0], unseen[1][0]
+    model.save(tmp_path / "model")
+    np.savez(tmp_path / "points.npz", x=x, y=y)
+    code = (
+        "import sys, numpy as np; from bmaml.estimators import FewShotRegressor\n"
+        "p = np.load(sys.argv[2]); m = FewShotRegressor.load(sys.argv[1])\n"
+        "np.save(sys.argv[3], m.adapt(p['x'][:4], p['y'][:4]).predict(p['x']))"
+    )
+    paths = [str(tmp_path / name) for name in ("model", "points.npz", "out.npy")]
+    subprocess.run([sys.executable, "-c", code, *paths], check=True)
+    expected = model.adapt(x[:4], y[:4]).predict(x)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=1e-6)
+    assert FewShotRegressor.load(tmp_path / "model").get_params() == model.get_params() | {"shots": [1, 2, 3, 4, 5]}
+    with pytest.raises(InputError, match="already holds a run"):
+        model.save(tmp_path / "model")
+
+
+def test_own_method_on_a_file_with_categories_several_outputs_and_order(tmp_path):
+    x, y, groups = family(8, 6, 2)
+    lines = ["who,t,kind,a,b"]
+    lines += [f"{g},{t},{'uv'[g % 2]},{v},{-v}" for g, t, v in zip(groups, x.ravel(), y.ravel(), strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    method = regression_method("experts", 3, 2, 2)
+    model = FewShotRegressor(method, steps=3, context="first", seed=5)
+    fitted = model.fit(tmp_path / "t.csv", task="who", x=["t", "kind"], y=["a", "b"], order="t", directory=tmp_path / "run")
+    assert fitted is model
+    few = {"who": ["new"] * 2, "t": [1.0, 2.0], "kind": ["u", "u"], "a": [500.0, 505.0], "b": [-500.0, -505.0]}
+    task = model.adapt(few)
+    assert isinstance(task, AdaptedTask)
+    new = {"t": [3.0, 4.0, 5.0], "kind": ["u", "u", "u"]}
+    assert task.predict(new).shape == (3, 2)
+    assert task.log_prob(new, np.ones((3, 2))).shape == (3,)
+    assert task.sample(new, 5).shape == (5, 3, 2)
+    again = FewShotRegressor.load(tmp_path / "run").adapt(few).predict(new)
+    np.testing.assert_allclose(again, task.predict(new), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["maml", pytest.param("bmaml", marks=pytest.mark.slow)])
+def test_other_methods_by_name(name):
+    x, y, groups = family(6, 6, 3)
+    model = FewShotRegressor(name, steps=2, batch=2).fit(x.ravel(), y.ravel(), groups=groups)
+    mean, std = model.adapt(x[0, :2], y[0, :2]).predict(x[0], return_std=True)
+    assert np.isfinite(mean).all()
+    assert (std > 0).all()
+
+
+def test_scikit_learn_manners():
+    model = FewShotRegressor(steps=5, seed=3)
+    assert FewShotRegressor(**model.get_params()).get_params() == model.get_params()
+    assert model.set_params(seed=4) is model
+    assert model.seed == 4
+    assert repr(model) == "FewShotRegressor(steps=5, seed=4)"
+    base = pytest.importorskip("sklearn.base")
+    assert base.clone(model).get_params() == model.get_params()
+
+
+REFUSALS = {
+    "before fit": (lambda m: FewShotRegressor().adapt([1.0], [2.0]), "not fitted"),
+    "save before fit": (lambda m: FewShotRegressor().save("nowhere"), "not fitted"),
+    "no groups": (lambda m: FewShotRegressor().fit([[1.0]], [1.0]), "groups= with arrays or task="),
+    "no names": (lambda m: FewShotRegressor().fit({"a": [1]}, task="a"), "give x= and y="),
+    "name taken": (
+        lambda m: FewShotRegressor().fit(read_table({"task": [1.0]}), [1.0], groups=[1]),
+        "X has a column 'task'",
+    ),
+    "no targets": (lambda m: FewShotRegressor().fit([[1.0]], groups=[1]), "y is missing"),
+    "unknown method": (lambda m: regression_method("bmalm", 1, 1), "did you mean 'bmaml'"),
+    "particles of a point method": (lambda m: regression_method("maml", 1, 1, 5), "one particle"),
+    "unknown parameter": (lambda m: FewShotRegressor().set_params(stps=1), "no parameter 'stps'"),
+    "NaN in the points": (lambda m: m.adapt([1.0, np.nan], [1.0, 2.0]), r"row 1 \(counted from 0\), column 'x0'"),
+    "NaN in the targets": (lambda m: m.adapt([1.0, 2.0], [1.0, np.nan]), r"row 1 \(counted from 0\), column 'y0'"),
+    "lengths": (lambda m: m.adapt([1.0, 2.0], [1.0]), "y has shape"),
+    "width": (lambda m: m.adapt().predict(np.ones((2, 3))), "the model has 1 inputs"),
+    "level": (lambda m: m.adapt().interval([1.0], 90), "level is 90"),
+    "quantile": (lambda m: m.adapt().quantile([1.0], 0.0), "level is 0.0"),
+    "pool": (lambda m: m.adapt().suggest([1.0, 2.0], 3), "ask for 1 to 2"),
+    "several tasks": (lambda m: m.adapt({"task": ["a", "b"], "x0": [1, 2], "y0": [1, 2]}), "several tasks"),
+    "missing output": (lambda m: m.adapt({"x0": [1, 2]}), "no column 'y0'"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refusals(model, name):
+    action, words = REFUSALS[name]
+    with pytest.raises(InputError, match=words):
+        action(model)

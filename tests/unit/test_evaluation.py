@@ -1,0 +1,208 @@
+"""Evaluation: the same tasks for all, whatever the batch, and intervals that hold the truth."""
+
+import dataclasses
+import io
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bmaml import methods
+from bmaml.data import Data, Task, stack
+from bmaml.data import data as to_data
+from bmaml.distributions import Categorical, Normal
+from bmaml.errors import InputError
+from bmaml.evaluation import evaluate, regret, to_records
+from bmaml.learners.base import AbstractLearner
+from bmaml.models import MLP, GaussianModel
+from bmaml.posteriors import AbstractPosterior
+from bmaml.tasks import AbstractTasks, FixedTasks, Sinusoids
+
+FAMILY = Sinusoids(shots=5, queries=10)
+GRADIENT = methods.maml(GaussianModel(MLP((1, 4, 1), "tanh"))).learner
+
+
+class Constant(AbstractPosterior):
+    """Predicts the same normal everywhere."""
+
+    loc: jax.Array
+
+    def predict(self, x):
+        return Normal(jnp.broadcast_to(self.loc, x.shape), jnp.ones((1, 1)))
+
+    def functions(self, x, *, key, count=1):
+        return jnp.zeros((count, *x.shape))
+
+
+class MeanOfSupport(AbstractLearner):
+    """Predicts the mean of the support's targets plus the meta-parameter."""
+
+    def init(self, key):
+        return jnp.zeros(())
+
+    def adapt(self, meta, support, *, key):
+        return Constant(meta + (support.y[:, 0] * support.mask).sum() / support.count)
+
+
+class Shares(AbstractPosterior):
+    """Predicts every class alike."""
+
+    def predict(self, x):
+        return Categorical(jnp.zeros((len(x), 3)))
+
+    def functions(self, x, *, key, count=1):
+        return jnp.zeros((count, len(x), 3))
+
+
+class Guess(AbstractLearner):
+    """Knows nothing."""
+
+    def init(self, key):
+        return None
+
+    def adapt(self, meta, support, *, key):
+        return Shares()
+
+
+class Classes(AbstractTasks):
+    """Random labels."""
+
+    inputs = 1
+    outputs = 1
+
+    def sample(self, key):
+        y = jax.random.randint(key, (8,), 0, 3)
+        rows = Data(jnp.zeros((8, 1)), y, jnp.ones(8))
+        return Task(*(jax.tree.map(lambda leaf, s=s: leaf[s], rows) for s in (slice(3), slice(3, 8))))
+
+
+MEAN = MeanOfSupport()
+
+
+def scores(learner=MEAN, meta=0.0, tasks=FAMILY, **options):
+    """All scores of a small evaluation, each task's by itself."""
+    options = {"shots": (3, 5), "count": 20, "queries": 8, **options}
+    return evaluate(learner, jnp.asarray(meta) if meta is not None else None, tasks, **options)
+
+
+def same(one, other, tasks=slice(None)):
+    for setting, each in one.scores.items():
+        for name, values in each.items():
+            np.testing.assert_allclose(other.scores[setting][name][tasks], values[tasks], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_the_batch_changes_nothing():
+    same(scores(batch=50), scores(batch=7))
+
+
+def test_a_task_is_the_same_however_many_there_are_and_whatever_other_shots():
+    whole, few = scores(shots=(3, 5)), scores(shots=(5,), count=8)
+    for name, values in few.scores[5, None].items():
+        np.testing.assert_allclose(whole.scores[5, None][name][:8], values, rtol=1e-5, atol=1e-6)
+
+
+def test_the_seed_draws_the_tasks():
+    same(scores(seed=4), scores(seed=4))
+    assert not np.allclose(scores(seed=4).scores[3, None]["mse"], scores(seed=5).scores[3, None]["mse"])
+
+
+def test_sinusoids_are_scored_against_noise_free_targets():
+    noisy = dataclasses.replace(FAMILY, relative_noise=0.0, noise=2.0)
+    result = scores(tasks=noisy, count=200, queries=20, shots=(5,))
+    gap = result.scores[5, None]["mse_noisy"] - result.scores[5, None]["mse"]
+    assert abs(gap.mean() - 4.0) < 4 * gap.std() / 200**0.5
+
+
+def test_one_program_serves_all_shots_seeds_and_meta_parameters(compilations):
+    scores(meta=0.0)
+    before = len(compilations)
+    scores(meta=1.0, seed=9)
+    assert len(compilations) == before
+
+
+def test_steps_are_counts_of_inner_steps():
+    meta = GRADIENT.init(jax.random.key(0))
+    result = evaluate(GRADIENT, meta, FAMILY, shots=(3,), steps=(0, 2), count=6, queries=4, batch=6)
+    taken = evaluate(dataclasses.replace(GRADIENT, steps=2), meta, FAMILY, shots=(3,), count=6, queries=4, batch=6)
+    np.testing.assert_allclose(result.scores[3, 2]["nll"], taken.scores[3, None]["nll"], rtol=1e-5)
+    assert [row.steps for row in result.rows if row.metric == "mse"] == [0, 2]
+    assert result.get("mse", 3, 2).mean == result.scores[3, 2]["mse"].mean()
+    with pytest.raises(InputError, match="leave out steps"):
+        scores(steps=(1,))
+
+
+def fixed(context="random", counts=(6, 9, 7)):
+    rng = np.random.default_rng(0)
+    sets = [to_data(np.arange(n) + 0.5, 10.0 * i + rng.normal(size=n)) for i, n in enumerate(counts)]
+    return FixedTasks(stack(sets), shots=(2,), queries=3, context=context)
+
+
+def test_fixed_tasks_are_each_scored_once():
+    result = scores(tasks=fixed(), shots=(2, 4), count=50, batch=2)
+    assert {row.tasks for row in result.rows} == {3}
+
+
+def test_a_forecast_is_given_the_first_rows():
+    tasks = fixed("first")
+    result = scores(tasks=tasks, shots=(2,), queries=3)
+    y = np.asarray(tasks.rows.y)[:, :, 0]
+    expected = ((y[:, :2].mean(-1, keepdims=True) - y[:, 2:5]) ** 2).mean(-1)
+    np.testing.assert_allclose(result.scores[2, None]["mse"], expected, rtol=1e-4)
+
+
+def test_padding_of_fixed_tasks_changes_nothing():
+    short, long = (fixed("first", counts) for counts in ((6, 9, 7), (6, 9, 7, 30)))
+    one, other = (scores(tasks=t, shots=(2,), queries=20) for t in (short, long))
+    for name, values in one.scores[2, None].items():
+        np.testing.assert_allclose(other.scores[2, None][name][:3], values, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_too_many_shots_for_a_fixed_task_are_refused():
+    with pytest.raises(InputError, match="use fewer shots"):
+        scores(tasks=fixed(), shots=(6,))
+
+
+def test_classes_are_scored_as_classes():
+    result = scores(Guess(), None, Classes(), shots=(3,), count=400)
+    assert abs(result.get("nll", 3).mean - np.log(3)) < 1e-5
+    row = result.get("accuracy", 3)
+    assert row.low < 1 / 3 < row.high
+    assert result.get("calibration", 3).mean < 0.05
+    assert not any(row.metric == "mse" for row in result.rows)
+
+
+@pytest.mark.slow
+def test_intervals_cover_the_mean_of_very_many_tasks():
+    truth = scores(shots=(3,), count=4000, batch=100).get("mse", 3).mean
+    rows = [scores(shots=(3,), count=100, batch=100, seed=seed).get("mse", 3) for seed in range(1, 41)]
+    held = sum(row.low <= truth <= row.high for row in rows)
+    # 40 intervals that hold with probability 0.95: 33 or fewer have a chance of 1 in 1,000.
+    assert held > 33
+
+
+def test_regret_is_paired():
+    ours, theirs = scores(meta=3.0), scores(meta=0.0)
+    means = regret(ours, theirs, "mse")
+    for (shots, _), (mean, low, high) in means.items():
+        gap = ours.get("mse", shots).mean - theirs.get("mse", shots).mean
+        np.testing.assert_allclose(mean, gap, rtol=1e-6)
+        assert low < mean < high
+    assert regret(ours, ours)[3, None] == (0.0, 0.0, 0.0)
+    fewer = scores(meta=0.0, count=8, shots=(3, 5))
+    assert regret(ours, fewer, "mse")[3, None] != means[3, None]
+    with pytest.raises(InputError, match="one seed"):
+        regret(ours, scores(seed=1))
+
+
+def test_rows_become_json_and_a_table():
+    result = scores(count=1)
+    rows = json.loads(result.to_json())
+    assert {row["metric"] for row in rows} >= {"mse", "nll", "crps", "coverage", "std", "calibration"}
+    assert next(row for row in rows if row["metric"] == "mse")["low"] is None
+    assert to_records({"mean": result})[0]["method"] == "mean"
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(scores().table("mean"))
+    assert "nll" in console.export_text()

@@ -1,0 +1,143 @@
+"""Scores against closed forms and hand-made cases."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from bmaml.data import Data, pad
+from bmaml.distributions import Categorical, Mixture, Normal
+from bmaml.metrics import (
+    LEVELS,
+    bootstrap_calibration,
+    calibration_error,
+    classification_scores,
+    crps,
+    interval,
+    masked_mean,
+    regression_scores,
+)
+
+KEY = jax.random.key(0)
+scored = jax.jit(regression_scores)
+
+
+def normal_crps(loc, scale, y):
+    """The closed form of Gneiting and Raftery (2007), equation 21."""
+    z = (y - loc) / scale
+    return scale * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - 1 / np.sqrt(np.pi))
+
+
+def query(rows=6, seed=0):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(2, rows, 1)).astype(np.float32)
+    return Data(jnp.asarray(x), jnp.asarray(y), jnp.ones(rows))
+
+
+def predictive(x):
+    """Two normals at each point, unequal."""
+    return Mixture(jnp.array([0.0, 1.0]), Normal(jnp.stack([x, -x]), jnp.stack([0.5 + 0 * x, 1 + 0 * x])))
+
+
+def test_crps_of_a_normal_is_its_closed_form_without_bias():
+    y = jnp.linspace(-3, 3, 7)[:, None]
+    one = Normal(jnp.full((7, 1), 0.4), jnp.full((7, 1), 1.3))
+    each = jax.jit(jax.vmap(lambda k: crps(one, y, k, 16)))(jax.random.split(KEY, 4000))
+    error = each.std(0) / 4000**0.5
+    np.testing.assert_array_less(jnp.abs(each.mean(0) - normal_crps(0.4, 1.3, np.asarray(y)[:, 0])), 4.5 * error)
+
+
+def test_crps_of_near_certainty_is_the_absolute_error():
+    y = jnp.array([[1.0], [-2.0]])
+    np.testing.assert_allclose(crps(Normal(jnp.zeros((2, 1)), jnp.full((2, 1), 1e-6)), y, KEY), [1.0, 2.0], rtol=1e-5)
+
+
+def test_regression_scores_are_what_they_say():
+    data, truth = query(), jnp.zeros((6, 1))
+    one = Normal(data.y + 0.5, jnp.full((6, 1), 2.0))
+    scores = scored(one, data, truth, key=KEY)
+    np.testing.assert_allclose(scores["mse_noisy"], 0.25, rtol=1e-5)
+    np.testing.assert_allclose(scores["mse"], ((data.y + 0.5) ** 2).mean(), rtol=1e-5)
+    np.testing.assert_allclose(scores["nll"], -stats.norm.logpdf(0.5, 0, 2), rtol=1e-5)
+    np.testing.assert_allclose(scores["std"], 2.0, rtol=1e-6)
+    # The target is at the level |2 Phi(-0.25) - 1| = 0.197 of the central intervals.
+    covered = [float(scores[f"coverage@{level}"]) for level in LEVELS]
+    assert covered == [float(level > 0.1975) for level in LEVELS]
+    assert scores["coverage"] == 1.0
+
+
+def test_padding_changes_no_score():
+    data = query()
+    padded = pad(data, 9)
+    whole = scored(predictive(data.x), data, data.y, key=KEY)
+    wider = scored(predictive(padded.x), padded, padded.y, key=KEY)
+    for name in whole:
+        np.testing.assert_allclose(wider[name], whole[name], rtol=2e-6, err_msg=name)
+
+
+def test_multiple_outputs_add_in_nll_and_average_elsewhere():
+    data = query()
+    twice = Data(data.x, jnp.concatenate([data.y, data.y], -1), data.mask)
+    one = scored(Normal(0 * data.y, jnp.ones((6, 1))), data, data.y, key=KEY)
+    two = scored(Normal(0 * twice.y, jnp.ones((6, 2))), twice, twice.y, key=KEY)
+    np.testing.assert_allclose(two["nll"], 2 * one["nll"], rtol=1e-5)
+    for name in ("mse", "std", "coverage", "coverage@0.5"):
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-5, err_msg=name)
+
+
+def test_classification_scores_are_what_they_say():
+    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.9, 0.05, 0.05]])
+    data = Data(jnp.zeros((4, 1)), jnp.array([0, 2, 2, 1]), jnp.array([1.0, 1.0, 1.0, 0.0]))
+    scores = jax.jit(classification_scores)(Categorical(jnp.log(jnp.asarray(p))), data, data.y, key=KEY)
+    np.testing.assert_allclose(scores["accuracy"], 2 / 3, rtol=1e-6)
+    np.testing.assert_allclose(scores["nll"], -np.log([0.7, 0.1, 0.6]).mean(), rtol=1e-5)
+    brier = [0.09 + 0.04 + 0.01, 0.01 + 0.64 + 0.81, 0.04 + 0.04 + 0.16]
+    np.testing.assert_allclose(scores["brier"], np.mean(brier), rtol=1e-5)
+    # Confidences 0.7, 0.8, 0.6 fall in bins of their own: gaps 0.3, 0.8 and 0.4 of one point in three each.
+    ece = calibration_error({name: np.asarray(v)[None] for name, v in scores.items()})
+    np.testing.assert_allclose(ece, (0.3 + 0.8 + 0.4) / 3, rtol=1e-5)
+
+
+def _tasks(scale, tasks=400, rows=20):
+    """Scores of tasks whose targets are standard normal, predicted as normal of a scale."""
+    y = jax.random.normal(jax.random.key(5), (tasks, rows, 1))
+
+    def one(y):
+        data = Data(y, y, jnp.ones(rows))
+        return regression_scores(Normal(jnp.zeros_like(y), jnp.full_like(y, scale)), data, y, key=KEY)
+
+    return {name: np.asarray(v, np.float64) for name, v in jax.jit(jax.vmap(one))(y).items()}
+
+
+def test_the_truth_is_calibrated_and_a_wrong_scale_is_not():
+    assert calibration_error(_tasks(1.0)) < 0.01
+    wide = np.mean([abs(2 * stats.norm.cdf(2 * stats.norm.ppf(0.5 + level / 2)) - 1 - level) for level in LEVELS])
+    np.testing.assert_allclose(calibration_error(_tasks(2.0)), wide, atol=0.01)
+    assert calibration_error({"nll": np.zeros(3)}) is None
+
+
+def test_bootstrap_holds_the_calibration_error():
+    whole, low, high = bootstrap_calibration(_tasks(2.0))
+    assert low <= whole <= high
+    assert 0 < high - low < 0.03
+    assert bootstrap_calibration({"nll": np.zeros(3)}) is None
+
+
+@pytest.mark.parametrize("tasks", [30, 300])
+def test_interval_covers_the_mean_about_95_times_in_100(tasks):
+    draws = np.random.default_rng(1).exponential(2.0, (2000, tasks))
+    held = np.mean([low <= 2.0 <= high for _, low, high in map(interval, draws)])
+    # Skewed scores of few tasks are covered a little less.
+    assert 0.91 < held < 0.965
+
+
+def test_interval_of_one_task_has_no_width_to_give():
+    mean, low, high = interval([3.0])
+    assert mean == 3.0
+    assert np.isnan([low, high]).all()
+
+
+def test_masked_mean_counts_real_rows_alone():
+    assert masked_mean(jnp.array([1.0, 3.0, 99.0]), jnp.array([1.0, 1.0, 0.0])) == 2.0
+    assert masked_mean(jnp.ones(2), jnp.zeros(2)) == 0.0

@@ -1,0 +1,110 @@
+"""Networks of other frameworks, and the one place where a log-likelihood is summed."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import is_one_sentence, jit, labelled, points
+from scipy import stats
+
+from bmaml import methods
+from bmaml.data import Data, Task
+from bmaml.models import MLP, CategoricalModel, FromEquinox, FromFlax, Functional, GaussianModel, log_likelihood
+
+KEY = jax.random.key(4)
+X = jnp.linspace(-1, 1, 6)[:, None]
+
+
+def build(key):
+    """An Equinox module of one example."""
+    return eqx.nn.MLP(1, 2, 3, 1, key=key)
+
+
+def flax_module():
+    linen = pytest.importorskip("flax.linen")
+
+    class Tiny(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            return linen.Dense(2)(linen.tanh(linen.Dense(3)(x)))
+
+    return Tiny()
+
+
+def test_a_functional_network_is_its_two_functions():
+    network = Functional(lambda key: {"w": jax.random.normal(key, (1, 2))}, lambda params, x: jnp.sin(x @ params["w"]))
+    params = network.init(KEY)
+    np.testing.assert_array_equal(network.apply(params, X), jnp.sin(X @ params["w"]))
+
+
+def test_an_equinox_module_gives_its_own_outputs():
+    network = FromEquinox(build)
+    params = network.init(KEY)
+    np.testing.assert_allclose(jit(network.apply)(params, X), jax.vmap(build(KEY))(X), rtol=1e-6)
+    assert all(eqx.is_inexact_array(leaf) for leaf in jax.tree.leaves(params))
+
+
+def test_a_flax_module_gives_its_own_outputs():
+    module = flax_module()
+    network = FromFlax(module, (1,))
+    params = network.init(KEY)
+    variables = module.init(KEY, jnp.zeros((1, 1)))
+    np.testing.assert_allclose(network.apply(params, X), module.apply(variables, X), rtol=1e-6)
+
+
+def test_a_flax_module_with_batch_statistics_is_refused():
+    linen = pytest.importorskip("flax.linen")
+    with pytest.raises(ValueError, match="keeps state batch_stats") as error:
+        FromFlax(linen.BatchNorm(use_running_average=False), (1,)).init(KEY)
+    assert is_one_sentence(error.value)
+
+
+@pytest.mark.parametrize("framework", ["equinox", "flax"])
+def test_adapted_networks_are_meta_trained_like_any_other(framework):
+    """A meta-gradient passes through them, and it is not zero."""
+    network = FromEquinox(build) if framework == "equinox" else FromFlax(flax_module(), (1,))
+    method = methods.maml(GaussianModel(network))
+    meta = method.learner.init(KEY)
+    one = Task(points(4, 0, outputs=2), points(4, 1, outputs=2))
+    gradient = jit(jax.grad(lambda m: method.objective(method.learner, m, one, key=KEY)[0]))(meta)
+    leaves = jax.tree.leaves(gradient.particles.params["weights"])
+    assert len(leaves) == 4
+    assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in leaves)
+
+
+def test_log_likelihood_of_regression_is_the_masked_sum_or_mean(x64):
+    model = GaussianModel(MLP((1, 3, 2), "silu"), precision=9.0)
+    params, data = jit(model.init)(KEY), points(5, 0, outputs=2)
+    data = Data(data.x, data.y, jnp.asarray([1.0, 0.0, 1.0, 2.0, 0.0]))
+    each = stats.norm.logpdf(data.y, model.network.apply(params["weights"], data.x), 1 / 3).sum(1)
+    total = each[0] + each[2] + 2 * each[3]
+    np.testing.assert_allclose(log_likelihood(model, params, data), total, rtol=1e-12)
+    np.testing.assert_allclose(log_likelihood(model, params, data, "mean"), total / 4, rtol=1e-12)
+
+
+def test_log_likelihood_of_classes_is_the_masked_sum_or_mean(x64):
+    model = CategoricalModel(MLP((1, 3, 3), "gelu"))
+    params, data = jit(model.init)(KEY), labelled(4, 0)
+    data = Data(data.x, data.y, jnp.asarray([1.0, 1.0, 0.0, 1.0]))
+    logits = np.asarray(model.network.apply(params["weights"], data.x))
+    each = (logits - np.log(np.exp(logits).sum(1, keepdims=True)))[np.arange(4), np.asarray(data.y)]
+    np.testing.assert_allclose(log_likelihood(model, params, data), each[[0, 1, 3]].sum(), rtol=1e-12)
+    np.testing.assert_allclose(log_likelihood(model, params, data, "mean"), each[[0, 1, 3]].mean(), rtol=1e-12)
+
+
+def test_no_rows_have_no_likelihood_and_no_mean_of_it_divides_by_zero():
+    model = GaussianModel(MLP((1, 1)))
+    nothing = Data(X, X, jnp.zeros(6))
+    for scale in ("sum", "mean"):
+        assert float(log_likelihood(model, model.init(KEY), nothing, scale)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "activation", "says"),
+    [((1,), "relu", "MLP sizes"), ((1, 0, 1), "relu", "MLP sizes"), ((1, 1), "elu", "activation")],
+)
+def test_networks_that_cannot_be_are_refused(sizes, activation, says):
+    with pytest.raises(ValueError, match=says) as error:
+        MLP(sizes, activation)
+    assert is_one_sentence(error.value)

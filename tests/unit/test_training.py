@@ -1,0 +1,277 @@
+"""The loop: resuming, sharding, the guard against what is not finite, and what a saved run remembers."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import MODEL, fixed_tasks, is_one_sentence, jit
+from jax.flatten_util import ravel_pytree
+
+import bmaml
+from bmaml.adjoints import FirstOrder
+from bmaml.directions import Langevin
+from bmaml.interrupt import Interrupt
+from bmaml.learners import GradientLearner, Sgd
+from bmaml.methods import Method, fomaml
+from bmaml.models import Functional, GaussianModel
+from bmaml.objectives import QueryLoss
+from bmaml.outer import Adam
+from bmaml.tasks import AbstractTasks, Sinusoids
+from bmaml.training import Loop, NonFiniteError, Plan, Progress, batch_gradient, step_keys
+
+# Random tasks and a random direction: whatever depended on more than the seed and the step would show.
+RANDOM = Method(
+    GradientLearner(MODEL, rule=Sgd(1e-4), particles=2, direction=Langevin(1e-4), adjoint=FirstOrder()), QueryLoss()
+)
+TASKS = Sinusoids((2, 4), queries=3)
+PLAN = Plan(30, 4, Adam(0.01), seed=5)
+
+
+class PressCtrlC(Progress):
+    """Interrupts the run as a user does, at the end of a chunk."""
+
+    def update(self, step, loss, speed):
+        if step >= 10:
+            signal.raise_signal(signal.SIGINT)
+
+
+class Crash(Progress):
+    """Dies between a chunk and its checkpoint."""
+
+    def update(self, step, loss, speed):
+        if step >= 20:
+            raise RuntimeError("power cut")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run of 30 steps, and the same stopped at 10 by Ctrl-C, killed at 20 before it could save, and resumed."""
+    whole, broken = tmp_path_factory.mktemp("whole") / "run", tmp_path_factory.mktemp("broken") / "run"
+    straight = bmaml.train(RANDOM, TASKS, PLAN, directory=whole, save_every=10)
+    stopped = bmaml.train(RANDOM, TASKS, PLAN, directory=broken, save_every=10, progress=PressCtrlC())
+    with pytest.raises(RuntimeError, match="power cut"):
+        bmaml.resume(broken, progress=Crash())
+    return {"whole": whole, "broken": broken, "straight": straight, "stopped": stopped, "resumed": bmaml.resume(broken)}
+
+
+def test_ctrl_c_returns_the_run_so_far(runs):
+    assert runs["stopped"].step == 10
+    assert not runs["stopped"].finished
+    assert runs["straight"].finished
+
+
+def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(runs):
+    """All of it: meta-parameters, optimiser, counters; the files are the same bytes."""
+    last = "checkpoint-00000030.safetensors"
+    assert (runs["whole"] / last).read_bytes() == (runs["broken"] / last).read_bytes()
+    for a, b in zip(jax.tree.leaves(runs["straight"].meta), jax.tree.leaves(runs["resumed"].meta), strict=True):
+        np.testing.assert_array_equal(a, b)
+    start = jax.tree.leaves(runs["stopped"].meta)
+    assert any((a != b).any() for a, b in zip(jax.tree.leaves(runs["resumed"].meta), start, strict=True)), "it went on"
+
+
+def test_history_covers_the_run_once_whatever_broke_it(runs):
+    for run in (runs["straight"], runs["resumed"]):
+        steps = [record["step"] for record in run.history]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == 30
+        assert all(np.isfinite(record["loss"]) and record["seconds"] > 0 for record in run.history)
+    assert 10 in [record["step"] for record in runs["resumed"].history]
+
+
+def test_resuming_a_finished_run_changes_nothing(runs):
+    before = (runs["whole"] / "manifest.json").read_bytes()
+    again = bmaml.resume(runs["whole"])
+    assert again.finished
+    assert (runs["whole"] / "manifest.json").read_bytes() == before
+
+
+def test_a_saved_run_is_loaded_by_name_alone_in_another_process(runs):
+    code = f"""
+        import bmaml, json
+        run = bmaml.load({str(runs["whole"])!r})
+        predictive = run.adapt([0.5, 1.0], [0.1, 0.2]).predict(__import__("numpy").asarray([[0.0], [2.0]], "float32"))
+        print(json.dumps([run.step, run.finished, len(run.history), predictive.mean.tolist(), predictive.std.tolist()]))
+    """
+    run = runs["straight"]
+    predictive = run.adapt([0.5, 1.0], [0.1, 0.2]).predict(np.asarray([[0.0], [2.0]], "float32"))
+    step, finished, records, mean, std = json.loads(in_new_process(code))
+    assert (step, finished, records) == (30, True, len(run.history))
+    np.testing.assert_allclose(mean, predictive.mean, rtol=1e-6)
+    np.testing.assert_allclose(std, predictive.std, rtol=1e-6)
+
+
+def in_new_process(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_two_devices_share_a_meta_batch_and_change_nothing(x64):
+    """The tasks of a meta-batch are spread over all devices; the gradient is that of one device to rounding."""
+    code = """
+        import jax, json, bmaml
+        from jax.flatten_util import ravel_pytree
+        from bmaml.models import MLP, GaussianModel
+        method = bmaml.methods.fomaml(GaussianModel(MLP((1, 4, 1), "tanh")))
+        loop = bmaml.training.Loop(method, bmaml.tasks.Sinusoids(4, 3), bmaml.Plan(5, 4, bmaml.Adam(0.01)))
+        loop.compile()
+        loop.advance(5)
+        spread = len(loop.state.step.sharding.device_set)
+        print(json.dumps([len(jax.devices()), spread, ravel_pytree(loop.state.meta)[0].tolist()]))
+    """
+    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_ENABLE_X64": "1"}
+    devices, spread, meta = json.loads(in_new_process(code, **environment))
+    assert (devices, spread) == (2, 2)
+    loop = Loop(fomaml(MODEL), Sinusoids(4, 3), Plan(5, 4, Adam(0.01)))
+    loop.compile()
+    loop.advance(5)
+    np.testing.assert_allclose(meta, ravel_pytree(loop.state.meta)[0], rtol=1e-8, atol=1e-10)
+
+
+def test_groups_of_tasks_add_up_to_the_whole_meta_batch(x64):
+    method, keys = fomaml(MODEL), step_keys(0, 3, 8)
+    meta = jit(method.learner.init)(jax.random.key(1))
+    answers = [jit(lambda m, g=g: batch_gradient(method, TASKS, m, keys, g))(meta) for g in (1, 4)]
+    for a, b in zip(*map(jax.tree.leaves, answers), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+    assert len(answers[0][1]) == 8
+
+
+def test_a_step_draws_its_own_tasks_and_always_the_same():
+    keys = {step: jax.random.key_data(step_keys(5, step, 4)).tolist() for step in (0, 1)}
+    assert keys[0] != keys[1]
+    assert keys[1] == jax.random.key_data(step_keys(5, 1, 4)).tolist()
+    assert keys[1] != jax.random.key_data(step_keys(6, 1, 4)).tolist()
+
+
+class Poisoned(AbstractTasks):
+    """Sinusoids of which a share have a target that is no number."""
+
+    share: jax.Array
+    inputs = 1
+    outputs = 1
+
+    def poisoned(self, key):
+        return jax.random.bernoulli(jax.random.fold_in(key, 9), self.share)
+
+    def sample(self, key):
+        one = TASKS.sample(key)
+        return eqx.tree_at(lambda t: t.query.y, one, jnp.where(self.poisoned(key), jnp.nan, one.query.y))
+
+
+def poisoned_steps(tasks, plan, steps):
+    """The steps and places in the meta-batch whose tasks are poisoned, by drawing them again."""
+    found = []
+    for step in range(steps):
+        bad = [bool(tasks.poisoned(jax.random.split(key)[0])) for key in step_keys(plan.seed, step, plan.batch)]
+        found += [(step, bad.index(True))] if any(bad) else []
+    return found
+
+
+def test_the_guard_skips_what_is_not_finite_and_names_it():
+    tasks, steps = Poisoned(jnp.asarray(0.15)), 16
+    plan = Plan(100, 4, Adam(0.01, decay="none"), seed=1)
+    bad = poisoned_steps(tasks, plan, steps)
+    assert 2 <= len(bad) < steps
+    loop = Loop(fomaml(MODEL), tasks, dataclasses.replace(plan, skip_limit=len(bad)))
+    loop.compile()
+    record = loop.advance(steps)
+    assert record["skipped"] == len(bad)
+    assert tuple(loop.state.bad.tolist()) == bad[-1]
+    assert np.isfinite(record["loss"]), "the mean is over the finite steps"
+    before = jax.tree.map(np.asarray, (loop.state.meta, loop.state.optimiser))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(before))
+    # From here on every task is poisoned: nothing moves, and the limit stops the run.
+    loop.tasks = Poisoned(jnp.asarray(1.0))
+    with pytest.raises(NonFiniteError, match=rf"{len(bad) + 3} meta-steps .* step {steps + 2} in task 0") as error:
+        loop.advance(3)
+    assert is_one_sentence(error.value)
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves((loop.state.meta, loop.state.optimiser)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_guard_says_where_only_the_gradient_is_not_finite():
+    """sqrt(p^2) at p = 0: a finite loss whose gradient is not."""
+    network = Functional(lambda key: jnp.zeros(()), lambda p, x: x * jnp.sqrt(p**2))
+    method = Method(GradientLearner(GaussianModel(network), steps=0), QueryLoss())
+    loop = Loop(method, TASKS, Plan(10, 2, Adam(0.01), skip_limit=0))
+    loop.compile()
+    with pytest.raises(NonFiniteError, match="step 1 in the gradient"):
+        loop.advance(2)
+
+
+def test_without_a_directory_nothing_is_written(tmp_path, monkeypatch, compilations):
+    """And a whole run compiles its loop once, however its chunks are cut."""
+    monkeypatch.chdir(tmp_path)
+    bmaml.train(fomaml(MODEL), fixed_tasks(), steps=3, batch=2)
+    before = len(compilations)
+    run = bmaml.train(fomaml(MODEL), fixed_tasks(), steps=60, batch=2, seed=3)
+    assert run.finished
+    assert len(compilations) - before <= 2, "the loop, and the initial state where the seed is a new constant"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Plan(steps=0),
+        lambda: Plan(batch=0),
+        lambda: Plan(batch=16, groups=3),
+        lambda: Plan(groups=0),
+        lambda: Plan(seed=-1),
+        lambda: Plan(seed=2**32),
+        lambda: Adam(rate=0.0),
+        lambda: Adam(rate=-1e-3),
+        lambda: Adam(rate=float("nan")),
+        lambda: Adam(decay="linear"),
+        lambda: Adam(warmup=1.5),
+        lambda: Adam(clip=0.0),
+        lambda: Adam(weight_decay=-1.0),
+        lambda: Sgd(0.0),
+        lambda: GradientLearner(MODEL, clip=0.0),
+        lambda: GradientLearner(MODEL, particles=0),
+        lambda: GradientLearner(MODEL, steps=-1),
+        lambda: GradientLearner(MODEL, fit="max"),
+        lambda: bmaml.train(fomaml(MODEL), TASKS, save_every=0, directory="unused"),
+        lambda: bmaml.train(fomaml(MODEL), TASKS, keep=0, directory="unused"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_a_sentence(build, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"give|use") as error:
+        build()
+    assert is_one_sentence(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_schedules_are_what_they_say():
+    cosine = Adam(1.0, warmup=0.1).schedule(100)
+    np.testing.assert_allclose([float(cosine(s)) for s in (0, 10, 55, 100)], [0, 1, 0.5, 0], atol=1e-6)
+    staircase = Adam(1.0, decay="staircase").schedule(1000)
+    np.testing.assert_allclose([float(staircase(s)) for s in (9, 10, 999)], [1, 0.98, 0.98**99], rtol=1e-5)
+    assert float(Adam(0.3, decay="none").schedule(10)(7)) == pytest.approx(0.3)
+
+
+def test_the_second_ctrl_c_stops_at_once():
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.raised
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
