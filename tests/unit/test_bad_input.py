@@ -1,5 +1,6 @@
 """Wrong input, a failing disk and sudden ends, through the command line: one sentence, exit code 2, nothing written over."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -236,12 +237,18 @@ def test_a_folder_without_permission_is_refused(refused, table, tmp_path):
     refused("fit", table(rows()), *FIT, "--out", tmp_path / "closed" / "m")
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_disk():
-    """No file may grow past 2 kB: writing fails as on a full disk, with another number."""
+    """No file may grow past 2 kB: writing fails as on a full disk, with another number.
+
+    The limit is the whole process's, so it must end before pytest writes its next dot into a log that is longer.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def back_to_step_2(folder):
@@ -271,11 +278,12 @@ def test_a_disk_that_fills_while_training_keeps_what_there_was(runs, tmp_path, c
     assert run("resume", tmp_path / "run") == 0
 
 
-def test_a_disk_too_small_for_the_answers_leaves_none(runs, table, tmp_path, capsys, small_disk):
+def test_a_disk_too_small_for_the_answers_leaves_none(runs, table, tmp_path, capsys):
     new = table(["a,1,3", *(f"a,{0.01 * i:.2f}," for i in range(200))])
     before = content(tmp_path)
-    small_disk()
-    assert run("predict", runs / "model", new, "--out", tmp_path / "out.csv") == 2
+    with small_disk():
+        code = run("predict", runs / "model", new, "--out", tmp_path / "out.csv")
+    assert code == 2
     err = capsys.readouterr().err
     assert "out.csv (File too large)" in err
     assert is_one_sentence(err.rstrip("\n"))
