@@ -15,7 +15,7 @@ import jax
 from bmaml.errors import InputError
 from bmaml.methods import METHODS, Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
-from bmaml.outer import Adam
+from bmaml.outer import Adam, Muon
 from bmaml.tasks import AbstractTasks, Sinusoids, ambiguous, maml_sinusoids
 from bmaml.training import Plan
 
@@ -106,7 +106,7 @@ def build_plan(name: str, *, steps: int | None = None, seed: int = 0, **settings
     """Return how to train a method on a sinusoid family: the default is 19,000 meta-steps for experts, 20,000 for others."""
     chosen = {k: v for k, v in settings.items() if v is not None}
     if name == "experts":
-        plan = Plan(steps or 19_000, 16, Adam(3e-3, clip=1.0), seed, groups=8)
+        plan = Plan(steps or 19_000, 16, Muon(2e-2, clip=1.0), seed, groups=8)
     else:
         plan = Plan(steps or 20_000, 10, Adam(1e-3), seed)
     return dataclasses.replace(plan, **_fitting(plan, chosen))
