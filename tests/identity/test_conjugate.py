@@ -227,3 +227,41 @@ def test_no_support_gives_back_the_prior_weights():
     meta = type(meta)(meta.network, meta.codes, meta.prior, jnp.asarray([0.0, 1.0, -1.0]))
     weights = jax.nn.softmax(adapt(learner, meta, nothing).predict(points(3, 0).x).log_weights)
     np.testing.assert_allclose(weights, softmax([0.0, 1.0, -1.0]), rtol=1e-12)
+
+
+def test_drawn_codes_are_learned_codes_that_were_drawn():
+    """The same experts in both forms; and a given key, or none, always draws the same."""
+    drawn = ConjugateLearner(FEATURES, particles=5, learn_weights=False, codes="drawn")
+    learned = ConjugateLearner(FEATURES, particles=5, learn_weights=False)
+    meta, support, x = drawn.init(KEY), points(4, 0), points(6, 1).x
+    assert meta.codes.shape == (0, FEATURES.code_size)
+    posterior = drawn.adapt(meta, support, key=jax.random.key(3))
+    fixed = conjugate.ConjugateMeta(meta.network, posterior.codes, meta.prior, jnp.zeros(5))
+    np.testing.assert_array_equal(posterior.predict(x).mean, learned.adapt(fixed, support).predict(x).mean)
+    np.testing.assert_array_equal(drawn.adapt(meta, support).codes, drawn.adapt(meta, support).codes)
+    assert not np.allclose(posterior.codes, drawn.adapt(meta, support).codes)
+
+
+def test_more_drawn_experts_integrate_the_code_more_finely():
+    """The evidence of the support is an integral over codes: its error falls about as 1 / experts on a lattice."""
+    features = MLPFeatures(1, learned=3, hidden=(4,), code=1)
+    meta = ConjugateLearner(features, particles=1, learn_weights=False, codes="drawn").init(KEY)
+    meta = jax.tree.map(lambda leaf: 1.5 * leaf, meta)
+    support = points(4, 0)
+
+    def log_evidence(count, seed):
+        learner = ConjugateLearner(features, particles=count, learn_weights=False, codes="drawn")
+        weights = learner.adapt(meta, support, key=jax.random.key(seed)).log_weights
+        return float(jax.nn.logsumexp(weights) - np.log(count))
+
+    truth = log_evidence(20_000, 0)
+    coarse, fine = (np.mean([abs(log_evidence(n, s) - truth) for s in range(5)]) for n in (8, 128))
+    assert coarse > 1e-6, "codes make no difference, so nothing is tested"
+    assert fine < coarse / 5
+    assert fine < 0.02
+
+
+@pytest.mark.parametrize("options", [{"own_prior": True, "learn_weights": False}, {}])
+def test_drawn_codes_refuse_what_belongs_to_lasting_experts(options):
+    with pytest.raises(ValueError, match="use codes='learned'"):
+        ConjugateLearner(FEATURES, codes="drawn", **options)

@@ -12,7 +12,7 @@ predictive is the mixture. With one expert this is meta-learned Bayesian linear 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -29,6 +29,7 @@ from bmaml.posteriors import AbstractPosterior
 
 # Relative to the kernel's mean diagonal; without it the float32 Cholesky fails once the learned noise is small.
 _JITTER = 3e-5
+Codes = Literal["learned", "drawn"]
 
 
 class HeadPrior(eqx.Module):
@@ -47,7 +48,10 @@ class HeadPrior(eqx.Module):
 
 
 class ConjugateMeta(eqx.Module):
-    """Meta-parameters: the feature network, a code, a head prior and a log prior weight for each expert."""
+    """Meta-parameters: the feature network, a code, a head prior and a log prior weight for each expert.
+
+    Where codes are drawn and not learned there are none of them (`experts` is 0), nor of weights.
+    """
 
     network: PyTree[Any]
     codes: Float[Array, "experts code"]
@@ -145,13 +149,18 @@ class ConjugatePosterior(AbstractPosterior):
 
 
 class ConjugateLearner(AbstractLearner):
-    """Exact Bayesian linear heads on `particles` meta-learned feature extractors, one for each learned code.
+    """Exact Bayesian linear heads on `particles` meta-learned feature extractors, one for each code.
+
+    With `codes="learned"` each expert has its own code, a kind of task. With `codes="drawn"` the code is a latent variable,
+    uniform over a cube, and experts are points of a lattice in it, shifted anew at each adaptation: the network learns a
+    continuum, no expert can die out of it, and a trained learner may be given more experts than it was trained with
+    (`dataclasses.replace(learner, particles=256)`), which integrates the latent more finely.
 
     One head prior serves all experts, or with `own_prior=True` each has its own (more to learn, and more to say where
     experts stand for kinds of task). `noise` is where the relative noise variance starts. With
     `learn_weights=False` all experts are equally likely before the support is seen: learned weights feed back on
     themselves, and in long runs half of the experts die out of a family that needs them all.
-    Raises: ValueError for fewer than one particle.
+    Raises: ValueError for fewer than one particle, or own priors or learned weights of codes that are drawn.
     """
 
     features: AbstractFeatures
@@ -160,10 +169,18 @@ class ConjugateLearner(AbstractLearner):
     noise: float = eqx.field(static=True, default=1e-2)
     own_prior: bool = eqx.field(static=True, default=False)
     learn_weights: bool = eqx.field(static=True, default=True)
+    codes: Codes = eqx.field(static=True, default="learned")
 
     def __check_init__(self):
         if self.particles < 1:
             raise ValueError(f"particles is {self.particles}: give at least 1.")
+        if self.codes not in ("learned", "drawn"):
+            raise ValueError(f"unknown codes {self.codes!r}: use 'learned' or 'drawn'.")
+        if self.codes == "drawn" and (self.own_prior or self.learn_weights):
+            raise ValueError(
+                "drawn codes need own_prior=False and learn_weights=False because no expert lasts from one adaptation to the "
+                "next; use codes='learned'."
+            )
 
     def init(self, key: PRNGKeyArray) -> ConjugateMeta:
         network_key, code_key = jax.random.split(key)
@@ -175,18 +192,27 @@ class ConjugateLearner(AbstractLearner):
             raw_a=jnp.zeros(priors),
             log_b=jnp.zeros((priors, self.outputs)),
         )
-        codes = spread_codes(code_key, self.particles, self.features.code_size)
-        return ConjugateMeta(self.features.init(network_key), codes, prior, jnp.zeros(self.particles))
+        own = self.particles if self.codes == "learned" else 0
+        codes = spread_codes(code_key, own, self.features.code_size)
+        return ConjugateMeta(self.features.init(network_key), codes, prior, jnp.zeros(own))
 
     def adapt(self, meta: ConjugateMeta, support: Data, *, key: PRNGKeyArray | None = None) -> ConjugatePosterior:
+        codes, log_prior = self._experts(meta, jax.random.key(0) if key is None else key)
+
         def one(code, prior):
             features, log_noise = self.features.apply(meta.network, support.x, code)
             return condition(prior, features, log_noise, support.y, support.mask)
 
         prior = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.particles, *leaf.shape[1:])), meta.prior)
-        heads = jax.vmap(one)(meta.codes, prior)
-        log_prior = meta.log_weights if self.learn_weights else jax.lax.stop_gradient(meta.log_weights)
-        return ConjugatePosterior(self.features, meta.network, meta.codes, heads, log_prior + heads.log_evidence)
+        heads = jax.vmap(one)(codes, prior)
+        return ConjugatePosterior(self.features, meta.network, codes, heads, log_prior + heads.log_evidence)
+
+    def _experts(self, meta: ConjugateMeta, key: PRNGKeyArray) -> tuple[Array, Array]:
+        """Return the experts' codes and their log prior weights."""
+        if self.codes == "drawn":
+            codes = spread_codes(key, self.particles, self.features.code_size).astype(meta.prior.mean.dtype)
+            return codes, jnp.zeros(self.particles)
+        return meta.codes, meta.log_weights if self.learn_weights else jax.lax.stop_gradient(meta.log_weights)
 
 
 def spread_codes(key: PRNGKeyArray, count: int, size: int) -> Float[Array, "count size"]:
