@@ -95,8 +95,8 @@ def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method
     if unknown:
         raise InputError(f"method {name} has no setting {unknown[0]!r}: leave it out or choose another method.")
     if name == "experts":
-        features = MLPFeatures(1, learned=10, code=2, input_scale=home.input_scale)
-        return make(features, **{"particles": 64, **chosen})
+        features = MLPFeatures(1, learned=10, code=1, input_scale=home.input_scale)
+        return make(features, **{"particles": 64, "codes": "drawn", "learn_weights": True, "evidence": 0.01, **chosen})
     # Point methods learn their noise by its likelihood alone, from 1; Stein particles start where the authors' code does.
     model = GaussianModel(MLP((1, *home.hidden, 1)), precision=100.0 if name in ("bfa", "bmaml") else 1.0)
     return make(model, **{**_SETTINGS.get(name, {}), **chosen})

@@ -46,7 +46,7 @@ VARIANTS = {
     "first order": GradientLearner(MODEL, AroundInit(), Sgd(1e-3), 2, 3, adjoint=FirstOrder(), fit="squared_error"),
     "clipped": GradientLearner(MODEL, particles=3, steps=2, direction=Stein(RBF(median="distance"), 0.5), clip=0.5),
     "checkpointed": GradientLearner(MODEL, particles=3, steps=2, rule=Sgd(1e-3), adjoint=Unrolled(checkpoint=True)),
-    "exact with drawn codes": ConjugateLearner(FEATURES, particles=3, learn_weights=False, codes="drawn"),
+    "exact with drawn codes": ConjugateLearner(FEATURES, particles=3, codes="drawn"),
     "exact with own priors": ConjugateLearner(NOISY, particles=3, own_prior=True),
 }
 
