@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 
 from bmaml.errors import InputError
-from bmaml.methods import METHODS, Method
+from bmaml.methods import AMORTISED, METHODS, Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.outer import Adam
 from bmaml.tasks import AbstractTasks, Sinusoids, ambiguous, maml_sinusoids
@@ -45,7 +45,10 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "bfa": {"rate": 1e-3},
     "bmaml": {"rate": 1e-3},
     "pretrain": {"rate": 0.01},
+    "platipus": {"rate": 0.01},
+    "abml": {"rate": 0.01, "clip": 10.0},
 }
+_AMORTISED_STEPS = {"cnp": 40_000, "tnp": 40_000, "rnn": 40_000}
 
 
 def pick(kind: str, name: str, known: dict[str, Any]) -> Any:
@@ -97,6 +100,8 @@ def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method
     if name == "experts":
         features = MLPFeatures(1, learned=10, code=2, input_scale=home.input_scale)
         return make(features, **{"particles": 64, **chosen})
+    if name in AMORTISED:
+        return make(1, 1, input_scale=home.input_scale, **{"output_scale": 2.5, **_SETTINGS.get(name, {}), **chosen})
     # Point methods learn their noise by its likelihood alone, from 1; Stein particles start where the authors' code does.
     model = GaussianModel(MLP((1, *home.hidden, 1)), precision=100.0 if name in ("bfa", "bmaml") else 1.0)
     return make(model, **{**_SETTINGS.get(name, {}), **chosen})
@@ -107,6 +112,8 @@ def build_plan(name: str, *, steps: int | None = None, seed: int = 0, **settings
     chosen = {k: v for k, v in settings.items() if v is not None}
     if name == "experts":
         plan = Plan(steps or 19_000, 16, Adam(3e-3, clip=1.0), seed, groups=8)
+    elif name in AMORTISED:
+        plan = Plan(steps or _AMORTISED_STEPS[name], 16, Adam(1e-3, clip=1.0), seed)
     else:
         plan = Plan(steps or 20_000, 10, Adam(1e-3), seed)
     return dataclasses.replace(plan, **_fitting(plan, chosen))
