@@ -10,7 +10,7 @@ import bmaml
 from bmaml import methods
 from bmaml.data import Data, pad
 from bmaml.errors import InputError
-from bmaml.estimators import FewShotRegressor
+from bmaml.estimators import regression_method
 from bmaml.learners import AmortisedLearner
 from bmaml.models import CategoricalHead, DeepSets, NormalHead, Recurrent, Transformer
 from bmaml.recipes import build_method, build_plan
@@ -87,45 +87,46 @@ def test_a_mask_weight_counts_a_row_that_often(name, x64):
 
 def test_functions_are_draws_of_the_right_shape():
     """Draws differ between keys and repeat for one; of classes they are probabilities."""
-    method = preset("tnp")
-    meta = method.learner.init(KEY)
-    posterior = method.learner.adapt(meta, points(3, 0))
-    x = jnp.linspace(-2, 2, 25)[:, None]
-    draw = jit(lambda x, key: posterior.functions(x, key=key, count=6))
-    drawn = draw(x, KEY)
-    assert drawn.shape == (6, 25, 1)
+    learner, given, x = preset("tnp").learner, points(3, 0), jnp.linspace(-2, 2, 15)[:, None]
+
+    @jit
+    def draw(key):
+        return learner.adapt(learner.init(KEY), given).functions(x, key=key, count=4)
+
+    drawn = draw(KEY)
+    assert drawn.shape == (4, 15, 1)
     assert np.isfinite(drawn).all()
     assert float(drawn.std(0).min()) > 0, "draws of the function are all the same"
-    np.testing.assert_array_equal(drawn, draw(x, KEY))
-    classes = AmortisedLearner(Transformer(1, 8, 2, 2), CategoricalHead(3))
+    np.testing.assert_array_equal(drawn, draw(KEY))
+    classes = AmortisedLearner(DeepSets(1, 8, 1), CategoricalHead(3))
     posterior = classes.adapt(classes.init(KEY), labelled(3, 0))
-    drawn = jit(lambda x, key: posterior.functions(x, key=key, count=2))(x[:4], KEY)
-    np.testing.assert_allclose(drawn.sum(-1), 1.0, rtol=1e-5)
+    probabilities = jit(lambda key: posterior.functions(x[:4], key=key, count=2))(KEY)
+    np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", methods.AMORTISED)
-def test_recipes_save_and_load_by_name(name, tmp_path):
-    """The command line's method in full, saved and loaded without it, predicts the same."""
-    method, tasks = build_method(name, width=8), Sinusoids((2, 4), 3)
+def test_front_doors_know_the_names(name):
+    """The command line's recipe, and tables of several inputs and outputs (shapes alone: nothing is computed)."""
     assert build_plan(name).steps >= 10_000
-    run = bmaml.train(method, tasks, build_plan(name, steps=2, batch=2), directory=tmp_path / "run")
-    back = bmaml.load(tmp_path / "run")
-    x, y = np.array([0.5, 1.0]), np.array([0.1, 0.7])
-    for a, b in zip(*(jax.tree.leaves(r.adapt(x, y).predict(jnp.ones((2, 1)))) for r in (run, back)), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert isinstance(build_method(name).learner, AmortisedLearner)
     with pytest.raises(InputError, match="no setting 'particles'"):
         build_method(name, particles=3)
+    learner = regression_method(name, 4, 2).learner
+    x, y, mask = jnp.zeros((3, 4)), jnp.zeros((3, 2)), jnp.ones(3)
+
+    def adapted(key):
+        return learner.adapt(learner.init(key), Data(x, y, mask)).predict(jnp.zeros((5, 4))).mean
+
+    assert jax.eval_shape(adapted, KEY).shape == (5, 2)
 
 
-def test_a_table_of_two_inputs_and_outputs():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(60, 2))
-    y = np.stack([x[:, 0] * 3, x.sum(1)], 1) + np.repeat(rng.normal(size=(6, 2)), 10, 0)
-    model = FewShotRegressor("tnp", steps=3, batch=2, shots=3).fit(x, y, groups=np.repeat(np.arange(6), 10))
-    mean, std = model.adapt(x[:3], y[:3]).predict(x[:5], return_std=True)
-    assert mean.shape == std.shape == (5, 2)
-    assert np.isfinite(mean).all()
-    assert (std > 0).all()
+def test_a_run_is_loaded_by_name_and_predicts_the_same(tmp_path):
+    method, tasks = build_method("cnp", width=8, depth=1), Sinusoids((2, 4), 3)
+    run = bmaml.train(method, tasks, build_plan("cnp", steps=2, batch=2), directory=tmp_path / "run")
+    back = bmaml.load(tmp_path / "run")
+    x, y = np.array([0.5, 1.0]), np.array([0.1, 0.7])
+    means = [r.adapt(x, y).predict(jnp.ones((2, 1))).mean for r in (run, back)]
+    np.testing.assert_array_equal(*means)
 
 
 @pytest.mark.parametrize(
