@@ -16,7 +16,6 @@ from bmaml.objectives import AbstractObjective, ChaserLoss, LaplaceLoss, PooledL
 from bmaml.objectives.query import Score
 from bmaml.priors import AroundInit, GammaPrior
 
-
 _GAUSS_NEWTON = GaussNewton()
 
 

@@ -1,5 +1,6 @@
 """Every learner with every objective through one contract: a new one is a new line in a table below."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -9,13 +10,14 @@ import optax
 import pytest
 from cases import CLASSES, FEATURES, MODEL, fixed_tasks, is_one_sentence, jit, labelled, points, preset, task
 
-from bmaml.adjoints import FirstOrder, Unrolled
+from bmaml.adjoints import FirstOrder, Implicit, Unrolled
+from bmaml.curvature import Diagonal, ExactHessian, GaussNewton, Kronecker, LastLayer
 from bmaml.data import Data, Task
 from bmaml.directions import RBF, Langevin, Stein
-from bmaml.learners import ConjugateLearner, GradientLearner, LearnedRates, Optax, Sgd
+from bmaml.learners import ConjugateLearner, GradientLearner, Laplace, LearnedRates, Optax, Sgd
 from bmaml.methods import METHODS, Method
 from bmaml.models import MLPFeatures
-from bmaml.objectives import ChaserLoss, PooledLoss, QueryLoss
+from bmaml.objectives import ChaserLoss, EvidenceLoss, LaplaceLoss, PooledLoss, QueryLoss
 from bmaml.outer import Adam
 from bmaml.priors import AroundInit, GammaPrior, GaussianPrior
 from bmaml.tasks import FixedTasks
@@ -25,11 +27,16 @@ KEY = jax.random.key(2)
 NOISY = MLPFeatures(1, learned=3, hidden=(4,), code=2, heteroscedastic=True)
 SCORES = ("points", "joint", "each", "squared_error")
 
+STEEP = GradientLearner(MODEL, rule=Sgd(1e-3), steps=2, particles=3, fit="mean")
+AROUND = GradientLearner(MODEL, AroundInit(), Sgd(1e-3), 2, 3, adapt_noise=False)
+
 # The kinds of learner, each with every objective.
 LEARNERS = {
     "stein": GradientLearner(MODEL, GammaPrior(), Sgd(1e-3), 2, 3, Stein()),
     "classes": GradientLearner(CLASSES, GammaPrior(), Sgd(0.1), 1, 3, Stein()),
     "exact": ConjugateLearner(FEATURES, particles=3),
+    "laplace": Laplace(STEEP, GaussNewton()),
+    "laplace of classes": Laplace(GradientLearner(CLASSES, AroundInit(), Sgd(0.1), 1), Kronecker(), predictive="sample"),
 }
 OBJECTIVES = {
     **{f"query {score}": QueryLoss(score) for score in SCORES},
@@ -37,6 +44,8 @@ OBJECTIVES = {
     "reptile": ChaserLoss(0),
     "chaser": ChaserLoss(1),
     "chaser of 2 with hyper": ChaserLoss(2, hyper=True),
+    "penalised": LaplaceLoss(0.5),
+    "evidence": EvidenceLoss(),
 }
 # Every other direction, rule, adjoint, prior and fit, with an objective that goes through the inner steps once or twice.
 VARIANTS = {
@@ -46,14 +55,23 @@ VARIANTS = {
     "first order": GradientLearner(MODEL, AroundInit(), Sgd(1e-3), 2, 3, adjoint=FirstOrder(), fit="squared_error"),
     "clipped": GradientLearner(MODEL, particles=3, steps=2, direction=Stein(RBF(median="distance"), 0.5), clip=0.5),
     "checkpointed": GradientLearner(MODEL, particles=3, steps=2, rule=Sgd(1e-3), adjoint=Unrolled(checkpoint=True)),
+    "implicit": dataclasses.replace(AROUND, adjoint=Implicit()),
+    "laplace, noise held": Laplace(AROUND, Kronecker()),
+    "laplace, drawn": Laplace(dataclasses.replace(STEEP, particles=1), Kronecker(), predictive="sample", draws=3),
+    "laplace, diagonal": Laplace(STEEP, Diagonal()),
+    "laplace, last layer": Laplace(STEEP, LastLayer()),
+    "laplace, exact": Laplace(STEEP, ExactHessian(), precision=1e5),
     "exact with own priors": ConjugateLearner(NOISY, particles=3, own_prior=True),
 }
 
 
 def refused(learner, objective):
     """The pairs that make no sense, by their reasons."""
-    exact, classes = learner == "exact", learner == "classes"
-    return (exact and objective != "query points") or (classes and "squared_error" in objective)
+    if objective in ("penalised", "evidence"):
+        return "laplace" not in learner
+    if learner == "exact" or "laplace" in learner:
+        return objective != "query points"
+    return learner == "classes" and "squared_error" in objective
 
 
 PAIRS = list(itertools.product(LEARNERS, OBJECTIVES))
@@ -62,6 +80,8 @@ for _name, _learner in VARIANTS.items():
     ACCEPTED[f"{_name} / points"] = (_learner, QueryLoss())
     if isinstance(_learner, GradientLearner):
         ACCEPTED[f"{_name} / chaser"] = (_learner, ChaserLoss(1))
+    if isinstance(_learner, Laplace):
+        ACCEPTED[f"{_name} / penalised"] = (_learner, LaplaceLoss(0.5))
 METHODS_TOO = {f"method {name}": (preset(name).learner, preset(name).objective) for name in METHODS}
 
 
@@ -85,6 +105,7 @@ def reordered(learner, meta):
     def move(tree):
         return jax.tree.map(lambda leaf: leaf[order], tree)
 
+    learner = learner.base if isinstance(learner, Laplace) else learner
     if isinstance(learner, GradientLearner):
         return meta if learner.particles == 1 else move(meta)
     prior = move(meta.prior) if learner.own_prior else meta.prior
@@ -111,7 +132,7 @@ def test_results_depend_on_no_padding_order_or_batching(pair, x64):
     Langevin's noise belongs to a particle's place, so only there the order of particles matters.
     """
     learner, objective = {**ACCEPTED, **METHODS_TOO}[pair]
-    classes = getattr(learner, "model", None) is CLASSES
+    classes = getattr(getattr(learner, "base", learner), "model", None) is CLASSES
     plain = task(kind=labelled if classes else points)
     rng = np.random.default_rng(0)
     meta = jax.tree.map(lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape), jit(learner.init)(KEY))
@@ -147,7 +168,7 @@ def test_results_depend_on_no_padding_order_or_batching(pair, x64):
 def test_pairs_that_make_no_sense_are_refused_with_what_to_use(learner, objective):
     with pytest.raises((TypeError, ValueError)) as error:
         Method(LEARNERS[learner], OBJECTIVES[objective])
-    assert is_one_sentence(error.value, tells=r"\buse (QueryLoss|score=)"), error.value
+    assert is_one_sentence(error.value, tells=r"\buse (QueryLoss|score=|Laplace)"), error.value
 
 
 TRAINED = {

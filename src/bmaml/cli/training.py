@@ -38,7 +38,10 @@ def train(
     tasks: Annotated[str, typer.Argument(help="Task family: sinusoid, maml-sinusoid or ambiguous.")],
     out: Annotated[Path, typer.Option(help="Folder for the run; must not hold one yet.")],
     method: Annotated[
-        str, typer.Option(help="experts, bmaml, maml, emaml, bfa, fomaml, meta-sgd, reptile or pretrain.")
+        str,
+        typer.Option(
+            help="experts, bmaml, maml, emaml, bfa, ml-point, ml-laplace, fomaml, imaml, meta-sgd, reptile or pretrain."
+        ),
     ] = "experts",
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps.")] = None,

@@ -37,10 +37,7 @@ class AbstractPrecision(eqx.Module):
 
     @abstractmethod
     def spread(self, noise: Weights) -> Weights:
-        """Return M times a vector, for a root M of the covariance: M M^T = H^-1.
-
-        M is a function of H alone, not of the data's order or padding.
-        """
+        """Return H^(-1/2) times a vector: the symmetric root, which the data's order and padding do not change."""
 
     def sample(self, like: Weights, *, key: PRNGKeyArray) -> Weights:
         """Return a draw from N(0, H^-1) in the shape of the weights `like`."""
