@@ -83,9 +83,10 @@ def evaluate(
 ) -> Evaluation:
     """Score a learner on `count` new tasks (for `FixedTasks`: each of its tasks once, at most `count`).
 
-    `steps` lists inner step counts to score a `GradientLearner` after (or `Laplace`). For sinusoids `mse` is against noise-free targets, as
-    in the literature; elsewhere against the targets there are. All else is against the noisy targets. Tasks are a function
-    of (seed, index, the most shots) alone: two learners scored with the same seed see the same tasks.
+    `steps` lists inner step counts to score a `GradientLearner` (or `Laplace`) after. For sinusoids `mse` is against
+    noise-free targets, as in the literature; elsewhere against the targets there are. All else is against the noisy
+    targets. Tasks are a function of (seed, index, the most shots) alone: two learners scored with the same seed see the
+    same tasks.
     Raises: InputError for steps where the learner takes none, or shots that leave a fixed task nothing to ask for.
     """
     if steps is not None and not isinstance(learner, GradientLearner | Laplace):

@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
@@ -69,7 +70,7 @@ def require_definite(precision: AbstractPrecision) -> None:
     Raises: IndefiniteError.
     """
     stacked = [leaf for leaf in jax.tree.leaves(precision) if isinstance(leaf, jax.Array)]
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in stacked):
+    if any(isinstance(leaf, Tracer) for leaf in stacked):
         return
     logdets = jax.vmap(lambda p: p.logdet())(precision)
     bad = [i for i, value in enumerate(logdets) if not jnp.isfinite(value)]
