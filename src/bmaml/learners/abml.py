@@ -43,8 +43,8 @@ class AbmlLearner(AbstractLatentLearner):
     anew in each step. `inner.fit` says on what scale the support speaks. The prior's own hyper-prior is N(0, 1) on its
     means and Gamma(shape, rate) on its precisions. Ravi and Beatson (2019), algorithm 1, where `inner_kl` is
     down-weighted; the prior starts at the deviation `deviation`. `adapt` draws `particles` phis from q.
-    Raises: ValueError as `PlatipusLearner`, and for fewer than one draw or a negative weight of the inner KL; TypeError for an implicit
-    adjoint.
+    Raises: ValueError as `PlatipusLearner`, and for fewer than one draw or a negative weight of the inner KL; TypeError for
+    an implicit adjoint.
     """
 
     inner: GradientLearner
