@@ -83,13 +83,16 @@ def meta_sgd(model: AbstractModel, *, rate: float = 0.01, steps: int = 1, clip: 
 def imaml(
     model: AbstractModel,
     *,
-    rate: float = 0.05,
+    rate: float = 0.01,
     steps: int = 16,
-    pull: float = 1.0,
+    pull: float = 20.0,
     iterations: int = 5,
     clip: float | None = None,
 ) -> Method:
-    """Implicit MAML: the inner loss + pull/2 |moved|^2, differentiated at its solution. Rajeswaran et al. (2019)."""
+    """Implicit MAML: the inner loss + pull/2 |moved|^2, differentiated at its solution. Rajeswaran et al. (2019).
+
+    The meta-gradient is wrong where `pull` is below the loss's negative curvature, or the steps stop far from the solution.
+    """
     around = {"prior": AroundInit(pull), "adjoint": Implicit(iterations), "adapt_noise": False}
     learner = _points(model, rate=rate, steps=steps, clip=clip, **around)
     return Method(learner, QueryLoss(_point_losses(model)[1]))

@@ -42,6 +42,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "meta-sgd": {"rate": 0.01},
     "reptile": {"rate": 0.01, "steps": 5, "clip": 10.0},
     "emaml": {"rate": 0.01},
+    "imaml": {"rate": 0.01, "steps": 16, "pull": 20.0, "clip": 10.0},
     "ml-point": {"rate": 0.01, "steps": 5, "clip": 10.0},
     "ml-laplace": {"rate": 0.01, "steps": 5, "clip": 10.0},
     "bfa": {"rate": 1e-3},
