@@ -6,14 +6,18 @@ from collections.abc import Callable
 
 import equinox as eqx
 
-from bmaml.adjoints import FirstOrder, Unrolled
+from bmaml.adjoints import FirstOrder, Implicit, Unrolled
+from bmaml.curvature import AbstractCurvature, GaussNewton
 from bmaml.directions import Stein
-from bmaml.learners import AbstractLearner, ConjugateLearner, GradientLearner, LearnedRates, Sgd
+from bmaml.learners import AbstractLearner, ConjugateLearner, GradientLearner, Laplace, LearnedRates, Sgd
 from bmaml.learners.gradient import Fit
 from bmaml.models import AbstractFeatures, AbstractModel, GaussianModel
-from bmaml.objectives import AbstractObjective, ChaserLoss, PooledLoss, QueryLoss
+from bmaml.objectives import AbstractObjective, ChaserLoss, LaplaceLoss, PooledLoss, QueryLoss
 from bmaml.objectives.query import Score
-from bmaml.priors import GammaPrior
+from bmaml.priors import AroundInit, GammaPrior
+
+
+_GAUSS_NEWTON = GaussNewton()
 
 
 class Method(eqx.Module):
@@ -56,6 +60,21 @@ def meta_sgd(model: AbstractModel, *, rate: float = 0.01, steps: int = 1, clip: 
     return Method(learner, QueryLoss(_point_losses(model)[1]))
 
 
+def imaml(
+    model: AbstractModel,
+    *,
+    rate: float = 0.05,
+    steps: int = 16,
+    pull: float = 1.0,
+    iterations: int = 5,
+    clip: float | None = None,
+) -> Method:
+    """Implicit MAML: the inner loss + pull/2 |moved|^2, differentiated at its solution. Rajeswaran et al. (2019)."""
+    around = {"prior": AroundInit(pull), "adjoint": Implicit(iterations), "adapt_noise": False}
+    learner = _points(model, rate=rate, steps=steps, clip=clip, **around)
+    return Method(learner, QueryLoss(_point_losses(model)[1]))
+
+
 def reptile(model: AbstractModel, *, rate: float = 0.02, steps: int = 5, clip: float | None = None) -> Method:
     """Reptile: move towards where plain inner steps lead. Nichol et al. (2018), as the chaser loss with 0 leader steps."""
     return Method(_points(model, rate=rate, steps=steps, clip=clip, adjoint=FirstOrder()), ChaserLoss(steps=0))
@@ -67,6 +86,35 @@ def emaml(
     """An ensemble of independent MAMLs, the baseline of Kim et al. (2018)."""
     learner = _points(model, rate=rate, steps=steps, particles=particles, clip=clip)
     return Method(learner, QueryLoss(_point_losses(model)[1]))
+
+
+def _in_nats(model: AbstractModel, rate: float, steps: int, clip: float | None) -> GradientLearner:
+    return GradientLearner(model, rule=Sgd(rate), steps=steps, clip=clip, adapt_noise=False)
+
+
+def ml_point(model: AbstractModel, *, rate: float = 1e-3, steps: int = 5, clip: float | None = None) -> Method:
+    """MAML as hierarchical Bayes with point estimates: likelihoods in nats inside and outside. Grant et al. (2018).
+
+    The noise precision is a meta-parameter that tasks share.
+    """
+    return Method(_in_nats(model, rate, steps, clip), QueryLoss("each"))
+
+
+def ml_laplace(
+    model: AbstractModel,
+    *,
+    rate: float = 1e-3,
+    steps: int = 5,
+    tau: float = 1.0,
+    eta: float = 1e-6,
+    clip: float | None = None,
+    curvature: AbstractCurvature = _GAUSS_NEWTON,
+) -> Method:
+    """ML-LAPLACE: ml_point with a Gaussian about the adapted weights, + eta log det of its precision. Grant et al. (2018).
+
+    The paper's curvature is Kronecker-factored, for its convolutions; with few points the full one costs little.
+    """
+    return Method(Laplace(_in_nats(model, rate, steps, clip), curvature, tau), LaplaceLoss(eta))
 
 
 def _stein(model: AbstractModel, particles: int, rate: float, steps: int, clip: float | None, checkpoint: bool):
@@ -132,8 +180,11 @@ METHODS: dict[str, Callable[..., Method]] = {
     "maml": maml,
     "fomaml": fomaml,
     "meta-sgd": meta_sgd,
+    "imaml": imaml,
     "reptile": reptile,
     "emaml": emaml,
+    "ml-point": ml_point,
+    "ml-laplace": ml_laplace,
     "bfa": bfa,
     "bmaml": bmaml,
     "pretrain": pretrain,

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from bmaml.adjoints import AbstractAdjoint, Unrolled
+from bmaml.adjoints import AbstractAdjoint, Implicit, Unrolled
 from bmaml.data import Data
 from bmaml.directions import AbstractDirection, Independent
 from bmaml.learners.base import AbstractIterativeLearner
-from bmaml.learners.rules import AbstractRule, Sgd
-from bmaml.models.contract import AbstractModel, CategoricalModel, log_likelihood, squared_error
+from bmaml.learners.rules import AbstractRule, LearnedRates, Sgd
+from bmaml.models.contract import AbstractModel, CategoricalModel, log_likelihood, replace_weights, squared_error
 from bmaml.posteriors import ParticlePosterior
 from bmaml.priors import AbstractPrior, FlatPrior, Particle
 
@@ -42,10 +42,11 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
     What a particle climbs is log prior + fit, with `fit="sum"` the log-likelihood summed over the support (nats),
     `"mean"` its mean, `"squared_error"` minus the mean squared error of the predictive mean (MAML's loss; it leaves the
     noise precision alone). `clip` bounds the global norm of one particle's direction; multi-step adaptation of
-    regression networks diverges without it. Meta-gradients pass as `adjoint` says.
+    regression networks diverges without it. Meta-gradients pass as `adjoint` says. With `adapt_noise=False` a task moves
+    the weights alone, and everything else of the parameters (the noise precision) stays what the meta-parameters say.
 
     Raises: ValueError for a count of particles below 1, steps below 0, a clip that is not above 0 or an unknown `fit`;
-    TypeError for squared error of classes.
+    TypeError for squared error of classes, or an adjoint that does not fit prior, direction and rule.
     Source: Finn et al. (2017), algorithm 2; Kim et al. (2018), algorithms 2 and 3.
     """
 
@@ -58,6 +59,7 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
     adjoint: AbstractAdjoint = Unrolled()
     fit: Fit = eqx.field(static=True, default="sum")
     clip: float | None = eqx.field(static=True, default=None)
+    adapt_noise: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self):
         if self.particles < 1 or self.steps < 0:
@@ -68,6 +70,21 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
             raise TypeError("fit='squared_error' needs a regression model because classes have no distance; use fit='mean'.")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"inner clip is {self.clip}: give a number above 0, or None for no clip.")
+        self.adjoint.check(self.prior, self.direction)
+        if isinstance(self.adjoint, Implicit):
+            self._check_implicit()
+
+    def _check_implicit(self) -> None:
+        if isinstance(self.rule, LearnedRates):
+            raise TypeError(
+                "LearnedRates needs an adjoint that goes through the steps because a solution does not depend on how it was "
+                "reached; use Sgd, or the adjoint Unrolled."
+            )
+        if self.fit == "squared_error" and self.adapt_noise:
+            raise TypeError(
+                "Implicit needs adapt_noise=False with fit='squared_error' because nothing there leads the noise precision "
+                "to a solution; use adapt_noise=False."
+            )
 
     def init(self, key: PRNGKeyArray) -> GradientMeta:
         one = jax.vmap(lambda k: Particle(self.model.init(k), self.prior.init()))
@@ -76,25 +93,38 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
 
     def log_posterior(self, particle: Particle, anchor: Particle, data: Data) -> Float[Array, ""]:
         """Return what one particle climbs: log prior plus the fit to the data."""
+        particle = self._held(particle, anchor)
         if self.fit == "squared_error":
             fit = -squared_error(self.model.predictive(particle.params, data.x).mean, data)
         else:
             fit = log_likelihood(self.model, particle.params, data, self.fit)
         return fit + self.prior.log_density(self.model, particle, anchor)
 
+    def _held(self, particle: Particle, anchor: Particle) -> Particle:
+        """Return the particle with everything that adaptation leaves alone taken from the anchor."""
+        if self.adapt_noise:
+            return particle
+        params = replace_weights(self.model, anchor.params, self.model.weights(particle.params))
+        return Particle(params, particle.hyper)
+
     def start(self, meta: GradientMeta, support: Data) -> GradientState:
         return GradientState(meta.particles, self.rule.start(meta.particles))
 
     def advance(self, meta, state, support, steps, *, key):
+        def scores(particles: Particle) -> Particle:
+            return jax.vmap(jax.grad(self.log_posterior), (0, 0, None))(particles, meta.particles, support)
+
         def step(state: GradientState, key: PRNGKeyArray) -> GradientState:
-            scores = jax.vmap(jax.grad(self.log_posterior), (0, 0, None))(state.particles, meta.particles, support)
-            direction = self.direction(state.particles, self.adjoint.gradient(scores), key=key)
+            direction = self.direction(state.particles, self.adjoint.gradient(scores(state.particles)), key=key)
             if self.clip is not None:
                 direction = jax.vmap(partial(_clip, limit=self.clip))(direction)
             move, rule = self.rule.step(meta.rule, state.rule, direction)
             return GradientState(jax.tree.map(jnp.add, state.particles, move), rule)
 
-        return state if steps == 0 else self.adjoint.run(step, state, jax.random.split(key, steps))
+        if steps == 0:
+            return state
+        moved = self.adjoint.run(step, state, jax.random.split(key, steps), scores)
+        return GradientState(self._held(moved.particles, meta.particles), moved.rule)
 
     def finish(self, meta: GradientMeta, state: GradientState) -> ParticlePosterior:
         return ParticlePosterior(self.model, state.particles.params, jnp.zeros(self.particles))

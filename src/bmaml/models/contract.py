@@ -36,6 +36,11 @@ class AbstractModel(eqx.Module):
         """Return the log of the noise precision where the model has one, else None."""
 
 
+def replace_weights(model: AbstractModel, params: PyTree[Any], weights: PyTree[Any]) -> PyTree[Any]:
+    """Return the parameters with the network's weights replaced, all else as it is."""
+    return eqx.tree_at(model.weights, params, weights)
+
+
 def log_likelihood(model: AbstractModel, params: PyTree[Any], data: Data, scale: Scale = "sum") -> Float[Array, ""]:
     """Return the log-likelihood of a data set in nats: the SUM over rows weighted by the mask, or their mean."""
     each = model.predictive(params, data.x).log_prob(data.y)

@@ -66,10 +66,14 @@ class MLP(AbstractNetwork):
         return {"weight": weight, "bias": 0.01 * jax.random.normal(bias_key, (outputs,))}
 
     def apply(self, params, x):
-        h = x * self.input_scale if self.input_scale != 1.0 else x
+        return self.inputs(params, x)[-1] @ params[-1]["weight"] + params[-1]["bias"]
+
+    def inputs(self, params: Params, x: Array) -> list[Float[Array, "n width"]]:
+        """Return what each layer is given, the first layer's inputs first."""
+        given = [x * self.input_scale if self.input_scale != 1.0 else x]
         for layer in params[:-1]:
-            h = self.activate(h @ layer["weight"] + layer["bias"])
-        return h @ params[-1]["weight"] + params[-1]["bias"]
+            given.append(self.activate(given[-1] @ layer["weight"] + layer["bias"]))
+        return given
 
     def activate(self, h: Array) -> Array:
         """Return the activation of pre-activations."""
