@@ -14,7 +14,13 @@ from bmaml.tasks import FixedTasks
 MODEL = GaussianModel(MLP((1, 4, 1), "tanh"))
 CLASSES = CategoricalModel(MLP((1, 4, 3), "tanh"))
 FEATURES = MLPFeatures(1, learned=3, hidden=(4,), code=2)
-_PARTICLES = {"emaml", "bfa", "bmaml", "experts"}
+_PARTICLES = {"emaml", "bfa", "bmaml", "experts", "platipus", "abml"}
+_TINY = {
+    "abml": {"steps": 1, "draws": 2},
+    "cnp": {"width": 8, "depth": 1},
+    "tnp": {"width": 8, "layers": 2, "heads": 2},
+    "rnn": {"width": 8, "depth": 1},
+}
 
 
 def jit(function, **options):
@@ -23,8 +29,10 @@ def jit(function, **options):
 
 
 def preset(name, model=MODEL, features=FEATURES):
-    """The method of that name on the tiny model, three particles where it has several."""
-    options = {"particles": 3} if name in _PARTICLES else {}
+    """The method of that name on the tiny model, three particles where it has several; tiny where it has a network itself."""
+    if name in methods.AMORTISED:
+        return methods.METHODS[name](**_TINY[name])
+    options = _TINY.get(name, {}) | ({"particles": 3} if name in _PARTICLES else {})
     return methods.METHODS[name](features if name == "experts" else model, **options)
 
 

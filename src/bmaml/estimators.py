@@ -16,7 +16,7 @@ from bmaml.adapted import AdaptedTask
 from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder
 from bmaml.learners import ConjugateLearner
-from bmaml.methods import METHODS, Method
+from bmaml.methods import AMORTISED, METHODS, Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.objectives import QueryLoss
 from bmaml.outer import Adam
@@ -32,7 +32,8 @@ def regression_method(name: str, inputs: int, outputs: int, particles: int | Non
     """Return a named method at its settings for tables with standardised inputs and outputs.
 
     `"experts"`: 16 exact heads on 8 features of a 64-64-64 network, a prior for each head, noise that depends on the
-    input.     The others: a 64-64 network, 5 inner steps, 5 particles where the method has any.
+    input. `"cnp"`, `"tnp"`, `"rnn"`: networks of their own, a noise deviation of at least 0.01. The others: a 64-64
+    network, 5 inner steps, 5 particles where the method has any.
     Raises: InputError for an unknown name, or particles where a method has none.
     """
     if name not in METHODS:
@@ -48,6 +49,8 @@ def regression_method(name: str, inputs: int, outputs: int, particles: int | Non
         options["particles"] = particles or 5
     elif particles not in (None, 1):
         raise InputError(f"method {name!r} has one particle and {particles} were asked for: use 'bmaml' or 'experts'.")
+    if name in AMORTISED:
+        return METHODS[name](inputs, outputs, floor=1e-2)
     return METHODS[name](GaussianModel(MLP((inputs, 64, 64, outputs)), precision=4.0), **options)
 
 

@@ -9,13 +9,32 @@ import equinox as eqx
 from bmaml.adjoints import FirstOrder, Implicit, Unrolled
 from bmaml.curvature import AbstractCurvature, GaussNewton
 from bmaml.directions import Stein
-from bmaml.learners import AbstractLearner, ConjugateLearner, GradientLearner, Laplace, LearnedRates, Sgd
+from bmaml.learners import (
+    AbmlLearner,
+    AbstractLearner,
+    AmortisedLearner,
+    ConjugateLearner,
+    GradientLearner,
+    Laplace,
+    LearnedRates,
+    PlatipusLearner,
+    Sgd,
+)
 from bmaml.learners.gradient import Fit
-from bmaml.models import AbstractFeatures, AbstractModel, GaussianModel
-from bmaml.objectives import AbstractObjective, ChaserLoss, LaplaceLoss, PooledLoss, QueryLoss
+from bmaml.models import (
+    AbstractContextNetwork,
+    AbstractFeatures,
+    AbstractModel,
+    CategoricalHead,
+    DeepSets,
+    GaussianModel,
+    NormalHead,
+    Recurrent,
+    Transformer,
+)
+from bmaml.objectives import AbstractObjective, ChaserLoss, Elbo, LaplaceLoss, PooledLoss, QueryLoss
 from bmaml.objectives.query import Score
 from bmaml.priors import AroundInit, GammaPrior
-
 
 _GAUSS_NEWTON = GaussNewton()
 
@@ -175,6 +194,93 @@ def experts(
     return Method(ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights), QueryLoss("points"))
 
 
+def platipus(
+    model: AbstractModel,
+    *,
+    particles: int = 10,
+    rate: float = 0.01,
+    steps: int = 1,
+    kl_weight: float = 1.0,
+    samples: int = 1,
+    clip: float | None = None,
+) -> Method:
+    """PLATIPUS, probabilistic MAML, its inner rates learned: Finn, Xu and Levine (2018), algorithms 1 and 2."""
+    inner = _points(model, rate=rate, steps=steps, clip=clip, rule=LearnedRates(rate))
+    return Method(PlatipusLearner(inner, particles, gamma=rate), Elbo(kl_weight, samples))
+
+
+def abml(
+    model: AbstractModel,
+    *,
+    particles: int = 10,
+    rate: float = 0.01,
+    steps: int = 5,
+    draws: int = 5,
+    inner_kl: float = 1e-4,
+    kl_weight: float = 1.0,
+    samples: int = 1,
+    hyper_weight: float = 1e-6,
+    clip: float | None = None,
+) -> Method:
+    """Amortised Bayesian meta-learning: Ravi and Beatson (2019), algorithm 1."""
+    inner = _points(model, rate=rate, steps=steps, clip=clip)
+    return Method(AbmlLearner(inner, particles, draws, inner_kl), Elbo(kl_weight, samples, "all", hyper_weight))
+
+
+def _amortised(network: AbstractContextNetwork, outputs: int, classes: bool, output_scale: float, floor: float) -> Method:
+    head = CategoricalHead(outputs) if classes else NormalHead(outputs, output_scale, floor)
+    return Method(AmortisedLearner(network, head), QueryLoss("points"))
+
+
+def cnp(
+    inputs: int = 1,
+    outputs: int = 1,
+    *,
+    classes: bool = False,
+    width: int = 128,
+    depth: int = 3,
+    input_scale: float = 1.0,
+    output_scale: float = 1.0,
+    floor: float = 1e-3,
+) -> Method:
+    """Conditional neural process: deep sets. Garnelo et al. (2018). With `classes` there are `outputs` of them."""
+    network = DeepSets(inputs, width, depth, input_scale=input_scale)
+    return _amortised(network, outputs, classes, output_scale, floor)
+
+
+def tnp(
+    inputs: int = 1,
+    outputs: int = 1,
+    *,
+    classes: bool = False,
+    width: int = 64,
+    layers: int = 4,
+    heads: int = 4,
+    input_scale: float = 1.0,
+    output_scale: float = 1.0,
+    floor: float = 1e-3,
+) -> Method:
+    """Transformer neural process, diagonal. Nguyen and Grover (2022). With `classes` there are `outputs` of them."""
+    network = Transformer(inputs, width, layers, heads, input_scale=input_scale)
+    return _amortised(network, outputs, classes, output_scale, floor)
+
+
+def rnn(
+    inputs: int = 1,
+    outputs: int = 1,
+    *,
+    classes: bool = False,
+    width: int = 128,
+    depth: int = 2,
+    input_scale: float = 1.0,
+    output_scale: float = 1.0,
+    floor: float = 1e-3,
+) -> Method:
+    """A recurrent learner (GRU), to which the order of the support matters. Hochreiter et al. (2001); Santoro et al. (2016)."""
+    network = Recurrent(inputs, width, depth, input_scale=input_scale)
+    return _amortised(network, outputs, classes, output_scale, floor)
+
+
 METHODS: dict[str, Callable[..., Method]] = {
     "experts": experts,
     "maml": maml,
@@ -188,4 +294,11 @@ METHODS: dict[str, Callable[..., Method]] = {
     "bfa": bfa,
     "bmaml": bmaml,
     "pretrain": pretrain,
+    "platipus": platipus,
+    "abml": abml,
+    "cnp": cnp,
+    "tnp": tnp,
+    "rnn": rnn,
 }
+# Made from the widths of inputs and outputs; all others are made from a model or from features.
+AMORTISED = ("cnp", "tnp", "rnn")

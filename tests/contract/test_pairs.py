@@ -12,10 +12,20 @@ from cases import CLASSES, FEATURES, MODEL, fixed_tasks, is_one_sentence, jit, l
 from bmaml.adjoints import FirstOrder, Unrolled
 from bmaml.data import Data, Task
 from bmaml.directions import RBF, Langevin, Stein
-from bmaml.learners import ConjugateLearner, GradientLearner, LearnedRates, Optax, Sgd
+from bmaml.learners import (
+    AbmlLearner,
+    AmortisedLearner,
+    ConjugateLearner,
+    GradientLearner,
+    LearnedRates,
+    Optax,
+    PlatipusLearner,
+    Sgd,
+)
+from bmaml.learners.base import AbstractLatentLearner
 from bmaml.methods import METHODS, Method
-from bmaml.models import MLPFeatures
-from bmaml.objectives import ChaserLoss, PooledLoss, QueryLoss
+from bmaml.models import CategoricalHead, DeepSets, MLPFeatures, NormalHead, Recurrent, Transformer
+from bmaml.objectives import ChaserLoss, Elbo, PooledLoss, QueryLoss
 from bmaml.outer import Adam
 from bmaml.priors import AroundInit, GammaPrior, GaussianPrior
 from bmaml.tasks import FixedTasks
@@ -30,6 +40,8 @@ LEARNERS = {
     "stein": GradientLearner(MODEL, GammaPrior(), Sgd(1e-3), 2, 3, Stein()),
     "classes": GradientLearner(CLASSES, GammaPrior(), Sgd(0.1), 1, 3, Stein()),
     "exact": ConjugateLearner(FEATURES, particles=3),
+    "latent": PlatipusLearner(GradientLearner(MODEL, rule=LearnedRates(1e-2), steps=2), particles=3),
+    "amortised": AmortisedLearner(Transformer(1, 8, 2, 2), NormalHead()),
 }
 OBJECTIVES = {
     **{f"query {score}": QueryLoss(score) for score in SCORES},
@@ -37,6 +49,7 @@ OBJECTIVES = {
     "reptile": ChaserLoss(0),
     "chaser": ChaserLoss(1),
     "chaser of 2 with hyper": ChaserLoss(2, hyper=True),
+    "elbo": Elbo(samples=2),
 }
 # Every other direction, rule, adjoint, prior and fit, with an objective that goes through the inner steps once or twice.
 VARIANTS = {
@@ -47,21 +60,31 @@ VARIANTS = {
     "clipped": GradientLearner(MODEL, particles=3, steps=2, direction=Stein(RBF(median="distance"), 0.5), clip=0.5),
     "checkpointed": GradientLearner(MODEL, particles=3, steps=2, rule=Sgd(1e-3), adjoint=Unrolled(checkpoint=True)),
     "exact with own priors": ConjugateLearner(NOISY, particles=3, own_prior=True),
+    "abml": AbmlLearner(GradientLearner(MODEL, rule=Sgd(1e-3), steps=2, clip=5.0), particles=3, draws=2),
+    "latent of classes": PlatipusLearner(GradientLearner(CLASSES, rule=Sgd(0.1), fit="mean"), particles=3),
+    "deep sets": AmortisedLearner(DeepSets(1, 8, 1), CategoricalHead(3)),
+    "attention to classes": AmortisedLearner(Transformer(1, 8, 2, 2), CategoricalHead(3)),
+    "recurrent": AmortisedLearner(Recurrent(1, 8, 1), NormalHead()),
 }
 
 
 def refused(learner, objective):
     """The pairs that make no sense, by their reasons."""
-    exact, classes = learner == "exact", learner == "classes"
-    return (exact and objective != "query points") or (classes and "squared_error" in objective)
+    fits = {"exact": {"query points"}, "amortised": {"query points"}, "latent": {"query points", "elbo"}}
+    if learner in fits:
+        return objective not in fits[learner]
+    return objective == "elbo" or (learner == "classes" and "squared_error" in objective)
 
 
 PAIRS = list(itertools.product(LEARNERS, OBJECTIVES))
 ACCEPTED = {f"{a} / {b}": (LEARNERS[a], OBJECTIVES[b]) for a, b in PAIRS if not refused(a, b)}
 for _name, _learner in VARIANTS.items():
-    ACCEPTED[f"{_name} / points"] = (_learner, QueryLoss())
+    if not isinstance(_learner, AbstractLatentLearner):
+        ACCEPTED[f"{_name} / points"] = (_learner, QueryLoss())
     if isinstance(_learner, GradientLearner):
         ACCEPTED[f"{_name} / chaser"] = (_learner, ChaserLoss(1))
+    if isinstance(_learner, AbstractLatentLearner):
+        ACCEPTED[f"{_name} / elbo"] = (_learner, Elbo(0.5, scored="all", hyper_weight=0.1))
 METHODS_TOO = {f"method {name}": (preset(name).learner, preset(name).objective) for name in METHODS}
 
 
@@ -87,8 +110,15 @@ def reordered(learner, meta):
 
     if isinstance(learner, GradientLearner):
         return meta if learner.particles == 1 else move(meta)
+    if not isinstance(learner, ConjugateLearner):
+        return meta
     prior = move(meta.prior) if learner.own_prior else meta.prior
     return type(meta)(meta.network, move(meta.codes), prior, move(meta.log_weights))
+
+
+def ordered(learner):
+    """Whether a learner declares that it reads its support in order."""
+    return isinstance(learner, AmortisedLearner) and learner.network.ordered
 
 
 def stacked(*trees):
@@ -108,10 +138,11 @@ def same(found, wanted, what):
 def test_results_depend_on_no_padding_order_or_batching(pair, x64):
     """One program: the loss of a task by itself, and the loss and gradient of it padded, shuffled and permuted, vmapped.
 
-    Langevin's noise belongs to a particle's place, so only there the order of particles matters.
+    Langevin's noise belongs to a particle's place, so only there the order of particles matters; and the support's order
+    matters to a recurrent network alone, which says so.
     """
     learner, objective = {**ACCEPTED, **METHODS_TOO}[pair]
-    classes = getattr(learner, "model", None) is CLASSES
+    classes = "classes" in pair or "deep sets" in pair
     plain = task(kind=labelled if classes else points)
     rng = np.random.default_rng(0)
     meta = jax.tree.map(lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape), jit(learner.init)(KEY))
@@ -136,7 +167,7 @@ def test_results_depend_on_no_padding_order_or_batching(pair, x64):
     assert any(np.abs(leaf).max() > 1e-8 for leaf in jax.tree.leaves(gradients))
     names = ("padding", "support order", "query order", "particle order")
     for i, name in enumerate(names):
-        if name == "particle order" and "langevin" in pair:
+        if (name == "particle order" and "langevin" in pair) or (name == "support order" and ordered(learner)):
             continue
         same(losses[i], alone, name)
         wanted = picked(gradients, 0)
@@ -152,7 +183,7 @@ def test_pairs_that_make_no_sense_are_refused_with_what_to_use(learner, objectiv
 
 TRAINED = {
     **{name: (preset(name), fixed_tasks()) for name in METHODS},
-    **{f"{name} on classes": (preset(name, CLASSES), fixed_tasks(kind=labelled)) for name in ("maml", "bmaml")},
+    **{f"{name} on classes": (preset(name, CLASSES), fixed_tasks(kind=labelled)) for name in ("maml", "bmaml", "platipus")},
 }
 
 

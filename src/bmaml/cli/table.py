@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bmaml.cli.training import Shots, report, whole_numbers
+from bmaml.cli.training import METHODS, Shots, report, whole_numbers
 
 if TYPE_CHECKING:
     from bmaml.estimators import FewShotRegressor
@@ -46,9 +46,7 @@ def fit(
     x: Annotated[str, typer.Option(help="Input columns, such as time,dose.")],
     y: Annotated[str, typer.Option(help="Output columns, such as conc.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the model (default: the table's name + -model).")] = None,
-    method: Annotated[
-        str, typer.Option(help="experts, bmaml, maml, emaml, bfa, fomaml, meta-sgd, reptile or pretrain.")
-    ] = "experts",
+    method: Annotated[str, typer.Option(help=METHODS)] = "experts",
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps (default 4,000).")] = None,
     shots: Shots = None,

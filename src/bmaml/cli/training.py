@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+METHODS = "experts, bmaml, maml, emaml, bfa, fomaml, meta-sgd, reptile, pretrain, platipus, abml, cnp, tnp or rnn."
 Shots = Annotated[str | None, typer.Option(help="Support sizes, such as 5 or 3,5,10: a task has one of them at random.")]
 
 
@@ -37,9 +38,7 @@ def whole_numbers(text: str | None, flag: str, least: int = 1) -> tuple[int, ...
 def train(
     tasks: Annotated[str, typer.Argument(help="Task family: sinusoid, maml-sinusoid or ambiguous.")],
     out: Annotated[Path, typer.Option(help="Folder for the run; must not hold one yet.")],
-    method: Annotated[
-        str, typer.Option(help="experts, bmaml, maml, emaml, bfa, fomaml, meta-sgd, reptile or pretrain.")
-    ] = "experts",
+    method: Annotated[str, typer.Option(help=METHODS)] = "experts",
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Tasks in a meta-batch.")] = None,

@@ -1,10 +1,14 @@
 """How to adapt to a task."""
 
+from bmaml.learners.abml import AbmlLearner as AbmlLearner
+from bmaml.learners.amortised import AmortisedLearner as AmortisedLearner
 from bmaml.learners.base import AbstractIterativeLearner as AbstractIterativeLearner
+from bmaml.learners.base import AbstractLatentLearner as AbstractLatentLearner
 from bmaml.learners.base import AbstractLearner as AbstractLearner
 from bmaml.learners.conjugate import ConjugateLearner as ConjugateLearner
 from bmaml.learners.gradient import GradientLearner as GradientLearner
 from bmaml.learners.laplace import Laplace as Laplace
+from bmaml.learners.platipus import PlatipusLearner as PlatipusLearner
 from bmaml.learners.rules import LearnedRates as LearnedRates
 from bmaml.learners.rules import Optax as Optax
 from bmaml.learners.rules import Sgd as Sgd

@@ -6,9 +6,10 @@ from abc import abstractmethod
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from bmaml.data import Data
+from bmaml.data import Data, Task
+from bmaml.learners.diagonal import DiagonalGaussian
 from bmaml.posteriors import AbstractPosterior
 
 Meta = PyTree[Any]
@@ -41,3 +42,23 @@ class AbstractIterativeLearner(AbstractLearner, Generic[State]):
     @abstractmethod
     def finish(self, meta: Meta, state: State) -> AbstractPosterior:
         """Return the posterior that a state stands for."""
+
+
+class AbstractLatentLearner(AbstractLearner):
+    """A learner with a latent variable z for each task and a bound on its evidence: the pieces that `Elbo` puts together."""
+
+    @abstractmethod
+    def prior(self, meta: Meta, support: Data) -> DiagonalGaussian:
+        """Return p(z | support), all that training asks the guide to stay near."""
+
+    @abstractmethod
+    def guide(self, meta: Meta, task: Task, *, key: PRNGKeyArray) -> DiagonalGaussian:
+        """Return q(z | task), the variational posterior in training; it may look at the query."""
+
+    @abstractmethod
+    def decode(self, meta: Meta, latent: PyTree[Any], support: Data, *, key: PRNGKeyArray) -> AbstractPosterior:
+        """Return what a task with this latent and this support predicts."""
+
+    @abstractmethod
+    def log_hyper_prior(self, meta: Meta) -> Float[Array, ""]:
+        """Return the log-density of the meta-parameters, in nats up to a constant (0 where they have no prior)."""

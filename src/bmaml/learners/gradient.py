@@ -117,7 +117,7 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
         def step(state: GradientState, key: PRNGKeyArray) -> GradientState:
             direction = self.direction(state.particles, self.adjoint.gradient(scores(state.particles)), key=key)
             if self.clip is not None:
-                direction = jax.vmap(partial(_clip, limit=self.clip))(direction)
+                direction = jax.vmap(partial(clip_norm, limit=self.clip))(direction)
             move, rule = self.rule.step(meta.rule, state.rule, direction)
             return GradientState(jax.tree.map(jnp.add, state.particles, move), rule)
 
@@ -134,7 +134,7 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
         return self.finish(meta, state)
 
 
-def _clip(direction: PyTree[Any], limit: float) -> PyTree[Any]:
+def clip_norm(direction: PyTree[Any], limit: float) -> PyTree[Any]:
     """Scale a direction down to a norm of at most `limit`."""
     square = jnp.asarray(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(direction)))
     shrink = jnp.minimum(1.0, limit / jnp.sqrt(jnp.maximum(square, 1e-30)))

@@ -1,0 +1,106 @@
+"""Amortised Bayesian meta-learning: a Gaussian of a task's weights, fitted by steps from a learned one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from bmaml.data import Data
+from bmaml.learners.base import AbstractLatentLearner
+from bmaml.learners.diagonal import DiagonalGaussian, filled
+from bmaml.learners.gradient import GradientLearner, clip_norm
+from bmaml.learners.platipus import check_inner, pooled
+from bmaml.posteriors import ParticlePosterior
+from bmaml.priors import Particle
+
+
+class AbmlMeta(eqx.Module):
+    """Meta-parameters: the prior N(mu_theta, sigma_theta^2) of a task's parameters, and what the step rule learns."""
+
+    prior: DiagonalGaussian
+    rule: PyTree[Any]
+
+
+class AbmlLearner(AbstractLatentLearner):
+    """ABML: the latent phi is all of a task's parameters; q(phi) = N starts at the prior and climbs the support's own bound,
+
+        E_q[what `inner` climbs] - inner_kl KL(q || prior),
+
+    by `inner.steps` steps of `inner`'s rule on mean and log-variance, the expectation over `draws` reparametrised draws,
+    anew in each step. `inner.fit` says on what scale the support speaks. The prior's own hyper-prior is N(0, 1) on its
+    means and Gamma(shape, rate) on its precisions. Ravi and Beatson (2019), algorithm 1, where `inner_kl` is
+    down-weighted; the prior starts at the deviation `deviation`. `adapt` draws `particles` phis from q.
+    Raises: ValueError as `PlatipusLearner`, and for fewer than one draw or a negative weight of the inner KL.
+    """
+
+    inner: GradientLearner
+    particles: int = eqx.field(static=True, default=10)
+    draws: int = eqx.field(static=True, default=5)
+    inner_kl: float = eqx.field(static=True, default=1e-4)
+    deviation: float = eqx.field(static=True, default=0.02)
+    shape: float = eqx.field(static=True, default=1.0)
+    rate: float = eqx.field(static=True, default=0.01)
+
+    def __check_init__(self):
+        check_inner("AbmlLearner", self.inner, self.particles, self.deviation)
+        if self.draws < 1 or not self.inner_kl >= 0:
+            raise ValueError(f"{self.draws} draws and an inner KL weight of {self.inner_kl}: give at least 1 and at least 0.")
+
+    def init(self, key: PRNGKeyArray) -> AbmlMeta:
+        mean = jax.tree.map(lambda leaf: leaf[0], self.inner.init(key).particles)
+        prior = DiagonalGaussian(mean, filled(mean, 2 * math.log(self.deviation)))
+        return AbmlMeta(prior, self.inner.rule.init_meta(prior))
+
+    def prior(self, meta: AbmlMeta, support: Data) -> DiagonalGaussian:
+        return meta.prior
+
+    def guide(self, meta, task, *, key):
+        return self.fitted(meta, task.support, key=key)
+
+    def fitted(self, meta: AbmlMeta, support: Data, *, key: PRNGKeyArray) -> DiagonalGaussian:
+        """Return q(phi) after the inner steps on a support."""
+
+        def bound(q: DiagonalGaussian, key: PRNGKeyArray) -> Float[Array, ""]:
+            phis = jax.vmap(q.sample)(jax.random.split(key, self.draws))
+            fit = jax.vmap(lambda phi: self.inner.log_posterior(phi, meta.prior.mean, support))(phis).mean()
+            return fit - self.inner_kl * q.kl(meta.prior)
+
+        def step(state: tuple[DiagonalGaussian, PyTree[Any]], key: PRNGKeyArray):
+            q, rule = state
+            direction = self.inner.adjoint.gradient(jax.grad(bound)(q, key))
+            if self.inner.clip is not None:
+                direction = clip_norm(direction, self.inner.clip)
+            move, rule = self.inner.rule.step(meta.rule, rule, direction)
+            return jax.tree.map(jnp.add, q, move), rule
+
+        start = (meta.prior, self.inner.rule.start(meta.prior))
+        if not self.inner.steps:
+            return meta.prior
+        return self.inner.adjoint.run(step, start, jax.random.split(key, self.inner.steps))[0]
+
+    def decode(self, meta: AbmlMeta, latent: Particle, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
+        return ParticlePosterior(self.inner.model, jax.tree.map(lambda leaf: leaf[None], latent.params), jnp.zeros(1))
+
+    def log_hyper_prior(self, meta: AbmlMeta) -> Float[Array, ""]:
+        """Return log N(mu; 0, 1) + log Gamma(1 / sigma^2; shape, rate), summed over parameters, up to a constant."""
+
+        def each(mean: Array, log_variance: Array) -> Array:
+            precision = jnp.exp(-log_variance)
+            gamma = -(self.shape - 1) * log_variance - self.rate * precision
+            return jnp.sum(-0.5 * mean**2 + gamma)
+
+        parts = jax.tree.map(each, meta.prior.mean, meta.prior.log_variance)
+        return sum(jax.tree.leaves(parts), start=jnp.zeros(()))
+
+    def adapt(self, meta: AbmlMeta, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
+        fit_key, draw_key = jax.random.split(key)
+
+        def decode(phi: Particle, key: PRNGKeyArray) -> ParticlePosterior:
+            return self.decode(meta, phi, support, key=key)
+
+        return pooled(decode, self.fitted(meta, support, key=fit_key), self.particles, draw_key)

@@ -1,0 +1,82 @@
+"""Adaptation by one pass of a network: neural processes and recurrent learners."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from bmaml.data import Data
+from bmaml.learners.base import AbstractLearner
+from bmaml.models.context import AbstractContextNetwork, Context, Params
+from bmaml.models.heads import AbstractHead
+from bmaml.posteriors import AbstractPosterior
+
+# Rows of a draw that are sampled one after another: about as many as supports have, so that a network is not asked
+# to read far more rows than it has learned to.
+_PINNED = 10
+
+
+class AmortisedPosterior(AbstractPosterior):
+    """What a network makes of a support. `predict` gives each query's own marginal; a network says nothing of their joint."""
+
+    network: AbstractContextNetwork
+    head: AbstractHead
+    params: PyTree[Any]
+    support: Data
+    context: Context
+
+    def predict(self, x):
+        return self.head.distribution(self.network.answer(self.params, self.context, x))
+
+    def functions(self, x, *, key, count=1):
+        """Return draws of the function at inputs `x`, joint over the rows, by sampling autoregressively.
+
+        The targets of up to 10 of the rows, picked at random, are drawn one after another, each read back as if it had been
+        observed; the function is the predictive mean given all of them. Means alone would all be the same function, and
+        independent marginals none at all. Bruinsma et al. (2023), section 2. A network's conditionals need not agree with
+        one another, so the draws are approximate, and what 10 points leave open is averaged, not drawn.
+        """
+        return jax.vmap(lambda k: self._function(x, k))(jax.random.split(key, count))
+
+    def _function(self, x: Array, key: PRNGKeyArray) -> Array:
+        row_key, draw_key = jax.random.split(key)
+        pinned = x[jax.random.permutation(row_key, len(x))[:_PINNED]]
+        y = jnp.zeros((len(pinned), *self.support.y.shape[1:]), self.support.y.dtype)
+        given = len(self.support.mask)
+        data = self.support | Data(pinned, y, jnp.zeros(len(pinned), self.support.mask.dtype))
+
+        def observe(i: Array, data: Data) -> Data:
+            predictive = self._given(data).predict(jax.lax.dynamic_slice_in_dim(pinned, i, 1))
+            drawn = predictive.sample(jax.random.fold_in(draw_key, i))[0].astype(y.dtype)
+            return Data(data.x, data.y.at[given + i].set(drawn), data.mask.at[given + i].set(1.0))
+
+        return self._given(jax.lax.fori_loop(0, len(pinned), observe, data)).predict(x).mean
+
+    def _given(self, support: Data) -> AmortisedPosterior:
+        return _posterior(self.network, self.head, self.params, support)
+
+
+def _posterior(network: AbstractContextNetwork, head: AbstractHead, params: Params, support: Data) -> AmortisedPosterior:
+    context = network.read(params, support.x, head.embed(support.y, support.mask), support.mask)
+    return AmortisedPosterior(network, head, params, support, context)
+
+
+class AmortisedLearner(AbstractLearner):
+    """One pass of a network over the support; meta-parameters are the network's, and nothing is optimised at adaptation.
+
+    With `DeepSets` a conditional neural process (Garnelo et al., 2018), with `Transformer` a diagonal transformer neural
+    process (Nguyen and Grover, 2022), with `Recurrent` a memory learner, the only one to which the order of the support
+    matters. `head` says what the targets are.
+    """
+
+    network: AbstractContextNetwork
+    head: AbstractHead
+
+    def init(self, key: PRNGKeyArray) -> Params:
+        return self.network.init(key, self.head.targets, self.head.width)
+
+    def adapt(self, meta: Params, support: Data, *, key: PRNGKeyArray | None = None) -> AmortisedPosterior:
+        return _posterior(self.network, self.head, meta, support)

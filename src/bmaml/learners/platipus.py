@@ -1,0 +1,116 @@
+"""Probabilistic MAML: a Gaussian over where MAML starts, conditioned on the support by a gradient step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from bmaml.data import Data
+from bmaml.directions import Independent
+from bmaml.learners.base import AbstractLatentLearner
+from bmaml.learners.diagonal import DiagonalGaussian, filled
+from bmaml.learners.gradient import GradientLearner, GradientMeta
+from bmaml.learners.rules import LearnedRates
+from bmaml.posteriors import ParticlePosterior
+from bmaml.priors import Particle
+
+
+class PlatipusMeta(eqx.Module):
+    """Meta-parameters: mu_theta, log sigma_theta^2, log v_q, the rates gamma_p and gamma_q, and what the inner rule learns."""
+
+    mean: Particle
+    prior_log_variance: Particle
+    guide_log_variance: Particle
+    prior_rate: Float[Array, ""]
+    guide_rate: Float[Array, ""]
+    rule: PyTree[Any]
+
+
+class PlatipusLearner(AbstractLatentLearner):
+    """PLATIPUS: the latent theta is where an inner MAML starts; its posterior is sampled, then adapted.
+
+    With L the inner learner's own loss (minus what it climbs, of the scale of its `fit`),
+
+        p(theta | support) = N(mu - gamma_p grad L(mu, support), sigma^2),
+        q(theta | query)   = N(mu - gamma_q grad L(mu, query), v_q),
+        phi                = theta - alpha grad L(theta, support), repeated `inner.steps` times.
+
+    Everything but the number of steps is learned (alpha where the inner rule is `LearnedRates`). `adapt` draws `particles`
+    thetas from the prior given the support and adapts each: Finn, Xu and Levine (2018), algorithms 1 and 2. Deviations start
+    at `deviation`, both gammas at `gamma`. `inner.clip` bounds the gradients of the means, too. Where that paper's inner
+    loss has no noise precision, here it is one more of a model's parameters, with its own mean and variance.
+    Raises: ValueError for an inner learner of several particles, fewer than one particle or a deviation that is not
+    above 0.
+    """
+
+    inner: GradientLearner
+    particles: int = eqx.field(static=True, default=10)
+    gamma: float = eqx.field(static=True, default=0.01)
+    deviation: float = eqx.field(static=True, default=0.02)
+
+    def __check_init__(self):
+        check_inner("PlatipusLearner", self.inner, self.particles, self.deviation)
+
+    def init(self, key: PRNGKeyArray) -> PlatipusMeta:
+        inner = self.inner.init(key)
+        mean = jax.tree.map(lambda leaf: leaf[0], inner.particles)
+        spread, rate = filled(mean, 2 * math.log(self.deviation)), jnp.asarray(self.gamma)
+        return PlatipusMeta(mean, spread, spread, rate, rate, inner.rule)
+
+    def prior(self, meta: PlatipusMeta, support: Data) -> DiagonalGaussian:
+        return DiagonalGaussian(self._moved(meta, meta.prior_rate, support), meta.prior_log_variance)
+
+    def guide(self, meta, task, *, key):
+        return DiagonalGaussian(self._moved(meta, meta.guide_rate, task.query), meta.guide_log_variance)
+
+    def _moved(self, meta: PlatipusMeta, rate: Array, data: Data) -> Particle:
+        """Return mu - rate grad L(mu, data)."""
+        one = dataclasses.replace(self.inner, rule=LearnedRates(), direction=Independent())
+        mean = jax.tree.map(lambda leaf: leaf[None], meta.mean)
+        start = GradientMeta(mean, jax.tree.map(lambda leaf: jnp.broadcast_to(rate, leaf.shape), mean))
+        moved = one.advance(start, one.start(start, data), data, 1, key=jax.random.key(0))
+        return jax.tree.map(lambda leaf: leaf[0], moved.particles)
+
+    def decode(self, meta: PlatipusMeta, latent: Particle, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
+        start = GradientMeta(jax.tree.map(lambda leaf: leaf[None], latent), meta.rule)
+        return self.inner.adapt(start, support, key=key)
+
+    def log_hyper_prior(self, meta):
+        return jnp.zeros(())
+
+    def adapt(self, meta: PlatipusMeta, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
+        def decode(theta: Particle, key: PRNGKeyArray) -> ParticlePosterior:
+            return self.decode(meta, theta, support, key=key)
+
+        return pooled(decode, self.prior(meta, support), self.particles, key)
+
+
+def check_inner(kind: str, inner: GradientLearner, particles: int, deviation: float) -> None:
+    """Raise ValueError where a latent learner's pieces do not fit."""
+    if inner.particles != 1:
+        raise ValueError(
+            f"{kind} needs an inner learner of one particle because it draws its particles itself, and this one "
+            f"has {inner.particles}: give a GradientLearner with particles=1."
+        )
+    if particles < 1 or not deviation > 0:
+        raise ValueError(f"{kind} of {particles} particles and deviation {deviation}: give at least 1, and one above 0.")
+
+
+def pooled(
+    decode: Callable[[Particle, PRNGKeyArray], ParticlePosterior], latents: DiagonalGaussian, count: int, key: PRNGKeyArray
+) -> ParticlePosterior:
+    """Return `count` draws of a latent, each decoded into one particle, as a posterior of equal particles."""
+
+    def one(key: PRNGKeyArray) -> ParticlePosterior:
+        latent_key, decode_key = jax.random.split(key)
+        return decode(latents.sample(latent_key), decode_key)
+
+    each = jax.vmap(one)(jax.random.split(key, count))
+    return ParticlePosterior(each.model, jax.tree.map(lambda leaf: leaf[:, 0], each.params), jnp.zeros(count))

@@ -1,0 +1,51 @@
+"""The contract of networks that read a support and answer for new inputs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+Params = PyTree[Any]
+Context = PyTree[Any]
+
+
+class AbstractContextNetwork(eqx.Module):
+    """Reads the rows of a support once, and answers for any number of inputs, each by itself.
+
+    A row with mask 0 leaves no trace, and no rows at all are a support, too: the answers are then the learned prior's.
+    """
+
+    @property
+    @abstractmethod
+    def ordered(self) -> bool:
+        """Whether the order of the support's rows changes the answers."""
+
+    @abstractmethod
+    def init(self, key: PRNGKeyArray, targets: int, outputs: int) -> Params:
+        """Return fresh parameters for target rows of width `targets` and answers of width `outputs`."""
+
+    @abstractmethod
+    def read(
+        self, params: Params, x: Float[Array, "n inputs"], y: Float[Array, "n targets"], mask: Float[Array, " n"]
+    ) -> Context:
+        """Return what is kept of a support."""
+
+    @abstractmethod
+    def answer(self, params: Params, context: Context, x: Float[Array, "m inputs"]) -> Float[Array, "m outputs"]:
+        """Return raw outputs for new inputs; no row depends on another."""
+
+
+def rows_of(x: Array, y: Array, mask: Array, scale: float) -> Float[Array, "n width"]:
+    """Return inputs times `scale` beside targets, zeros where the mask is 0 (whatever stood there, even nan)."""
+    return jnp.where(mask[:, None] > 0, jnp.concatenate([x * scale, y], 1), 0.0)
+
+
+def check_sizes(kind: str, **sizes: int) -> None:
+    """Raise ValueError naming the first of the sizes that is below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{kind} has {name} {size}: give at least 1.")

@@ -1,0 +1,71 @@
+"""The evidence lower bound of learners with a latent variable."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from bmaml.learners.base import AbstractLatentLearner, AbstractLearner
+from bmaml.objectives.base import AbstractObjective
+
+Scored = Literal["query", "all"]
+
+
+class Elbo(AbstractObjective):
+    """Minus the evidence lower bound of one task, in nats per point scored:
+
+        ( E_q[-log p(points | z, support)] + kl_weight KL(q(z) || p(z | support)) - hyper_weight log p(meta) ) / points.
+
+    The expectation is over `samples` draws from the guide, differentiated through them. `scored` says which points: the
+    `"query"` (Finn et al., 2018, algorithm 1) or `"all"`, the support too (Ravi and Beatson, 2019). Both terms are sums
+    over the points and the parameters before the division, so `kl_weight=1` is the bound itself: a loss that adds a KL to a
+    MEAN over n points has, in these units, `kl_weight` n times its own. `hyper_weight` is 1 / number of training tasks
+    for the maximum a posteriori of a finite set, 0 for endless tasks.
+    Raises: ValueError for fewer than one sample, a negative weight or an unknown `scored`.
+    """
+
+    kl_weight: float = eqx.field(static=True, default=1.0)
+    samples: int = eqx.field(static=True, default=1)
+    scored: Scored = eqx.field(static=True, default="query")
+    hyper_weight: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self):
+        if self.samples < 1 or not self.kl_weight >= 0 or not self.hyper_weight >= 0:
+            raise ValueError(
+                f"Elbo of {self.samples} samples, KL weight {self.kl_weight} and hyper-prior weight {self.hyper_weight}: "
+                "give at least 1 sample, and weights of at least 0."
+            )
+        if self.scored not in ("query", "all"):
+            raise ValueError(f"Elbo scores {self.scored!r}: use 'query' or 'all'.")
+
+    def check(self, learner):
+        self._latent(learner)
+
+    def _latent(self, learner: AbstractLearner) -> AbstractLatentLearner:
+        if isinstance(learner, AbstractLatentLearner):
+            return learner
+        raise TypeError(
+            f"Elbo needs a learner with a latent variable because it compares a guide with a prior, which "
+            f"{type(learner).__name__} has none of; use QueryLoss."
+        )
+
+    def __call__(self, learner, meta, task, *, key):
+        learner = self._latent(learner)
+        guide_key, draw_key = jax.random.split(key)
+        guide, prior = learner.guide(meta, task, key=guide_key), learner.prior(meta, task.support)
+        points = task.query if self.scored == "query" else task.support | task.query
+
+        def log_likelihood(key):
+            latent_key, decode_key = jax.random.split(key)
+            posterior = learner.decode(meta, guide.sample(latent_key), task.support, key=decode_key)
+            return (posterior.predict(points.x).log_prob(points.y) * points.mask).sum()
+
+        nll = -jax.vmap(log_likelihood)(jax.random.split(draw_key, self.samples)).mean()
+        kl, count = guide.kl(prior), jnp.maximum(points.count, 1.0)
+        loss = nll + self.kl_weight * kl
+        if self.hyper_weight:
+            loss = loss - self.hyper_weight * learner.log_hyper_prior(meta)
+        return loss / count, {"nll": nll / count, "kl": kl / count}
