@@ -56,8 +56,8 @@ def test_information_is_nothing_where_particles_agree_and_log_2_where_they_are_a
     x = jnp.zeros((4, 1))
     np.testing.assert_allclose(active.information(two(0.0), x, key=KEY), 0.0, atol=1e-6)
     np.testing.assert_allclose(active.information(two(20.0), x, key=KEY), np.log(2), atol=1e-5)
+    lone = Given(StudentT(jnp.full((1, 1), 5.0), jnp.zeros((4, 1)), jnp.ones((1, 1))))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="use variance"):
-        lone = Given(StudentT(jnp.full((1, 1), 5.0), jnp.zeros((4, 1)), jnp.ones((1, 1))))  # type: ignore[arg-type]
         active.information(lone, x, key=KEY)
 
 

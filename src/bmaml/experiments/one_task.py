@@ -36,7 +36,7 @@ class OneTask(eqx.Module):
         support = np.asarray(_X)
         asked = rng.uniform(-_REACH, _REACH, queries)
         sets = [data(x, np.sin(1.3 * x) + noise * rng.normal(size=len(x))) for x in (support, asked)]
-        return OneTask(*sets, noise=noise)
+        return OneTask(sets[0], sets[1], noise=noise)
 
     @property
     def model(self) -> GaussianModel:

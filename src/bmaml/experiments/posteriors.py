@@ -80,8 +80,8 @@ def sample_truth(task: OneTask, warmup: int, draws: int, seed: int) -> Truth:
     jax.block_until_ready(posterior)
     seconds = time.perf_counter() - began
     predictive = posterior.predict(task.grid)
-    moments = (np.asarray(part[:, 0], np.float64) for part in (predictive.mean, predictive.variance))
-    return Truth(posterior, *moments, seconds, _report(task, chains))
+    mean, variance = (np.asarray(part[:, 0], np.float64) for part in (predictive.mean, predictive.variance))
+    return Truth(posterior, mean, variance, seconds, _report(task, chains))
 
 
 def _report(task: OneTask, chains: Chains) -> dict[str, float]:
@@ -108,7 +108,7 @@ def _thinned(posterior: ParticlePosterior, every: int) -> ParticlePosterior:
 
 def _timed(infer: Inference, key: jax.Array) -> tuple[AbstractPosterior, float]:
     """Return a posterior and the seconds that it took, compilation left out."""
-    compiled = eqx.filter_jit(infer).lower(key).compile()
+    compiled = eqx.filter_jit(infer).lower(key).compile()  # pyright: ignore[reportFunctionMemberAccess]
     began = time.perf_counter()
     posterior = jax.block_until_ready(compiled(key))
     return posterior, time.perf_counter() - began
