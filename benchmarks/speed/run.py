@@ -1,6 +1,6 @@
 """Speed of a meta-step against PyTorch's ways to write it: one command, every entry interleaved with the others.
 
-Run from this folder: python run.py --out results. Needs torch, higher and torchopt beside the library. Ratios of
+Run from this folder: python run.py --out results. Needs the extra `speed` (torch, higher, torchopt). Ratios of
 entries timed in one run on the same idle cores are what it is for; a time alone means nothing on another machine.
 """
 

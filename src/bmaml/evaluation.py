@@ -20,6 +20,7 @@ from bmaml.distributions import AbstractContinuous
 from bmaml.errors import InputError
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.gradient import GradientLearner
+from bmaml.learners.laplace import Laplace
 from bmaml.metrics import bootstrap_calibration, classification_scores, interval, regression_scores
 from bmaml.tasks.base import AbstractTasks, FixedTasks, split_rows
 from bmaml.tasks.sinusoid import Sinusoids
@@ -82,19 +83,20 @@ def evaluate(
 ) -> Evaluation:
     """Score a learner on `count` new tasks (for `FixedTasks`: each of its tasks once, at most `count`).
 
-    `steps` lists inner step counts to score a `GradientLearner` after. For sinusoids `mse` is against noise-free targets, as
-    in the literature; elsewhere against the targets there are. All else is against the noisy targets. Tasks are a function
-    of (seed, index, the most shots) alone: two learners scored with the same seed see the same tasks.
+    `steps` lists inner step counts to score a `GradientLearner` (or `Laplace`) after. For sinusoids `mse` is against
+    noise-free targets, as in the literature; elsewhere against the targets there are. All else is against the noisy
+    targets. Tasks are a function of (seed, index, the most shots) alone: two learners scored with the same seed see the
+    same tasks.
     Raises: InputError for steps where the learner takes none, or shots that leave a fixed task nothing to ask for.
     """
-    if steps is not None and not isinstance(learner, GradientLearner):
+    if steps is not None and not isinstance(learner, GradientLearner | Laplace):
         raise InputError(f"{type(learner).__name__} adapts in one exact step: leave out steps.")
     scores: dict[Setting, dict[str, np.ndarray]] = {}
     total, most = _total(tasks, max(shots), count), max(shots)
     size = min(batch, total)
     indices = jnp.arange(-(-total // size) * size) % total  # whole batches: a remainder would be compiled apart
     for taken in steps or (None,):
-        adapted = learner if taken is None else dataclasses.replace(learner, steps=taken)  # type: ignore[type-var]
+        adapted = learner if taken is None else _after(learner, taken)
         for given in shots:
             each = _scores(adapted, meta, tasks, jax.random.key(seed), indices, jnp.asarray(given), most, queries, size)
             scores[given, taken] = {name: np.asarray(values, np.float64)[:total] for name, values in each.items()}
@@ -118,6 +120,13 @@ def regret(
         common = min(len(scores[metric]), len(other[metric]))
         out[shots, steps] = interval(scores[metric][:common] - other[metric][:common])
     return out
+
+
+def _after(learner: AbstractLearner, steps: int) -> AbstractLearner:
+    """Return the learner with another number of inner steps."""
+    if isinstance(learner, Laplace):
+        return dataclasses.replace(learner, base=dataclasses.replace(learner.base, steps=steps))
+    return dataclasses.replace(learner, steps=steps)  # type: ignore[type-var]
 
 
 def _total(tasks: AbstractTasks, shots: int, count: int) -> int:

@@ -20,6 +20,7 @@ from bmaml.learners import (
     PlatipusLearner,
     Sgd,
 )
+from bmaml.learners.conjugate import Codes
 from bmaml.learners.gradient import Fit
 from bmaml.models import (
     AbstractContextNetwork,
@@ -189,9 +190,12 @@ def experts(
     noise: float = 1e-2,
     own_prior: bool = False,
     learn_weights: bool = False,
+    codes: Codes = "learned",
+    evidence: float = 0.0,
 ) -> Method:
     """Particles of feature extractors with exact Bayesian heads, weighted by evidence: the default of the front doors."""
-    return Method(ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights), QueryLoss("points"))
+    learner = ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights, codes)
+    return Method(learner, QueryLoss("points", evidence))
 
 
 def platipus(

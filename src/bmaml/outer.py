@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import optax
+import optax.contrib
+from jaxtyping import PyTree
 
 Decay = Literal["cosine", "staircase", "none"]
 
@@ -34,32 +38,89 @@ class Adam(AbstractOuter):
     weight_decay: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
-        if not self.rate > 0 or self.decay not in ("cosine", "staircase", "none"):
-            raise ValueError(
-                f"outer rate {self.rate} and decay {self.decay!r}: give a rate above 0 and 'cosine', 'staircase' or 'none'."
-            )
-
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup is {self.warmup}: give a share of the run, at least 0 and below 1.")
-        if (self.clip is not None and not self.clip > 0) or not self.weight_decay >= 0:
-            raise ValueError(
-                f"outer clip {self.clip} and weight decay {self.weight_decay}: give a clip above 0 (or None for no clip) "
-                "and a weight decay of at least 0."
-            )
+        _check_schedule(self.rate, self.decay, self.warmup)
+        _check_limits(self.clip, self.weight_decay)
 
     def schedule(self, steps: int) -> optax.Schedule:
         """Return the rate as a function of the meta-step."""
-        if self.decay == "cosine":
-            return optax.warmup_cosine_decay_schedule(0.0, self.rate, max(int(self.warmup * steps), 1), max(steps, 2))
-        if self.decay == "staircase":
-            return optax.exponential_decay(self.rate, max(steps // 100, 1), 0.98, staircase=True)
-        return optax.constant_schedule(self.rate)
+        return _schedule(self.rate, self.decay, self.warmup, steps)
 
     def build(self, steps):
         rule = optax.adamw(self.schedule(steps), weight_decay=self.weight_decay)
         if not self.weight_decay:
             rule = optax.adam(self.schedule(steps))
-        return rule if self.clip is None else optax.chain(optax.clip_by_global_norm(self.clip), rule)
+        return _clipped(rule, self.clip)
+
+
+class Muon(AbstractOuter):
+    """Muon for the networks' weight matrices, Adam with Nesterov's momentum at `adam_rate` for all else.
+
+    Weight matrices are the leaves named weight or kernel, in their last two axes; leading ones (particles) are matrices of
+    their own. Muon steps along the nearest orthogonal matrix to the averaged gradient (Jordan et al., 2024), so directions of
+    small gradient move as fast as the others: regression down to a small noise needs several times fewer meta-steps than
+    with Adam. Schedule, clip and weight decay as in `Adam`.
+    Raises: ValueError as `Adam`.
+    """
+
+    rate: float = eqx.field(static=True, default=1e-2)
+    adam_rate: float = eqx.field(static=True, default=3e-3)
+    decay: Decay = eqx.field(static=True, default="cosine")
+    warmup: float = eqx.field(static=True, default=0.02)
+    clip: float | None = eqx.field(static=True, default=None)
+    weight_decay: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self):
+        for rate in (self.rate, self.adam_rate):
+            _check_schedule(rate, self.decay, self.warmup)
+        _check_limits(self.clip, self.weight_decay)
+
+    def build(self, steps):
+        rule = optax.contrib.muon(
+            _schedule(self.rate, self.decay, self.warmup, steps),
+            adam_learning_rate=_schedule(self.adam_rate, self.decay, self.warmup, steps),
+            weight_decay=self.weight_decay,
+            adam_weight_decay=self.weight_decay,
+            muon_weight_dimension_numbers=_matrices,
+        )
+        return _clipped(rule, self.clip)
+
+
+def _matrices(params: PyTree[Any]) -> PyTree[Any]:
+    """Mark which leaves are weight matrices, in their last two axes."""
+
+    def one(path, leaf):
+        last = jax.tree_util.keystr(path[-1:], simple=True)
+        named = last in ("weight", "kernel")
+        return optax.contrib.MuonDimensionNumbers(-2, -1) if named and jnp.ndim(leaf) >= 2 else None
+
+    return jax.tree_util.tree_map_with_path(one, params)
+
+
+def _schedule(rate: float, decay: Decay, warmup: float, steps: int) -> optax.Schedule:
+    if decay == "cosine":
+        return optax.warmup_cosine_decay_schedule(0.0, rate, max(int(warmup * steps), 1), max(steps, 2))
+    if decay == "staircase":
+        return optax.exponential_decay(rate, max(steps // 100, 1), 0.98, staircase=True)
+    return optax.constant_schedule(rate)
+
+
+def _clipped(rule: optax.GradientTransformation, clip: float | None) -> optax.GradientTransformation:
+    return rule if clip is None else optax.chain(optax.clip_by_global_norm(clip), rule)
+
+
+def _check_schedule(rate: float, decay: str, warmup: float) -> None:
+    if not rate > 0 or decay not in ("cosine", "staircase", "none"):
+        raise ValueError(f"outer rate {rate} and decay {decay!r}: give a rate above 0 and 'cosine', 'staircase' or 'none'.")
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup is {warmup}: give a share of the run, at least 0 and below 1.")
+
+
+def _check_limits(clip: float | None, weight_decay: float) -> None:
+    if (clip is not None and not clip > 0) or not weight_decay >= 0:
+        raise ValueError(
+            f"outer clip {clip} and weight decay {weight_decay}: give a clip above 0 (or None for no clip) "
+            "and a weight decay of at least 0."
+        )
 
 
 class CustomOuter(AbstractOuter):

@@ -15,7 +15,7 @@ import jax
 from bmaml.errors import InputError
 from bmaml.methods import AMORTISED, METHODS, Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
-from bmaml.outer import Adam
+from bmaml.outer import Adam, Muon
 from bmaml.tasks import AbstractTasks, Sinusoids, ambiguous, maml_sinusoids
 from bmaml.training import Plan
 
@@ -42,6 +42,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "meta-sgd": {"rate": 0.01},
     "reptile": {"rate": 0.01, "steps": 5, "clip": 10.0},
     "emaml": {"rate": 0.01},
+    "ml-point": {"rate": 0.01, "steps": 5, "clip": 10.0},
+    "ml-laplace": {"rate": 0.01, "steps": 5, "clip": 10.0},
     "bfa": {"rate": 1e-3},
     "bmaml": {"rate": 1e-3},
     "pretrain": {"rate": 0.01},
@@ -99,8 +101,8 @@ def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method
     if unknown:
         raise InputError(f"method {name} has no setting {unknown[0]!r}: leave it out or choose another method.")
     if name == "experts":
-        features = MLPFeatures(1, learned=10, code=2, input_scale=home.input_scale)
-        return make(features, **{"particles": 64, **chosen})
+        features = MLPFeatures(1, learned=10, code=1, input_scale=home.input_scale)
+        return make(features, **{"particles": 64, "codes": "drawn", "learn_weights": True, "evidence": 0.01, **chosen})
     if name in AMORTISED:
         return make(1, 1, **{"input_scale": 2.0, "output_scale": 2.5, **chosen})
     # Point methods learn their noise by its likelihood alone, from 1; Stein particles start where the authors' code does.
@@ -115,7 +117,7 @@ def build_plan(name: str, *, steps: int | None = None, seed: int = 0, **settings
     """
     chosen = {k: v for k, v in settings.items() if v is not None}
     if name == "experts":
-        plan = Plan(steps or 19_000, 16, Adam(3e-3, clip=1.0), seed, groups=8)
+        plan = Plan(steps or 19_000, 16, Muon(2e-2, clip=1.0), seed, groups=8)
     elif name in AMORTISED:
         default, rate = _AMORTISED[name]
         plan = Plan(steps or default, 16, Adam(rate, clip=1.0), seed)

@@ -1,5 +1,6 @@
 """Every learner with every objective through one contract: a new one is a new line in a table below."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -9,7 +10,8 @@ import optax
 import pytest
 from cases import CLASSES, FEATURES, MODEL, fixed_tasks, is_one_sentence, jit, labelled, points, preset, task
 
-from bmaml.adjoints import FirstOrder, Unrolled
+from bmaml.adjoints import FirstOrder, Implicit, Unrolled
+from bmaml.curvature import Diagonal, ExactHessian, GaussNewton, Kronecker, LastLayer
 from bmaml.data import Data, Task
 from bmaml.directions import RBF, Langevin, Stein
 from bmaml.learners import (
@@ -17,6 +19,7 @@ from bmaml.learners import (
     AmortisedLearner,
     ConjugateLearner,
     GradientLearner,
+    Laplace,
     LearnedRates,
     Optax,
     PlatipusLearner,
@@ -25,7 +28,7 @@ from bmaml.learners import (
 from bmaml.learners.base import AbstractLatentLearner
 from bmaml.methods import METHODS, Method
 from bmaml.models import MLP, CategoricalHead, DeepSets, GaussianModel, MLPFeatures, NormalHead, Recurrent, Transformer
-from bmaml.objectives import ChaserLoss, Elbo, PooledLoss, QueryLoss
+from bmaml.objectives import ChaserLoss, Elbo, EvidenceLoss, LaplaceLoss, PooledLoss, QueryLoss
 from bmaml.outer import Adam
 from bmaml.priors import AroundInit, GammaPrior, GaussianPrior
 from bmaml.tasks import FixedTasks
@@ -36,6 +39,9 @@ NOISY = MLPFeatures(1, learned=3, hidden=(4,), code=2, heteroscedastic=True)
 KNOWN = GaussianModel(MLP((1, 4, 1), "tanh"), precision=9.0, known=True)
 SCORES = ("points", "joint", "each", "squared_error")
 
+STEEP = GradientLearner(MODEL, rule=Sgd(1e-3), steps=2, particles=3, fit="mean")
+AROUND = GradientLearner(MODEL, AroundInit(), Sgd(1e-3), 2, 3, adapt_noise=False)
+
 # The kinds of learner, each with every objective.
 LEARNERS = {
     "stein": GradientLearner(MODEL, GammaPrior(), Sgd(1e-3), 2, 3, Stein()),
@@ -43,6 +49,8 @@ LEARNERS = {
     "exact": ConjugateLearner(FEATURES, particles=3),
     "latent": PlatipusLearner(GradientLearner(MODEL, rule=LearnedRates(1e-2), steps=2), particles=3),
     "amortised": AmortisedLearner(Transformer(1, 8, 2, 2), NormalHead()),
+    "laplace": Laplace(STEEP, GaussNewton()),
+    "laplace of classes": Laplace(GradientLearner(CLASSES, AroundInit(), Sgd(0.1), 1), Kronecker(), predictive="sample"),
 }
 OBJECTIVES = {
     **{f"query {score}": QueryLoss(score) for score in SCORES},
@@ -51,6 +59,8 @@ OBJECTIVES = {
     "chaser": ChaserLoss(1),
     "chaser of 2 with hyper": ChaserLoss(2, hyper=True),
     "elbo": Elbo(samples=2),
+    "penalised": LaplaceLoss(0.5),
+    "evidence": EvidenceLoss(),
 }
 # Every other direction, rule, adjoint, prior and fit, with an objective that goes through the inner steps once or twice.
 VARIANTS = {
@@ -61,6 +71,13 @@ VARIANTS = {
     "known noise": GradientLearner(KNOWN, GammaPrior(), Sgd(1e-3), 2, 3, Stein()),
     "clipped": GradientLearner(MODEL, particles=3, steps=2, direction=Stein(RBF(median="distance"), 0.5), clip=0.5),
     "checkpointed": GradientLearner(MODEL, particles=3, steps=2, rule=Sgd(1e-3), adjoint=Unrolled(checkpoint=True)),
+    "exact with drawn codes": ConjugateLearner(FEATURES, particles=3, codes="drawn"),
+    "implicit": dataclasses.replace(AROUND, adjoint=Implicit()),
+    "laplace, noise held": Laplace(AROUND, Kronecker()),
+    "laplace, drawn": Laplace(dataclasses.replace(STEEP, particles=1), Kronecker(), predictive="sample", draws=3),
+    "laplace, diagonal": Laplace(STEEP, Diagonal()),
+    "laplace, last layer": Laplace(STEEP, LastLayer()),
+    "laplace, exact": Laplace(STEEP, ExactHessian(), precision=1e5),
     "exact with own priors": ConjugateLearner(NOISY, particles=3, own_prior=True),
     "abml": AbmlLearner(GradientLearner(MODEL, rule=Sgd(1e-3), steps=2, clip=5.0), particles=3, draws=2),
     "latent of classes": PlatipusLearner(GradientLearner(CLASSES, rule=Sgd(0.1), fit="mean"), particles=3),
@@ -72,9 +89,11 @@ VARIANTS = {
 
 def refused(learner, objective):
     """The pairs that make no sense, by their reasons."""
+    if objective in ("penalised", "evidence"):
+        return "laplace" not in learner
     fits = {"exact": {"query points"}, "amortised": {"query points"}, "latent": {"query points", "elbo"}}
-    if learner in fits:
-        return objective not in fits[learner]
+    if learner in fits or "laplace" in learner:
+        return objective not in fits.get(learner, {"query points"})
     return objective == "elbo" or (learner == "classes" and "squared_error" in objective)
 
 
@@ -87,6 +106,8 @@ for _name, _learner in VARIANTS.items():
         ACCEPTED[f"{_name} / chaser"] = (_learner, ChaserLoss(1))
     if isinstance(_learner, AbstractLatentLearner):
         ACCEPTED[f"{_name} / elbo"] = (_learner, Elbo(0.5, scored="all", hyper_weight=0.1))
+    if isinstance(_learner, Laplace):
+        ACCEPTED[f"{_name} / penalised"] = (_learner, LaplaceLoss(0.5))
 METHODS_TOO = {f"method {name}": (preset(name).learner, preset(name).objective) for name in METHODS}
 
 
@@ -110,9 +131,10 @@ def reordered(learner, meta):
     def move(tree):
         return jax.tree.map(lambda leaf: leaf[order], tree)
 
+    learner = learner.base if isinstance(learner, Laplace) else learner
     if isinstance(learner, GradientLearner):
         return meta if learner.particles == 1 else move(meta)
-    if not isinstance(learner, ConjugateLearner):
+    if not isinstance(learner, ConjugateLearner) or learner.codes == "drawn":
         return meta
     prior = move(meta.prior) if learner.own_prior else meta.prior
     return type(meta)(meta.network, move(meta.codes), prior, move(meta.log_weights))
@@ -133,7 +155,7 @@ def picked(tree, i):
 
 def same(found, wanted, what):
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8 * (1 + np.abs(b).max()), err_msg=what)
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8 * (1 + np.abs(b).max(initial=0.0)), err_msg=what)
 
 
 @pytest.mark.parametrize("pair", {**ACCEPTED, **METHODS_TOO})
@@ -166,7 +188,7 @@ def test_results_depend_on_no_padding_order_or_batching(pair, x64):
 
     alone, (losses, gradients) = everything(meta, plain, stacked(*metas), stacked(*tasks))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((losses, gradients)))
-    assert any(np.abs(leaf).max() > 1e-8 for leaf in jax.tree.leaves(gradients))
+    assert any(np.abs(leaf).max(initial=0.0) > 1e-8 for leaf in jax.tree.leaves(gradients))
     names = ("padding", "support order", "query order", "particle order")
     for i, name in enumerate(names):
         if (name == "particle order" and "langevin" in pair) or (name == "support order" and ordered(learner)):
@@ -180,7 +202,7 @@ def test_results_depend_on_no_padding_order_or_batching(pair, x64):
 def test_pairs_that_make_no_sense_are_refused_with_what_to_use(learner, objective):
     with pytest.raises((TypeError, ValueError)) as error:
         Method(LEARNERS[learner], OBJECTIVES[objective])
-    assert is_one_sentence(error.value, tells=r"\buse (QueryLoss|score=)"), error.value
+    assert is_one_sentence(error.value, tells=r"\buse (QueryLoss|score=|Laplace)"), error.value
 
 
 TRAINED = {

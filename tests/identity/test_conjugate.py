@@ -10,7 +10,7 @@ from scipy.special import gammaln, logsumexp, softmax
 
 from bmaml.data import Data
 from bmaml.learners import ConjugateLearner, conjugate
-from bmaml.learners.conjugate import HeadPrior, condition
+from bmaml.learners.conjugate import HeadPrior, condition, draw_codes
 from bmaml.models import MLPFeatures
 from bmaml.posteriors import AbstractPosterior
 
@@ -227,3 +227,68 @@ def test_no_support_gives_back_the_prior_weights():
     meta = type(meta)(meta.network, meta.codes, meta.prior, jnp.asarray([0.0, 1.0, -1.0]))
     weights = jax.nn.softmax(adapt(learner, meta, nothing).predict(points(3, 0).x).log_weights)
     np.testing.assert_allclose(weights, softmax([0.0, 1.0, -1.0]), rtol=1e-12)
+
+
+def drawn_learner(count, features=FEATURES):
+    return ConjugateLearner(features, particles=count, codes="drawn")
+
+
+def test_drawn_codes_are_learned_codes_that_were_drawn():
+    """The same experts in both forms; and a given key, or none, always draws the same."""
+    drawn, learned = drawn_learner(5), ConjugateLearner(FEATURES, particles=5)
+    meta, support, x = drawn.init(KEY), points(4, 0), points(6, 1).x
+    assert meta.codes.shape == (0, FEATURES.code_size)
+    posterior = drawn.adapt(meta, support, key=jax.random.key(3))
+    fixed = conjugate.ConjugateMeta(meta.network, posterior.codes, meta.prior, jnp.zeros(5))
+    np.testing.assert_array_equal(posterior.predict(x).mean, learned.adapt(fixed, support).predict(x).mean)
+    np.testing.assert_array_equal(drawn.adapt(meta, support).codes, drawn.adapt(meta, support).codes)
+    assert not np.allclose(posterior.codes, drawn.adapt(meta, support).codes)
+
+
+def test_the_lattice_follows_the_density_of_the_code():
+    """Of 1,000 codes each of 4 bins gets its share to within one or two; both axes have their own density."""
+    mass = np.array([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]])
+    codes, weights = draw_codes(KEY, jnp.log(jnp.asarray(mass)) + 3.0, 1000)
+    for axis in range(2):
+        shares = np.histogram(codes[:, axis], 4, (-(3**0.5), 3**0.5))[0] / 1000
+        np.testing.assert_allclose(shares, mass[axis], atol=0.0031)
+    np.testing.assert_array_equal(weights, 0.0)
+
+
+def test_the_density_s_gradient_is_that_of_the_integral_over_codes():
+    """d/d log p of log of the integral of p(z) L(z): posterior mass of each bin minus its prior mass."""
+    log_density = jnp.asarray(np.random.default_rng(0).normal(size=(1, 4)))
+
+    def log_likelihood(z):
+        return -0.5 * ((z - 0.7) / 0.4) ** 2
+
+    def log_evidence(log_density):
+        codes, weights = draw_codes(KEY, log_density, 20_000)
+        return jax.nn.logsumexp(weights + log_likelihood(codes[:, 0]))
+
+    edges = np.linspace(-(3**0.5), 3**0.5, 5)
+    prior = np.asarray(jax.nn.softmax(log_density[0]))
+    mass = prior * np.diff(stats.norm(0.7, 0.4).cdf(edges))
+    np.testing.assert_allclose(jax.grad(log_evidence)(log_density)[0], mass / mass.sum() - prior, atol=2e-3)
+
+
+def test_more_drawn_experts_integrate_the_code_more_finely():
+    """The evidence of the support is an integral over codes: on a lattice its error falls about as 1 / experts."""
+    features = MLPFeatures(1, learned=3, hidden=(4,), code=1)
+    meta = jax.tree.map(lambda leaf: 1.5 * leaf, drawn_learner(1, features).init(KEY))
+    support = points(4, 0)
+
+    def log_evidence(count, seed):
+        weights = drawn_learner(count, features).adapt(meta, support, key=jax.random.key(seed)).log_weights
+        return float(jax.nn.logsumexp(weights) - np.log(count))
+
+    truth = log_evidence(20_000, 0)
+    coarse, fine = (np.mean([abs(log_evidence(n, s) - truth) for s in range(5)]) for n in (8, 128))
+    assert coarse > 1e-6, "codes make no difference, so nothing is tested"
+    assert fine < coarse / 5
+    assert fine < 0.02
+
+
+def test_drawn_codes_refuse_what_belongs_to_lasting_experts():
+    with pytest.raises(ValueError, match="use codes='learned'"):
+        ConjugateLearner(FEATURES, codes="drawn", own_prior=True)

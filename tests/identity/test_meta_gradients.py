@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import jit, points, task
+from cases import jit, task
 from jax.flatten_util import ravel_pytree
 
 from bmaml import methods
@@ -180,21 +180,3 @@ def test_pooled_loss_has_no_inner_loop():
 
     np.testing.assert_allclose(meta_gradient(short), jit(jax.grad(plain))(vector), rtol=1e-10, atol=1e-12)
     np.testing.assert_array_equal(meta_gradient(short), meta_gradient(long))
-
-
-def test_early_stopped_least_squares_is_the_map_under_santos_prior():
-    """k gradient steps on linear least squares = the MAP under N(start, Q), Q = H^-1 ((I - a H)^-k - I); Santos (1996)."""
-    steps, rate = 4, 0.3
-    learner = GradientLearner(GaussianModel(MLP((1, 1))), rule=Sgd(rate), steps=steps, fit="squared_error")
-    vector, unravel = flat_meta(learner)
-    support = points(8, 0)
-    adapted = jit(lambda v: learner.adapt(unravel(v), support, key=KEY).params)(vector)
-    # The vector is (log precision, bias, weight); the mean squared error has Hessian 2 X'X / n.
-    design = np.column_stack([np.ones(8), support.x])
-    start, found = np.asarray(vector)[1:], np.asarray(ravel_pytree(adapted)[0])[1:]
-    hessian = design.T @ design * 2 / 8
-    decay = np.linalg.inv(np.linalg.matrix_power(np.eye(2) - rate * hessian, steps)) - np.eye(2)
-    precision = np.linalg.inv(np.linalg.inv(hessian) @ decay)
-    pull = design.T @ np.asarray(support.y)[:, 0] * 2 / 8
-    np.testing.assert_allclose(found, np.linalg.solve(hessian + precision, pull + precision @ start), rtol=1e-9)
-    assert np.linalg.norm(found - start) > 0.1

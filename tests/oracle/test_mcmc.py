@@ -104,12 +104,12 @@ def test_on_a_five_point_task_nuts_judges_the_others():
     size = Size(particles=(100,), meta_steps=1)
     rows = inferences(task, size)
     found = {
-        name: scores(task, truth, rows[name](jax.random.key(3))) for name in ("SVGD, 100 particles", "conjugate heads, 20,000")
+        name: scores(task, truth, rows[name](jax.random.key(3))) for name in ("SVGD, 100 particles", "conjugate heads, 5,000")
     }
     error, _, variance, *_ = found["SVGD, 100 particles"]
     assert error < 0.15
     assert 0.3 < variance < 0.9
-    error, _, variance, *_ = found["conjugate heads, 20,000"]
+    error, _, variance, *_ = found["conjugate heads, 5,000"]
     assert error < 0.05
     assert abs(variance - 1) < 0.1
 

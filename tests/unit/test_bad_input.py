@@ -290,13 +290,20 @@ def test_a_disk_too_small_for_the_answers_leaves_none(runs, table, tmp_path, cap
     assert content(tmp_path) == before
 
 
-def started(*arguments):
-    """The command line as a process of its own."""
+def started(*arguments, first=""):
+    """The command line as a process of its own, which runs `first` before."""
     # A background shell starts its children with SIGINT ignored; a person's terminal does not.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{listen}; from bmaml.cli import main; main()"
+    code = f"{first}\n{listen}; from bmaml.cli import main; main()"
     command = [sys.executable, "-c", code, *(str(argument) for argument in arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(*arguments, first=""):
+    """The exit code of the command line in a process of its own."""
+    process = started(*arguments, first=first)
+    process.communicate(timeout=300)
+    return process.returncode
 
 
 def wait_for(there, process, seconds=300):
@@ -323,27 +330,32 @@ def test_ctrl_c_while_compiling_leaves_nothing_that_looks_trained(refused, tmp_p
     assert "no checkpoint yet" in refused("evaluate", out)
 
 
-@pytest.fixture
-def usual_compilation():
-    """As in a process of its own: other code generation rounds differently."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
+# Dies as its second checkpoint is about to get its name, or just after, before the manifest speaks of it.
+KILLED = """
+import os, signal
+replace = os.replace
+def dying(source, target):
+    last = "checkpoint-00000040" in str(target)
+    if last and {after}:
+        replace(source, target)
+    if last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+os.replace = dying
+"""
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("usual_compilation")
-def test_a_killed_run_resumes_to_the_same_parameters_bit_for_bit(tmp_path):
-    options = ["sinusoid", "--method", "maml", "--steps", "600", "--save-every", "20", "--seed", "3"]
-    process = started("train", *options, "--out", tmp_path / "killed")
-    wait_for((tmp_path / "killed" / "manifest.json").exists, process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
+@pytest.mark.parametrize("after", [False, True])
+def test_a_killed_run_resumes_to_the_same_parameters_bit_for_bit(tmp_path, after):
+    options = ["sinusoid", "--method", "maml", "--steps", "100", "--save-every", "20", "--seed", "3"]
+    # Each in a process of its own: programs that other tests have compiled here round differently.
+    whole = started("train", *options, "--out", tmp_path / "whole")
+    assert ended("train", *options, "--out", tmp_path / "killed", first=KILLED.format(after=after)) == -signal.SIGKILL
     last = json.loads((tmp_path / "killed" / "manifest.json").read_text())["checkpoints"][-1]["step"]
-    assert 0 < last < 600, "the run was over before it was killed"
-    assert run("resume", tmp_path / "killed") == 0
-    assert run("train", *options, "--out", tmp_path / "whole") == 0
-    name = "checkpoint-00000600.safetensors"
+    assert last == 20
+    assert ended("resume", tmp_path / "killed") == 0
+    whole.communicate(timeout=300)
+    name = "checkpoint-00000100.safetensors"
     assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not re.search(r"\.checkpoint", " ".join(os.listdir(tmp_path / "whole")))

@@ -69,17 +69,37 @@ def _active(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]
     return {"active": numbers, "active-needed": needed}, plot.draw(numbers)
 
 
+def _early_stopping(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    from bmaml.experiments import early_stopping
+    from bmaml.plots import early_stopping as plot
+
+    paths, shares = early_stopping.run(seed=settings["seed"])
+    typer.echo(f"largest gap between gradient descent and the MAP: {max(paths.values('gap')):.1e}")
+    return {"early-stopping": paths, "early-stopping-shrinkage": shares}, plot.draw((paths, shares), seed=settings["seed"])
+
+
+def _curvature(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    from bmaml.experiments import curvature
+    from bmaml.plots import curvature as plot
+
+    numbers = curvature.run(seed=settings["seed"], **({"tasks": 4} if quick else {}))
+    return {"curvature": numbers, "curvature.md": curvature.markdown(numbers)}, plot.draw(numbers)
+
+
 FIGURES: dict[str, Callable[[bool, dict[str, Any]], tuple[dict[str, Any], Any]]] = {
     "svgd-mixture": _svgd,
     "maml": _maml,
     "bmaml-1": _bmaml_1,
     "banana": _banana,
     "active": _active,
+    "early-stopping": _early_stopping,
+    "curvature": _curvature,
 }
+_UNTRAINED = ("svgd-mixture", "banana", "early-stopping", "curvature")
 
 
 def figure(
-    name: Annotated[str, typer.Argument(help="svgd-mixture, maml, bmaml-1, banana or active.")],
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(FIGURES)}.")],
     out: Annotated[Path, typer.Option(help="Folder for the picture and its numbers.")] = Path("figures"),
     quick: Annotated[bool, typer.Option("--quick", help="A small size that shows the shape in a minute or two.")] = False,
     steps: Annotated[int | None, typer.Option(min=20, help="Meta-steps of each training.")] = None,
@@ -89,7 +109,7 @@ def figure(
         typer.Option(help="For active: folders of runs on one family, such as runs/a,runs/b (default: trains experts)."),
     ] = None,
 ) -> None:
-    """Make a figure of the lecture: NAME.png and the numbers behind it as CSV."""
+    """Make a figure: NAME.png and the numbers behind it as CSV."""
     from bmaml.cli.progress import BarProgress
     from bmaml.errors import InputError
     from bmaml.plots import style
@@ -102,10 +122,19 @@ def figure(
     settings: dict[str, Any] = {"seed": seed}
     if name == "active":
         settings["runs"] = [part.strip() for part in (runs or "").split(",") if part.strip()]
-    if name not in ("svgd-mixture", "banana"):
+    if name not in _UNTRAINED:
         settings |= {"progress": BarProgress(name)} | ({"steps": steps} if steps else {})
     tables, picture = make(quick and steps is None, settings)
     style.save(picture, out / f"{name}.png")
-    for stem, numbers in tables.items():
-        numbers.write(out / f"{stem}.csv")
-    typer.echo(f"wrote {out / f'{name}.png'} and " + ", ".join(str(out / f"{stem}.csv") for stem in tables))
+    typer.echo(f"wrote {out / f'{name}.png'} and " + ", ".join(str(_write(out, stem, table)) for stem, table in tables.items()))
+
+
+def _write(out: Path, stem: str, table: Any) -> Path:
+    """Write numbers as CSV, or a text under its own name."""
+    from bmaml.io.files import write_atomically
+
+    if isinstance(table, str):
+        write_atomically(out / stem, table)
+        return out / stem
+    table.write(out / f"{stem}.csv")
+    return out / f"{stem}.csv"

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-METHODS = "experts, bmaml, maml, emaml, bfa, fomaml, meta-sgd, reptile, pretrain, platipus, abml, cnp, tnp or rnn."
+METHODS = (
+    "experts, bmaml, maml, emaml, bfa, ml-point, ml-laplace, fomaml, imaml, meta-sgd, reptile, pretrain, platipus, abml, "
+    "cnp, tnp or rnn."
+)
 Shots = Annotated[str | None, typer.Option(help="Support sizes, such as 5 or 3,5,10: a task has one of them at random.")]
 
 

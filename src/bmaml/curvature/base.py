@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
@@ -37,10 +38,7 @@ class AbstractPrecision(eqx.Module):
 
     @abstractmethod
     def spread(self, noise: Weights) -> Weights:
-        """Return M times a vector, for a root M of the covariance: M M^T = H^-1.
-
-        M is a function of H alone, not of the data's order or padding.
-        """
+        """Return H^(-1/2) times a vector: the symmetric root, which the data's order and padding do not change."""
 
     def sample(self, like: Weights, *, key: PRNGKeyArray) -> Weights:
         """Return a draw from N(0, H^-1) in the shape of the weights `like`."""
@@ -72,7 +70,7 @@ def require_definite(precision: AbstractPrecision) -> None:
     Raises: IndefiniteError.
     """
     stacked = [leaf for leaf in jax.tree.leaves(precision) if isinstance(leaf, jax.Array)]
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in stacked):
+    if any(isinstance(leaf, Tracer) for leaf in stacked):
         return
     logdets = jax.vmap(lambda p: p.logdet())(precision)
     bad = [i for i, value in enumerate(logdets) if not jnp.isfinite(value)]

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jax.scipy.linalg import cho_solve, solve_triangular
+from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
 from bmaml.curvature.base import AbstractCurvature, AbstractPrecision
@@ -31,8 +31,9 @@ class DensePrecision(AbstractPrecision):
         return unravel(cho_solve((self.cholesky, True), flat))
 
     def spread(self, noise):
+        """Return H^(-1/2) noise: not the Cholesky factor's, so that the low-rank form of the same H gives the same draw."""
         flat, unravel = ravel_pytree(noise)
-        return unravel(solve_triangular(self.cholesky, flat, trans=1, lower=True))
+        return unravel(cho_solve((self.cholesky, True), symmetric_root(self.cholesky @ self.cholesky.T) @ flat))
 
 
 class LowRankPrecision(AbstractPrecision):

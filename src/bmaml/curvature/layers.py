@@ -14,4 +14,6 @@ def layered(model: AbstractModel, who: str) -> MLP:
     if isinstance(model, GaussianModel | CategoricalModel) and isinstance(model.network, MLP):
         return model.network
     inside = type(getattr(model, "network", model)).__name__
-    raise TypeError(f"{who} needs an MLP because it must know the layers, which {inside} does not show; use GaussNewton or Diagonal.")
+    raise TypeError(
+        f"{who} needs an MLP because it must know the layers, which {inside} does not show; use GaussNewton or Diagonal."
+    )

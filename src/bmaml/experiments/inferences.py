@@ -38,7 +38,7 @@ class Size(eqx.Module):
     steps: int = eqx.field(static=True, default=10_000)
     langevin_steps: int = eqx.field(static=True, default=100_000)
     particles: tuple[int, ...] = eqx.field(static=True, default=(10, 30, 100, 300))
-    heads: int = eqx.field(static=True, default=20_000)
+    heads: int = eqx.field(static=True, default=5_000)
     meta_steps: int = eqx.field(static=True, default=5_000)
 
 

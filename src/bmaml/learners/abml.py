@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from bmaml.adjoints import Implicit
 from bmaml.data import Data
 from bmaml.learners.base import AbstractLatentLearner
 from bmaml.learners.diagonal import DiagonalGaussian, filled
@@ -26,6 +27,13 @@ class AbmlMeta(eqx.Module):
     rule: PyTree[Any]
 
 
+class AbmlState(eqx.Module):
+    """A state of adaptation: the posterior q, which the steps move, and the step rule's state."""
+
+    particles: DiagonalGaussian
+    rule: PyTree[Any]
+
+
 class AbmlLearner(AbstractLatentLearner):
     """ABML: the latent phi is all of a task's parameters; q(phi) = N starts at the prior and climbs the support's own bound,
 
@@ -35,7 +43,8 @@ class AbmlLearner(AbstractLatentLearner):
     anew in each step. `inner.fit` says on what scale the support speaks. The prior's own hyper-prior is N(0, 1) on its
     means and Gamma(shape, rate) on its precisions. Ravi and Beatson (2019), algorithm 1, where `inner_kl` is
     down-weighted; the prior starts at the deviation `deviation`. `adapt` draws `particles` phis from q.
-    Raises: ValueError as `PlatipusLearner`, and for fewer than one draw or a negative weight of the inner KL.
+    Raises: ValueError as `PlatipusLearner`, and for fewer than one draw or a negative weight of the inner KL; TypeError for
+    an implicit adjoint.
     """
 
     inner: GradientLearner
@@ -50,6 +59,11 @@ class AbmlLearner(AbstractLatentLearner):
         check_inner("AbmlLearner", self.inner, self.particles, self.deviation)
         if self.draws < 1 or not self.inner_kl >= 0:
             raise ValueError(f"{self.draws} draws and an inner KL weight of {self.inner_kl}: give at least 1 and at least 0.")
+        if isinstance(self.inner.adjoint, Implicit):
+            raise TypeError(
+                "AbmlLearner needs an adjoint that goes through the steps because drawn gradients come to rest nowhere; use "
+                "Unrolled or FirstOrder."
+            )
 
     def init(self, key: PRNGKeyArray) -> AbmlMeta:
         mean = jax.tree.map(lambda leaf: leaf[0], self.inner.init(key).particles)
@@ -70,18 +84,20 @@ class AbmlLearner(AbstractLatentLearner):
             fit = jax.vmap(lambda phi: self.inner.log_posterior(phi, meta.prior.mean, support))(phis).mean()
             return fit - self.inner_kl * q.kl(meta.prior)
 
-        def step(state: tuple[DiagonalGaussian, PyTree[Any]], key: PRNGKeyArray):
-            q, rule = state
-            direction = self.inner.adjoint.gradient(jax.grad(bound)(q, key))
+        def scores(q: DiagonalGaussian) -> DiagonalGaussian:
+            return jax.grad(bound)(q, key)
+
+        def step(state: AbmlState, key: PRNGKeyArray) -> AbmlState:
+            direction = self.inner.adjoint.gradient(jax.grad(bound)(state.particles, key))
             if self.inner.clip is not None:
                 direction = clip_norm(direction, self.inner.clip)
-            move, rule = self.inner.rule.step(meta.rule, rule, direction)
-            return jax.tree.map(jnp.add, q, move), rule
+            move, rule = self.inner.rule.step(meta.rule, state.rule, direction)
+            return AbmlState(jax.tree.map(jnp.add, state.particles, move), rule)
 
-        start = (meta.prior, self.inner.rule.start(meta.prior))
+        start = AbmlState(meta.prior, self.inner.rule.start(meta.prior))
         if not self.inner.steps:
             return meta.prior
-        return self.inner.adjoint.run(step, start, jax.random.split(key, self.inner.steps))[0]
+        return self.inner.adjoint.run(step, start, jax.random.split(key, self.inner.steps), scores).particles
 
     def decode(self, meta: AbmlMeta, latent: Particle, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
         return ParticlePosterior(self.inner.model, jax.tree.map(lambda leaf: leaf[None], latent.params), jnp.zeros(1))

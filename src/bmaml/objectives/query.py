@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from bmaml.data import Data
 from bmaml.distributions import Normal
+from bmaml.learners.conjugate import ConjugateLearner, ConjugatePosterior
 from bmaml.learners.gradient import GradientLearner
 from bmaml.models.contract import GaussianModel, log_likelihood, squared_error
 from bmaml.objectives.base import AbstractObjective
@@ -31,15 +32,27 @@ class QueryLoss(AbstractObjective):
     - `"each"`: mean over particles of each one's own mean NLL (nats a point): an ensemble trained member by member;
     - `"squared_error"`: mean over particles of each one's mean squared error (MAML on regression), plus, for the noise
       precision alone, the NLL of the residuals with the fit held fixed, so that the predictive states its real error.
+
+    `evidence` adds so much of minus the log evidence of the support (nats a support point) for learners that know it. The
+    query alone says nothing of a prior weight that the support has already ruled out; the evidence lowers it.
+    Raises: ValueError for an unknown score or a negative share of the evidence.
     """
 
     score: Score = eqx.field(static=True, default="points")
+    evidence: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
+        if not self.evidence >= 0:
+            raise ValueError(f"the evidence's share is {self.evidence}: give a number of at least 0.")
         if self.score not in ("points", "joint", "each", "squared_error"):
             raise ValueError(f"unknown score {self.score!r}: use 'points', 'joint', 'each' or 'squared_error'.")
 
     def check(self, learner):
+        if self.evidence and not isinstance(learner, ConjugateLearner):
+            raise TypeError(
+                f"QueryLoss(evidence={self.evidence}) needs a ConjugateLearner because {type(learner).__name__} does not know "
+                "the evidence of its support; use evidence=0."
+            )
         if self.score == "points":
             return
         if not isinstance(learner, GradientLearner):
@@ -51,7 +64,11 @@ class QueryLoss(AbstractObjective):
             raise TypeError("QueryLoss(score='squared_error') needs a regression model; use score='each' for classes.")
 
     def __call__(self, learner, meta, task, *, key):
-        loss = self.of_posterior(learner.adapt(meta, task.support, key=key), task.query)
+        posterior = learner.adapt(meta, task.support, key=key)
+        loss = self.of_posterior(posterior, task.query)
+        if self.evidence:
+            assert isinstance(posterior, ConjugatePosterior)  # `check` has seen to it
+            loss -= self.evidence * posterior.log_evidence / jnp.maximum(task.support.count, 1.0)
         return loss, {}
 
     def of_posterior(self, posterior: AbstractPosterior, query: Data) -> Float[Array, ""]:
