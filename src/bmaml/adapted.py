@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bmaml import active
+from bmaml.active import ACQUISITIONS, Acquisition
 from bmaml.data import Data, data, pad
 from bmaml.errors import InputError
 from bmaml.learners.base import AbstractLearner, Meta
@@ -21,7 +21,7 @@ from bmaml.tables import Schema, Table, read_table
 
 # Rows are padded to powers of two, so that a program is compiled for a few shapes and not for each number of rows.
 _FEWEST, _MOST = 8, 1024
-_ACQUISITIONS = {"variance": eqx.filter_jit(active.variance), "disagreement": eqx.filter_jit(active.disagreement)}
+_ACQUISITIONS = {name: eqx.filter_jit(function) for name, function in ACQUISITIONS.items()}
 
 
 @dataclass(frozen=True)
@@ -103,27 +103,37 @@ class AdaptedTask:
         ]
         return self.schema.decode_log_prob(np.concatenate([np.asarray(part) for part in parts]))
 
-    def suggest(self, X_pool: Any, n: int = 1, by: Literal["variance", "disagreement"] = "variance") -> np.ndarray:
+    def suggest(self, X_pool: Any, n: int = 1, by: Acquisition = "variance") -> np.ndarray:
         """Return the indices of the `n` rows of a pool most worth measuring next, the best first.
 
-        `by="variance"` takes where the prediction is least sure, `"disagreement"` where particles differ most. After
-        each pick the model is told its own mean there, so that the next pick is elsewhere.
-        Raises: InputError for more rows than the pool has or an unknown `by`.
+        `by="variance"` takes where the prediction is least sure, `"information"` where particles disagree most (the
+        mutual information of the target and the particle), `"random"` any. After each pick the model is told its own mean
+        there, so that the next pick is elsewhere.
+        Raises: InputError for more rows than the pool has or an unknown `by`; TypeError for information without particles.
         """
         table = _as_table(X_pool, self.schema)
         if by not in _ACQUISITIONS or not 1 <= n <= len(table):
             raise InputError(
                 f"cannot suggest {n} rows by {by!r} from a pool of {len(table)}: ask for 1 to {len(table)}, "
-                "by variance or disagreement."
+                f"by {', '.join(_ACQUISITIONS)}."
             )
         task, picked = self, []
         for _ in range(n):
-            score = np.array(task._over_rows(_ACQUISITIONS[by], table), np.float64)
+            score = task._worth(table, by)
             score[picked] = -np.inf
             picked.append(int(score.argmax()))
             if len(picked) < n:
                 task = task._believe(table, picked[-1])
         return np.array(picked)
+
+    def _worth(self, table: Table, by: str) -> np.ndarray:
+        """Return an acquisition at every row; random numbers depend on the seed and how many points have been seen."""
+        key = jax.random.fold_in(jax.random.key(self.seed), self.points)
+        parts = []
+        for rows, x in self._chunks(table):
+            worth = _ACQUISITIONS[by](self.posterior, x, key=jax.random.fold_in(key, rows.start))
+            parts.append(np.asarray(worth, np.float64)[: rows.stop - rows.start])
+        return np.concatenate(parts)
 
     def _believe(self, table: Table, row: int) -> AdaptedTask:
         x = self.schema.encode_x(table.take(np.array([row])))

@@ -27,7 +27,7 @@ from bmaml.learners import (
 )
 from bmaml.learners.base import AbstractLatentLearner
 from bmaml.methods import METHODS, Method
-from bmaml.models import CategoricalHead, DeepSets, MLPFeatures, NormalHead, Recurrent, Transformer
+from bmaml.models import MLP, CategoricalHead, DeepSets, GaussianModel, MLPFeatures, NormalHead, Recurrent, Transformer
 from bmaml.objectives import ChaserLoss, Elbo, EvidenceLoss, LaplaceLoss, PooledLoss, QueryLoss
 from bmaml.outer import Adam
 from bmaml.priors import AroundInit, GammaPrior, GaussianPrior
@@ -36,6 +36,7 @@ from bmaml.training import Loop, Plan
 
 KEY = jax.random.key(2)
 NOISY = MLPFeatures(1, learned=3, hidden=(4,), code=2, heteroscedastic=True)
+KNOWN = GaussianModel(MLP((1, 4, 1), "tanh"), precision=9.0, known=True)
 SCORES = ("points", "joint", "each", "squared_error")
 
 STEEP = GradientLearner(MODEL, rule=Sgd(1e-3), steps=2, particles=3, fit="mean")
@@ -67,6 +68,7 @@ VARIANTS = {
     "learned rates": GradientLearner(MODEL, rule=LearnedRates(1e-3), particles=3),
     "adam": GradientLearner(MODEL, rule=Optax(optax.adam(1e-2, eps_root=1e-8)), steps=2, particles=3, fit="mean"),
     "first order": GradientLearner(MODEL, AroundInit(), Sgd(1e-3), 2, 3, adjoint=FirstOrder(), fit="squared_error"),
+    "known noise": GradientLearner(KNOWN, GammaPrior(), Sgd(1e-3), 2, 3, Stein()),
     "clipped": GradientLearner(MODEL, particles=3, steps=2, direction=Stein(RBF(median="distance"), 0.5), clip=0.5),
     "checkpointed": GradientLearner(MODEL, particles=3, steps=2, rule=Sgd(1e-3), adjoint=Unrolled(checkpoint=True)),
     "exact with drawn codes": ConjugateLearner(FEATURES, particles=3, codes="drawn"),

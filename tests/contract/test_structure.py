@@ -29,8 +29,8 @@ ORDER = (
     ("objectives",),
     ("methods",),
     ("tasks", "metrics"),
-    ("outer", "training", "io.config", "io.checkpoint", "run", "svgd"),
-    ("tables", "adapted", "estimators", "evaluation", "active"),
+    ("outer", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
+    ("tables", "adapted", "estimators", "evaluation", "active", "mcmc"),
     ("__init__",),
     ("recipes", "held_out", "experiments", "plots", "cli", "__main__"),
 )

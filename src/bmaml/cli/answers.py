@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from bmaml.active import Acquisition
 from bmaml.adapted import AdaptedTask
 from bmaml.errors import InputError
 from bmaml.estimators import FewShotRegressor
@@ -62,7 +63,7 @@ def predictions(model: FewShotRegressor, tasks: Sequence[NewTask], level: float)
     return _csv(header, [row for task in tasks if len(task.asked) for row in _predicted(model, task, level)])
 
 
-def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, by: Literal["variance", "disagreement"]) -> str:
+def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, by: Acquisition) -> str:
     """Return a CSV with the `n` asked rows of each task most worth measuring, the best first.
 
     Raises: InputError where a task has fewer, or the method has no particles to disagree.
@@ -136,7 +137,7 @@ def _predicted(model: FewShotRegressor, task: NewTask, level: float) -> list[lis
     return [[*_cells(model, task, row), *_numbers(values)] for row, values in enumerate(each)]
 
 
-def _suggested(model: FewShotRegressor, task: NewTask, n: int, by: Literal["variance", "disagreement"]) -> list[list[str]]:
+def _suggested(model: FewShotRegressor, task: NewTask, n: int, by: Acquisition) -> list[list[str]]:
     one = adapted(model, task)
     try:
         picked = one.suggest(task.asked, n, by)

@@ -42,6 +42,33 @@ def _bmaml_1(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any
     return {"bmaml-1": numbers}, plot.draw(numbers)
 
 
+def _banana(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    from bmaml.experiments import banana
+    from bmaml.plots import banana as plot
+
+    draws, scores = banana.run(seed=settings["seed"])
+    for row in scores.where():
+        off = f"mean off {row['mean_error']:.1%} of a deviation, covariance {row['covariance_error']:.1%}"
+        well = "" if row["r_hat"] is None else f", R-hat {row['r_hat']:.4f}, {row['divergences']} divergences"
+        typer.echo(f"{row['method']}: {off}{well}")
+    return {"banana": draws, "banana-scores": scores}, plot.draw(draws, scores)
+
+
+def _active(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    from bmaml.experiments import active
+    from bmaml.plots import active as plot
+
+    runs, seed = settings.pop("runs"), settings["seed"]
+    size = {"steps": 600} if quick else {}
+    trained, family = active.runs_of(runs) if runs else (active.fit(**size, **settings), "sinusoid")
+    numbers, needed = active.run(trained, family, tasks=50 if quick else 200, seed=seed)
+    for row in needed.where():
+        there = f"{row['points']} points" if row["points"] else "more than 10 points"
+        gap = f"{row['gap']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
+        typer.echo(f"{row['method']} by {row['by']}: random's error at 10 with {there} (difference {gap})")
+    return {"active": numbers, "active-needed": needed}, plot.draw(numbers)
+
+
 def _early_stopping(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     from bmaml.experiments import early_stopping
     from bmaml.plots import early_stopping as plot
@@ -63,27 +90,38 @@ FIGURES: dict[str, Callable[[bool, dict[str, Any]], tuple[dict[str, Any], Any]]]
     "svgd-mixture": _svgd,
     "maml": _maml,
     "bmaml-1": _bmaml_1,
+    "banana": _banana,
+    "active": _active,
     "early-stopping": _early_stopping,
     "curvature": _curvature,
 }
-_UNTRAINED = ("svgd-mixture", "early-stopping", "curvature")
+_UNTRAINED = ("svgd-mixture", "banana", "early-stopping", "curvature")
 
 
 def figure(
-    name: Annotated[str, typer.Argument(help="svgd-mixture, maml, bmaml-1, early-stopping or curvature.")],
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(FIGURES)}.")],
     out: Annotated[Path, typer.Option(help="Folder for the picture and its numbers.")] = Path("figures"),
     quick: Annotated[bool, typer.Option("--quick", help="A small size that shows the shape in a minute or two.")] = False,
     steps: Annotated[int | None, typer.Option(min=20, help="Meta-steps of each training.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    runs: Annotated[
+        str | None,
+        typer.Option(help="For active: folders of runs on one family, such as runs/a,runs/b (default: trains experts)."),
+    ] = None,
 ) -> None:
     """Make a figure: NAME.png and the numbers behind it as CSV."""
     from bmaml.cli.progress import BarProgress
+    from bmaml.errors import InputError
     from bmaml.plots import style
     from bmaml.recipes import pick
 
     make = pick("figure", name, FIGURES)
+    if runs and name != "active":
+        raise InputError(f"figure {name} trains its own methods: leave out --runs.")
     out.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {"seed": seed}
+    if name == "active":
+        settings["runs"] = [part.strip() for part in (runs or "").split(",") if part.strip()]
     if name not in _UNTRAINED:
         settings |= {"progress": BarProgress(name)} | ({"steps": steps} if steps else {})
     tables, picture = make(quick and steps is None, settings)

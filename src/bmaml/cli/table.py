@@ -26,7 +26,8 @@ class Acquisition(StrEnum):
     """What makes a row worth measuring."""
 
     variance = "variance"
-    disagreement = "disagreement"
+    information = "information"
+    random = "random"
 
 
 Model = Annotated[Path, typer.Argument(help="Folder that `bmaml fit` wrote.")]
@@ -120,7 +121,7 @@ def suggest(
         Path | None, typer.Option(help="Rows that could be measured (default: those with an empty outcome).")
     ] = None,
     n: Annotated[int, typer.Option(min=1, help="How many rows to suggest for each task.")] = 1,
-    by: Annotated[Acquisition, typer.Option(help="Where the prediction is least sure, or where particles disagree.")] = (
+    by: Annotated[Acquisition, typer.Option(help="Where the prediction is least sure, where particles disagree, or any.")] = (
         Acquisition.variance
     ),
     out: Annotated[Path | None, typer.Option(help="CSV to write (default: standard output).")] = None,

@@ -58,23 +58,27 @@ class GaussianModel(AbstractModel):
     """y ~ N(network(x), 1 / gamma) in each output, with gamma a parameter that starts at `precision`.
 
     Parameters are `{"weights": the network's, "log_precision": log gamma}`, as in Kim et al. (2018), whose gamma starts at 100.
+    With `known=True` gamma is `precision` and no parameter.
     """
 
     network: AbstractNetwork
     precision: float = eqx.field(static=True, default=100.0)
+    known: bool = eqx.field(static=True, default=False)
 
     def init(self, key):
-        return {"weights": self.network.init(key), "log_precision": jnp.log(jnp.asarray(self.precision))}
+        weights = {"weights": self.network.init(key)}
+        return weights if self.known else weights | {"log_precision": jnp.log(jnp.asarray(self.precision))}
 
     def predictive(self, params, x):
         loc = self.network.apply(params["weights"], x)
-        return Normal(loc, jnp.exp(-0.5 * params["log_precision"])[None, None])
+        log_precision = jnp.log(jnp.asarray(self.precision, loc.dtype)) if self.known else params["log_precision"]
+        return Normal(loc, jnp.exp(-0.5 * log_precision)[None, None])
 
     def weights(self, params):
         return params["weights"]
 
     def log_precision(self, params):
-        return params["log_precision"]
+        return None if self.known else params["log_precision"]
 
 
 class CategoricalModel(AbstractModel):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from bmaml.experiments.table import Numbers
-from bmaml.plots.style import COLOURS, panels
-
-_NAMES = {"bmaml": "BMAML", "emaml": "EMAML", "maml": "MAML", "experts": "experts (exact heads)"}
+from bmaml.plots.style import COLOURS, NAMES, panels
 
 
 def draw(numbers: Numbers) -> Figure:
@@ -20,7 +18,7 @@ def draw(numbers: Numbers) -> Figure:
             step, colour = [r["step"] for r in rows], COLOURS[method]
             low = [max(r["low"], 1e-4) for r in rows]
             axis.fill_between(step, low, [r["high"] for r in rows], color=colour, alpha=0.2, lw=0)
-            axis.plot(step, [r["mse"] for r in rows], color=colour, label=_NAMES.get(method, method))
+            axis.plot(step, [r["mse"] for r in rows], color=colour, label=NAMES.get(method, method))
         axis.set_yscale("log")
         axis.set_title(f"{count} shots, {total:,} training tasks", fontsize=10)
     axes[0].legend(fontsize=8, frameon=False)

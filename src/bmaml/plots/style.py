@@ -17,6 +17,7 @@ COLOURS = {
     "bfa": "#CC79A7",
     "bayes-optimal": "#000000",
 }
+NAMES = {"bmaml": "BMAML", "emaml": "EMAML", "maml": "MAML", "experts": "experts (exact heads)"}
 TRUTH, SUPPORT = "#000000", "#000000"
 
 

@@ -1,0 +1,96 @@
+"""One small task with a Bayesian network for its model, whose posterior every inference is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from bmaml.data import Data, Task, data
+from bmaml.mcmc import log_posterior
+from bmaml.models import MLP, GaussianModel
+from bmaml.priors import GaussianPrior, Particle
+from bmaml.tasks.base import AbstractTasks
+
+HIDDEN = 16
+_X = (-2.0, -1.0, 0.3, 1.2, 2.4)
+_REACH = 4.0
+
+
+class OneTask(eqx.Module):
+    """Five noisy points of sin(1.3 x), a 1-16-1 tanh network with weights and biases ~ N(0, 1 / precision), known noise."""
+
+    support: Data
+    query: Data
+    precision: float = eqx.field(static=True, default=0.5)
+    noise: float = eqx.field(static=True, default=0.2)
+
+    @staticmethod
+    def draw(seed: int = 0, queries: int = 200) -> OneTask:
+        """Return the task with the noise of that seed, and held-out noisy points from twice as wide a range."""
+        noise, rng = 0.2, np.random.default_rng(seed)
+        support = np.asarray(_X)
+        asked = rng.uniform(-_REACH, _REACH, queries)
+        sets = [data(x, np.sin(1.3 * x) + noise * rng.normal(size=len(x))) for x in (support, asked)]
+        return OneTask(sets[0], sets[1], noise=noise)
+
+    @property
+    def model(self) -> GaussianModel:
+        """The likelihood."""
+        return GaussianModel(MLP((1, HIDDEN, 1), "tanh"), precision=self.noise**-2, known=True)
+
+    @property
+    def prior(self) -> GaussianPrior:
+        """The prior."""
+        return GaussianPrior(self.precision)
+
+    @property
+    def grid(self) -> Float[Array, "points 1"]:
+        """The inputs where predictions are compared."""
+        return jnp.linspace(-_REACH, _REACH, 41)[:, None]
+
+    def log_density(self, params: PyTree[Any]) -> Float[Array, ""]:
+        """Return the log posterior density of the model's parameters, in nats, up to a constant."""
+        return log_posterior(self.model, self.prior, self.support)(Particle(params, None))
+
+
+class PriorTasks(AbstractTasks):
+    """Tasks drawn from the prior itself, for what has to be meta-trained before it can infer.
+
+    Weights from the prior, inputs uniform over the grid's range, `shots` support and `queries` query points.
+    """
+
+    task: OneTask
+    shots: int = eqx.field(static=True, default=len(_X))
+    queries: int = eqx.field(static=True, default=15)
+
+    @property
+    def inputs(self):
+        return 1
+
+    @property
+    def outputs(self):
+        return 1
+
+    def sample(self, key):
+        weight_key, x_key, noise_key = jax.random.split(key, 3)
+        model, count = self.task.model, self.shots + self.queries
+        weights = prior_weights(self.task, weight_key)
+        x = jax.random.uniform(x_key, (count, 1), minval=-_REACH, maxval=_REACH)
+        y = model.network.apply(weights, x) + self.task.noise * jax.random.normal(noise_key, x.shape)
+        rows = Data(x, y, jnp.ones(count))
+        support, query = (jax.tree.map(lambda leaf, s=s: leaf[s], rows) for s in (slice(self.shots), slice(self.shots, None)))
+        return Task(support, query)
+
+
+def prior_weights(task: OneTask, key: Array) -> PyTree[Any]:
+    """Return the network's weights drawn from the prior."""
+    like = eqx.filter_eval_shape(task.model.network.init, key)
+    leaves, tree = jax.tree.flatten(like)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
+    return jax.tree.map(lambda leaf: leaf / task.precision**0.5, jax.tree.unflatten(tree, drawn))

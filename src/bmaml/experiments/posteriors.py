@@ -1,0 +1,151 @@
+"""Every inference on one small task beside NUTS: how far is each from the posterior it approximates?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from bmaml.discrepancy import stein_discrepancy
+from bmaml.experiments.inferences import Inference, Size, inferences
+from bmaml.experiments.one_task import OneTask
+from bmaml.experiments.table import Numbers
+from bmaml.mcmc import Chains, convergence, followed, task_posterior
+from bmaml.posteriors import AbstractPosterior, ParticlePosterior
+from bmaml.training import Progress
+
+COLUMNS = ("inference", "mean_error", "worst_error", "variance_ratio", "function_ratio", "nll", "ksd", "seconds")
+CURVES = ("inference", "x", "mean", "low", "high")
+_KSD_MOST = 400
+TRUTH = "NUTS, all draws"
+
+
+class Truth(eqx.Module):
+    """NUTS's posterior, its predictive moments on the grid, and what says that its chains agree."""
+
+    posterior: ParticlePosterior
+    mean: np.ndarray
+    variance: np.ndarray
+    seconds: float = eqx.field(static=True)
+    report: dict[str, float] = eqx.field(static=True)
+
+
+def run(
+    task: OneTask | None = None,
+    *,
+    size: Size | None = None,
+    warmup: int = 1000,
+    draws: int = 2000,
+    seed: int = 0,
+    progress: Progress | None = None,
+    said: Callable[[str], None] = lambda line: None,
+) -> tuple[Numbers, Numbers, dict[str, Any]]:
+    """Return the scores of every inference, its predictive on the grid (mean and central 90%), and how NUTS went.
+
+    Columns: `mean_error`, the mean over the grid of |mean - NUTS's mean| in NUTS's predictive deviations, and
+    `worst_error`, the largest; `variance_ratio`, the mean over the grid of the predictive variance over NUTS's, and
+    `function_ratio` the same without the known noise; `nll` in nats a held-out point; `ksd`, the kernelised Stein
+    discrepancy of at most 400 particles of the network's weights (None where there are none); `seconds` to infer,
+    compilation and meta-training left out. The row "NUTS, 100 draws" is what as many exact draws give.
+    Raises: InputError where blackjax is not installed.
+    """
+    task, size = task or OneTask.draw(), size or Size()
+    truth = sample_truth(task, warmup, draws, seed)
+    said(f"NUTS: R-hat {truth.report['r_hat_functions']:.4f}, {truth.seconds:.1f} s")
+    every = max(len(truth.posterior.log_weights) // 100, 1)
+    rows, curves = [], []
+
+    def add(name: str, posterior: AbstractPosterior, seconds: float) -> None:
+        rows.append((name, *scores(task, truth, posterior), seconds))
+        curves.extend((name, *row) for row in _curve(task, posterior))
+        said(f"{name}: mean error {rows[-1][1]:.3f}, variance ratio {rows[-1][3]:.3f}, {seconds:.1f} s")
+
+    add(TRUTH, truth.posterior, truth.seconds)
+    add("NUTS, 100 draws", _thinned(truth.posterior, every), truth.seconds)
+    for i, (name, infer) in enumerate(inferences(task, size, seed=seed, progress=progress).items()):
+        add(name, *_timed(infer, jax.random.fold_in(jax.random.key(seed), i)))
+    return Numbers(COLUMNS, rows), Numbers(CURVES, curves), truth.report
+
+
+def sample_truth(task: OneTask, warmup: int, draws: int, seed: int) -> Truth:
+    """Return the posterior by four chains of NUTS, and their diagnostics on what is predicted and on the log density."""
+    began = time.perf_counter()
+    posterior, chains = task_posterior(
+        task.model, task.prior, task.support, warmup=warmup, draws=draws, key=jax.random.fold_in(jax.random.key(seed), 999)
+    )
+    jax.block_until_ready(posterior)
+    seconds = time.perf_counter() - began
+    predictive = posterior.predict(task.grid)
+    mean, variance = (np.asarray(part[:, 0], np.float64) for part in (predictive.mean, predictive.variance))
+    return Truth(posterior, mean, variance, seconds, _report(task, chains))
+
+
+def _report(task: OneTask, chains: Chains) -> dict[str, float]:
+    functions = convergence(followed(task.model, chains, task.grid)[..., 0])
+    squares = convergence(followed(task.model, chains, task.grid)[..., 0] ** 2)
+    density = convergence(chains.log_density)
+    return {
+        "chains": chains.log_density.shape[0],
+        "draws": chains.log_density.shape[1],
+        "r_hat_functions": float(functions.r_hat.max()),
+        "r_hat_squares": float(squares.r_hat.max()),
+        "r_hat_log_density": float(density.r_hat),
+        "ess_functions": float(functions.ess.min()),
+        "ess_log_density": float(density.ess),
+        "divergences": chains.divergences,
+        "gradients": int(chains.gradients),
+    }
+
+
+def _thinned(posterior: ParticlePosterior, every: int) -> ParticlePosterior:
+    params = jax.tree.map(lambda leaf: leaf[every // 2 :: every], posterior.params)
+    return ParticlePosterior(posterior.model, params, posterior.log_weights[every // 2 :: every])
+
+
+def _timed(infer: Inference, key: jax.Array) -> tuple[AbstractPosterior, float]:
+    """Return a posterior and the seconds that it took, compilation left out."""
+    compiled = eqx.filter_jit(infer).lower(key).compile()  # pyright: ignore[reportFunctionMemberAccess]
+    began = time.perf_counter()
+    posterior = jax.block_until_ready(compiled(key))
+    return posterior, time.perf_counter() - began
+
+
+def scores(task: OneTask, truth: Truth, posterior: AbstractPosterior) -> tuple[float | None, ...]:
+    """Return a posterior's scores in the order of `COLUMNS`, all but its name and seconds."""
+    predictive = posterior.predict(task.grid)
+    mean, variance = (np.asarray(part[:, 0], np.float64) for part in (predictive.mean, predictive.variance))
+    errors, noise = np.abs(mean - truth.mean) / np.sqrt(truth.variance), task.noise**2
+    ratio, function = variance / truth.variance, (variance - noise) / (truth.variance - noise)
+    nll = -float(posterior.predict(task.query.x).log_prob(task.query.y).mean())
+    return float(errors.mean()), float(errors.max()), float(ratio.mean()), float(function.mean()), nll, _ksd(task, posterior)
+
+
+def _ksd(task: OneTask, posterior: AbstractPosterior) -> float | None:
+    if not isinstance(posterior, ParticlePosterior):
+        return None
+    some = _thinned(posterior, max(len(posterior.log_weights) // _KSD_MOST, 1))
+    return float(stein_discrepancy(task.log_density, some.params, log_weights=some.log_weights))
+
+
+def _curve(task: OneTask, posterior: AbstractPosterior) -> list[tuple[float, ...]]:
+    predictive = posterior.predict(task.grid)
+    ends = predictive.interval(0.9)  # type: ignore[attr-defined]
+    columns = (task.grid[:, 0], *(part[:, 0] for part in (predictive.mean, *ends)))
+    return list(zip(*(np.asarray(column, np.float64).tolist() for column in columns), strict=True))
+
+
+def to_markdown(numbers: Numbers, report: dict[str, float], heading: str) -> str:
+    """Return the scores as a Markdown table under a heading, with what is known of the chains."""
+    head = ["inference", "mean error (sd)", "worst (sd)", "variance ratio", "the function's", "NLL", "KSD", "seconds"]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head))]
+    lines += ["| " + " | ".join([row[0], *map(_cell, row[1:])]) + " |" for row in numbers.rows]
+    chains = ", ".join(f"{name.replace('_', ' ')} {value:.6g}" for name, value in report.items())
+    return f"# {heading}\n\nNUTS: {chains}.\n\n" + "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
