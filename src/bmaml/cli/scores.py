@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from bmaml.evaluation import Evaluation
+    from bmaml.learners import AbstractLearner
 
 
 def add(app: typer.Typer) -> None:
@@ -20,6 +21,9 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     shots: Annotated[str, typer.Option(help="Support sizes, such as 5,10.")] = "3,5,10",
     steps: Annotated[str | None, typer.Option(help="Inner steps to score after, such as 0,1,10 (gradient methods).")] = None,
+    particles: Annotated[
+        int | None, typer.Option(min=1, help="Particles to draw, where adaptation draws them (experts, platipus, abml).")
+    ] = None,
     count: Annotated[int, typer.Option(min=2, help="New tasks.")] = 1000,
     queries: Annotated[int, typer.Option(min=1, help="Query points of a task.")] = 50,
     seed: Annotated[int, typer.Option(help="Seed of the new tasks.")] = 1,
@@ -43,18 +47,34 @@ def evaluate(
         raise InputError(f"{run} was fitted on a table: `bmaml fit` has written its held-out scores beside it.")
     loaded, given = bmaml.load(run), whole_numbers(shots, "--shots")
     family = build_tasks(about["tasks"], shots=given)
-    taken = _steps(steps)
-    results = {
-        about["method"]: score(
-            loaded.method.learner, loaded.meta, family, shots=given or (), steps=taken, count=count, queries=queries, seed=seed
-        )
-    }
+    taken, learner = _steps(steps), _drawing(loaded.method.learner, particles)
+    options = {"shots": given or (), "steps": taken, "count": count, "queries": queries, "seed": seed}
+    results = {about["method"]: score(learner, loaded.meta, family, **options)}
     if optimal:
         results["bayes-optimal"] = _optimal(family, given or (), count, queries, seed)
     text = to_text.dumps(to_records(results) + (_regrets(results) if optimal else []), indent=1)
     if out is not None:
         write_atomically(out, text)
     typer.echo(text) if json else show(results)
+
+
+def _drawing(learner: AbstractLearner, particles: int | None) -> AbstractLearner:
+    """Return a learner that draws so many particles when it adapts.
+
+    Raises: InputError where a learner's particles are what it was trained with.
+    """
+    import dataclasses
+
+    from bmaml.errors import InputError
+    from bmaml.learners import AbmlLearner, ConjugateLearner, PlatipusLearner
+
+    if particles is None:
+        return learner
+    if isinstance(learner, AbmlLearner | PlatipusLearner) or (
+        isinstance(learner, ConjugateLearner) and learner.codes == "drawn"
+    ):
+        return dataclasses.replace(learner, particles=particles)
+    raise InputError(f"--particles is {particles} and this run's particles are learned, not drawn: leave it out.")
 
 
 def _steps(text: str | None) -> tuple[int, ...] | None:
