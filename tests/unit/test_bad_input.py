@@ -217,6 +217,10 @@ def test_a_folder_that_holds_no_run_is_refused(refused, table, tmp_path):
         refused(*command, new, *target[1:])
 
 
+def test_particles_that_are_not_drawn_cannot_be_more(refused, runs):
+    assert "leave it out" in refused("evaluate", runs / "family", "--particles", "7")
+
+
 def test_a_place_that_cannot_be_written_is_refused(refused, runs, table, tmp_path):
     # The tests may run as root, who may write anywhere but below a file and into /proc.
     (tmp_path / "file").write_text("precious")
