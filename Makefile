@@ -9,7 +9,7 @@ demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
 
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 lint: $(VENV)/.ready-lint
 	$(BIN)/ruff check .
