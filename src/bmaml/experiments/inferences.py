@@ -1,8 +1,9 @@
-"""The inferences that are compared on one task: a row of `inferences` each, a function from a key to a posterior."""
+"""The inferences that are compared on one task, a row of `inferences` each: functions from a key to a posterior."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -42,17 +43,20 @@ class Size(eqx.Module):
     meta_steps: int = eqx.field(static=True, default=5_000)
 
 
-def inferences(task: OneTask, size: Size, *, seed: int = 0, progress: Progress | None = None) -> dict[str, Inference]:
-    """Return the inferences by name; what has to be meta-trained is trained here."""
+def inferences(
+    task: OneTask, size: Size, *, seed: int = 0, progress: Progress | None = None
+) -> dict[str, Callable[[], Inference]]:
+    """Return what makes each inference, by its name; what has to be meta-trained is trained when it is made."""
+    adam = Optax(_adam(size.steps))
     return {
-        **{f"SVGD, {n} particles": _svgd(task, n, size.steps, BANDWIDTH) for n in size.particles},
-        "SVGD, 100, median bandwidth": _svgd(task, 100, size.steps, None),
-        "ensemble of 100 MAPs": _moved(task, 100, size.steps, Independent(), Optax(_adam(size.steps))),
-        "Langevin, 100 particles": _moved(task, 100, size.langevin_steps, Langevin(_RATE), Sgd(_RATE)),
-        "Laplace, 1 MAP": _laplace(task, 1, size.steps),
-        "Laplace, 30 MAPs": _laplace(task, 30, size.steps),
-        f"conjugate heads, {size.heads:,}": _heads(task, size.heads),
-        "PLATIPUS, 100 particles": _platipus(task, size.meta_steps, seed, progress),
+        **{f"SVGD, {n} particles": partial(_svgd, task, n, size.steps, BANDWIDTH) for n in size.particles},
+        "SVGD, 100, median bandwidth": partial(_svgd, task, 100, size.steps, None),
+        "ensemble of 100 MAPs": partial(_moved, task, 100, size.steps, Independent(), adam),
+        "Langevin, 100 particles": partial(_moved, task, 100, size.langevin_steps, Langevin(_RATE), Sgd(_RATE)),
+        "Laplace, 1 MAP": partial(_laplace, task, 1, size.steps),
+        "Laplace, 30 MAPs": partial(_laplace, task, 30, size.steps),
+        f"conjugate heads, {size.heads:,}": partial(_heads, task, size.heads),
+        "PLATIPUS, 100 particles": partial(_platipus, task, size.meta_steps, seed, progress),
     }
 
 

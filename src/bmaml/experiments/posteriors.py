@@ -66,8 +66,8 @@ def run(
 
     add(TRUTH, truth.posterior, truth.seconds)
     add("NUTS, 100 draws", _thinned(truth.posterior, every), truth.seconds)
-    for i, (name, infer) in enumerate(inferences(task, size, seed=seed, progress=progress).items()):
-        add(name, *_timed(infer, jax.random.fold_in(jax.random.key(seed), i)))
+    for i, (name, make) in enumerate(inferences(task, size, seed=seed, progress=progress).items()):
+        add(name, *_timed(make(), jax.random.fold_in(jax.random.key(seed), i)))
     return Numbers(COLUMNS, rows), Numbers(CURVES, curves), truth.report
 
 
