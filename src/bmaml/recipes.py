@@ -35,7 +35,7 @@ FAMILIES: dict[str, Family] = {
     "ambiguous": Family(ambiguous, (40, 40), (5,)),
 }
 
-# Step sizes found by a search over powers of sqrt(10) on validation tasks of the BMAML sinusoids.
+# Step sizes that work on the BMAML sinusoids; benchmarks/sinusoids/tune.py searches for better ones.
 _SETTINGS: dict[str, dict[str, Any]] = {
     "maml": {"rate": 0.01},
     "fomaml": {"rate": 0.01},
