@@ -9,14 +9,13 @@ the same meta-steps, one seed. Trials are ranked by NLL at 5 shots on 200 valida
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import itertools
 import math
 from pathlib import Path
 
 import bmaml
 from bmaml.evaluation import evaluate
+from bmaml.experiments.table import Numbers
 from bmaml.io.files import write_atomically
 from bmaml.recipes import build_method, build_plan, build_tasks
 from bmaml.training import NonFiniteError
@@ -43,11 +42,7 @@ def trial(name: str, rate: float, inner: int, steps: int) -> dict:
 
 def write(out: Path, rows: list[dict]) -> None:
     """Write every trial as CSV, and each method's best as Markdown."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(out / "trials.csv", text.getvalue())
+    Numbers(COLUMNS, [tuple(row[name] for name in COLUMNS) for row in rows]).write(out / "trials.csv")
     lines = ["| method | inner rate | inner steps | NLL at 5 shots | MSE at 5 shots |", "|---|---|---|---|---|"]
     for name in dict.fromkeys(row["method"] for row in rows):
         best = min((row for row in rows if row["method"] == name), key=lambda row: row["nll"])

@@ -16,7 +16,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.errors import InputError
-from bmaml.models.contract import AbstractModel, log_likelihood
+from bmaml.learners.gradient import GradientLearner
+from bmaml.models.contract import AbstractModel
 from bmaml.posteriors import ParticlePosterior
 from bmaml.priors import AbstractPrior, Particle
 
@@ -164,18 +165,13 @@ def log_posterior(model: AbstractModel, prior: AbstractPrior, support: Data, anc
 
     In nats, up to a constant. `anchor` is where adaptation would start, which only a prior around it asks for.
     """
-
-    def log_density(particle: Particle) -> Float[Array, ""]:
-        around = particle if anchor is None else anchor
-        fit = log_likelihood(model, particle.params, support)
-        return fit + prior.log_density(model, particle, around)
-
-    return log_density
+    climbed = GradientLearner(model, prior).log_posterior
+    return lambda particle: climbed(particle, particle if anchor is None else anchor, support)
 
 
 def starts(model: AbstractModel, prior: AbstractPrior, count: int, *, key: PRNGKeyArray) -> Particle:
     """Return `count` fresh particles, parameters and hyper-parameters, on a leading axis."""
-    return jax.vmap(lambda k: Particle(model.init(k), prior.init()))(jax.random.split(key, count))
+    return GradientLearner(model, prior, particles=count).init(key).particles
 
 
 def task_posterior(

@@ -11,7 +11,7 @@ from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
 from bmaml.curvature.base import AbstractCurvature, AbstractPrecision
-from bmaml.curvature.outputs import natural, output_function, whitened_jacobian
+from bmaml.curvature.outputs import output_function, whitened_jacobian
 
 # Times the machine's epsilon, relative to each diagonal entry: enough for a Cholesky factorisation of a Gram matrix whose
 # rows nearly coincide, and nothing to a masked row, whose entry is 0.
@@ -101,5 +101,4 @@ class GaussNewton(AbstractCurvature):
 
     def __call__(self, model, params: Any, data, prior):
         predictive, weights = model.predictive(params, data.x), model.weights(params)
-        natural(predictive)  # refuses other outputs
         return from_root(whitened_jacobian(output_function(model, params), weights, predictive, data), prior)

@@ -15,7 +15,7 @@ from jaxtyping import PRNGKeyArray
 from bmaml import methods
 from bmaml.directions import RBF, AbstractDirection, Independent, Langevin
 from bmaml.experiments.one_task import HIDDEN, OneTask, PriorTasks, prior_weights
-from bmaml.learners import ConjugateLearner, GradientLearner, Laplace, Optax, Sgd
+from bmaml.learners import AbstractLearner, ConjugateLearner, GradientLearner, Laplace, Optax, Sgd
 from bmaml.learners.conjugate import ConjugateMeta, HeadPrior
 from bmaml.learners.rules import AbstractRule
 from bmaml.models.features import AbstractFeatures
@@ -80,27 +80,25 @@ def _learner(task: OneTask, particles: int, steps: int, direction: AbstractDirec
     return GradientLearner(task.model, task.prior, rule, steps, particles, direction)
 
 
-def _moved(task: OneTask, particles: int, steps: int, direction: AbstractDirection, rule: AbstractRule) -> Inference:
-    """Particles moved by a direction from fresh networks."""
-    learner = _learner(task, particles, steps, direction, rule)
+def _adapted(task: OneTask, learner: AbstractLearner) -> Inference:
+    """A learner that adapts from fresh parameters."""
 
     def infer(key: PRNGKeyArray) -> AbstractPosterior:
         init_key, adapt_key = jax.random.split(key)
         return learner.adapt(learner.init(init_key), task.support, key=adapt_key)
 
     return infer
+
+
+def _moved(task: OneTask, particles: int, steps: int, direction: AbstractDirection, rule: AbstractRule) -> Inference:
+    """Particles moved by a direction from fresh networks."""
+    return _adapted(task, _learner(task, particles, steps, direction, rule))
 
 
 def _laplace(task: OneTask, modes: int, steps: int) -> Inference:
     """A Gaussian about each of some MAPs, full Gauss-Newton curvature, the network linearised."""
     base = _learner(task, modes, steps, Independent(), Optax(_adam(steps)))
-    learner = Laplace(base, precision=task.precision)
-
-    def infer(key: PRNGKeyArray) -> AbstractPosterior:
-        init_key, adapt_key = jax.random.split(key)
-        return learner.adapt(learner.init(init_key), task.support, key=adapt_key)
-
-    return infer
+    return _adapted(task, Laplace(base, precision=task.precision))
 
 
 class HiddenLayer(AbstractFeatures):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -10,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from bmaml.data import Data, Task, data
+from bmaml.data import Data, data
+from bmaml.learners.diagonal import DiagonalGaussian, filled
 from bmaml.mcmc import log_posterior
 from bmaml.models import MLP, GaussianModel
 from bmaml.priors import GaussianPrior, Particle
-from bmaml.tasks.base import AbstractTasks
+from bmaml.tasks.base import AbstractTasks, split_rows
 
 HIDDEN = 16
 _X = (-2.0, -1.0, 0.3, 1.2, 2.4)
@@ -83,14 +85,10 @@ class PriorTasks(AbstractTasks):
         x = jax.random.uniform(x_key, (count, 1), minval=-_REACH, maxval=_REACH)
         y = model.network.apply(weights, x) + self.task.noise * jax.random.normal(noise_key, x.shape)
         rows = Data(x, y, jnp.ones(count))
-        support, query = (jax.tree.map(lambda leaf, s=s: leaf[s], rows) for s in (slice(self.shots), slice(self.shots, None)))
-        return Task(support, query)
+        return split_rows(rows, self.shots, self.shots, self.queries)
 
 
 def prior_weights(task: OneTask, key: Array) -> PyTree[Any]:
     """Return the network's weights drawn from the prior."""
     like = eqx.filter_eval_shape(task.model.network.init, key)
-    leaves, tree = jax.tree.flatten(like)
-    keys = jax.random.split(key, len(leaves))
-    drawn = [jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
-    return jax.tree.map(lambda leaf: leaf / task.precision**0.5, jax.tree.unflatten(tree, drawn))
+    return DiagonalGaussian(filled(like, 0.0), filled(like, -math.log(task.precision))).sample(key)

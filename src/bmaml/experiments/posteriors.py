@@ -85,8 +85,8 @@ def sample_truth(task: OneTask, warmup: int, draws: int, seed: int) -> Truth:
 
 
 def _report(task: OneTask, chains: Chains) -> dict[str, float]:
-    functions = convergence(followed(task.model, chains, task.grid)[..., 0])
-    squares = convergence(followed(task.model, chains, task.grid)[..., 0] ** 2)
+    values = followed(task.model, chains, task.grid)[..., 0]
+    functions, squares = convergence(values), convergence(values**2)
     density = convergence(chains.log_density)
     return {
         "chains": chains.log_density.shape[0],

@@ -84,11 +84,10 @@ class AbmlLearner(AbstractLatentLearner):
             fit = jax.vmap(lambda phi: self.inner.log_posterior(phi, meta.prior.mean, support))(phis).mean()
             return fit - self.inner_kl * q.kl(meta.prior)
 
-        def scores(q: DiagonalGaussian) -> DiagonalGaussian:
-            return jax.grad(bound)(q, key)
+        scores = jax.grad(bound)
 
         def step(state: AbmlState, key: PRNGKeyArray) -> AbmlState:
-            direction = self.inner.adjoint.gradient(jax.grad(bound)(state.particles, key))
+            direction = self.inner.adjoint.gradient(scores(state.particles, key))
             if self.inner.clip is not None:
                 direction = clip_norm(direction, self.inner.clip)
             move, rule = self.inner.rule.step(meta.rule, state.rule, direction)
@@ -97,7 +96,8 @@ class AbmlLearner(AbstractLatentLearner):
         start = AbmlState(meta.prior, self.inner.rule.start(meta.prior))
         if not self.inner.steps:
             return meta.prior
-        return self.inner.adjoint.run(step, start, jax.random.split(key, self.inner.steps), scores).particles
+        keys = jax.random.split(key, self.inner.steps)
+        return self.inner.adjoint.run(step, start, keys, lambda q: scores(q, key)).particles
 
     def decode(self, meta: AbmlMeta, latent: Particle, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
         return ParticlePosterior(self.inner.model, jax.tree.map(lambda leaf: leaf[None], latent.params), jnp.zeros(1))

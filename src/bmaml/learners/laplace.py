@@ -7,7 +7,6 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.curvature import AbstractCurvature, AbstractPrecision, GaussNewton, require_definite
@@ -46,14 +45,9 @@ class LaplacePosterior(AbstractPosterior):
 
     def _variance(self, params: PyTree[Any], precision: AbstractPrecision, x: Array) -> Float[Array, "n outputs"]:
         weights = self.model.weights(params)
-        unravel = ravel_pytree(weights)[1]
-
-        def quadratic(row: Float[Array, " weights"]) -> Float[Array, ""]:
-            return jnp.vdot(row, ravel_pytree(precision.solve(unravel(row)))[0])
-
         rows = jacobian(output_function(self.model, params), weights, x)
         # A difference of two like numbers in the low-rank form: rounding may take it below 0.
-        return jnp.maximum(jax.vmap(jax.vmap(quadratic))(rows), 0.0)
+        return jnp.maximum(precision.variance(weights, rows), 0.0)
 
     def functions(self, x, *, key, count=1):
         particle_key, weight_key = jax.random.split(key)
