@@ -107,8 +107,8 @@ class AdaptedTask:
         """Return the indices of the `n` rows of a pool most worth measuring next, the best first.
 
         `by="variance"` takes where the prediction is least sure, `"information"` where particles disagree most (the
-        mutual information of the target and the particle), `"random"` any. After each pick the model is told its own mean
-        there, so that the next pick is elsewhere.
+        mutual information of the target and the particle), `"reduction"` what makes the whole pool surest, `"random"`
+        any. After each pick the model is told its own mean there, so that the next pick is elsewhere.
         Raises: InputError for more rows than the pool has or an unknown `by`; TypeError for information without particles.
         """
         table = _as_table(X_pool, self.schema)
@@ -131,6 +131,7 @@ class AdaptedTask:
         key = jax.random.fold_in(jax.random.key(self.seed), self.points)
         parts = []
         for rows, x in self._chunks(table):
+            x = x[jnp.arange(len(x)) % (rows.stop - rows.start)]  # padding repeats rows, which are what the pool stands for
             worth = _ACQUISITIONS[by](self.posterior, x, key=jax.random.fold_in(key, rows.start))
             parts.append(np.asarray(worth, np.float64)[: rows.stop - rows.start])
         return np.concatenate(parts)

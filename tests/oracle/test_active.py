@@ -61,26 +61,46 @@ def test_information_is_nothing_where_particles_agree_and_log_2_where_they_are_a
         active.information(lone, x, key=KEY)
 
 
-def test_variance_of_a_linear_gaussian_head():
-    """One exact head on cos, sin and a constant: (b / (a - 1)) (1 + f^T V f), from the normal equations."""
-    speeds = (1.3,)
-    learner = ConjugateLearner(LinearExperts(Harmonics(speeds)), particles=1)
-    meta = learner.init(KEY)
-    support, x = points(4, 0), jnp.linspace(-2, 2, 7)[:, None]
-    found = active.variance(learner.adapt(meta, support), x, key=KEY)
+def head(count=4):
+    """One exact head on cos, sin and a constant: its learner, meta-parameters and support."""
+    learner = ConjugateLearner(LinearExperts(Harmonics((1.3,))), particles=1)
+    return learner, learner.init(KEY), points(count, 0)
+
+
+def head_moments(meta, support, x):
+    """By the normal equations: the covariance of the function at x, and the noise variance, under the Student-t posterior."""
 
     def features(t):
         basis = np.stack([np.cos(1.3 * t), np.sin(1.3 * t), np.ones_like(t)], 1)
         return basis @ np.asarray(meta.codes[0], float).reshape(3, 3)
 
-    noise, prior_a = 1e-2, 1 + np.log(2)
     f, g = features(np.asarray(support.x[:, 0], float)), features(np.asarray(x[:, 0], float))
-    noise_too = noise + 3e-5 * (f**2).sum(1).mean()
-    covariance = np.linalg.inv(f.T @ f / noise_too + np.eye(3))
+    noise = 1e-2 + 3e-5 * (f**2).sum(1).mean()
+    covariance = np.linalg.inv(f.T @ f / noise + np.eye(3))
     y = np.asarray(support.y[:, 0], float)
-    b = 1 + 0.5 * y @ (y - f @ covariance @ f.T @ y / noise_too) / noise_too
-    a = prior_a + 0.5 * len(y)
-    np.testing.assert_allclose(found, b / (a - 1) * ((g @ covariance * g).sum(1) + noise_too), rtol=2e-3)
+    b = 1 + 0.5 * y @ (y - f @ covariance @ f.T @ y / noise) / noise
+    scale = b / (1 + np.log(2) + 0.5 * len(y) - 1)
+    return scale * g @ covariance @ g.T, scale * noise
+
+
+def test_variance_of_a_linear_gaussian_head():
+    learner, meta, support = head()
+    x = jnp.linspace(-2, 2, 7)[:, None]
+    covariance, noise = head_moments(meta, support, x)
+    found = active.variance(learner.adapt(meta, support), x, key=KEY)
+    np.testing.assert_allclose(found, np.diag(covariance) + noise, rtol=2e-3)
+
+
+def test_reduction_of_a_linear_gaussian_head():
+    """Cov(f(x), f(x'))^2 / Var(y(x)): what a measurement at x takes off Var f(x'). 256 draws leave about a tenth."""
+    learner, meta, support = head(2)
+    x = jnp.linspace(-2, 2, 7)[:, None]
+    covariance, noise = head_moments(meta, support, x)
+    wanted = (covariance**2).mean(1) / (np.diag(covariance) + noise)
+    posterior = learner.adapt(meta, support)
+    found = np.mean([active.reduction(posterior, x, key=k) for k in jax.random.split(KEY, 20)], 0)
+    np.testing.assert_allclose(found / wanted, 1.0, atol=0.15)
+    assert found.argmax() == wanted.argmax()
 
 
 def test_variance_of_particles_is_theirs_and_their_spread():
@@ -94,7 +114,7 @@ def test_variance_of_particles_is_theirs_and_their_spread():
 def test_random_is_even_and_an_unknown_name_is_refused():
     counts = np.bincount([int(active.random(two(1.0), jnp.zeros((4, 1)), key=k).argmax()) for k in jax.random.split(KEY, 200)])
     assert counts.min() > 25
-    with pytest.raises(ValueError, match="use variance, information, random"):
+    with pytest.raises(ValueError, match="use variance, information, reduction, random"):
         active.acquisition("guess")
 
 
@@ -105,11 +125,11 @@ def test_the_experiment_starts_alike_and_goes_on_as_the_acquisition_says():
     run = Run(method, method.learner.init(KEY), 1, 1)
     numbers, needed = experiment.run({"experts": run}, tasks=3)
     first = numbers.values("mse", points=1)
-    assert len(first) == 3
+    assert len(first) == 4
     np.testing.assert_allclose(first, first[0], rtol=1e-5)
-    assert len(set(numbers.values("mse", points=experiment.MOST))) == 3
+    assert len(set(numbers.values("mse", points=experiment.MOST))) == 4
     assert np.isfinite(numbers.values("high")).all()
-    assert [row["by"] for row in needed.where()] == ["variance", "information", "random"]
+    assert [row["by"] for row in needed.where()] == ["variance", "information", "reduction", "random"]
     assert len(plot.draw(numbers).axes) == 1
 
 

@@ -27,6 +27,7 @@ class Acquisition(StrEnum):
 
     variance = "variance"
     information = "information"
+    reduction = "reduction"
     random = "random"
 
 
@@ -121,9 +122,10 @@ def suggest(
         Path | None, typer.Option(help="Rows that could be measured (default: those with an empty outcome).")
     ] = None,
     n: Annotated[int, typer.Option(min=1, help="How many rows to suggest for each task.")] = 1,
-    by: Annotated[Acquisition, typer.Option(help="Where the prediction is least sure, where particles disagree, or any.")] = (
-        Acquisition.variance
-    ),
+    by: Annotated[
+        Acquisition,
+        typer.Option(help="Where prediction is least sure, where particles disagree, what makes all rows surest, or any."),
+    ] = Acquisition.variance,
     out: Annotated[Path | None, typer.Option(help="CSV to write (default: standard output).")] = None,
 ) -> None:
     """Say which rows of a pool are most worth measuring next, for every task, the best first."""

@@ -149,9 +149,12 @@ class ConjugatePosterior(AbstractPosterior):
     def functions(self, x, *, key, count=1):
         expert_key, weight_key = jax.random.split(key)
 
+        # Once an expert, not once a draw: a draw's hidden layers would be the most of its memory.
+        features = jax.vmap(lambda code: self.features.apply(self.network, x, code)[0])(self.codes)
+
         def one(expert, key):
-            code, head = jax.tree.map(lambda leaf: leaf[expert], (self.codes, self.heads))
-            return self.features.apply(self.network, x, code)[0] @ head.sample_weights(key)
+            head = jax.tree.map(lambda leaf: leaf[expert], self.heads)
+            return features[expert] @ head.sample_weights(key)
 
         experts = jax.random.categorical(expert_key, self.log_weights, shape=(count,))
         return jax.vmap(one)(experts, jax.random.split(weight_key, count))

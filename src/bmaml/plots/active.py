@@ -11,6 +11,7 @@ _STYLE = {
     "random": ("#999999", "random"),
     "variance": ("#0072B2", "largest predictive variance"),
     "information": ("#D55E00", "most information about the particle"),
+    "reduction": ("#009E73", "largest expected reduction of variance"),
 }
 
 
@@ -18,21 +19,24 @@ def draw(numbers: Numbers) -> Figure:
     """Return a panel for each method, errors on a logarithmic axis with 95% bands over tasks, random's end as a line."""
     methods = numbers.distinct("method")
     columns = min(len(methods), 3)
-    figure, axes = panels(-(-len(methods) // columns), columns, width=4.6, height=3.4, sharex=True, sharey=True)
+    # An interval may reach below 0, which a logarithmic axis has no place for.
+    floor = 0.5 * min(numbers.values("mse"))
+    figure, axes = panels(-(-len(methods) // columns), columns, width=5.2, height=3.8, sharex=True, sharey=True)
     for axis, method in zip(axes, methods, strict=False):
         for by in numbers.distinct("by"):
             rows, (colour, label) = numbers.where(method=method, by=by), _STYLE[by]
             points = [r["points"] for r in rows]
-            low = [max(r["low"], 1e-5) for r in rows]
+            low = [max(r["low"], floor) for r in rows]
             axis.fill_between(points, low, [r["high"] for r in rows], color=colour, alpha=0.2, lw=0)
             axis.plot(points, [r["mse"] for r in rows], "o-", color=colour, ms=3, label=label)
         end = numbers.where(method=method, by="random")[-1]["mse"]
         axis.axhline(end, color="#999999", lw=0.8, ls=":")
         axis.set_yscale("log")
+        axis.set_ylim(bottom=floor)
         axis.set_title(NAMES.get(method, method), fontsize=10)
     for axis in axes[len(methods) :]:
         axis.set_visible(False)
-    axes[0].legend(fontsize=8, frameon=False)
+    axes[0].legend(fontsize=8, frameon=False, loc="upper right")
     figure.supxlabel("points measured", fontsize=10)
     figure.supylabel("squared error of the mean", fontsize=10)
     return figure
