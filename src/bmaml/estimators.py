@@ -151,9 +151,10 @@ class FewShotRegressor:
         if isinstance(method, str):
             method = regression_method(method, schema.width, len(schema.outputs), self.particles)
         progress = _Lines() if self.progress is True else self.progress or None
-        return train(method, tasks, self._plan(), directory=directory, about=self._about(schema), progress=progress)
+        return train(method, tasks, self.plan(), directory=directory, about=self._about(schema), progress=progress)
 
-    def _plan(self) -> Plan:
+    def plan(self) -> Plan:
+        """Return how `fit` trains."""
         outer = Adam(self.rate, clip=1.0, weight_decay=self.weight_decay)
         return Plan(4000 if self.steps is None else self.steps, self.batch, outer, self.seed)
 
@@ -176,7 +177,7 @@ class FewShotRegressor:
         """
         if not hasattr(self, "run_"):
             raise InputError("this FewShotRegressor is not fitted: call fit before save.")
-        run, plan, folder = self.run_, self._plan(), RunFolder(path)
+        run, plan, folder = self.run_, self.plan(), RunFolder(path)
         parts = {"method": run.method, "tasks": None, "plan": plan, "options": {"save_every": None}}
         folder.create(parts, self._about(self.schema_))
         fresh = init_state(run.method, plan)

@@ -1,4 +1,4 @@
-"""The command line: `bmaml train | resume | evaluate | figure | compare-posteriors | fit | predict | suggest | demo`."""
+"""The command line, `bmaml`: train, resume, evaluate, figure, compare-posteriors, leaderboard, fit, predict, suggest, demo."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from bmaml.cli import compare, demo, figure, scores, table, training
+from bmaml.cli import compare, demo, figure, leaderboard, scores, table, training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,7 +15,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Bayesian meta-learning: learn a prior from many small data sets, adapt to a new one from a handful of points.",
 )
-for module in (training, scores, figure, compare, table, demo):
+for module in (training, scores, figure, compare, leaderboard, table, demo):
     module.add(app)
 
 

@@ -74,8 +74,8 @@ def fit(
     from bmaml.tables import read_table
 
     folder = out or Path(f"{table.name.split('.')[0]}-model")
-    columns: dict[str, Any] = {"task": task, "x": _names(x), "y": _names(y), "order": order}
-    columns |= {"categorical": _names(categorical), "log": _names(log)}
+    columns: dict[str, Any] = {"task": task, "x": names_of(x), "y": names_of(y), "order": order}
+    columns |= {"categorical": names_of(categorical), "log": names_of(log)}
     regression_method(method, 1, 1, particles)
     must_be_new(folder)
     rows = read_table(table)
@@ -138,7 +138,8 @@ def suggest(
     answers.write(content, out)
 
 
-def _names(text: str | None) -> list[str]:
+def names_of(text: str | None) -> list[str]:
+    """Return comma-separated names."""
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 

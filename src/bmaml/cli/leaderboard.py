@@ -1,0 +1,118 @@
+"""`bmaml leaderboard`: every method on one task family or table."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bmaml.cli.table import Context, names_of
+from bmaml.cli.training import METHODS, Shots, whole_numbers
+
+if TYPE_CHECKING:
+    from bmaml.experiments.arenas import AbstractArena
+
+
+def add(app: typer.Typer) -> None:
+    """Add this module's command."""
+    app.command()(leaderboard)
+
+
+def leaderboard(
+    tasks: Annotated[str, typer.Argument(help="Task family (sinusoid, maml-sinusoid, ambiguous), or a table's file.")],
+    out: Annotated[Path, typer.Option(help="Folder for runs, scores, results and the picture; goes on with what it holds.")],
+    methods: Annotated[str | None, typer.Option(help=f"Separated by commas (default: all): {METHODS}")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method.")] = 3,
+    shots: Shots = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps of every method (default: its recipe's).")] = None,
+    count: Annotated[int, typer.Option(min=2, help="New tasks of a family to score on.")] = 1000,
+    quick: Annotated[bool, typer.Option("--quick", help="One seed, 300 meta-steps, 50 tasks: shows the shape.")] = False,
+    task_count: Annotated[int | None, typer.Option(min=1, help="Train on so many fixed tasks, not endless ones.")] = None,
+    samples: Annotated[int, typer.Option(min=2, help="Points of each fixed task.")] = 40,
+    task: Annotated[str | None, typer.Option(help="Of a table: column that names each row's task.")] = None,
+    x: Annotated[str | None, typer.Option(help="Of a table: input columns, such as time,dose.")] = None,
+    y: Annotated[str | None, typer.Option(help="Of a table: output columns, such as conc.")] = None,
+    context: Annotated[Context, typer.Option(help="Of a table: given rows are a random few, or the first.")] = Context.random,
+    order: Annotated[str | None, typer.Option(help="Of a table: column that sorts a task's rows.")] = None,
+    split_by: Annotated[str | None, typer.Option(help="Of a table: what shares this column is held out together.")] = None,
+    test_share: Annotated[float, typer.Option(min=0.01, max=0.9, help="Of a table: share of tasks held out.")] = 0.15,
+) -> None:
+    """Train every method on the same tasks, score all on the same new ones, rank and draw them.
+
+    Finished trainings and scores are kept in the folder and used again; an interrupted one is resumed.
+    """
+    from bmaml.cli.progress import BarProgress
+    from bmaml.errors import InputError
+    from bmaml.experiments import standings
+    from bmaml.experiments.leaderboard import Board
+    from bmaml.methods import METHODS as KNOWN
+    from bmaml.recipes import pick
+
+    given = whole_numbers(shots, "--shots")
+    columns = {"task": task, "x": names_of(x), "y": names_of(y), "order": order}
+    table = {"context": context.value, "split_by": split_by, "test_share": test_share}
+    chosen = names_of(methods) or list(KNOWN)
+    for name in chosen:
+        pick("method", name, KNOWN)
+    if task is not None and task_count is not None:
+        raise InputError("--task-count is for families, whose tasks are endless: leave it out with a table.")
+    arena = _table(Path(tasks), columns, given, **table) if task else _family(tasks, given, task_count, samples)
+    size = {"steps": steps or (300 if quick else None), "count": 50 if quick else count}
+    board = Board(arena, tuple(chosen), tuple(range(1 if quick else seeds)), **size)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        entries = board.run(out, BarProgress, lambda line: typer.echo(line, err=True))
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; what is done is kept in {out}: the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+    _report(*standings.standings(entries), out)
+
+
+def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, samples: int) -> AbstractArena:
+    from bmaml.errors import InputError
+    from bmaml.experiments.arenas import FamilyArena
+
+    if Path(name).exists():
+        raise InputError(f"{name} is a file: say which of its columns are what with --task, --x and --y.")
+    return FamilyArena(name, shots or FamilyArena.default_shots(name), task_count, samples)
+
+
+def _table(
+    path: Path,
+    columns: dict[str, Any],
+    shots: tuple[int, ...] | None,
+    *,
+    context: str,
+    split_by: str | None,
+    test_share: float,
+) -> AbstractArena:
+    from bmaml.cli.held_out import split
+    from bmaml.experiments.arenas import TableArena
+    from bmaml.tables import read_table
+
+    training, held = split(read_table(path), columns["task"], split_by, test_share, 0)
+    assert held is not None  # the share is above 0
+    return TableArena.build(training, held, columns, shots or (2, 5), context)  # pyright: ignore[reportArgumentType]
+
+
+def _report(numbers: Any, times: Any, out: Path) -> None:
+    """Write results.json, results.csv, results.md and leaderboard.png; print the Markdown."""
+    import json
+    import sys
+
+    from bmaml.experiments.standings import to_markdown
+    from bmaml.io.files import write_atomically
+    from bmaml.plots import leaderboard as plot
+    from bmaml.plots import style
+
+    command = shlex.join(["bmaml", *sys.argv[1:]])
+    text = to_markdown(numbers, times, command)
+    rows = {"command": command, "scores": numbers.where(), "times": times.where()}
+    write_atomically(out / "results.json", json.dumps(rows, indent=1))
+    write_atomically(out / "results.md", text)
+    numbers.write(out / "results.csv")
+    style.save(plot.draw(numbers), out / "leaderboard.png")
+    typer.echo(text)
+    typer.echo(f"picture: {out / 'leaderboard.png'}")

@@ -1,0 +1,128 @@
+"""What methods are compared on: a task family, or a table whose tasks are partly held out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import PRNGKeyArray
+
+from bmaml.data import Task
+from bmaml.estimators import FewShotRegressor, regression_method
+from bmaml.methods import Method
+from bmaml.recipes import FAMILIES, build_method, build_plan, build_tasks, pick
+from bmaml.tables import Schema, Table, fit_schema, table_tasks
+from bmaml.tasks.base import AbstractTasks, Context, FixedTasks
+from bmaml.tasks.bayes_optimal import BayesOptimal
+from bmaml.training import Plan
+
+# Of a test task.
+QUERIES = 50
+
+
+class AbstractArena(eqx.Module):
+    """Tasks to train on and to be scored on, and every method at its settings for them."""
+
+    name: eqx.AbstractVar[str]
+    shots: eqx.AbstractVar[tuple[int, ...]]
+
+    @abstractmethod
+    def method(self, name: str) -> Method:
+        """Return a method at the settings found for it here."""
+
+    @abstractmethod
+    def plan(self, name: str, steps: int | None, seed: int) -> Plan:
+        """Return how it is trained: the recipe's meta-steps, or `steps` of them."""
+
+    @abstractmethod
+    def tasks(self, seed: int) -> AbstractTasks:
+        """Return the tasks to train on."""
+
+    @abstractmethod
+    def test(self) -> AbstractTasks:
+        """Return the tasks to be scored on."""
+
+    @abstractmethod
+    def about(self, name: str) -> dict[str, Any]:
+        """Return what a run of a method remembers of where it came from."""
+
+    def optimal(self) -> BayesOptimal | None:
+        """Return the predictor that knows the prior, where there is one."""
+        return None
+
+    def example(self, key: PRNGKeyArray) -> Task:
+        """Return one task, its support padded to the most points."""
+        return self.test().sample(key)
+
+
+class FamilyArena(AbstractArena):
+    """A sinusoid family; with `count` methods train on so many fixed tasks of `samples` points, not on endless ones."""
+
+    name: str = eqx.field(static=True)
+    shots: tuple[int, ...] = eqx.field(static=True)
+    count: int | None = eqx.field(static=True, default=None)
+    samples: int = eqx.field(static=True, default=40)
+
+    @staticmethod
+    def default_shots(name: str) -> tuple[int, ...]:
+        """Return the support sizes that a family is judged at."""
+        pick("task family", name, FAMILIES)
+        return {"sinusoid": (3, 5, 10, 20), "maml-sinusoid": (5, 10)}.get(name, (5, 10))
+
+    def method(self, name):
+        return build_method(name, self.name)
+
+    def plan(self, name, steps, seed):
+        return build_plan(name, steps=steps, seed=seed)
+
+    def tasks(self, seed):
+        return build_tasks(self.name, count=self.count, samples=self.samples, seed=seed)
+
+    def test(self):
+        return FAMILIES[self.name].build(self.shots, QUERIES)
+
+    def about(self, name):
+        return {"kind": "family", "tasks": self.name, "method": name}
+
+    def optimal(self):
+        family = self.test()
+        # Without noise the optimum is a point mass: its likelihood is infinite.
+        return BayesOptimal(family) if family.relative_noise > 0 or family.noise > 0 else None
+
+
+class TableArena(AbstractArena):
+    """A table's tasks, standardised as `bmaml fit` does; some of them are held out to be scored on."""
+
+    name: str = eqx.field(static=True)
+    shots: tuple[int, ...] = eqx.field(static=True)
+    schema: Schema = eqx.field(static=True)
+    training: FixedTasks
+    held: FixedTasks
+
+    @staticmethod
+    def build(
+        training: Table, held: Table, columns: dict[str, Any], shots: tuple[int, ...], context: Context = "random"
+    ) -> TableArena:
+        """Return the arena of a table already split by task.
+
+        Raises: InputError naming the column, line or task that does not fit.
+        """
+        schema = fit_schema(training, **columns)
+        train, test = (table_tasks(rows, schema, shots=shots, context=context) for rows in (training, held))
+        return TableArena(training.name, shots, schema, train, test)
+
+    def method(self, name):
+        return regression_method(name, self.schema.width, len(self.schema.outputs))
+
+    def plan(self, name, steps, seed):
+        return FewShotRegressor(steps=steps, seed=seed).plan()
+
+    def tasks(self, seed):
+        return self.training
+
+    def test(self):
+        return self.held
+
+    def about(self, name):
+        return {"kind": "leaderboard", "table": self.name, "method": name}

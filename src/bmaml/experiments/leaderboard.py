@@ -1,0 +1,152 @@
+"""Every method on one task family or table: trained, scored on the same new tasks, and kept, so that a second call goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from bmaml.evaluation import Evaluation, evaluate
+from bmaml.experiments.arenas import QUERIES, AbstractArena
+from bmaml.io.files import write_atomically
+from bmaml.learners import AbstractLearner, ConjugateLearner
+from bmaml.learners.base import Meta
+from bmaml.run import Run, resume, train
+from bmaml.tasks.bayes_optimal import BayesOptimal
+from bmaml.training import NonFiniteError, Progress
+
+OPTIMAL = "bayes-optimal"
+# Experts are trained with some codes drawn for each task; more of them integrate the code more finely.
+EXPERTS = 256
+_TEST_SEED = 1
+_TIMED = 20
+
+Scores = dict[tuple[int, str], np.ndarray]
+
+
+class Entry(eqx.Module):
+    """A method with one seed: every task's own scores by (shots, metric), seconds of training and of one adaptation."""
+
+    method: str = eqx.field(static=True)
+    seed: int = eqx.field(static=True)
+    scores: Scores
+    train_seconds: float = eqx.field(static=True)
+    adapt_seconds: float = eqx.field(static=True)
+    steps: int = eqx.field(static=True)
+
+
+class Board(eqx.Module):
+    """What is compared and how: methods, seeds, meta-steps (None: each recipe's own) and test tasks."""
+
+    arena: AbstractArena
+    methods: tuple[str, ...] = eqx.field(static=True, converter=tuple)
+    seeds: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    steps: int | None = eqx.field(static=True, default=None)
+    count: int = eqx.field(static=True, default=1000)
+
+    def run(
+        self,
+        folder: Path,
+        progress: Callable[[str], Progress] | None = None,
+        said: Callable[[str], None] = lambda line: None,
+    ) -> list[Entry]:
+        """Train and score what `folder` does not hold yet; the Bayes-optimal predictor is scored where there is one.
+
+        A method whose training stops being finite is said so of and left out. Raises: KeyboardInterrupt where Ctrl-C
+        stopped a training, its checkpoint saved.
+        """
+        entries = []
+        for method in self.methods:
+            for seed in self.seeds:
+                try:
+                    entries.append(self._entry(folder, method, seed, progress))
+                except NonFiniteError as error:
+                    said(f"{method}, seed {seed}, is left out: {error}")
+                    break
+        optimal = self.arena.optimal()
+        return entries if optimal is None else [*entries, self._optimal(folder, optimal)]
+
+    def _entry(self, folder: Path, method: str, seed: int, progress: Callable[[str], Progress] | None) -> Entry:
+        name = f"{method}-{seed}"
+        run = self._run(folder / "runs" / name, method, seed, progress and progress(f"{method}, seed {seed}"))
+        if not run.finished:
+            raise KeyboardInterrupt
+        learner = run.method.learner
+        if isinstance(learner, ConjugateLearner) and learner.codes == "drawn":
+            learner = dataclasses.replace(learner, particles=max(EXPERTS, learner.particles))
+        seconds = sum(record["seconds"] for record in run.history)
+        about = {"method": method, "seed": seed, "steps": run.step, "train_seconds": seconds}
+        return self._scored(folder / "scores" / f"{name}.npz", learner, run.meta, about, batch=10)
+
+    def _run(self, path: Path, method: str, seed: int, progress: Progress | None) -> Run:
+        if path.exists():
+            return resume(path, progress=progress)
+        parts = (self.arena.method(method), self.arena.tasks(seed), self.arena.plan(method, self.steps, seed))
+        return train(*parts, directory=path, about=self.arena.about(method), progress=progress)
+
+    def _optimal(self, folder: Path, learner: BayesOptimal) -> Entry:
+        about = {"method": OPTIMAL, "seed": 0, "steps": 0, "train_seconds": 0.0}
+        # Its grid takes some hundred megabytes a task: few at a time.
+        return self._scored(folder / "scores" / f"{OPTIMAL}.npz", learner, None, about, batch=2)
+
+    def _scored(self, path: Path, learner: AbstractLearner, meta: Meta, about: dict[str, Any], batch: int) -> Entry:
+        stamp = about | {"shots": list(self.arena.shots), "count": self.count, "test": self.arena.name}
+        kept = _read(path, stamp)
+        if kept is not None:
+            return kept
+        options = {"shots": self.arena.shots, "count": self.count, "queries": QUERIES, "seed": _TEST_SEED, "batch": batch}
+        scores = _flat(evaluate(learner, meta, self.arena.test(), **options))
+        entry = Entry(
+            about["method"], about["seed"], scores, about["train_seconds"], self._seconds(learner, meta), about["steps"]
+        )
+        _write(path, entry, stamp)
+        return entry
+
+    def _seconds(self, learner: AbstractLearner, meta: Meta) -> float:
+        """Return the median seconds to adapt to one task's most points and predict its query, compiled before."""
+        task = self.arena.example(jax.random.key(_TEST_SEED))
+
+        @jax.jit
+        def answer(meta: Meta, task: Any, key: jax.Array) -> jax.Array:
+            return learner.adapt(meta, task.support, key=key).predict(task.query.x).mean
+
+        spent = []
+        for i in range(_TIMED + 1):
+            began = time.perf_counter()
+            jax.block_until_ready(answer(meta, task, jax.random.key(i)))
+            spent.append(time.perf_counter() - began)
+        return float(np.median(spent[1:]))
+
+
+def _flat(evaluation: Evaluation) -> Scores:
+    return {(shots, name): values for (shots, _), each in evaluation.scores.items() for name, values in each.items()}
+
+
+def _write(path: Path, entry: Entry, stamp: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = json.dumps({"stamp": stamp, "adapt_seconds": entry.adapt_seconds})
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {f"{shots}/{name}": values for (shots, name), values in entry.scores.items()}
+    np.savez_compressed(content, head=np.array(head), **arrays)
+    write_atomically(path, content.getvalue())
+
+
+def _read(path: Path, stamp: dict[str, Any]) -> Entry | None:
+    """Return a kept entry; None where there is none or it is of something else."""
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as kept:
+        head = json.loads(str(kept["head"]))
+        if head["stamp"] != stamp:
+            return None
+        names = [name.split("/", 1) for name in kept.files if name != "head"]
+        scores = {(int(shots), name): kept[f"{shots}/{name}"] for shots, name in names}
+    return Entry(stamp["method"], stamp["seed"], scores, stamp["train_seconds"], head["adapt_seconds"], stamp["steps"])

@@ -1,0 +1,109 @@
+"""From every task's own scores to the table of a leaderboard: means, intervals over tasks and seeds, regrets, marks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bmaml.experiments.leaderboard import OPTIMAL, Entry
+from bmaml.experiments.table import Numbers
+from bmaml.metrics import bootstrap_calibration
+
+METRICS = ("nll", "mse", "crps", "coverage", "calibration", "regret_nll", "regret_mse")
+COLUMNS = ("method", "shots", "metric", "mean", "low", "high", "seeds", "tasks")
+TIMES = ("method", "seeds", "meta_steps", "train_seconds", "adapt_ms")
+# Where a 90% interval that is honest may lie.
+HONEST = (0.87, 0.93)
+
+
+def standings(entries: Sequence[Entry]) -> tuple[Numbers, Numbers]:
+    """Return the scores (a row for each method, shots and metric) and the times (a row for each method).
+
+    `low` and `high` are the ends of the 95% interval: the standard errors over tasks and over seeds, added in squares (one
+    seed: over tasks alone). Regrets are paired with the Bayes-optimal predictor on the same tasks.
+    """
+    methods = list(dict.fromkeys(entry.method for entry in entries))
+    best = next((entry for entry in entries if entry.method == OPTIMAL), None)
+    rows, times = [], []
+    for method in methods:
+        own = [entry for entry in entries if entry.method == method]
+        for shots in dict.fromkeys(shots for shots, _ in own[0].scores):
+            rows += [(method, shots, *row, len(own), len(own[0].scores[shots, "nll"])) for row in _rows(own, best, shots)]
+        adapt = 1e3 * float(np.median([entry.adapt_seconds for entry in own]))
+        train = float(np.mean([entry.train_seconds for entry in own]))
+        times.append((method, len(own), own[0].steps, train, adapt))
+    return Numbers(COLUMNS, rows), Numbers(TIMES, times)
+
+
+def _rows(own: list[Entry], best: Entry | None, shots: int) -> list[tuple[str, float, float, float]]:
+    each = {name: np.stack([entry.scores[shots, name] for entry in own]) for s, name in own[0].scores if s == shots}
+    rows = [(name, *two_way(each[name])) for name in ("nll", "mse", "crps", "coverage")]
+    calibration = bootstrap_calibration({name: values.reshape(-1) for name, values in each.items()})
+    assert calibration is not None
+    rows.append(("calibration", *calibration))
+    if best is not None and own[0].method != OPTIMAL:
+        rows += [(f"regret_{name}", *two_way(each[name] - best.scores[shots, name])) for name in ("nll", "mse")]
+    return rows
+
+
+def two_way(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean of scores of shape (seeds, tasks) with the 95% interval over both."""
+    seeds, tasks = values.shape
+    square = values.mean(0).var(ddof=1) / tasks
+    if seeds > 1:
+        square += values.mean(1).var(ddof=1) / seeds
+    mean, half = float(values.mean()), 1.96 * math.sqrt(square)
+    return mean, mean - half, mean + half
+
+
+def honest(numbers: Numbers, method: str) -> bool:
+    """Return whether the 90% intervals of a method cover 87% to 93% at every number of shots."""
+    return all(HONEST[0] <= value <= HONEST[1] for value in numbers.values("mean", method=method, metric="coverage"))
+
+
+def ranked(numbers: Numbers) -> list[str]:
+    """Return the methods, the lowest mean NLL over all shots first, the Bayes-optimal predictor before them."""
+    names = [name for name in numbers.distinct("method") if name != OPTIMAL]
+    names.sort(key=lambda name: float(np.mean(numbers.values("mean", method=name, metric="nll"))))
+    return [OPTIMAL] * (OPTIMAL in numbers.distinct("method")) + names
+
+
+def to_markdown(numbers: Numbers, times: Numbers, command: str) -> str:
+    """Return the board as Markdown: methods in order of NLL, those whose intervals are not honest marked."""
+    parts = [f"`{command}`", ""]
+    for shots in numbers.distinct("shots"):
+        parts += [f"## {shots} shots", "", *_table(numbers, shots), ""]
+    parts += ["## Time", "", *_time_table(numbers, times), ""]
+    low, high = (f"{100 * end:.0f}" for end in HONEST)
+    parts.append(
+        f"{numbers.values('tasks')[0]:,} new tasks; brackets: 95% intervals over tasks and seeds. NLL in nats a point, regret "
+        "against the Bayes-optimal on the same tasks; coverage of the 90% interval, calibration error over levels of 5 to 95%. "
+        f"(!) marks methods whose 90% intervals do not cover {low} to {high}% at every number of shots."
+    )
+    return "\n".join(parts) + "\n"
+
+
+def _table(numbers: Numbers, shots: int) -> list[str]:
+    shown = [metric for metric in METRICS if metric in numbers.distinct("metric")]
+    lines = ["| method | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
+    for name in ranked(numbers):
+        cells = [_cell(numbers.where(method=name, shots=shots, metric=metric)) for metric in shown]
+        lines.append(f"| {name}{'' if honest(numbers, name) else ' (!)'} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _time_table(numbers: Numbers, times: Numbers) -> list[str]:
+    lines = ["| method | seeds | meta-steps | training, s | adapting and predicting, ms |", "|---|---|---|---|---|"]
+    for name in ranked(numbers):
+        row = times.where(method=name)[0]
+        training = f"{row['meta_steps']:,} | {row['train_seconds']:.0f}" if row["meta_steps"] else "- | -"
+        lines.append(f"| {name} | {row['seeds']} | {training} | {row['adapt_ms']:.2f} |")
+    return lines
+
+
+def _cell(rows: list[dict]) -> str:
+    if not rows:
+        return ""
+    return "{mean:.4g} [{low:.4g}, {high:.4g}]".format(**rows[0])

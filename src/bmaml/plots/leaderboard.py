@@ -1,0 +1,69 @@
+"""The picture of a leaderboard."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from bmaml.experiments.leaderboard import OPTIMAL
+from bmaml.experiments.standings import honest, ranked
+from bmaml.experiments.table import Numbers
+from bmaml.plots.style import panels
+
+# Where the axis turns from linear to logarithmic, in nats.
+_LINEAR = 0.1
+_GROUPS = {
+    "exact heads": ("#0072B2", ("experts",)),
+    "gradient steps": ("#009E73", ("maml", "fomaml", "meta-sgd", "imaml", "reptile", "pretrain", "ml-point")),
+    "Bayesian gradient steps": ("#D55E00", ("emaml", "bfa", "bmaml", "ml-laplace", "platipus", "abml")),
+    "networks that read the support": ("#CC79A7", ("cnp", "tnp", "rnn")),
+}
+
+
+def draw(numbers: Numbers) -> Figure:
+    """Return a panel for each number of shots: how far each method's NLL lies above the best possible or best there is.
+
+    Filled marks are methods whose 90% intervals are honest.
+    """
+    shots = numbers.distinct("shots")
+    names = [name for name in ranked(numbers) if name != OPTIMAL][::-1]
+    figure, axes = panels(1, len(shots), width=2.9, height=1.2 + 0.24 * len(names), sharey=True)
+    for axis, count in zip(axes, shots, strict=True):
+        rows = _gaps(numbers, names, count)
+        for place, name in enumerate(names):
+            colour, (mean, low, high) = _colour(name), rows[name]
+            axis.plot([max(low, 0), high], [place, place], color=colour, lw=1.5)
+            filled = colour if honest(numbers, name) else "white"
+            axis.plot(mean, place, "o", color=colour, mfc=filled, ms=6)
+        axis.set_xscale("symlog", linthresh=_LINEAR)
+        axis.set_xlim(left=0)
+        axis.grid(axis="x", lw=0.3)
+        axis.set_title(f"{count} shots", fontsize=10)
+    axes[0].set_yticks(range(len(names)), names)
+    known = OPTIMAL in numbers.distinct("method")
+    figure.supxlabel(f"NLL above {'the Bayes-optimal' if known else 'the best'} (nats a point)", fontsize=10)
+    _legend(figure, names)
+    return figure
+
+
+def _gaps(numbers: Numbers, names: list[str], shots: int) -> dict[str, tuple[float, float, float]]:
+    """Return regrets where they are known; else NLL less that of the best method."""
+    known = {row["method"]: row for row in numbers.where(shots=shots, metric="regret_nll")}
+    rows = known or {row["method"]: row for row in numbers.where(shots=shots, metric="nll")}
+    floor = 0.0 if known else min(row["mean"] for row in rows.values())
+    return {name: tuple(rows[name][end] - floor for end in ("mean", "low", "high")) for name in names}  # type: ignore[misc]
+
+
+def _colour(name: str) -> str:
+    return next((colour for colour, members in _GROUPS.values() if name in members), "#000000")
+
+
+def _legend(figure: Figure, names: list[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    marks = [
+        Line2D([], [], marker="o", ls="", color=colour, label=label)
+        for label, (colour, members) in _GROUPS.items()
+        if set(members) & set(names)
+    ]
+    marks.append(Line2D([], [], marker="o", ls="", color="#555555", mfc="white", label="its 90% intervals do not hold 87-93%"))
+    figure.legend(handles=marks, loc="outside upper center", ncols=3, fontsize=8, frameon=False)

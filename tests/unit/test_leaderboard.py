@@ -1,0 +1,154 @@
+"""The leaderboard: what is kept is used, what changed is done again, intervals and marks say what they claim."""
+
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from bmaml.cli import main
+from bmaml.errors import InputError
+from bmaml.experiments import leaderboard, standings
+from bmaml.experiments.arenas import FamilyArena
+from bmaml.experiments.leaderboard import OPTIMAL, Board, Entry
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap_compilation():
+    """XLA's cheap code generation: these tests compile much and run little."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def board(methods=("maml", "pretrain"), seeds=(0, 1), count=6):
+    return Board(FamilyArena("maml-sinusoid", (2, 4)), methods, seeds, 3, count)
+
+
+def test_what_is_kept_is_not_trained_or_scored_again(tmp_path, monkeypatch):
+    first = board().run(tmp_path)
+    monkeypatch.setattr(leaderboard, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(leaderboard, "evaluate", lambda *_, **__: pytest.fail("scored again"))
+    second = board().run(tmp_path)
+    assert [(entry.method, entry.seed) for entry in second] == [(m, s) for m in ("maml", "pretrain") for s in (0, 1)]
+    for one, other in zip(first, second, strict=True):
+        assert one.scores.keys() == other.scores.keys()
+        assert all((one.scores[name] == other.scores[name]).all() for name in one.scores)
+        assert (one.train_seconds, one.adapt_seconds) == (other.train_seconds, other.adapt_seconds)
+
+
+def test_other_test_tasks_are_scored_again_and_nothing_trained(tmp_path, monkeypatch):
+    board(("maml",), (0,)).run(tmp_path)
+    monkeypatch.setattr(leaderboard, "train", lambda *_, **__: pytest.fail("trained again"))
+    (entry,) = board(("maml",), (0,), count=9).run(tmp_path)
+    assert len(entry.scores[2, "nll"]) == 9
+
+
+def test_an_interrupted_training_goes_on_to_what_it_would_have_been(tmp_path):
+    class Stop(leaderboard.Progress):
+        def update(self, step, loss, speed):
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGINT)
+
+    long = Board(FamilyArena("maml-sinusoid", (2,)), ("maml",), (0,), 40, 4)
+    with pytest.raises(KeyboardInterrupt):
+        long.run(tmp_path / "stopped", lambda _: Stop())
+    (resumed,), (whole,) = long.run(tmp_path / "stopped"), long.run(tmp_path / "whole")
+    assert all((resumed.scores[name] == whole.scores[name]).all() for name in whole.scores)
+
+
+def test_a_method_that_diverges_is_said_so_of_and_left_out(tmp_path, monkeypatch):
+    from bmaml.training import NonFiniteError
+
+    whole = leaderboard.train
+
+    def fails(method, *rest, about, **options):
+        if about["method"] == "maml":
+            raise NonFiniteError("not finite")
+        return whole(method, *rest, about=about, **options)
+
+    monkeypatch.setattr(leaderboard, "train", fails)
+    said = []
+    entries = board().run(tmp_path, said=said.append)
+    assert {entry.method for entry in entries} == {"pretrain"}
+    assert said == ["maml, seed 0, is left out: not finite"]
+
+
+def test_interval_over_tasks_and_seeds_covers_the_truth():
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(2000):
+        values = rng.normal(0, 1.0, (1, 200)) + rng.normal(0, 0.1, (12, 1)) + rng.normal(0, 0.5, (12, 200))
+        _, low, high = standings.two_way(values)
+        held.append(low <= 0 <= high)
+    # Twelve seeds estimate their deviation loosely, and noise of single entries counts twice: not far from 95%.
+    assert 0.93 < np.mean(held) < 0.985
+
+
+def entry(method, nll, coverage, seed=0):
+    scores = {(5, name): np.full(10, value) for name, value in (("nll", nll), ("mse", 1.0), ("crps", 1.0))}
+    scores[5, "coverage"] = np.full(10, coverage)
+    scores |= {(5, f"coverage@{level}"): np.full(10, level) for level in np.round(np.arange(0.05, 1, 0.05), 2)}
+    return Entry(method, seed, scores, 1.0, 0.001, 10)
+
+
+def test_rank_regret_and_marks():
+    entries = [entry("maml", 2.0, 0.5), entry("experts", 1.0, 0.9), entry("experts", 1.2, 0.9, 1), entry(OPTIMAL, 0.75, 0.9)]
+    numbers, times = standings.standings(entries)
+    assert standings.ranked(numbers) == [OPTIMAL, "experts", "maml"]
+    assert numbers.values("mean", method="experts", metric="regret_nll") == pytest.approx([0.35])
+    assert numbers.values("mean", method="maml", metric="calibration") == pytest.approx([0.0], abs=1e-6)
+    assert not numbers.where(method=OPTIMAL, metric="regret_nll")
+    assert standings.honest(numbers, "experts")
+    assert not standings.honest(numbers, "maml")
+    text = standings.to_markdown(numbers, times, "bmaml leaderboard sinusoid")
+    assert "| maml (!) |" in text
+    assert "| experts |" in text
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(["leaderboard", *map(str, arguments)])
+    return stop.value.code
+
+
+def test_command_on_a_table_writes_the_same_numbers_everywhere(tmp_path):
+    rng = np.random.default_rng(0)
+    table = tmp_path / "lines.csv"
+    with table.open("w", newline="") as file:
+        rows = [(t, x, rng.normal() * x) for t in range(20) for x in range(8)]
+        csv.writer(file).writerows([("task", "x", "y"), *rows])
+    out = tmp_path / "board"
+    options = ("--task", "task", "--x", "x", "--y", "y", "--methods", "maml,cnp", "--steps", 3, "--seeds", 2, "--shots", "2,5")
+    assert run(table, "--out", out, *options) == 0
+    results = json.loads((out / "results.json").read_text())["scores"]
+    assert {(row["method"], row["shots"], row["seeds"], row["tasks"]) for row in results} == {
+        (name, shots, 2, 3) for name in ("maml", "cnp") for shots in (2, 5)
+    }
+    with (out / "results.csv").open() as file:
+        assert [row["mean"] for row in csv.DictReader(file)] == [f"{row['mean']:.6g}" for row in results]
+    assert (out / "leaderboard.png").stat().st_size > 10_000
+    assert "| cnp" in (out / "results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("sinusoid", "--methods", "mamll"), "did you mean maml?"),
+        (("sinusoids",), "did you mean sinusoid?"),
+        (("x.csv", "--task", "t", "--task-count", "9"), "--task-count"),
+        (("x.csv", "--task", "t", "--x", "x", "--y", "y"), "x.csv"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_nothing_written(tmp_path, capsys, arguments, said):
+    assert run(*arguments, "--out", tmp_path / "board") == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "board").exists()
+
+
+def test_unknown_family_is_named():
+    with pytest.raises(InputError, match="unknown task family"):
+        FamilyArena.default_shots("waves")
