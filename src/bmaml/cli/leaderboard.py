@@ -73,8 +73,9 @@ def leaderboard(
 def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, samples: int) -> AbstractArena:
     from bmaml.errors import InputError
     from bmaml.experiments.arenas import FamilyArena
+    from bmaml.recipes import FAMILIES
 
-    if Path(name).exists():
+    if name not in FAMILIES and Path(name).is_file():
         raise InputError(f"{name} is a file: say which of its columns are what with --task, --x and --y.")
     return FamilyArena(name, shots or FamilyArena.default_shots(name), task_count, samples)
 
