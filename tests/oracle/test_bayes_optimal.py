@@ -11,6 +11,8 @@ from bmaml.evaluation import evaluate
 from bmaml.tasks import Sinusoids, ambiguous, maml_sinusoids
 from bmaml.tasks.bayes_optimal import BayesOptimal
 
+pytestmark = pytest.mark.optimised
+
 X = jnp.linspace(-4.5, 4.5, 7)[:, None]
 FAMILY = Sinusoids(shots=5, queries=50)
 

@@ -15,6 +15,8 @@ from bmaml.outer import Adam
 from bmaml.tasks.tides import TideTasks
 from bmaml.training import Plan
 
+pytestmark = pytest.mark.optimised
+
 SPEEDS = (0.5, 0.26, 0.9)
 NOISE = 0.2
 

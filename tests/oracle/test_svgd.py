@@ -10,6 +10,8 @@ from bmaml.directions.stein import RBF, square_distances
 from bmaml.experiments import banana, svgd_mixture
 from bmaml.svgd import svgd
 
+pytestmark = pytest.mark.optimised
+
 
 def test_on_a_gaussian_line_the_particles_mean_is_exact(x64):
     """Reflecting a fixed point about the target's mean gives a fixed point again, and on a line it is the same one."""

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.optimised
+
 PROGRAM = """
 import jax, jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular

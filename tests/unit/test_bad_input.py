@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 
-import jax
 import pytest
 from cases import is_one_sentence
 
@@ -22,14 +21,6 @@ from bmaml.cli import main
 HEADER = "patient,time,conc"
 FIT = ["--task", "patient", "--x", "time", "--y", "conc", "--steps", "2", "--particles", "2", "--shots", "1"]
 TRAIN = ["--method", "maml", "--steps", "4", "--save-every", "2"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cheap_compilation():
-    """XLA's cheap code generation: these tests compile much and run little."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def run(*arguments):

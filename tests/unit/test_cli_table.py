@@ -5,7 +5,6 @@ import io
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 
@@ -19,14 +18,6 @@ from bmaml.tables.new import moving_inputs, new_tasks
 
 TINY = ["--steps", "4", "--particles", "2", "--shots", "0,1,3"]
 UNSCORED = [*TINY, "--test-share", "0"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cheap_compilation():
-    """XLA's cheap code generation: these tests compile much and run little."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def write(path, header, rows):

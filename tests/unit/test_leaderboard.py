@@ -3,7 +3,6 @@
 import csv
 import json
 
-import jax
 import numpy as np
 import pytest
 
@@ -12,14 +11,6 @@ from bmaml.errors import InputError
 from bmaml.experiments import leaderboard, standings
 from bmaml.experiments.arenas import FamilyArena
 from bmaml.experiments.leaderboard import OPTIMAL, Board, Entry
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cheap_compilation():
-    """XLA's cheap code generation: these tests compile much and run little."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def board(methods=("maml", "pretrain"), seeds=(0, 1), count=6):

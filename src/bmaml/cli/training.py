@@ -47,7 +47,7 @@ def train(
     batch: Annotated[int | None, typer.Option(min=1, help="Tasks in a meta-batch.")] = None,
     inner_steps: Annotated[int | None, typer.Option(min=0, help="Inner steps of adaptation.")] = None,
     rate: Annotated[float | None, typer.Option(help="Inner step size.")] = None,
-    outer_rate: Annotated[float | None, typer.Option(help="Outer (Adam) step size.")] = None,
+    outer_rate: Annotated[float | None, typer.Option(help="Outer step size.")] = None,
     shots: Shots = None,
     queries: Annotated[int, typer.Option(min=1, help="Query points of a task.")] = 20,
     task_count: Annotated[int | None, typer.Option(min=1, help="Train on so many fixed tasks, not endless ones.")] = None,

@@ -24,7 +24,7 @@ SHOTS = (10, 5)
 _GRID = np.linspace(-5.0, 5.0, 101)
 
 
-def run(*, steps: int = 15_000, tasks: int = 1000, seed: int = 0, progress: Progress | None = None) -> tuple[Numbers, Numbers]:
+def run(*, steps: int = 10_000, tasks: int = 1000, seed: int = 0, progress: Progress | None = None) -> tuple[Numbers, Numbers]:
     """Meta-train both on MAML's sinusoids with 10 shots; return errors by steps and shots, and curves on one task.
 
     Errors: method, shots, steps, mse, low, high (95% over tasks, noise-free targets).
@@ -35,7 +35,7 @@ def run(*, steps: int = 15_000, tasks: int = 1000, seed: int = 0, progress: Prog
     errors, curves = [], []
     for name in METHODS:
         method = build_method(name, "maml-sinusoid")
-        result = train(method, source, build_plan(name, steps=steps, seed=seed, batch=25), progress=progress)
+        result = train(method, source, build_plan(name, steps=steps, seed=seed), progress=progress)
         for shots in SHOTS:
             mse = _errors(method, result.meta, source, shots, tasks, seed)
             errors += [(name, shots, s, *interval(column)) for s, column in zip(STEPS, mse.T, strict=True)]

@@ -23,7 +23,7 @@ COLUMNS = ("shots", "tasks", "method", "step", "mse", "low", "high")
 
 def run(
     *,
-    steps: int = 20_000,
+    steps: int = 5_000,
     methods: tuple[str, ...] = METHODS,
     shots: tuple[int, ...] = SHOTS,
     tasks: tuple[int, ...] = TASKS,
