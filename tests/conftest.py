@@ -1,25 +1,18 @@
 """Fixtures that several test files share."""
 
-import os
-
 import jax
 import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cheap_compilation(request):
-    """XLA's cheap code generation, here and in processes started from here: most tests compile much and run little.
-
-    Modules that run much are marked `optimised`.
-    """
+    """XLA's cheap code generation: most tests compile much and run little. Modules that run much are marked `optimised`."""
     if request.node.get_closest_marker("optimised"):
         yield
         return
     jax.config.update("jax_disable_most_optimizations", True)
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     yield
     jax.config.update("jax_disable_most_optimizations", False)
-    del os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"]
 
 
 @pytest.fixture

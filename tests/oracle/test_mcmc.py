@@ -29,7 +29,7 @@ def test_moments_of_a_gaussian(sampler):
     mean, covariance = np.array([1.0, -2.0]), np.array([[1.0, -0.6], [-0.6, 2.0]])
     precision = jnp.asarray(np.linalg.inv(covariance), jnp.float32)
     starts = 3.0 * jax.random.normal(KEY, (4, 2))
-    chains = sampler(lambda x: -0.5 * (x - mean) @ precision @ (x - mean), starts, warmup=300, draws=1400, key=KEY)
+    chains = sampler(lambda x: -0.5 * (x - mean) @ precision @ (x - mean), starts, warmup=300, draws=3500, key=KEY)
     well = convergence(chains.draws)
     assert well.r_hat.shape == (2,)
     assert (well.r_hat < 1.01).all()
@@ -37,7 +37,7 @@ def test_moments_of_a_gaussian(sampler):
     off = banana.moment_errors(np.asarray(chains.pooled(), np.float64), mean, covariance)
     assert off[0] < 4 / np.sqrt(well.ess.min())
     assert off[1] < 8 / np.sqrt(well.ess.min())
-    assert chains.pooled(every=7).shape == (800, 2)
+    assert chains.pooled(every=7).shape == (2000, 2)
 
 
 def test_a_linear_tasks_posterior_is_the_closed_one():

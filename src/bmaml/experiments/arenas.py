@@ -47,9 +47,9 @@ class AbstractArena(eqx.Module):
     def about(self, name: str) -> dict[str, Any]:
         """Return what a run of a method remembers of where it came from."""
 
+    @abstractmethod
     def optimal(self) -> BayesOptimal | None:
         """Return the predictor that knows the prior, where there is one."""
-        return None
 
     def example(self, key: PRNGKeyArray) -> Task:
         """Return one task, its support padded to the most points."""
@@ -126,3 +126,6 @@ class TableArena(AbstractArena):
 
     def about(self, name):
         return {"kind": "leaderboard", "table": self.name, "method": name}
+
+    def optimal(self):
+        return None
