@@ -35,6 +35,15 @@ class Run(eqx.Module):
         """Whether training reached the end of its plan."""
         return self.step >= self.steps
 
+    def whole(self) -> Run:
+        """Return the run, for callers that have no use for a part of one.
+
+        Raises: KeyboardInterrupt where Ctrl-C stopped it.
+        """
+        if not self.finished:
+            raise KeyboardInterrupt
+        return self
+
     def adapt(self, x, y, *, seed: int = 0) -> AbstractPosterior:
         """Return the posterior of a new task from its support, `x` of shape (n, inputs) and `y` of (n, outputs).
 

@@ -19,6 +19,7 @@ from jax.flatten_util import ravel_pytree
 import bmaml
 from bmaml.adjoints import FirstOrder
 from bmaml.directions import Langevin
+from bmaml.experiments import progress
 from bmaml.interrupt import Interrupt
 from bmaml.learners import GradientLearner, Sgd
 from bmaml.methods import Method, fomaml
@@ -67,6 +68,14 @@ def test_ctrl_c_returns_the_run_so_far(runs):
     assert runs["stopped"].step == 10
     assert not runs["stopped"].finished
     assert runs["straight"].finished
+
+
+def test_an_experiment_that_ctrl_c_stops_goes_on_to_no_other_training():
+    size = {"steps": 40, "shots": (2,), "tasks": (4,), "test_tasks": 2, "marks": 2}
+    with pytest.raises(KeyboardInterrupt):
+        progress.run(methods=("pretrain", "maml"), progress=PressCtrlC(), **size)
+    with pytest.raises(KeyboardInterrupt):
+        bmaml.train(RANDOM, TASKS, PLAN, progress=PressCtrlC()).whole()
 
 
 def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(runs):

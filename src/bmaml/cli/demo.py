@@ -31,8 +31,6 @@ def demo(
 
     out.mkdir(parents=True, exist_ok=True)
     runs = {name: job.fit(name, seed=seed, share=share, progress=BarProgress(name)) for name in ("experts", "bmaml")}
-    if not all(run.finished for run in runs.values()):
-        raise KeyboardInterrupt
     task = job.NewTask.draw(seed + 20)
     rows = {
         "bmaml": job.views(runs["bmaml"], task, by_steps=True),

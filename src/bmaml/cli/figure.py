@@ -37,7 +37,7 @@ def _bmaml_1(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any
     from bmaml.experiments import progress
     from bmaml.plots import progress as plot
 
-    size = {"steps": 1000, "marks": 10, "test_tasks": 100} if quick else {}
+    size = {"steps": 150, "marks": 5, "test_tasks": 50} if quick else {}
     numbers = progress.run(**size, **settings)
     return {"bmaml-1": numbers}, plot.draw(numbers)
 

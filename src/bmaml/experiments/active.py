@@ -50,7 +50,7 @@ def fit(*, steps: int = 3600, seed: int = 0, progress: Progress | None = None) -
     """Meta-train experts on supports of 1 to 10 points, about two minutes on two cores."""
     source = build_tasks("sinusoid", shots=(1, 2, 3, 5, 10))
     plan = build_plan("experts", steps=steps, seed=seed)
-    return {"experts": train(build_method("experts", particles=32), source, plan, progress=progress)}
+    return {"experts": train(build_method("experts", particles=32), source, plan, progress=progress).whole()}
 
 
 def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, seed: int = 0) -> tuple[Numbers, Numbers]:

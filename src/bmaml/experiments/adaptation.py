@@ -35,7 +35,7 @@ def run(*, steps: int = 10_000, tasks: int = 1000, seed: int = 0, progress: Prog
     errors, curves = [], []
     for name in METHODS:
         method = build_method(name, "maml-sinusoid")
-        result = train(method, source, build_plan(name, steps=steps, seed=seed), progress=progress)
+        result = train(method, source, build_plan(name, steps=steps, seed=seed), progress=progress).whole()
         for shots in SHOTS:
             mse = _errors(method, result.meta, source, shots, tasks, seed)
             errors += [(name, shots, s, *interval(column)) for s, column in zip(STEPS, mse.T, strict=True)]

@@ -24,7 +24,7 @@ from bmaml.training import Progress
 FAMILY = Sinusoids((3, 5, 10), 20)
 STEPS = (0, 1, 5, 10)
 GIVEN = (0, 3, 5, 10)
-_SIZES = {"experts": {"steps": 3600, "particles": 32}, "bmaml": {"steps": 1500, "particles": 5}}
+_SIZES = {"experts": {"steps": 3600, "particles": 32}, "bmaml": {"steps": 1000, "particles": 5}}
 
 
 class View(eqx.Module):
@@ -45,7 +45,7 @@ def fit(name: str, *, seed: int = 0, share: float = 1.0, progress: Progress | No
     plan = build_plan(name, steps=max(int(size["steps"] * share), 20), seed=seed)
     # BMAML's own setting: five points, five more for the leader.
     tasks = Sinusoids(5, 5) if name == "bmaml" else FAMILY
-    return train(method, tasks, plan, progress=progress)
+    return train(method, tasks, plan, progress=progress).whole()
 
 
 class NewTask(eqx.Module):

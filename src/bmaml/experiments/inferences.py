@@ -152,7 +152,7 @@ def _heads(task: OneTask, count: int) -> Inference:
 def _platipus(task: OneTask, steps: int, seed: int, progress: Progress | None) -> Inference:
     """PLATIPUS, meta-trained on tasks drawn from the prior, so that the same posterior is what it should give."""
     method = methods.platipus(task.model, particles=100, rate=0.01, steps=5, clip=10.0)
-    run = train(method, PriorTasks(task), Plan(steps, 16, Adam(1e-3), seed), progress=progress)
+    run = train(method, PriorTasks(task), Plan(steps, 16, Adam(1e-3), seed), progress=progress).whole()
 
     def infer(key: PRNGKeyArray) -> AbstractPosterior:
         return run.method.learner.adapt(run.meta, task.support, key=key)

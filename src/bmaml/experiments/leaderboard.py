@@ -76,9 +76,7 @@ class Board(eqx.Module):
 
     def _entry(self, folder: Path, method: str, seed: int, progress: Callable[[str], Progress] | None) -> Entry:
         name = f"{method}-{seed}"
-        run = self._run(folder / "runs" / name, method, seed, progress and progress(f"{method}, seed {seed}"))
-        if not run.finished:
-            raise KeyboardInterrupt
+        run = self._run(folder / "runs" / name, method, seed, progress and progress(f"{method}, seed {seed}")).whole()
         learner = run.method.learner
         if isinstance(learner, ConjugateLearner) and learner.codes == "drawn":
             learner = dataclasses.replace(learner, particles=max(EXPERTS, learner.particles))

@@ -66,7 +66,8 @@ def _curve(name: str, source: FixedTasks, shots: int, steps: int, test_tasks: in
         if loop.step % every == 0:
             rows.append((loop.step, *score(loop.state.meta)))
 
-    loop.run(progress=progress, on_chunk=on_chunk, boundary=every)
+    if not loop.run(progress=progress, on_chunk=on_chunk, boundary=every):
+        raise KeyboardInterrupt
     return rows
 
 
