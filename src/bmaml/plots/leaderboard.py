@@ -39,6 +39,7 @@ def draw(numbers: Numbers) -> Figure:
         axis.grid(axis="x", lw=0.3)
         axis.set_title(f"{count} shots", fontsize=10)
     axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(-0.6, len(names) - 0.4)
     known = OPTIMAL in numbers.distinct("method")
     figure.supxlabel(f"NLL above {'the Bayes-optimal' if known else 'the best'} (nats a point)", fontsize=10)
     _legend(figure, names)
