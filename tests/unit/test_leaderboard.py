@@ -36,6 +36,12 @@ def test_other_test_tasks_are_scored_again_and_nothing_trained(tmp_path, monkeyp
     assert len(entry.scores[2, "nll"]) == 9
 
 
+def test_a_run_with_other_settings_is_not_taken_for_one(tmp_path):
+    board().run(tmp_path)
+    with pytest.raises(InputError, match=r"pretrain-0 holds a run of 3 meta-steps .* use another --out"):
+        Board(FamilyArena("maml-sinusoid", (2, 4)), ("pretrain",), (0,), 4, 6).run(tmp_path)
+
+
 def test_an_interrupted_training_goes_on_to_what_it_would_have_been(tmp_path):
     class Stop(leaderboard.Progress):
         def update(self, step, loss, speed):

@@ -14,8 +14,10 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from bmaml.errors import InputError
 from bmaml.evaluation import Evaluation, evaluate
 from bmaml.experiments.arenas import QUERIES, AbstractArena
+from bmaml.io.checkpoint import RunFolder
 from bmaml.io.files import write_atomically
 from bmaml.learners import AbstractLearner, ConjugateLearner
 from bmaml.learners.base import Meta
@@ -61,7 +63,7 @@ class Board(eqx.Module):
         """Train and score what `folder` does not hold yet; the Bayes-optimal predictor is scored where there is one.
 
         A method whose training stops being finite is said so of and left out. Raises: KeyboardInterrupt where Ctrl-C
-        stopped a training, its checkpoint saved.
+        stopped a training, its checkpoint saved; InputError where the folder holds a run with other settings.
         """
         entries = []
         for method in self.methods:
@@ -85,10 +87,17 @@ class Board(eqx.Module):
         return self._scored(folder / "scores" / f"{name}.npz", learner, run.meta, about, batch=10)
 
     def _run(self, path: Path, method: str, seed: int, progress: Progress | None) -> Run:
-        if path.exists():
-            return resume(path, progress=progress)
-        parts = (self.arena.method(method), self.arena.tasks(seed), self.arena.plan(method, self.steps, seed))
-        return train(*parts, directory=path, about=self.arena.about(method), progress=progress)
+        arena = self.arena
+        wanted = {"method": arena.method(method), "tasks": arena.tasks(seed), "plan": arena.plan(method, self.steps, seed)}
+        if not path.exists():
+            return train(*wanted.values(), directory=path, about=arena.about(method), progress=progress)
+        kept = {name: RunFolder(path).part(name) for name in wanted}
+        if not eqx.tree_equal(kept, wanted):
+            raise InputError(
+                f"{path} holds a run of {kept['plan'].steps} meta-steps and other settings than those of the "
+                f"{wanted['plan'].steps} meta-steps wanted now: use another --out, or delete it."
+            )
+        return resume(path, progress=progress)
 
     def _optimal(self, folder: Path, learner: BayesOptimal) -> Entry:
         about = {"method": OPTIMAL, "seed": 0, "steps": 0, "train_seconds": 0.0}
