@@ -20,7 +20,7 @@ from bmaml.cli import main
 
 HEADER = "patient,time,conc"
 FIT = ["--task", "patient", "--x", "time", "--y", "conc", "--steps", "2", "--particles", "2", "--shots", "1"]
-TRAIN = ["--method", "maml", "--steps", "4", "--save-every", "2"]
+TRAIN = ["--method", "maml", "--inner-steps", "1", "--steps", "4", "--save-every", "2"]
 
 
 def run(*arguments):
@@ -343,7 +343,7 @@ os.replace = dying
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 def test_a_killed_run_resumes_to_the_same_parameters_bit_for_bit(tmp_path, after):
-    options = ["sinusoid", "--method", "maml", "--steps", "100", "--save-every", "20", "--seed", "3"]
+    options = ["sinusoid", "--method", "maml", "--inner-steps", "1", "--steps", "100", "--save-every", "20", "--seed", "3"]
     # Each in a process of its own: programs that other tests have compiled here round differently.
     whole = started("train", *options, "--out", tmp_path / "whole")
     assert ended("train", *options, "--out", tmp_path / "killed", first=KILLED.format(after=after)) == -signal.SIGKILL
