@@ -28,7 +28,8 @@ class HasParticles(Protocol):
 Tree = TypeVar("Tree")
 State = TypeVar("State", bound=HasParticles)
 Step = Callable[[State, Array], State]
-# Short inner loops are unrolled into the program: the loop's bookkeeping costs more than such steps do on a CPU.
+# Short inner loops are unrolled into the program: the loop's bookkeeping costs more than such steps do on a CPU. Of longer ones
+# not even parts are: the program would compile several times as long.
 _UNROLL = 3
 
 
@@ -52,7 +53,8 @@ class AbstractAdjoint(eqx.Module):
 
 
 def _scan(step: Step, state: State, keys: Array) -> State:
-    return jax.lax.scan(lambda s, k: (step(s, k), None), state, keys, unroll=min(_UNROLL, max(len(keys), 1)))[0]
+    unroll = max(len(keys), 1) if len(keys) <= _UNROLL else 1
+    return jax.lax.scan(lambda s, k: (step(s, k), None), state, keys, unroll=unroll)[0]
 
 
 class Unrolled(AbstractAdjoint):

@@ -152,7 +152,7 @@ class Progress:
     """What a caller may want to hear of a run; does nothing by itself."""
 
     def start(self, step: int, steps: int) -> None:
-        """Hear that training begins at `step` of `steps`."""
+        """Hear that the program is compiled, and that training then begins at `step` of `steps`."""
 
     def update(self, step: int, loss: float, speed: float) -> None:
         """Hear the mean loss of the last chunk and its speed in meta-steps a second."""
@@ -223,9 +223,9 @@ class Loop:
         """Run to the end of the plan; return False where Ctrl-C stopped it. Chunks end at multiples of `boundary`."""
         progress = progress or Progress()
         with Interrupt() as interrupt:
-            self.compile()
             progress.start(self.step, self.plan.steps)
             try:
+                self.compile()
                 count = 8
                 while self.step < self.plan.steps and not interrupt.raised:
                     count = self._cut(count, boundary)

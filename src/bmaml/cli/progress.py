@@ -25,9 +25,11 @@ class BarProgress(Progress):
         self._said = -_QUIET_SECONDS
 
     def start(self, step: int, steps: int) -> None:
-        """Show the bar."""
+        """Show the bar, or say that compiling has begun."""
         self._steps = steps
         if not self.console.is_terminal:
+            sys.stderr.write(f"{self.title}: compiling, then meta-steps {step} to {steps}\n")
+            sys.stderr.flush()
             return
         bar = self._bar = Bar(
             TextColumn("{task.description}"),
