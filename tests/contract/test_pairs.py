@@ -108,6 +108,7 @@ for _name, _learner in VARIANTS.items():
         ACCEPTED[f"{_name} / elbo"] = (_learner, Elbo(0.5, scored="all", hyper_weight=0.1))
     if isinstance(_learner, Laplace):
         ACCEPTED[f"{_name} / penalised"] = (_learner, LaplaceLoss(0.5))
+METHODS_TOO = {f"method {name}": (preset(name).learner, preset(name).objective) for name in METHODS}
 
 
 def with_garbage(data, rows):
@@ -157,14 +158,14 @@ def same(found, wanted, what):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8 * (1 + np.abs(b).max(initial=0.0)), err_msg=what)
 
 
-@pytest.mark.parametrize("pair", ACCEPTED)
+@pytest.mark.parametrize("pair", {**ACCEPTED, **METHODS_TOO})
 def test_results_depend_on_no_padding_order_or_batching(pair, x64):
     """One program: the loss of a task by itself, and the loss and gradient of it padded, shuffled and permuted, vmapped.
 
     Langevin's noise belongs to a particle's place, so only there the order of particles matters; and the support's order
     matters to a recurrent network alone, which says so.
     """
-    learner, objective = ACCEPTED[pair]
+    learner, objective = {**ACCEPTED, **METHODS_TOO}[pair]
     classes = "classes" in pair or "deep sets" in pair
     plain = task(kind=labelled if classes else points)
     rng = np.random.default_rng(0)
