@@ -131,7 +131,6 @@ class AdaptedTask:
         key = jax.random.fold_in(jax.random.key(self.seed), self.points)
         parts = []
         for rows, x in self._chunks(table):
-            x = x[jnp.arange(len(x)) % (rows.stop - rows.start)]  # padding repeats rows, which are what the pool stands for
             worth = _ACQUISITIONS[by](self.posterior, x, key=jax.random.fold_in(key, rows.start))
             parts.append(np.asarray(worth, np.float64)[: rows.stop - rows.start])
         return np.concatenate(parts)
@@ -142,11 +141,15 @@ class AdaptedTask:
         return _adapted(self.run, self.schema, self.support | data(x, mean), self.seed)
 
     def _chunks(self, table: Table) -> Iterator[tuple[slice, jax.Array]]:
-        """Yield slices of rows and their inputs, each padded to one of a few lengths."""
+        """Yield slices of rows and their inputs, each filled up to one of a few lengths with its own rows once more.
+
+        So an acquisition that looks at all rows together sees none that the table does not have.
+        """
         x = self.schema.encode_x(table)
         for start in range(0, len(x), _MOST):
             rows = slice(start, min(start + _MOST, len(x)))
-            yield rows, _padded(x[rows], _bucket(rows.stop - rows.start))
+            count = rows.stop - rows.start
+            yield rows, jnp.asarray(x[rows][np.arange(_bucket(count)) % count])
 
     def _over_rows(self, answer: Callable[[AbstractPosterior, jax.Array], Any], X: Any, axis: int = 0) -> Any:
         """Return a function's answers on all rows, computed in padded chunks."""

@@ -21,18 +21,22 @@ from bmaml.training import Plan
 
 
 class Family(eqx.Module):
-    """A task family: how to make it, the network that its paper uses, the shots, inner steps and inner clip to train with."""
+    """A task family: how to make it, the network that its paper uses, the shots, inner steps and inner clip to train with.
+
+    `judged` are the shots that a leaderboard scores it at.
+    """
 
     build: Callable[..., Sinusoids] = eqx.field(static=True)
     hidden: tuple[int, ...] = eqx.field(static=True)
     shots: tuple[int, ...] = eqx.field(static=True)
+    judged: tuple[int, ...] = eqx.field(static=True, default=(5, 10))
     inner_steps: int = eqx.field(static=True, default=5)
     clip: float | None = eqx.field(static=True, default=10.0)
     input_scale: float = eqx.field(static=True, default=0.4)
 
 
 FAMILIES: dict[str, Family] = {
-    "sinusoid": Family(Sinusoids, (40, 40, 40), (3, 5, 10)),
+    "sinusoid": Family(Sinusoids, (40, 40, 40), (3, 5, 10), (3, 5, 10, 20)),
     "maml-sinusoid": Family(maml_sinusoids, (40, 40), (5, 10), inner_steps=1, clip=None),
     "ambiguous": Family(ambiguous, (40, 40), (5, 10)),
 }

@@ -67,8 +67,7 @@ class FamilyArena(AbstractArena):
     @staticmethod
     def default_shots(name: str) -> tuple[int, ...]:
         """Return the support sizes that a family is judged at."""
-        pick("task family", name, FAMILIES)
-        return {"sinusoid": (3, 5, 10, 20), "maml-sinusoid": (5, 10)}.get(name, (5, 10))
+        return pick("task family", name, FAMILIES).judged
 
     def method(self, name):
         return build_method(name, self.name)

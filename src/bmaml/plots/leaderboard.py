@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bmaml.experiments.leaderboard import OPTIMAL
 from bmaml.experiments.standings import honest, ranked
@@ -59,8 +60,6 @@ def _colour(name: str) -> str:
 
 
 def _legend(figure: Figure, names: list[str]) -> None:
-    from matplotlib.lines import Line2D
-
     marks = [
         Line2D([], [], marker="o", ls="", color=colour, label=label)
         for label, (colour, members) in _GROUPS.items()
