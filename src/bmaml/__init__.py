@@ -12,6 +12,7 @@ from bmaml.evaluation import evaluate as evaluate
 from bmaml.methods import Method as Method
 from bmaml.outer import Adam as Adam
 from bmaml.outer import CustomOuter as CustomOuter
+from bmaml.plan import Plan as Plan
 from bmaml.run import Run as Run
 from bmaml.run import about as about
 from bmaml.run import load as load
@@ -19,6 +20,5 @@ from bmaml.run import resume as resume
 from bmaml.run import train as train
 from bmaml.svgd import svgd as svgd
 from bmaml.training import NonFiniteError as NonFiniteError
-from bmaml.training import Plan as Plan
 
 __version__ = _version("bmaml")

@@ -52,9 +52,12 @@ class AbstractAdjoint(eqx.Module):
         """Return an inner gradient as the meta-gradient shall see it."""
 
 
-def _scan(step: Step, state: State, keys: Array) -> State:
-    unroll = max(len(keys), 1) if len(keys) <= _UNROLL else 1
-    return jax.lax.scan(lambda s, k: (step(s, k), None), state, keys, unroll=unroll)[0]
+def _run(step: Step, state: State, keys: Array) -> State:
+    if len(keys) > _UNROLL:
+        return jax.lax.scan(lambda s, k: (step(s, k), None), state, keys)[0]
+    for i in range(len(keys)):
+        state = step(state, keys[i])
+    return state
 
 
 class Unrolled(AbstractAdjoint):
@@ -71,7 +74,7 @@ class Unrolled(AbstractAdjoint):
 
     def run(self, step, state, keys, scores):
         if not self.checkpoint:
-            return _scan(step, state, keys)
+            return _run(step, state, keys)
         # Checkpointed steps must stay a loop: unrolled, XLA may merge the recomputation with the first computation.
         return jax.lax.scan(lambda s, k: (jax.checkpoint(step)(s, k), None), state, keys)[0]
 
@@ -86,7 +89,7 @@ class FirstOrder(AbstractAdjoint):
         pass
 
     def run(self, step, state, keys, scores):
-        return _scan(step, state, keys)
+        return _run(step, state, keys)
 
     def gradient(self, tree):
         return jax.lax.stop_gradient(tree)
@@ -136,7 +139,7 @@ class Implicit(AbstractAdjoint):
         def slopes(particles):
             return jax.tree.map(jnp.negative, scores(particles))
 
-        end = _frozen(lambda start: _scan(step, start, keys), state)(state)
+        end = _frozen(lambda start: _run(step, start, keys), state)(state)
         slope, hessian = jax.linearize(slopes, end.particles)
         # A Newton step of value 0, whose derivative is the implicit function theorem's.
         nothing = jax.tree.map(lambda leaf: leaf - jax.lax.stop_gradient(leaf), slopes(end.particles))

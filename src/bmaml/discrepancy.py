@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from bmaml.directions.stein import flatten
+from bmaml.particles import flatten
 
 
 def stein_kernel(

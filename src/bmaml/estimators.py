@@ -16,14 +16,16 @@ from bmaml.adapted import AdaptedTask
 from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder
 from bmaml.learners import ConjugateLearner
+from bmaml.meta_step import init_state
 from bmaml.methods import AMORTISED, METHODS, Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.objectives import QueryLoss
 from bmaml.outer import Adam
+from bmaml.plan import Plan
 from bmaml.run import Run, load, train
 from bmaml.tables import Schema, Table, fit_schema, read_table, table_tasks
 from bmaml.tasks.base import Context, FixedTasks
-from bmaml.training import Plan, Progress, init_state
+from bmaml.training import Progress
 
 _KIND = "FewShotRegressor"
 

@@ -16,8 +16,8 @@ from bmaml.errors import InputError
 from bmaml.methods import AMORTISED, METHODS, Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.outer import Muon
+from bmaml.plan import Plan
 from bmaml.tasks import AbstractTasks, Sinusoids, ambiguous, maml_sinusoids
-from bmaml.training import Plan
 
 
 class Family(eqx.Module):

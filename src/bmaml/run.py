@@ -14,10 +14,12 @@ from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved
 from bmaml.learners.base import Meta
+from bmaml.meta_step import TrainState, init_state
 from bmaml.methods import Method
+from bmaml.plan import Plan
 from bmaml.posteriors import AbstractPosterior
 from bmaml.tasks.base import AbstractTasks
-from bmaml.training import Loop, Plan, Progress, TrainState, init_state
+from bmaml.training import Loop, Progress
 
 
 class Run(eqx.Module):

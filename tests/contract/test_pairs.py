@@ -30,9 +30,10 @@ from bmaml.methods import METHODS, Method
 from bmaml.models import MLP, CategoricalHead, DeepSets, GaussianModel, MLPFeatures, NormalHead, Recurrent, Transformer
 from bmaml.objectives import ChaserLoss, Elbo, EvidenceLoss, LaplaceLoss, PooledLoss, QueryLoss
 from bmaml.outer import Adam
+from bmaml.plan import Plan
 from bmaml.priors import AroundInit, GammaPrior, GaussianPrior
 from bmaml.tasks import FixedTasks
-from bmaml.training import Loop, Plan
+from bmaml.training import Loop
 
 KEY = jax.random.key(2)
 NOISY = MLPFeatures(1, learned=3, hidden=(4,), code=2, heteroscedastic=True)

@@ -12,8 +12,8 @@ from bmaml.data import Data, data
 from bmaml.experiments.tides import GaussianMixture, fit_mixture, fit_tides, mixture_experts, train_experts
 from bmaml.models.linear_experts import Harmonics, LinearExperts
 from bmaml.outer import Adam
+from bmaml.plan import Plan
 from bmaml.tasks.tides import TideTasks
-from bmaml.training import Plan
 
 pytestmark = pytest.mark.optimised
 

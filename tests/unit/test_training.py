@@ -22,12 +22,14 @@ from bmaml.directions import Langevin
 from bmaml.experiments import progress
 from bmaml.interrupt import Interrupt
 from bmaml.learners import GradientLearner, Sgd
+from bmaml.meta_step import batch_gradient, draw_batch, step_keys
 from bmaml.methods import Method, fomaml
 from bmaml.models import Functional, GaussianModel
 from bmaml.objectives import QueryLoss
 from bmaml.outer import Adam
+from bmaml.plan import Plan
 from bmaml.tasks import AbstractTasks, Sinusoids
-from bmaml.training import Loop, NonFiniteError, Plan, Progress, batch_gradient, step_keys
+from bmaml.training import Loop, NonFiniteError, Progress
 
 # Random tasks and a random direction: whatever depended on more than the seed and the step would show.
 RANDOM = Method(
@@ -154,9 +156,9 @@ def test_two_devices_share_a_meta_batch_and_change_nothing(x64):
 
 
 def test_groups_of_tasks_add_up_to_the_whole_meta_batch(x64):
-    method, keys = fomaml(MODEL), step_keys(0, 3, 8)
+    method, batch = fomaml(MODEL), draw_batch(TASKS, step_keys(0, 3, 8))
     meta = jit(method.learner.init)(jax.random.key(1))
-    answers = [jit(lambda m, g=g: batch_gradient(method, TASKS, m, keys, g))(meta) for g in (1, 4)]
+    answers = [jit(lambda m, g=g: batch_gradient(method, m, batch, g))(meta) for g in (1, 4)]
     for a, b in zip(*map(jax.tree.leaves, answers), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
     assert len(answers[0][1]) == 8

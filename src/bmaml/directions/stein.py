@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Literal
 
@@ -48,26 +49,24 @@ def _median(values: Float[Array, " n"]) -> Float[Array, ""]:
     return 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
 
 
-def square_distances(points: Float[Array, "n d"]) -> Float[Array, "n n"]:
-    """Return all squared distances, by one product of centred points (centring keeps float32 from cancelling)."""
-    centred = points - jax.lax.stop_gradient(points.mean(0))
-    gram = centred @ centred.T
+def square_distances(particles) -> Float[Array, "n n"]:
+    """Return all squared distances, by products of centred points (centring keeps float32 from cancelling)."""
+    gram = functools.reduce(jnp.add, [_gram(leaf) for leaf in jax.tree.leaves(particles)])
     norms = jnp.diagonal(gram)
-    return jnp.maximum(norms[:, None] + norms[None, :] - 2 * gram, 0.0) * (1 - jnp.eye(len(points), dtype=gram.dtype))
+    return jnp.maximum(norms[:, None] + norms[None, :] - 2 * gram, 0.0) * (1 - jnp.eye(len(gram), dtype=gram.dtype))
 
 
-def flatten(tree) -> Float[Array, "n d"]:
-    """Return the particles of a pytree as the rows of one matrix."""
-    return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(tree)], 1)
+def _gram(leaf: Float[Array, "n ..."]) -> Float[Array, "n n"]:
+    centred = (leaf - jax.lax.stop_gradient(leaf.mean(0))).reshape(len(leaf), -1)
+    return centred @ centred.T
 
 
-def unflatten(matrix: Float[Array, "n d"], like):
-    """Return the rows of a matrix as a pytree of particles shaped like `like`."""
-    leaves, tree = jax.tree.flatten(like)
-    sizes = [math.prod(leaf.shape[1:]) for leaf in leaves]
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    parts = [matrix[:, end - size : end] for end, size in zip(ends, sizes, strict=True)]
-    return jax.tree.unflatten(tree, [p.reshape(leaf.shape) for p, leaf in zip(parts, leaves, strict=True)])
+def _mix(weights: Float[Array, "n n"], leaf: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+    """Return sums of the particles of a leaf, one with each row of weights."""
+    # Weights that tasks share and leaves that they do not would make a product with the tasks in the middle, and two
+    # transposed copies of the leaf: adding nothing of the leaf's makes the weights a task's own as well.
+    weights = weights + 0 * jax.lax.stop_gradient(leaf.reshape(-1)[0])
+    return (weights @ leaf.reshape(len(leaf), -1)).reshape(leaf.shape)
 
 
 class Stein(AbstractDirection):
@@ -81,10 +80,9 @@ class Stein(AbstractDirection):
     repulsion: float = eqx.field(static=True, default=1.0)
 
     def __call__(self, particles, scores, *, key=None):
-        x, s = flatten(particles), flatten(scores)
-        squares = square_distances(x)
+        # Leaf by leaf: to join the leaves to one matrix and part them again costs as much as the products do.
+        squares = square_distances(particles)
         h = self.kernel.width(squares)
-        k = jnp.exp(-squares / h)
-        pull = 2 * self.repulsion / h
-        phi = k @ (s - pull * x) + pull * k.sum(1, keepdims=True) * x
-        return unflatten(phi / len(x), scores)
+        k = jnp.exp(-squares / h) / len(squares)
+        repulsion = 2 * self.repulsion / h * (jnp.diag(k.sum(1)) - k)
+        return jax.tree.map(lambda x, s: _mix(k, s) + _mix(repulsion, x), particles, scores)

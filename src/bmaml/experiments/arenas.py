@@ -11,11 +11,11 @@ from jaxtyping import PRNGKeyArray
 from bmaml.data import Task
 from bmaml.estimators import FewShotRegressor, regression_method
 from bmaml.methods import Method
+from bmaml.plan import Plan
 from bmaml.recipes import FAMILIES, build_method, build_plan, build_tasks, pick
 from bmaml.tables import Schema, Table, fit_schema, table_tasks
 from bmaml.tasks.base import AbstractTasks, Context, FixedTasks
 from bmaml.tasks.bayes_optimal import BayesOptimal
-from bmaml.training import Plan
 
 # Of a test task.
 QUERIES = 50

@@ -20,10 +20,11 @@ from bmaml.learners.conjugate import ConjugateMeta, HeadPrior
 from bmaml.learners.rules import AbstractRule
 from bmaml.models.features import AbstractFeatures
 from bmaml.outer import Adam
+from bmaml.plan import Plan
 from bmaml.posteriors import AbstractPosterior, ParticlePosterior
 from bmaml.run import train
 from bmaml.svgd import svgd
-from bmaml.training import Plan, Progress
+from bmaml.training import Progress
 
 Inference = Callable[[PRNGKeyArray], AbstractPosterior]
 # About twice the median squared distance of two draws from the posterior: with median / log n, the usual choice, particles

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.learners.conjugate import ConjugateLearner, ConjugateMeta, HeadPrior
+from bmaml.meta_step import init_state
 from bmaml.methods import Method
 from bmaml.models.linear_experts import Harmonics, LinearExperts
 from bmaml.objectives import QueryLoss
 from bmaml.outer import Adam
+from bmaml.plan import Plan
 from bmaml.tasks.tides import TideTasks
-from bmaml.training import Loop, Plan, Progress, init_state
+from bmaml.training import Loop, Progress
 
 _FLOOR = 1e-3  # m: the smallest deviation of a coefficient, so that a constituent absent from a cluster keeps a density
 _STIFF = 1000.0  # inverse-gamma shape at the start: the noise is as good as known

@@ -16,6 +16,7 @@ from bmaml.directions import AbstractDirection, Independent
 from bmaml.learners.base import AbstractIterativeLearner
 from bmaml.learners.rules import AbstractRule, LearnedRates, Sgd
 from bmaml.models.contract import AbstractModel, CategoricalModel, log_likelihood, replace_weights, squared_error
+from bmaml.particles import map_particles
 from bmaml.posteriors import ParticlePosterior
 from bmaml.priors import AbstractPrior, FlatPrior, Particle
 
@@ -112,12 +113,15 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
 
     def advance(self, meta, state, support, steps, *, key):
         def scores(particles: Particle) -> Particle:
-            return jax.vmap(jax.grad(self.log_posterior), (0, 0, None))(particles, meta.particles, support)
+            def one(particle: Particle, anchor: Particle) -> Particle:
+                return jax.grad(self.log_posterior)(particle, anchor, support)
+
+            return map_particles(one, particles, meta.particles)
 
         def step(state: GradientState, key: PRNGKeyArray) -> GradientState:
             direction = self.direction(state.particles, self.adjoint.gradient(scores(state.particles)), key=key)
             if self.clip is not None:
-                direction = jax.vmap(partial(clip_norm, limit=self.clip))(direction)
+                direction = map_particles(partial(clip_norm, limit=self.clip), direction)
             move, rule = self.rule.step(meta.rule, state.rule, direction)
             return GradientState(jax.tree.map(jnp.add, state.particles, move), rule)
 

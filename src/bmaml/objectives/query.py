@@ -16,6 +16,7 @@ from bmaml.learners.conjugate import ConjugateLearner, ConjugatePosterior
 from bmaml.learners.gradient import GradientLearner
 from bmaml.models.contract import GaussianModel, log_likelihood, squared_error
 from bmaml.objectives.base import AbstractObjective
+from bmaml.particles import map_particles
 from bmaml.posteriors import AbstractPosterior, ParticlePosterior
 
 Score = Literal["points", "joint", "each", "squared_error"]
@@ -79,8 +80,8 @@ class QueryLoss(AbstractObjective):
         if not isinstance(posterior, ParticlePosterior):
             raise TypeError(f"QueryLoss(score={self.score!r}) scores particles one by one; use score='points'.")
         if self.score == "squared_error":
-            return jax.vmap(lambda p: _residual_loss(posterior, p, query))(posterior.params).mean()
-        joint = jax.vmap(lambda p: log_likelihood(posterior.model, p, query))(posterior.params)
+            return map_particles(lambda p: _residual_loss(posterior, p, query), posterior.params).mean()
+        joint = map_particles(lambda p: log_likelihood(posterior.model, p, query), posterior.params)
         count = jnp.maximum(query.count, 1.0)
         if self.score == "each":
             return -joint.mean() / count
@@ -91,6 +92,8 @@ def _residual_loss(posterior: ParticlePosterior, params, query: Data) -> Float[A
     predictive = posterior.model.predictive(params, query.x)
     assert isinstance(predictive, Normal)  # `check` has seen to it
     fit = squared_error(predictive.mean, query)
+    if posterior.model.log_precision(params) is None:
+        return fit
     held = eqx.tree_at(lambda d: d.loc, predictive, jax.lax.stop_gradient(predictive.loc))
     noise = -(held.log_prob(query.y) * query.mask).sum() / jnp.maximum(query.count, 1.0)
     return fit + noise - jax.lax.stop_gradient(noise)
