@@ -63,18 +63,13 @@ def _drawing(learner: AbstractLearner, particles: int | None) -> AbstractLearner
 
     Raises: InputError where a learner's particles are what it was trained with.
     """
-    import dataclasses
-
     from bmaml.errors import InputError
-    from bmaml.learners import AbmlLearner, ConjugateLearner, PlatipusLearner
+    from bmaml.learners.drawn import drawing
 
-    if particles is None:
-        return learner
-    if isinstance(learner, AbmlLearner | PlatipusLearner) or (
-        isinstance(learner, ConjugateLearner) and learner.codes == "drawn"
-    ):
-        return dataclasses.replace(learner, particles=particles)
-    raise InputError(f"--particles is {particles} and this run's particles are learned, not drawn: leave it out.")
+    try:
+        return learner if particles is None else drawing(learner, particles)
+    except TypeError:
+        raise InputError(f"--particles is {particles} and this run's particles are learned, not drawn: leave it out.") from None
 
 
 def _steps(text: str | None) -> tuple[int, ...] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import time
@@ -19,8 +18,9 @@ from bmaml.evaluation import Evaluation, evaluate
 from bmaml.experiments.arenas import QUERIES, AbstractArena
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.files import write_atomically
-from bmaml.learners import AbstractLearner, ConjugateLearner
+from bmaml.learners import AbstractLearner
 from bmaml.learners.base import Meta
+from bmaml.learners.drawn import drawing, draws_codes
 from bmaml.run import Run, resume, train
 from bmaml.tasks.bayes_optimal import BayesOptimal
 from bmaml.training import NonFiniteError, Progress
@@ -80,8 +80,8 @@ class Board(eqx.Module):
         name = f"{method}-{seed}"
         run = self._run(folder / "runs" / name, method, seed, progress and progress(f"{method}, seed {seed}")).whole()
         learner = run.method.learner
-        if isinstance(learner, ConjugateLearner) and learner.codes == "drawn":
-            learner = dataclasses.replace(learner, particles=max(EXPERTS, learner.particles))
+        if draws_codes(learner):
+            learner = drawing(learner, EXPERTS)
         seconds = sum(record["seconds"] for record in run.history)
         about = {"method": method, "seed": seed, "steps": run.step, "train_seconds": seconds}
         return self._scored(folder / "scores" / f"{name}.npz", learner, run.meta, about, batch=10)

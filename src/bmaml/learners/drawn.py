@@ -1,0 +1,25 @@
+"""Learners whose particles are drawn when they adapt, not learned."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from bmaml.learners.abml import AbmlLearner
+from bmaml.learners.base import AbstractLearner
+from bmaml.learners.conjugate import ConjugateLearner
+from bmaml.learners.platipus import PlatipusLearner
+
+
+def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
+    """Return the learner with so many particles drawn at each adaptation, whatever it was trained with.
+
+    Raises: TypeError where its particles are learned, so that there are as many as there are.
+    """
+    if draws_codes(learner) or isinstance(learner, AbmlLearner | PlatipusLearner):
+        return dataclasses.replace(learner, particles=particles)
+    raise TypeError(f"drawing needs particles that adaptation draws and those of {type(learner).__name__} are learned.")
+
+
+def draws_codes(learner: AbstractLearner) -> bool:
+    """Say whether experts are drawn from a density of codes: the more of them, the finer they integrate over it."""
+    return isinstance(learner, ConjugateLearner) and learner.codes == "drawn"
