@@ -194,10 +194,11 @@ def experts(
     own_prior: bool = False,
     learn_weights: bool = False,
     codes: Codes = "learned",
+    scales: int = 1,
     evidence: float = 0.0,
 ) -> Method:
     """Particles of feature extractors with exact Bayesian heads, weighted by evidence: the default of the front doors."""
-    learner = ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights, codes)
+    learner = ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights, codes, scales)
     return Method(learner, QueryLoss("points", evidence))
 
 

@@ -109,7 +109,8 @@ def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method
         raise InputError(f"method {name} has no setting {unknown[0]!r}: leave it out or choose another method.")
     if name == "experts":
         features = MLPFeatures(1, learned=10, code=1, input_scale=home.input_scale)
-        return make(features, **{"particles": 64, "codes": "drawn", "learn_weights": True, "evidence": 0.01, **chosen})
+        found = {"particles": 64, "codes": "drawn", "learn_weights": True, "scales": 4, "evidence": 0.01}
+        return make(features, **{**found, **chosen})
     if name in AMORTISED:
         return make(1, 1, **{"input_scale": 2.0, "output_scale": 2.5, **chosen})
     # Point methods learn their noise by its likelihood alone, from 1; Stein particles start where the authors' code does.
@@ -125,7 +126,7 @@ def build_plan(name: str, *, steps: int | None = None, seed: int = 0, **settings
     """
     chosen = {k: v for k, v in settings.items() if v is not None}
     if name == "experts":
-        plan = Plan(steps or 19_000, 16, Muon(2e-2, clip=1.0), seed, groups=8)
+        plan = Plan(steps or 19_000, 16, Muon(2e-2, adam_rate=3e-2, clip=1.0), seed, groups=8)
     elif name in AMORTISED:
         plan = Plan(steps or _AMORTISED[name], 16, Muon(1e-2, clip=1.0), seed)
     else:

@@ -24,14 +24,15 @@ def exact(monkeypatch, x64):
     monkeypatch.setattr(conjugate, "_JITTER", 0.0)
 
 
-def random_prior(rng, experts=()):
+def random_prior(rng, experts=(), scales=1):
     """A head prior with nothing at its default."""
     return HeadPrior(
         mean=jnp.asarray(rng.normal(size=(*experts, F, P))),
         log_scale=jnp.asarray(rng.normal(size=(*experts, F))),
         log_noise=jnp.asarray(rng.normal(size=experts) - 1),
-        raw_a=jnp.asarray(rng.normal(size=experts)),
-        log_b=jnp.asarray(rng.normal(size=(*experts, P))),
+        raw_a=jnp.asarray(rng.normal(size=(*experts, scales))),
+        log_b=jnp.asarray(rng.normal(size=(*experts, scales, P))),
+        log_share=jnp.asarray(rng.normal(size=(*experts, scales))),
     )
 
 
@@ -43,11 +44,11 @@ def random_rows(rng, count):
 class WeightSpace:
     """The posterior over (weights, noise variance) of one output, and what follows from it."""
 
-    def __init__(self, prior, features, log_noise, y, output):
+    def __init__(self, prior, features, log_noise, y, output, part=0):
         self.noise = float(np.exp(prior.log_noise))
         n = self.noise * np.exp(log_noise)
         mean, scale = np.asarray(prior.mean)[:, output], np.exp(np.asarray(prior.log_scale))
-        a, b = float(prior.a), float(np.exp(prior.log_b[output]))
+        a, b = float(prior.a[part]), float(np.exp(prior.log_b[part, output]))
         precision = np.diag(1 / scale) + features.T @ (features / n[:, None])
         self.mean = np.linalg.solve(precision, mean / scale + features.T @ (y[:, output] / n))
         self.covariance = np.linalg.inv(precision)
@@ -68,6 +69,11 @@ def conditioned(prior, features, log_noise, y, mask=None, function=condition):
     return jit(function)(prior, *(jnp.asarray(v) for v in (features, log_noise, y, mask)))
 
 
+def first_scale(predictive):
+    """The component of the first scale, of priors that have one only."""
+    return jax.tree.map(lambda leaf: leaf[0], predictive)
+
+
 def test_evidence_is_that_of_weight_space_and_of_the_multivariate_t():
     rng = np.random.default_rng(0)
     prior, rows = random_prior(rng), random_rows(rng, 7)
@@ -79,8 +85,8 @@ def test_evidence_is_that_of_weight_space_and_of_the_multivariate_t():
     kernel = features @ np.diag(np.exp(prior.log_scale)) @ features.T + noise
     direct = 0.0
     for output in range(P):
-        shape = kernel * float(np.exp(prior.log_b[output]) / prior.a)
-        direct += stats.multivariate_t.logpdf(y[:, output], features @ prior.mean[:, output], shape, df=2 * float(prior.a))
+        shape = kernel * float(np.exp(prior.log_b[0, output]) / prior.a[0])
+        direct += stats.multivariate_t.logpdf(y[:, output], features @ prior.mean[:, output], shape, df=2 * float(prior.a[0]))
     np.testing.assert_allclose(found, direct, rtol=1e-11)
 
 
@@ -89,7 +95,7 @@ def test_predictive_is_that_of_weight_space(count):
     rng = np.random.default_rng(1)
     prior, rows, (features, log_noise, y) = random_prior(rng), random_rows(rng, count), random_rows(rng, 5)
     head = conditioned(prior, *rows) if count else conditioned(prior, *random_rows(rng, 1), mask=np.zeros(1))
-    found = jit(lambda h, f, n: h.predict(f, n))(head, jnp.asarray(features), jnp.asarray(log_noise))
+    found = jit(lambda h, f, n: first_scale(h.predict(f, n)))(head, jnp.asarray(features), jnp.asarray(log_noise))
     wanted = [WeightSpace(prior, *rows, output).predictive(features, log_noise) for output in range(P)]
     np.testing.assert_allclose(found.mean, np.stack([t.mean() for t in wanted], 1), rtol=1e-10)
     np.testing.assert_allclose(found.std, np.stack([t.std() for t in wanted], 1), rtol=1e-10)
@@ -102,7 +108,7 @@ def test_evidence_obeys_the_chain_rule():
     rng = np.random.default_rng(2)
     prior, rows, first = random_prior(rng), random_rows(rng, 6), 2
     total = conditioned(prior, *(v[:first] for v in rows)).log_evidence
-    predict = jit(lambda h, f, n, y: h.predict(f, n).log_prob(y)[0])
+    predict = jit(lambda h, f, n, y: h.predict(f, n).log_prob(y)[0, 0])
     for i in range(first, 6):
         # The mask hides what has not been seen yet, so that one program serves all steps.
         head = conditioned(prior, *rows, mask=(np.arange(6) < i).astype(float))
@@ -169,6 +175,21 @@ def test_mixture_weights_are_prior_weight_times_evidence():
     density = logsumexp([np.log(w) + t.logpdf(y) for w, t in zip(weights, each, strict=True)], axis=0)
     np.testing.assert_allclose(predictive.log_prob(query.y), density, rtol=1e-9)
     np.testing.assert_allclose(predictive.mean[:, 0], sum(w * t.mean() for w, t in zip(weights, each, strict=True)), rtol=1e-9)
+
+
+def test_scales_are_a_mixture_of_inverse_gammas():
+    """Each a normal-inverse-gamma of its own in weight space; their shares are prior share times evidence."""
+    rng = np.random.default_rng(7)
+    prior, rows, (features, log_noise, y) = random_prior(rng, scales=3), random_rows(rng, 4), random_rows(rng, 5)
+    head = conditioned(prior, *rows)
+    each = [[WeightSpace(prior, *rows, output, scale) for output in range(P)] for scale in range(3)]
+    evidence = np.log(softmax(prior.log_share)) + [sum(part.log_evidence for part in one) for one in each]
+    np.testing.assert_allclose(head.log_evidence, logsumexp(evidence), rtol=1e-11)
+    np.testing.assert_allclose(jax.nn.softmax(head.log_weights), softmax(evidence), rtol=1e-9)
+    found = jit(lambda h, f, n, y: h.predict(f, n).log_prob(y))(head, *(jnp.asarray(v) for v in (features, log_noise, y)))
+    for density, one in zip(found, each, strict=True):
+        wanted = sum(part.predictive(features, log_noise).logpdf(y[:, o]) for o, part in enumerate(one))
+        np.testing.assert_allclose(density, wanted, rtol=1e-10)
 
 
 def test_identical_codes_are_one_expert():

@@ -135,8 +135,9 @@ def _heads(task: OneTask, count: int) -> Inference:
         mean=jnp.zeros((1, features.count, 1)),
         log_scale=jnp.full((1, features.count), -jnp.log(task.precision * task.noise**2)),
         log_noise=jnp.zeros(1),
-        raw_a=jnp.full(1, _STIFF - 1),
-        log_b=jnp.full((1, 1), jnp.log(_STIFF * task.noise**2)),
+        raw_a=jnp.full((1, 1), _STIFF - 1),
+        log_b=jnp.full((1, 1, 1), jnp.log(_STIFF * task.noise**2)),
+        log_share=jnp.zeros((1, 1)),
     )
 
     def code(key: PRNGKeyArray) -> Any:

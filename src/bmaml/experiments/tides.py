@@ -120,8 +120,9 @@ def mixture_experts(features: LinearExperts, mixture: GaussianMixture, noise: fl
         mean=jnp.asarray(means[:, :, None], float),
         log_scale=jnp.zeros((experts, size)),
         log_noise=jnp.full(experts, 2 * np.log(noise), float),
-        raw_a=jnp.full(experts, _STIFF - 1, float),  # softplus is the identity out here
-        log_b=jnp.full((experts, 1), np.log(_STIFF), float),
+        raw_a=jnp.full((experts, 1), _STIFF - 1, float),  # softplus is the identity out here
+        log_b=jnp.full((experts, 1, 1), np.log(_STIFF), float),
+        log_share=jnp.zeros((experts, 1)),
     )
     codes = features.codes(network, jnp.asarray(axes * roots[:, None, :], float))
     learner = ConjugateLearner(features, particles=experts, noise=noise**2, own_prior=True)

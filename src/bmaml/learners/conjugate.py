@@ -2,12 +2,15 @@
 
 An expert m is a head on features f(x, z_m), where the network f is shared and the code z_m is learned:
 
-    sigma^2 ~ Inverse-Gamma(a0, b0),   w | sigma^2 ~ N(m0, sigma^2 diag S),   y | x, w ~ N(f(x, z_m) w, sigma^2 n(x)).
+    sigma^2 ~ sum_s p_s Inverse-Gamma(a_s, b_s),   w | sigma^2 ~ N(m0, sigma^2 diag S),
+    y | x, w, sigma^2 ~ N(f(x, z_m) w, sigma^2 n(x)).
 
 Everything is integrated out in the space of the support: one Cholesky of its (points x points) kernel gives the evidence
 p(D | z_m) and a Student-t predictive. The posterior over experts is softmax(log evidence + log prior weight), and the
-predictive is the mixture. With one expert this is meta-learned Bayesian linear regression (as in ALPaCA, Harrison et al.,
-2018, with an unknown noise scale).
+predictive is the mixture. The prior of sigma^2 is a mixture of inverse-gammas, conjugate as each of them is (Diaconis and
+Ylvisaker, 1985): one alone has a heavy tail of large scales, whatever the family's amplitudes are. Its components share the
+Cholesky, so they cost little. With one expert and one scale this is meta-learned Bayesian linear regression (as in ALPaCA,
+Harrison et al., 2018, with an unknown noise scale).
 """
 
 from __future__ import annotations
@@ -37,16 +40,20 @@ _WIDTH = 3.0**0.5
 
 
 class HeadPrior(eqx.Module):
-    """Normal-inverse-gamma prior of a linear head, on unconstrained scales (leading axis: experts, or 1 if shared)."""
+    """Prior of a linear head, on unconstrained scales (leading axis: experts, or 1 if shared).
+
+    Normal-inverse-gamma with a mixture of inverse-gammas: `raw_a`, `log_b` and the unnormalised `log_share` of each.
+    """
 
     mean: Float[Array, "*experts features outputs"]
     log_scale: Float[Array, "*experts features"]
     log_noise: Float[Array, "*experts"]
-    raw_a: Float[Array, "*experts"]
-    log_b: Float[Array, "*experts outputs"]
+    raw_a: Float[Array, "*experts scales"]
+    log_b: Float[Array, "*experts scales outputs"]
+    log_share: Float[Array, "*experts scales"]
 
     @property
-    def a(self) -> Float[Array, "*experts"]:
+    def a(self) -> Float[Array, "*experts scales"]:
         """Shape of the inverse-gamma, above 1 so that the predictive has a mean (degrees of freedom above 2)."""
         return 1.0 + jax.nn.softplus(self.raw_a)
 
@@ -73,12 +80,20 @@ class HeadPosterior(eqx.Module):
     white: Float[Array, "*batch support outputs"]
     noise: Float[Array, "*batch support"]
     jitter: Float[Array, "*batch"]
-    a: Float[Array, "*batch"]
-    b: Float[Array, "*batch outputs"]
-    log_evidence: Float[Array, "*batch"]
+    a: Float[Array, "*batch scales"]
+    b: Float[Array, "*batch scales outputs"]
+    log_weights: Float[Array, "*batch scales"]
+
+    @property
+    def log_evidence(self) -> Float[Array, "*batch"]:
+        """Log evidence of the support, in nats, summed over its points."""
+        return logsumexp(self.log_weights, axis=-1)
 
     def predict(self, features: Float[Array, "n features"], log_noise: Float[Array, " n"]) -> StudentT:
-        """Student-t predictive at query features, with `log_noise` the relative noise variance of each point."""
+        """Student-t predictives at query features, a component for each scale, before weighting by `log_weights`.
+
+        `log_noise` is the relative noise variance of each point.
+        """
         cross = (self.features * jnp.exp(self.prior.log_scale)) @ features.T
         half = solve_triangular(self.cholesky, cross, lower=True)
         mean = features @ self.prior.mean + half.T @ self.white
@@ -86,14 +101,16 @@ class HeadPosterior(eqx.Module):
         explained = (half**2).sum(0)
         noise = jnp.exp(self.prior.log_noise + log_noise) + self.jitter
         variance = jnp.maximum(prior_variance - explained, 0.0) + noise
-        scale = jnp.sqrt(variance[:, None] * self.b / self.a)
-        return StudentT(jnp.reshape(2 * self.a, (1, 1)), mean, scale)
+        scale = jnp.sqrt(variance[:, None] * (self.b / self.a[:, None])[:, None])
+        return StudentT(jnp.reshape(2 * self.a, (-1, 1, 1)), jnp.broadcast_to(mean, scale.shape), scale)
 
     def sample_weights(self, key: PRNGKeyArray) -> Float[Array, "features outputs"]:
         """Draw the head's weights, by Matheron's rule: a draw from the prior, moved to agree with the support."""
-        scale_key, weight_key, noise_key = jax.random.split(key, 3)
+        pick_key, scale_key, weight_key, noise_key = jax.random.split(key, 4)
+        picked = jax.random.categorical(pick_key, self.log_weights)
+        a, b = self.a[picked], self.b[picked]
         shape = self.prior.mean.shape
-        sigma = jnp.sqrt(self.b / jax.random.gamma(scale_key, self.a, self.b.shape))
+        sigma = jnp.sqrt(b / jax.random.gamma(scale_key, a, b.shape))
         root = jnp.exp(0.5 * self.prior.log_scale)[:, None]
         drawn = sigma * root * jax.random.normal(weight_key, shape)
         missed = sigma * jnp.sqrt(self.noise)[:, None] * jax.random.normal(noise_key, (len(self.noise), shape[1]))
@@ -119,12 +136,12 @@ def condition(
     cholesky = jnp.linalg.cholesky(gram + jnp.diag(jnp.where(mask > 0, noise, 1.0)), symmetrize_input=False)
     residual = (y - features @ prior.mean) * mask[:, None]
     white = solve_triangular(cholesky, residual, lower=True)
-    b0 = jnp.exp(prior.log_b)
-    a, b = prior.a + 0.5 * count, b0 + 0.5 * (white**2).sum(0)
+    a, b = prior.a + 0.5 * count, jnp.exp(prior.log_b) + 0.5 * (white**2).sum(0)
     log_det = 2 * jnp.log(jnp.diagonal(cholesky)).sum()
-    each = prior.a * prior.log_b - a * jnp.log(b) + gammaln(a) - gammaln(prior.a)
-    evidence = (each - 0.5 * log_det - 0.5 * count * jnp.log(2 * jnp.pi)).sum()
-    return HeadPosterior(prior, features, cholesky, white, noise * mask, jitter, a, b, evidence)
+    each = prior.a[:, None] * prior.log_b - a[:, None] * jnp.log(b) + (gammaln(a) - gammaln(prior.a))[:, None]
+    evidence = (each - 0.5 * log_det - 0.5 * count * jnp.log(2 * jnp.pi)).sum(-1)
+    log_weights = jax.nn.log_softmax(prior.log_share) + evidence
+    return HeadPosterior(prior, features, cholesky, white, noise * mask, jitter, a, b, log_weights)
 
 
 class ConjugatePosterior(AbstractPosterior):
@@ -144,7 +161,9 @@ class ConjugatePosterior(AbstractPosterior):
         def one(code, head):
             return head.predict(*self.features.apply(self.network, x, code))
 
-        return Mixture(self.log_weights, jax.vmap(one)(self.codes, self.heads))
+        components = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.vmap(one)(self.codes, self.heads))
+        within = jax.nn.log_softmax(self.heads.log_weights)
+        return Mixture((self.log_weights[:, None] + within).ravel(), components)
 
     def functions(self, x, *, key, count=1):
         expert_key, weight_key = jax.random.split(key)
@@ -170,10 +189,11 @@ class ConjugateLearner(AbstractLearner):
     particles=256)`), which integrates the latent more finely.
 
     One head prior serves all experts, or with `own_prior=True` each has its own (more to learn, and more to say where
-    experts stand for kinds of task). `noise` is where the relative noise variance starts. With
-    `learn_weights=False` all experts, or all codes, are equally likely before the support is seen: the learned weights of
-    learned codes feed back on themselves, and in long runs half of the experts die out of a family that needs them all.
-    Raises: ValueError for fewer than one particle, or own priors of codes that are drawn.
+    experts stand for kinds of task). `noise` is where the relative noise variance starts, `scales` the number of
+    inverse-gammas in the prior of sigma^2. With `learn_weights=False` all experts, or all codes, are equally likely before
+    the support is seen: the learned weights of learned codes feed back on themselves, and in long runs half of the experts
+    die out of a family that needs them all.
+    Raises: ValueError for fewer than one particle or scale, or own priors of codes that are drawn.
     """
 
     features: AbstractFeatures
@@ -183,10 +203,13 @@ class ConjugateLearner(AbstractLearner):
     own_prior: bool = eqx.field(static=True, default=False)
     learn_weights: bool = eqx.field(static=True, default=True)
     codes: Codes = eqx.field(static=True, default="learned")
+    scales: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
         if self.particles < 1:
             raise ValueError(f"particles is {self.particles}: give at least 1.")
+        if self.scales < 1:
+            raise ValueError(f"scales is {self.scales}: give at least 1.")
         if self.codes not in ("learned", "drawn"):
             raise ValueError(f"unknown codes {self.codes!r}: use 'learned' or 'drawn'.")
         if self.codes == "drawn" and self.own_prior:
@@ -201,8 +224,10 @@ class ConjugateLearner(AbstractLearner):
             mean=jnp.zeros((priors, f, self.outputs)),
             log_scale=jnp.zeros((priors, f)),
             log_noise=jnp.full(priors, jnp.log(self.noise)),
-            raw_a=jnp.zeros(priors),
-            log_b=jnp.zeros((priors, self.outputs)),
+            raw_a=jnp.zeros((priors, self.scales)),
+            # A factor of e^2 in variance apart, for components that start alike would stay alike.
+            log_b=jnp.tile(2.0 * (jnp.arange(self.scales) - (self.scales - 1) / 2)[:, None], (priors, 1, self.outputs)),
+            log_share=jnp.zeros((priors, self.scales)),
         )
         drawn, size = self.codes == "drawn", self.features.code_size
         codes = spread_codes(code_key, 0 if drawn else self.particles, size)
