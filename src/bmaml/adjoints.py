@@ -28,8 +28,8 @@ class HasParticles(Protocol):
 Tree = TypeVar("Tree")
 State = TypeVar("State", bound=HasParticles)
 Step = Callable[[State, Array], State]
-# Short inner loops are written out: their first step then sees that tasks share where it starts, and BMAML's five steps take 0.6
-# of the time. Longer ones are a loop: the program would take minutes to compile.
+# Short inner loops are written out: their first step then sees that tasks share where it starts, and BMAML's five steps take
+# 0.6 of the time. Longer ones are a loop: the program would take minutes to compile.
 _UNROLL = 5
 
 

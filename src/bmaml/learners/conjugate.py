@@ -8,8 +8,8 @@ An expert m is a head on features f(x, z_m), where the network f is shared and t
 Everything is integrated out in the space of the support: one Cholesky of its (points x points) kernel gives the evidence
 p(D | z_m) and a Student-t predictive. The posterior over experts is softmax(log evidence + log prior weight), and the
 predictive is the mixture. The prior of sigma^2 is a mixture of inverse-gammas, conjugate as each of them is (Diaconis and
-Ylvisaker, 1985); its components share the Cholesky, so they cost little. With one expert and one scale this is meta-learned Bayesian linear regression (as in ALPaCA,
-Harrison et al., 2018, with an unknown noise scale).
+Ylvisaker, 1985); its components share the Cholesky, so they cost little. With one expert and one scale this is meta-learned
+Bayesian linear regression (as in ALPaCA, Harrison et al., 2018, with an unknown noise scale).
 """
 
 from __future__ import annotations
