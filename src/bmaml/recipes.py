@@ -45,7 +45,7 @@ FAMILIES: dict[str, Family] = {
 _SETTINGS: dict[str, dict[str, Any]] = {
     "maml": {"rate": 0.01},
     "fomaml": {"rate": 0.01},
-    "meta-sgd": {"rate": 0.01},
+    "meta-sgd": {"rate": 3e-3},
     "reptile": {"rate": 0.01, "steps": 5, "clip": 10.0},
     "emaml": {"rate": 0.01},
     "imaml": {"rate": 0.01, "steps": 16, "pull": 20.0, "clip": 10.0},
@@ -54,8 +54,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "bfa": {"rate": 3e-4, "clip": 1e3},
     "bmaml": {"rate": 3e-4, "clip": 1e3},
     "pretrain": {"rate": 0.01, "steps": 10, "clip": 10.0},
-    "platipus": {"rate": 0.01},
-    "abml": {"rate": 0.01, "steps": 5, "clip": 10.0},
+    "platipus": {"rate": 0.03, "steps": 1},
+    "abml": {"rate": 3e-3, "steps": 5, "clip": 10.0},
 }
 # Networks that read their support: input_scale 0.4 needs many times the meta-steps of 2.0 to tell frequencies apart.
 _AMORTISED = {"cnp": 20_000, "tnp": 50_000, "rnn": 20_000}
