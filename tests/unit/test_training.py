@@ -171,6 +171,23 @@ def test_a_step_draws_its_own_tasks_and_always_the_same():
     assert keys[1] != jax.random.key_data(step_keys(6, 1, 4)).tolist()
 
 
+def test_tasks_drawn_in_blocks_are_those_of_their_steps_however_a_run_is_cut():
+    """Past the 64 steps whose tasks are drawn together: the last step's loss is that of the tasks that its keys draw."""
+    plan = Plan(70, 4, Adam(0.01), seed=3)
+    whole, cut = (Loop(fomaml(MODEL), TASKS, plan) for _ in range(2))
+    whole.compile()
+    cut.compile()
+    whole.advance(69)
+    for count in (5, 61, 3):
+        cut.advance(count)
+    for a, b in zip(*(jax.tree.leaves(loop.state) for loop in (whole, cut)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    meta = jax.tree.map(jnp.copy, whole.state.meta)
+    batch = jit(lambda: draw_batch(TASKS, step_keys(plan.seed, 69, plan.batch)))()
+    loss = jit(lambda: batch_gradient(fomaml(MODEL), meta, batch)[0])()
+    np.testing.assert_allclose(whole.advance(1)["loss"], loss, rtol=1e-5)
+
+
 class Poisoned(AbstractTasks):
     """Sinusoids of which a share have a target that is no number."""
 
