@@ -22,14 +22,14 @@ FILES = {
 # A name stands for a module or for all of a package that no longer name claims.
 ORDER = (
     ("errors", "interrupt", "platform", "io", "io.files"),
-    ("data", "distributions"),
+    ("data", "distributions", "particles"),
     ("models", "priors", "posteriors"),
     ("directions", "adjoints", "curvature"),
     ("learners",),
     ("objectives",),
     ("methods",),
     ("tasks", "metrics"),
-    ("outer", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
+    ("outer", "plan", "meta_step", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
     ("tables", "adapted", "estimators", "evaluation", "active", "mcmc"),
     ("__init__",),
     ("recipes", "held_out", "experiments", "plots", "cli", "__main__"),

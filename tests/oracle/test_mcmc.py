@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from bmaml.data import data
-from bmaml.directions.stein import flatten
 from bmaml.errors import InputError
 from bmaml.experiments import banana, posteriors
 from bmaml.experiments.inferences import HiddenLayer, Size, inferences
@@ -16,6 +15,7 @@ from bmaml.experiments.one_task import OneTask, PriorTasks
 from bmaml.experiments.posteriors import sample_truth, scores
 from bmaml.mcmc import convergence, followed, hmc, log_posterior, nuts, task_posterior
 from bmaml.models import MLP, GaussianModel
+from bmaml.particles import flatten
 from bmaml.plots import posteriors as plot
 from bmaml.priors import AroundInit, GammaPrior, GaussianPrior, Particle
 
