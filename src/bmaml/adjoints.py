@@ -52,9 +52,13 @@ class AbstractAdjoint(eqx.Module):
         """Return an inner gradient as the meta-gradient shall see it."""
 
 
+def _loop(step: Step, state: State, keys: Array) -> State:
+    return jax.lax.scan(lambda s, k: (step(s, k), None), state, keys)[0]
+
+
 def _run(step: Step, state: State, keys: Array) -> State:
     if len(keys) > _UNROLL:
-        return jax.lax.scan(lambda s, k: (step(s, k), None), state, keys)[0]
+        return _loop(step, state, keys)
     for i in range(len(keys)):
         state = step(state, keys[i])
     return state
@@ -76,7 +80,7 @@ class Unrolled(AbstractAdjoint):
         if not self.checkpoint:
             return _run(step, state, keys)
         # Checkpointed steps must stay a loop: unrolled, XLA may merge the recomputation with the first computation.
-        return jax.lax.scan(lambda s, k: (jax.checkpoint(step)(s, k), None), state, keys)[0]
+        return _loop(jax.checkpoint(step), state, keys)
 
     def gradient(self, tree):
         return tree

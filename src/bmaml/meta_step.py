@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import stages
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PRNGKeyArray
 
@@ -98,8 +99,7 @@ def meta_step(method: Method, plan: Plan, state: TrainState, batch: MetaBatch) -
     bad = jnp.stack([state.step, culprit.astype(jnp.int32)])
     stayed = TrainState(state.meta, state.optimiser, state.step + 1, state.skipped + 1, bad)
     # Joined first: one pass over all of the gradient, where a small network's leaves would cost two kernels each.
-    joined = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(gradient)])
-    finite = jnp.isfinite(loss) & jnp.isfinite(joined).all()
+    finite = jnp.isfinite(loss) & jnp.isfinite(ravel_pytree(gradient)[0]).all()
     return jax.tree.map(lambda a, b: jnp.where(finite, a, b), moved, stayed), loss
 
 

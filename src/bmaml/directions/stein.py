@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Literal
 
@@ -51,7 +50,7 @@ def _median(values: Float[Array, " n"]) -> Float[Array, ""]:
 
 def square_distances(particles) -> Float[Array, "n n"]:
     """Return all squared distances, by products of centred points (centring keeps float32 from cancelling)."""
-    gram = functools.reduce(jnp.add, [_gram(leaf) for leaf in jax.tree.leaves(particles)])
+    gram = jnp.asarray(sum(_gram(leaf) for leaf in jax.tree.leaves(particles)))
     norms = jnp.diagonal(gram)
     return jnp.maximum(norms[:, None] + norms[None, :] - 2 * gram, 0.0) * (1 - jnp.eye(len(gram), dtype=gram.dtype))
 

@@ -81,7 +81,7 @@ class Board(eqx.Module):
         run = self._run(folder / "runs" / name, method, seed, progress and progress(f"{method}, seed {seed}")).whole()
         learner = run.method.learner
         if draws_codes(learner):
-            learner = drawing(learner, EXPERTS)
+            learner = drawing(learner, max(EXPERTS, learner.particles))
         seconds = sum(record["seconds"] for record in run.history)
         about = {"method": method, "seed": seed, "steps": run.step, "train_seconds": seconds}
         return self._scored(folder / "scores" / f"{name}.npz", learner, run.meta, about, batch=10)

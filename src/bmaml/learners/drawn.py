@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeGuard
 
 from bmaml.learners.abml import AbmlLearner
 from bmaml.learners.base import AbstractLearner
@@ -20,6 +21,6 @@ def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
     raise TypeError(f"drawing needs particles that adaptation draws and those of {type(learner).__name__} are learned.")
 
 
-def draws_codes(learner: AbstractLearner) -> bool:
+def draws_codes(learner: AbstractLearner) -> TypeGuard[ConjugateLearner]:
     """Say whether experts are drawn from a density of codes: the more of them, the finer they integrate over it."""
     return isinstance(learner, ConjugateLearner) and learner.codes == "drawn"
