@@ -22,7 +22,7 @@ FILES = {
 # A name stands for a module or for all of a package that no longer name claims.
 ORDER = (
     ("errors", "interrupt", "platform", "io", "io.files"),
-    ("data", "distributions", "particles"),
+    ("data", "trajectories", "distributions", "particles"),
     ("models", "priors", "posteriors"),
     ("directions", "adjoints", "curvature"),
     ("learners",),
