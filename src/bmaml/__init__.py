@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from bmaml import images as images
 from bmaml import methods as methods
 from bmaml import tasks as tasks
 from bmaml.data import Data as Data

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.errors import InputError
+from bmaml.io.reference import AbstractReference, AbstractReferenced
 
 Arrays = dict[str, np.ndarray]
 
@@ -25,7 +26,12 @@ class NotSaved(InputError):
 
 
 def to_config(value: Any, arrays: Arrays, name: str = "root") -> Any:
-    """Return a JSON-able description of a module; arrays are put into `arrays` under dotted names."""
+    """Return a JSON-able description of a module; arrays are put into `arrays` under dotted names.
+
+    An object that says where it can be read again is described by that alone.
+    """
+    if isinstance(value, AbstractReferenced) and value.reference is not None:
+        return {"read": to_config(value.reference, arrays, name)}
     if isinstance(value, eqx.Module) and type(value).__module__.startswith("bmaml."):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
         kind = f"{type(value).__module__}:{type(value).__qualname__}"
@@ -47,7 +53,8 @@ def to_config(value: Any, arrays: Arrays, name: str = "root") -> Any:
 def from_config(config: Any, arrays: Arrays) -> Any:
     """Return the object that `to_config` described.
 
-    Raises: NotSaved where a part was a function; InputError for a class that this version does not have.
+    Raises: NotSaved where a part was a function; InputError for a class that this version does not have, or for files to be
+    read again that are gone or have changed.
     """
     if isinstance(config, list):
         return tuple(from_config(v, arrays) for v in config)
@@ -57,10 +64,18 @@ def from_config(config: Any, arrays: Arrays) -> Any:
         return jnp.asarray(arrays[config["array"]])
     if "dict" in config:
         return {k: from_config(v, arrays) for k, v in config["dict"].items()}
+    if "read" in config:
+        return _reread(from_config(config["read"], arrays))
     if "unsaved" in config:
         raise NotSaved(f"{config['unsaved']} is Python code, which the file does not hold: pass the method when loading.")
     fields = {k: from_config(v, arrays) for k, v in config.items() if k != "type"}
     return _class(config.get("type", ""))(**fields)
+
+
+def _reread(reference: Any) -> Any:
+    if not isinstance(reference, AbstractReference):
+        raise InputError(f"the file wants a {type(reference).__name__} to be read: restore it from a copy.")
+    return reference.read()
 
 
 def _class(kind: str) -> type:

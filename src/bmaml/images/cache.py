@@ -1,0 +1,130 @@
+"""Decoded images in one memory-mapped file, with a manifest that says what they were decoded from.
+
+    NAME.npy    uint8, (images, height, width, channels)
+    NAME.json   stamp (names, sizes, times), digest of the files' content, digest of the array, the form, the layout
+
+Both are written whole or not at all, the manifest last. A cache whose array does not match its manifest, or whose files
+have other content than it says, is made again, with a warning that says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bmaml.errors import InputError
+from bmaml.images.decode import Form
+from bmaml.io.files import digest, write_atomically
+
+FORMAT = 1
+
+
+def cache_folder() -> Path:
+    """Return where caches lie: the environment variable BMAML_CACHE, or `bmaml` in the user's cache folder."""
+    own = os.environ.get("BMAML_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "bmaml"
+
+
+class Cache:
+    """The cache of one source read in one way; `wanted` names the source and the way."""
+
+    def __init__(self, wanted: dict[str, Any], folder: Path | None = None):
+        self.folder = folder or cache_folder()
+        self.name = f"{Path(wanted['path']).stem}-{digest(json.dumps(wanted, sort_keys=True).encode())[:16]}"
+        self.array, self.manifest = (self.folder / f"{self.name}.{kind}" for kind in ("npy", "json"))
+
+    def describe(self) -> dict[str, Any] | None:
+        """Return the manifest, or None where there is none (or none that can be read: the cache is then made again)."""
+        try:
+            content = json.loads(self.manifest.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError):
+            content = None
+        if not isinstance(content, dict) or content.get("format") != FORMAT or not {"stamp", "content"} <= set(content):
+            self._say("is damaged or of another version")
+            return None
+        return content
+
+    def load(self, described: dict[str, Any]) -> np.ndarray | None:
+        """Return the memory-mapped array, or None, with a warning, where it is not what the manifest says."""
+        try:
+            array = np.load(self.array, mmap_mode="r")
+            if array.dtype == np.uint8 and _digest(self.array) == described["array"]:
+                return array
+        except (OSError, ValueError, EOFError, KeyError):
+            pass
+        self._say("is damaged")
+        return None
+
+    def stale(self) -> None:
+        """Say that the source has changed since."""
+        self._say("is of other content than the files have now")
+
+    def touch(self, described: dict[str, Any], stamp: str) -> None:
+        """Note that the files were touched and are still the same (where it cannot be noted, they are read again next time)."""
+        with contextlib.suppress(InputError):
+            self._write_manifest(described | {"stamp": stamp})
+
+    def build(self, rows: Iterable[np.ndarray], count: int, form: Form, described: dict[str, Any]) -> np.ndarray:
+        """Decode into a new cache and return its array; in memory, with a warning, where it cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{self.name}.", dir=self.folder)
+            os.close(handle)
+        except OSError as error:
+            return self._in_memory(rows, count, form, error)
+        try:
+            target = np.lib.format.open_memmap(name, "w+", np.uint8, (count, *form.shape))
+            for place, row in enumerate(rows):
+                target[place] = row
+            target.flush()
+            del target
+            described = described | {"format": FORMAT, "array": _digest(Path(name)), "form": asdict(form)}
+            os.chmod(name, 0o644)
+            os.replace(name, self.array)
+            self._write_manifest(described)
+        except OSError as error:
+            raise InputError(
+                f"cannot write the cache {self.array} ({error.strerror or error}): free some space, or set BMAML_CACHE to "
+                "another folder."
+            ) from error
+        finally:
+            Path(name).unlink(missing_ok=True)
+        return np.load(self.array, mmap_mode="r")
+
+    def _in_memory(self, rows: Iterable[np.ndarray], count: int, form: Form, error: OSError) -> np.ndarray:
+        warnings.warn(
+            f"the cache folder {self.folder} cannot be written ({error.strerror or error}), so images are decoded anew each "
+            "time: set BMAML_CACHE to another folder.",
+            stacklevel=2,
+        )
+        target = np.empty((count, *form.shape), np.uint8)
+        for place, row in enumerate(rows):
+            target[place] = row
+        return target
+
+    def _write_manifest(self, described: dict[str, Any]) -> None:
+        try:
+            write_atomically(self.manifest, json.dumps(described))
+        except OSError as error:
+            raise InputError(f"cannot write {self.manifest} ({error.strerror or error}): free some space.") from error
+
+    def _say(self, what: str) -> None:
+        warnings.warn(f"the cache {self.array} {what}: it is made again from the images.", stacklevel=2)
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

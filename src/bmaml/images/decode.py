@@ -1,0 +1,139 @@
+"""Image files to arrays of bytes, all of one size and one number of channels (Pillow, the extra `images`)."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bmaml.errors import InputError
+from bmaml.io.files import digest
+
+_GREY = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
+_WIDE = ("I", "F")
+
+
+@dataclass(frozen=True)
+class Form:
+    """What every image becomes: height, width, channels (1 grey, 3 red-green-blue); `invert` makes dark ink bright.
+
+    An image of another size is resized as a whole (antialiased, Lanczos), its proportions not kept, as the papers do.
+    Grey becomes colour by repeating it, colour grey by Rec. 601 luma; what is transparent lies on white. A photograph is
+    turned upright as its camera noted (not in PNG); of an animation the first frame counts.
+    """
+
+    height: int
+    width: int
+    channels: int
+    invert: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self.height, self.width, self.channels
+
+
+def pillow() -> Any:
+    """Return Pillow's module `Image`.
+
+    Raises: InputError where it is not installed.
+    """
+    try:
+        import PIL.Image
+    except ImportError as error:
+        raise InputError("reading images needs Pillow: pip install 'bmaml[images]' installs it.") from error
+    return PIL.Image
+
+
+def common_form(
+    files: Iterable[tuple[str, str, bytes]], size: tuple[int, int] | None, channels: int | None, invert: bool
+) -> tuple[Form, str]:
+    """Return what files of (name, class and place, content) can all become, and the digest of all that but the names.
+
+    Only their heads are decoded. Without `channels` it is grey if all are grey, else colour.
+    Raises: InputError naming the file that is no image, or that has another size than the first where no `size` is given.
+    """
+    grey, first, digests = True, None, []
+    for name, place, content in files:
+        with _opened(name, content) as image, _named(name, "is damaged"):
+            grey = grey and image.mode in _GREY
+            first = first or (name, _upright(image))
+            if size is None and _upright(image) != first[1]:
+                one, other = ("x".join(map(str, sides)) for sides in (_upright(image), first[1]))
+                raise InputError(f"{name} is {one} and {first[0]} is {other} pixels: give a size to resize all images to.")
+        digests.append(f"{place}:{digest(content)}")
+    assert first is not None
+    height, width = size or first[1]
+    return Form(height, width, channels or (1 if grey else 3), invert), digest("\n".join(sorted(digests)).encode())
+
+
+def decode(name: str, content: bytes, form: Form) -> np.ndarray:
+    """Return an image as `(height, width, channels)` of uint8.
+
+    Raises: InputError naming a file that is truncated or no image.
+    """
+    library = pillow()
+    with _opened(name, content) as image, _named(name, "is truncated or damaged"):
+        image.load()
+        plain = _eight_bit(name, _turned(image), form.channels)
+    if plain.size != (form.width, form.height):
+        plain = plain.resize((form.width, form.height), library.Resampling.LANCZOS)
+    pixels = np.asarray(plain, np.uint8).reshape(form.shape)
+    return 255 - pixels if form.invert else pixels
+
+
+def _opened(name: str, content: bytes) -> Any:
+    with _named(name, "is not an image that can be read"):
+        return pillow().open(io.BytesIO(content))
+
+
+@contextmanager
+def _named(name: str, what: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a sentence that names the file."""
+    library = pillow()
+    try:
+        with warnings.catch_warnings():
+            # A file that claims to be huge is refused rather than decoded.
+            warnings.simplefilter("error", library.DecompressionBombWarning)
+            yield
+    except InputError:
+        raise
+    except (library.DecompressionBombWarning, library.DecompressionBombError) as error:
+        raise InputError(f"{name} claims to be larger than {library.MAX_IMAGE_PIXELS} pixels: use a smaller image.") from error
+    except Exception as error:  # Decoders of damaged files raise struct.error, zlib.error, KeyError, ... besides OSError.
+        text = " ".join(str(error).split()).rstrip(".")
+        reason = "unknown format" if "cannot identify" in text or not text else text
+        raise InputError(f"{name} {what} ({reason}): restore it, or remove it.") from error
+
+
+def _orientation(image: Any) -> int:
+    """Return the camera's note; not of a PNG, where it may follow the pixels, all of which would be decoded to find it."""
+    return image.getexif().get(0x0112, 1) if image.format in ("JPEG", "MPO", "TIFF", "WEBP") else 1
+
+
+def _upright(image: Any) -> tuple[int, int]:
+    """Return height and width as they will be once the image stands upright."""
+    return (image.width, image.height) if _orientation(image) in (5, 6, 7, 8) else (image.height, image.width)
+
+
+def _turned(image: Any) -> Any:
+    from PIL import ImageOps
+
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+
+
+def _eight_bit(name: str, image: Any, channels: int) -> Any:
+    library = pillow()
+    if image.mode.startswith("I;16"):
+        image = library.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in _WIDE:
+        raise InputError(f"{name} holds {image.mode} pixels of unknown range: use an image of 8 or 16 bits a channel.")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = library.alpha_composite(library.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if channels == 1 else "RGB")

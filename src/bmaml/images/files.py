@@ -1,0 +1,134 @@
+"""Images from files: read through the cache, and read again for a saved run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import equinox as eqx
+import numpy as np
+
+from bmaml.errors import InputError
+from bmaml.images.cache import Cache
+from bmaml.images.decode import Form, common_form, decode
+from bmaml.images.image_set import AbstractImageSource, ImageSet
+from bmaml.images.layout import Layout, lay_out, read_groups
+from bmaml.images.listing import Listing, list_files
+from bmaml.io.files import digest
+from bmaml.tasks.episodes import Bank
+
+_OMNIGLOT_SIZE = (28, 28)
+
+
+class ImageFiles(AbstractImageSource):
+    """Where images lie, how they are read, and the digest of what was found; `classes` are those taken (None: all)."""
+
+    path: str = eqx.field(static=True)
+    content: str = eqx.field(static=True)
+    size: tuple[int, int] | None = eqx.field(static=True, default=None)
+    channels: int | None = eqx.field(static=True, default=None)
+    invert: bool | None = eqx.field(static=True, default=None)
+    groups: str | None = eqx.field(static=True, default=None)
+    classes: tuple[str, ...] | None = eqx.field(static=True, default=None)
+
+    def of(self, classes):
+        return dataclasses.replace(self, classes=classes)
+
+    def read(self) -> Bank:
+        if not Path(self.path).exists():
+            raise InputError(f"the images of this run were at {self.path} and are gone: restore them there, or pass tasks.")
+        found = read_images(self.path, size=self.size, channels=self.channels, invert=self.invert, groups=self.groups)
+        assert found.source is not None
+        if found.source.content != self.content:
+            raise InputError(
+                f"the images at {self.path} are not those that this run was trained on: restore them, or pass tasks."
+            )
+        return found.take(self.classes or found.classes).bank()
+
+
+def read_images(
+    path: str | Path,
+    *,
+    size: int | Sequence[int] | None = None,
+    channels: int | None = None,
+    invert: bool | None = None,
+    groups: str | Path | None = None,
+    cache: str | Path | None = None,
+) -> ImageSet:
+    """Return the images of a folder (or zip) of class folders, decoded once and memory-mapped from then on.
+
+    A class is a folder of images; folders above it are its group (Omniglot's alphabets), or `groups` is a CSV of classes
+    and groups. Top folders train, val, test and split files beside the images (miniImagenet's CSVs, CIFAR-FS's lists) are
+    parts of the classes. `size` (a side, or height and width) resizes; without it all must be of one size. `channels`
+    is 1 or 3 (None: 1 if all are grey). `invert` makes ink bright; Omniglot (images_background, images_evaluation) is by
+    default 28x28 and inverted. `cache` is the folder of caches (None: BMAML_CACHE, or the user's cache folder).
+    Raises: InputError naming the file or class that cannot be used.
+    """
+    path = Path(path)
+    listing = list_files(path)
+    grouping = None if groups is None else _bytes(Path(groups))
+    layout = lay_out(listing, None if grouping is None else read_groups(str(groups), grouping))
+    sides = _sides(size) or (_OMNIGLOT_SIZE if layout.omniglot else None)
+    if channels not in (None, 1, 3):
+        raise InputError(f"channels is {channels}: give 1 for grey or 3 for colour.")
+    ink = layout.omniglot if invert is None else invert
+    pixels, content = _pixels(listing, layout, sides, channels, ink, None if cache is None else Path(cache))
+    if grouping is not None:
+        content = digest(f"{content}:{digest(grouping)}".encode())
+    where = None if groups is None else str(Path(groups).absolute())
+    source = ImageFiles(str(path.absolute()), content, sides, channels, ink, where)
+    return _by_class(pixels, layout, source)
+
+
+def _by_class(pixels: np.ndarray, layout: Layout, source: ImageFiles) -> ImageSet:
+    """Return the images by class, classes sorted by part, group and name."""
+    rows: dict[tuple[str, str, str], list[int]] = {}
+    for row, one in enumerate(layout.images):
+        rows.setdefault((one.part, one.group, one.kind), []).append(row)
+    keys = sorted(rows)
+    parts, groups, classes = zip(*keys, strict=True)
+    return ImageSet(pixels, classes, tuple(np.array(rows[key]) for key in keys), groups, parts, source, layout.omniglot)
+
+
+def _sides(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    sides = (size, size) if isinstance(size, int) else tuple(int(s) for s in size)
+    if len(sides) != 2 or min(sides) < 1:
+        raise InputError(f"size is {size}: give the side of square images, or height and width, in pixels.")
+    return sides[0], sides[1]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): give a CSV of classes and groups.") from error
+
+
+def _pixels(
+    listing: Listing, layout: Layout, size: tuple[int, int] | None, channels: int | None, invert: bool, folder: Path | None
+) -> tuple[np.ndarray, str]:
+    """Return the decoded images in the order of their names, and the digest of their classes and content."""
+    wanted = {"path": str(listing.root.absolute()), "size": size, "channels": channels, "invert": invert}
+    cache = Cache(wanted, folder)
+    described = cache.describe()
+    fresh: tuple[Form, str] | None = None
+    if described is not None and described["stamp"] != listing.stamp:
+        fresh = common_form(_contents(listing, layout), size, channels, invert)
+        if described["content"] == fresh[1]:
+            cache.touch(described, listing.stamp)
+        else:
+            cache.stale()
+            described = None
+    if described is not None and (array := cache.load(described)) is not None:
+        return array, described["content"]
+    form, content = fresh or common_form(_contents(listing, layout), size, channels, invert)
+    images = (decode(name, content, form) for name, _, content in _contents(listing, layout))
+    return cache.build(images, len(layout.images), form, {"stamp": listing.stamp, "content": content, **wanted}), content
+
+
+def _contents(listing: Listing, layout: Layout) -> Iterator[tuple[str, str, bytes]]:
+    for one in layout.images:
+        yield str(listing.root / one.listed.name), f"{one.kind}:{one.listed.name}", one.listed.read()

@@ -1,0 +1,162 @@
+"""Images by class on the host, before they become episodes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from bmaml.errors import InputError
+from bmaml.io.reference import AbstractReference
+from bmaml.tables.table import as_text, listed
+from bmaml.tasks.episodes import Bank, Episodes
+
+
+class AbstractImageSource(AbstractReference):
+    """Where images can be read again; `content` is the digest of what was found there."""
+
+    content: eqx.AbstractVar[str]
+
+    @abstractmethod
+    def of(self, classes: tuple[str, ...]) -> AbstractImageSource:
+        """Return the reference to some of the classes."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of some classes: `pixels` is uint8 of shape (images, height, width, channels), memory-mapped or in memory.
+
+    For each class: its name, which rows of `pixels` are its images, its group (an alphabet, a coarse label, or "")
+    and its part (train, validation, test, background, evaluation, or "") where the files say one.
+    """
+
+    pixels: np.ndarray
+    classes: tuple[str, ...]
+    rows: tuple[np.ndarray, ...]
+    groups: tuple[str, ...]
+    parts: tuple[str, ...]
+    source: AbstractImageSource | None = None
+    omniglot: bool = False
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return sum(self.sizes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of images of each class."""
+        return tuple(len(rows) for rows in self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return tuple(self.pixels.shape[1:])  # pyright: ignore[reportReturnType]
+
+    def take(self, classes: Iterable[str]) -> ImageSet:
+        """Return the images of some classes.
+
+        Raises: InputError for a class that there is not, or for none at all.
+        """
+        wanted = set(classes)
+        unknown = sorted(wanted - set(self.classes))
+        if unknown or not wanted:
+            what = f"no class {unknown[0]!r}" if unknown else "nothing left where no class is chosen"
+            raise InputError(f"there is {what}: use some of {listed(self.classes, 6)}.")
+        kept = [i for i, name in enumerate(self.classes) if name in wanted]
+        columns = ("classes", "rows", "groups", "parts")
+        return replace(self, **{name: tuple(getattr(self, name)[i] for i in kept) for name in columns})
+
+    def bank(self) -> Bank:
+        """Return the images on the device, classes of a group side by side; a bank read from files is saved by their name."""
+        order = sorted(range(len(self.classes)), key=lambda i: (self.groups[i], self.classes[i]))
+        pixels = self.pixels[np.concatenate([self.rows[i] for i in order])]
+        names = [self.groups[i] for i in order]
+        groups = tuple(names.count(name) for name in dict.fromkeys(names))
+        classes = tuple(self.classes[i] for i in order)
+        origin = None if self.source is None else self.source.of(classes)
+        return Bank(jnp.asarray(pixels), tuple(self.sizes[i] for i in order), groups, classes, origin)
+
+    def episodes(
+        self,
+        way: int = 5,
+        shots: int | Sequence[int] = 1,
+        queries: int = 15,
+        *,
+        rotations: bool = False,
+        within: bool = False,
+    ) -> Episodes:
+        """Return the task source of these classes; see `Episodes`.
+
+        Raises: InputError naming the class with too few images, or where there are fewer classes than `way`.
+        """
+        counts = (shots,) if isinstance(shots, int) else tuple(int(s) for s in shots)
+        return Episodes(self.bank(), way, counts, queries, rotations, within)
+
+
+def from_arrays(x: Any, y: Any, *, groups: Any = None, shape: Sequence[int] | None = None) -> ImageSet:
+    """Return images in memory by class, from pixels `x` and a label (any kind) for each in `y`.
+
+    `x` is (n, height, width), (n, height, width, channels), or rows with a `shape`; uint8, or numbers from 0 to 1, which
+    are kept in 256 steps. `groups` is a coarser label of each image.
+    Raises: InputError for shapes that do not agree, or values outside these ranges.
+    """
+    pixels = as_pixels(x, shape)
+    labels = _texts(y, len(pixels), "y")
+    coarse = _texts(groups, len(pixels), "groups") if groups is not None else np.full(len(pixels), "", dtype=object)
+    pairs = sorted(set(zip(coarse.tolist(), labels.tolist(), strict=True)))
+    names = [name for _, name in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise InputError(f"class {twice!r} has images of several groups: give all images of a class one group.")
+    rows = tuple(np.flatnonzero(labels == name) for name in names)
+    return ImageSet(pixels, tuple(names), rows, tuple(group for group, _ in pairs), ("",) * len(names))
+
+
+def as_pixels(x: Any, shape: Sequence[int] | None = None) -> np.ndarray:
+    """Return images as uint8 of shape (n, height, width, channels).
+
+    Raises: InputError where they have another shape, or values that are neither bytes nor from 0 to 1.
+    """
+    array = np.asarray(x)
+    wanted = None if shape is None else tuple(int(s) for s in shape)
+    wanted = (*wanted, 1) if wanted is not None and len(wanted) == 2 else wanted
+    if wanted is not None and array.ndim > 1 and np.prod(array.shape[1:]) == np.prod(wanted):
+        array = array.reshape(len(array), *wanted)
+    array = array[..., None] if array.ndim == 3 and wanted is None else array
+    if array.ndim != 4 or not len(array) or (wanted is not None and array.shape[1:] != wanted):
+        raise InputError(
+            f"images have shape {np.shape(x)}: give (n, height, width), (n, height, width, channels), "
+            "or rows of pixels with shape=(height, width, channels)."
+        )
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+        raise InputError(
+            f"images are {array.dtype} with values outside 0 to 1: give uint8 from 0 to 255, or divide by their largest value."
+        )
+    return np.round(array.astype(np.float64) * 255).astype(np.uint8)
+
+
+def _texts(labels: Any, count: int, name: str) -> np.ndarray:
+    cells = np.asarray(labels)
+    if cells.shape != (count,):
+        raise InputError(f"{name} has shape {cells.shape} and there are {count} images: give one label for each.")
+    return np.array([as_text(cell) for cell in cells.tolist()], dtype=object)
+
+
+def digits() -> ImageSet:
+    """Return scikit-learn's handwritten digits (1,797 images of 8x8, ten classes): real images that need no download.
+
+    Raises: InputError where scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise InputError("the digits come with scikit-learn: pip install 'bmaml[digits]' installs it.") from error
+    pixels, labels = load_digits(return_X_y=True)
+    return from_arrays(np.asarray(pixels) / 16.0, labels, shape=(8, 8))

@@ -1,0 +1,180 @@
+"""Which class, group and part each image belongs to, from where it lies and from the split files beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from bmaml.errors import InputError
+from bmaml.images.listing import Listed, Listing
+
+# Top folders, and names of split files, that say which part of the classes is for what.
+PARTS = {
+    "train": "train",
+    "base": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "novel": "test",
+    "images_background": "background",
+    "images_evaluation": "evaluation",
+}
+_OMNIGLOT = {"images_background", "images_evaluation"}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One image file, its class, the class's group (an alphabet, or "") and the part of the classes it is of (or "")."""
+
+    listed: Listed
+    kind: str
+    group: str
+    part: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Every image's place, in the order of the listing; `omniglot` where the official names are found."""
+
+    images: tuple[Placed, ...]
+    omniglot: bool
+
+
+def lay_out(listing: Listing, groups: dict[str, str] | None = None) -> Layout:
+    """Return each image's class: the folder it lies in. Folders above are groups; `groups` says them by class instead.
+
+    Top folders called train, val, test (or as Omniglot's are) are parts. Split files `train.csv` (filename, label) say
+    class and part where all images lie in one folder, and part alone (as does a `train.txt` of class names) where classes
+    have their folders. Top folders that hold everything are passed over.
+    Raises: InputError for images at different depths, a class in two parts, or a split file that does not fit.
+    """
+    parts, labels = _split_files(listing)
+    flat = len({one.folders for one in listing.images}) == 1
+    if flat and labels:
+        placed = _by_file(listing, labels)
+    else:
+        placed = _by_folder(listing, {} if flat else parts)
+    placed = _grouped(listing, placed, groups) if groups is not None else placed
+    _check_parts(listing, placed)
+    names = {one.folders[depth] for one in listing.images for depth in range(len(one.folders))}
+    return Layout(tuple(placed), bool(names & _OMNIGLOT))
+
+
+def _by_folder(listing: Listing, parts: dict[str, str]) -> list[Placed]:
+    folders = {one.folders for one in listing.images}
+    shared = _passed_over(folders)
+    trimmed = {folder: folder[shared:] for folder in folders}
+    top = all(len(f) > 1 and f[0].lower() in PARTS for f in trimmed.values())
+    depths = {len(f) for f in trimmed.values()}
+    if len(depths) > 1 or 0 in depths:
+        short = min(listing.images, key=lambda one: len(one.folders))
+        raise InputError(
+            f"{listing.root / short.name} lies outside the class folders or at another depth than other images: "
+            "give each class one folder, all at the same depth."
+        )
+    placed = []
+    for one in listing.images:
+        rest = trimmed[one.folders]
+        part, rest = (PARTS[rest[0].lower()], rest[1:]) if top else ("", rest)
+        placed.append(Placed(one, "/".join(rest), "/".join(rest[:-1]), part))
+    return [_with_part(one, parts) for one in placed] if parts and not top else placed
+
+
+def _passed_over(folders: set[tuple[str, ...]]) -> int:
+    """Return how many outer folders all images share and say nothing: Omniglot's and parts say something."""
+    shared = 0
+    first = min(folders)
+    while all(len(f) > shared + 1 and f[shared] == first[shared] for f in folders) and first[shared].lower() not in PARTS:
+        shared += 1
+    return shared
+
+
+def _with_part(one: Placed, parts: dict[str, str]) -> Placed:
+    name = PurePosixPath(one.kind).name
+    return Placed(one.listed, one.kind, one.group, parts.get(one.kind, parts.get(name, "")))
+
+
+def _by_file(listing: Listing, labels: dict[str, tuple[str, str]]) -> list[Placed]:
+    there = {one.file for one in listing.images}
+    for name, (kind, part) in labels.items():
+        if name not in there:
+            raise InputError(f"the {part} split names {name!r} of {kind!r}, which {listing.root} lacks: restore the image.")
+    for one in listing.images:
+        if one.file not in labels:
+            raise InputError(f"{listing.root / one.name} is in no split file: remove it, or give it a row (filename, label).")
+    return [Placed(one, labels[one.file][0], "", labels[one.file][1]) for one in listing.images]
+
+
+def _split_files(listing: Listing) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
+    """Return each class's part, and each file's class and part, as split files say."""
+    parts: dict[str, str] = {}
+    labels: dict[str, tuple[str, str]] = {}
+    for one in listing.texts:
+        part = PARTS.get(PurePosixPath(one.file).stem.lower())
+        if part is None:
+            continue
+        rows = _rows(listing, one)
+        header = [cell.strip().lower() for cell in rows[0]] if rows else []
+        if one.file.lower().endswith(".csv") and "label" in header and "filename" in header:
+            name, label = header.index("filename"), header.index("label")
+            for row in rows[1:]:
+                labels[row[name].strip()] = (row[label].strip(), part)
+                parts[row[label].strip()] = part
+        else:
+            parts |= {row[0].strip(): part for row in rows if row[0].strip()}
+    return parts, labels
+
+
+def _rows(listing: Listing, one: Listed) -> list[list[str]]:
+    try:
+        rows = [row for row in csv.reader(io.StringIO(one.read().decode("utf-8-sig"))) if any(row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{listing.root / one.name} is not a text file of a split ({error}): give it as UTF-8.") from error
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(rows[0]):
+            raise InputError(
+                f"{listing.root / one.name}, row {number} has {len(row)} cells and the first has {len(rows[0])}: "
+                "give each the same."
+            )
+    return rows
+
+
+def _grouped(listing: Listing, placed: list[Placed], groups: dict[str, str]) -> list[Placed]:
+    for one in placed:
+        if one.kind not in groups:
+            raise InputError(f"class {one.kind!r} of {listing.root} has no row in the groups' file: give it one.")
+    return [Placed(one.listed, one.kind, groups[one.kind], one.part) for one in placed]
+
+
+def read_groups(path: str | PurePosixPath, content: bytes) -> dict[str, str]:
+    """Return each class's group from the CSV of a grouping: a header, then class and group as the first two columns.
+
+    Raises: InputError for a file that is no such CSV, or a class with two groups.
+    """
+    try:
+        rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8-sig"))) if any(row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a CSV of classes and groups ({error}): give it as UTF-8 text.") from error
+    bad = next((number for number, row in enumerate(rows, 1) if len(row) < 2), None)
+    if len(rows) < 2 or bad is not None:
+        raise InputError(f"{path}, row {bad or 1} is not a class and its group: give two columns with a header.")
+    pairs = {(row[0].strip(), row[1].strip()) for row in rows[1:]}
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise InputError(f"{path} puts class {twice[0]!r} into several groups: give it one.")
+    return dict(pairs)
+
+
+def _check_parts(listing: Listing, placed: Sequence[Placed]) -> None:
+    parts: dict[str, str] = {}
+    for one in placed:
+        if parts.setdefault(one.kind, one.part) != one.part:
+            raise InputError(
+                f"class {one.kind!r} of {listing.root} lies in {parts[one.kind]} and in {one.part}, and parts must not share "
+                "classes: give one of the folders."
+            )

@@ -1,0 +1,148 @@
+"""Which files a folder or a zip holds, and their bytes; nothing is ever unpacked."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from bmaml.errors import InputError
+from bmaml.io.files import digest
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+# What lies beside images and is none: notes, splits, and what systems leave behind.
+_BESIDE = (".csv", ".txt", ".md", ".json", ".xml", ".html", ".yaml", ".yml", ".db", ".ini", ".mat", ".py", "")
+_PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
+_LARGEST = 2**28
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One file: its place below the root, a stamp that changes when the file does, and how to read it."""
+
+    name: str
+    stamp: str
+    read: Callable[[], bytes]
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that the file lies in, outermost first."""
+        return PurePosixPath(self.name).parts[:-1]
+
+    @property
+    def file(self) -> str:
+        """The file's own name."""
+        return PurePosixPath(self.name).name
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images and the text files (splits, notes) of a folder or a zip, both sorted by name."""
+
+    root: Path
+    images: tuple[Listed, ...]
+    texts: tuple[Listed, ...]
+
+    @property
+    def stamp(self) -> str:
+        """A digest of names, sizes and times: equal where nothing was touched, and found without reading."""
+        return digest("\n".join(f"{one.name}:{one.stamp}" for one in (*self.images, *self.texts)).encode())
+
+
+def list_files(root: str | Path) -> Listing:
+    """Return what a folder or a zip holds; zips that lie at the top of a folder are read as if they were folders.
+
+    Raises: InputError for a path that is not there, a zip that is damaged or would write outside its folder, a pickle, a
+    file that is neither an image nor a note, or where there is no image.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise InputError(f"there is no {root}: give the path of a folder or a zip of images.")
+    files = sorted(_zipped(root) if root.is_file() else _folder(root), key=lambda one: one.name)
+    images, texts = [], []
+    for one in files:
+        kind = PurePosixPath(one.file).suffix.lower()
+        if kind in IMAGES:
+            images.append(one)
+        elif kind in (".csv", ".txt"):
+            texts.append(one)
+        elif kind not in _BESIDE:
+            raise _refused(root, one, kind)
+    if not images:
+        raise InputError(f"{root} holds no images: give a folder (or a zip) of class folders of images, such as PNG or JPEG.")
+    return Listing(root, tuple(images), tuple(texts))
+
+
+def _refused(root: Path, one: Listed, kind: str) -> InputError:
+    if kind in _PICKLES:
+        return InputError(
+            f"{root / one.name} is a pickle, which could run any code, so it is not opened: give the images as class folders, "
+            "or arrays in memory to bmaml.images.from_arrays."
+        )
+    return InputError(f"{root / one.name} is no image that this reads ({kind}): give it as PNG or JPEG, or remove it.")
+
+
+def _hidden(parts: tuple[str, ...]) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in parts)
+
+
+def _folder(root: Path) -> Iterator[Listed]:
+    seen = set()
+    for place, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        # A link may lead to a folder above it.
+        folders[:] = sorted(f for f in folders if not _hidden((f,))) if real not in seen else []
+        seen.add(real)
+        for file in files:
+            path = Path(place, file)
+            if _hidden((file,)):
+                continue
+            if path.parent == root and file.lower().endswith(".zip"):
+                yield from _zipped(path)
+                continue
+            about = path.stat()
+            name = path.relative_to(root).as_posix()
+            yield Listed(name, f"{about.st_size}:{about.st_mtime_ns}", lambda path=path: _bytes(path))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): give it back its permissions.") from error
+
+
+def _zipped(path: Path) -> Iterator[Listed]:
+    if path.suffix.lower() in _PICKLES:
+        raise _refused(path.parent, Listed(path.name, "", bytes), path.suffix.lower())
+    try:
+        archive = zipfile.ZipFile(path)
+        members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise InputError(
+            f"{path} is not a zip that can be read ({error}): give a folder of images, or the zip anew."
+        ) from error
+    for member in members:
+        _check_member(path, member)
+        parts = PurePosixPath(member.filename).parts
+        if not member.is_dir() and not _hidden(parts):
+            stamp = f"{member.file_size}:{member.CRC}"
+            yield Listed("/".join(parts), stamp, lambda member=member: _member(archive, path, member))
+
+
+def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
+    name = member.orig_filename
+    if re.match(r"[/\\]|[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
+        raise InputError(f"{path} has a member {name!r} that points outside the zip: it is refused; give a zip that you trust.")
+    if member.file_size > _LARGEST:
+        raise InputError(f"{path} has a member {name!r} of {member.file_size} bytes: use images of at most {_LARGEST} bytes.")
+
+
+def _member(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> bytes:
+    try:
+        return archive.read(member)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+        raise InputError(f"{path}, member {member.filename!r} cannot be read ({error}): give the zip anew.") from error

@@ -1,0 +1,179 @@
+"""Few-shot episodes of images: N classes, K images of each to learn from, Q of each to tell apart."""
+
+from __future__ import annotations
+
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+
+from bmaml.data import Data, Task
+from bmaml.errors import InputError
+from bmaml.io.reference import AbstractReference, AbstractReferenced
+from bmaml.tasks.base import AbstractTasks, draw_shots
+
+
+class Bank(AbstractReferenced):
+    """Images on the device, those of a class side by side, the classes of a group side by side.
+
+    `pixels` is `(images, height, width, channels)`. `sizes` is the number of images of each class, in order, and
+    `groups` the number of classes of each group (an alphabet, a coarse label). `origin` is where the pixels can be read
+    again: a saved run then holds that and not the pixels.
+    Raises: InputError where sizes, groups and pixels do not add up.
+    """
+
+    pixels: UInt8[Array, "images height width channels"]
+    sizes: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    groups: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    classes: tuple[str, ...] = eqx.field(static=True, converter=tuple)
+    origin: AbstractReference | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        count = len(self.sizes)
+        if not count or min(self.sizes) < 1 or sum(self.groups) != count or len(self.classes) != count:
+            raise InputError(
+                f"{count} classes, {len(self.classes)} names and groups of {sum(self.groups)} classes do not agree: "
+                "give one size and one name for each class, and groups that add up to them."
+            )
+        if eqx.is_array(self.pixels) and len(self.pixels) != sum(self.sizes):
+            raise InputError(
+                f"there are {len(self.pixels)} images and the classes have {sum(self.sizes)}: use sizes that add up to them."
+            )
+
+    @property
+    def reference(self):
+        return self.origin
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        _, height, width, channels = self.pixels.shape
+        return height, width, channels
+
+
+class Episodes(AbstractTasks):
+    """Tasks of `way` classes with `shots` support and `queries` query images of each. Vinyals et al. (2016).
+
+    Classes are drawn without replacement and numbered 0 to way - 1 in the order in which they are drawn; images of a class
+    are drawn without replacement, support and query together, so they share none. `x` is flat rows `(n, height * width *
+    channels)` in [0, 1]. With several shot counts each is equally likely; the support is padded to the largest.
+    Support rows go shot by shot (row i is of class i mod way), so the first k * way rows are the episode of k shots.
+
+    `rotations` makes classes of each class turned by 90, 180 and 270 degrees. `within` draws all classes of an episode
+    from one group (turned alike), each group equally likely that has as many as `way`.
+    Raises: InputError naming the class with too few images, or where there are fewer classes than `way`.
+    """
+
+    bank: Bank
+    way: int = eqx.field(static=True, default=5)
+    shots: tuple[int, ...] = eqx.field(static=True, default=(1,), converter=lambda s: (s,) if isinstance(s, int) else tuple(s))
+    queries: int = eqx.field(static=True, default=15)
+    rotations: bool = eqx.field(static=True, default=False)
+    within: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        if self.way < 1 or min(self.shots, default=0) < 1 or self.queries < 1:
+            raise InputError(
+                f"way {self.way}, shots {list(self.shots)}, queries {self.queries}: give whole numbers of at least 1."
+            )
+        _check_images(self.bank, max(self.shots), self.queries)
+        _check_classes(self)
+        height, width, _ = self.bank.shape
+        if self.rotations and height != width:
+            raise InputError(f"images are {height}x{width} and only square ones can be turned: set rotations to False.")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels that a row of `x` unflattens to."""
+        return self.bank.shape
+
+    @property
+    def inputs(self):
+        return int(np.prod(self.shape))
+
+    @property
+    def outputs(self):
+        return self.way
+
+    def sample(self, key):
+        class_key, image_key, shot_key = jax.random.split(key, 3)
+        classes, turns = self._classes(class_key)
+        images = self._images(classes, image_key)
+        most = max(self.shots)
+        count = self.shots[0] if len(self.shots) == 1 else draw_shots(shot_key, self.shots)
+        support = self._rows(images[:, :most], turns)
+        given = jnp.repeat(jnp.arange(most) < count, self.way)
+        return Task(Data(support.x, support.y, support.mask * given), self._rows(images[:, most:], turns))
+
+    def _classes(self, key: PRNGKeyArray) -> tuple[Int[Array, " way"], Int[Array, " way"]]:
+        """Return the classes of an episode and by how many quarters each is turned."""
+        turned = 4 if self.rotations else 1
+        count = len(self.bank.sizes)
+        if not self.within:
+            picked = _distinct(key, self.way, jnp.asarray(turned * count), turned * count)
+            return picked % count, picked // count
+        group_key, turn_key, key = jax.random.split(key, 3)
+        sizes, starts = np.asarray(self.bank.groups), _starts(self.bank.groups)
+        fit = np.flatnonzero(sizes >= self.way)
+        group = jnp.asarray(fit)[jax.random.randint(group_key, (), 0, len(fit))]
+        picked = _distinct(key, self.way, jnp.asarray(sizes)[group], int(sizes.max()))
+        turn = jax.random.randint(turn_key, (), 0, turned)
+        return jnp.asarray(starts)[group] + picked, jnp.broadcast_to(turn, (self.way,))
+
+    def _images(self, classes: Int[Array, " way"], key: PRNGKeyArray) -> Int[Array, "way each"]:
+        """Return which images of each class are shown, support first."""
+        sizes = jnp.asarray(self.bank.sizes)[classes]
+        each, most = max(self.shots) + self.queries, max(self.bank.sizes)
+        keys = jax.random.split(key, self.way)
+        picked = jax.vmap(lambda key, size: _distinct(key, each, size, most))(keys, sizes)
+        return jnp.asarray(_starts(self.bank.sizes))[classes][:, None] + picked
+
+    def _rows(self, images: Int[Array, "way each"], turns: Int[Array, " way"]) -> Data:
+        """Return images as rows, class by class within a shot."""
+        way, each = images.shape
+        # Without this XLA works the numbers of images and turns out again for every pixel: four times the cost on a CPU.
+        images, turns = jax.lax.optimization_barrier((images, turns))
+        pixels = self.bank.pixels.reshape(len(self.bank.pixels), -1)[images.T]
+        if self.rotations:
+            pixels = _turned(pixels, turns, self.shape)
+        x = pixels.reshape(way * each, -1).astype(jnp.zeros(()).dtype) / 255
+        return Data(x, jnp.tile(jnp.arange(way), each), jnp.ones(way * each, x.dtype))
+
+
+def _check_images(bank: Bank, shots: int, queries: int) -> None:
+    fewest = int(np.argmin(bank.sizes))
+    if bank.sizes[fewest] < shots + queries:
+        raise InputError(
+            f"class {bank.classes[fewest]!r} has {bank.sizes[fewest]} images and an episode takes {shots} + {queries} of it: "
+            "use fewer shots or queries, or remove the class."
+        )
+
+
+def _check_classes(tasks: Episodes) -> None:
+    groups = tasks.bank.groups
+    count = max(groups) if tasks.within else len(tasks.bank.sizes) * (4 if tasks.rotations else 1)
+    if tasks.way > count:
+        where = "the largest group has" if tasks.within else "there are"
+        raise InputError(f"way is {tasks.way} and {where} {count} classes: use a way of at most {count}, or add classes.")
+
+
+def _starts(sizes: tuple[int, ...]) -> np.ndarray:
+    return np.array([0, *itertools.accumulate(sizes)][:-1])
+
+
+def _distinct(key: PRNGKeyArray, count: int, total: Int[Array, ""], most: int) -> Int[Array, " count"]:
+    """Return `count` different numbers below `total` (at most `most`), every order equally likely."""
+    # The places of the largest of as many uniform numbers: one kernel under vmap, where picking one by one makes a loop.
+    scores: Float[Array, " most"] = jnp.where(jnp.arange(most) < total, jax.random.uniform(key, (most,)), -1.0)
+    return jax.lax.top_k(scores, count)[1]
+
+
+def _turned(rows: Array, turns: Int[Array, " way"], shape: tuple[int, int, int]) -> Array:
+    """Return square images as rows `(each, way, height * width * channels)` turned anticlockwise by quarters."""
+    # Reading pixels at the places of a table costs a third of choosing between transposed and flipped copies.
+    places = np.arange(np.prod(shape)).reshape(shape)
+    table = np.stack([np.rot90(places, turn).ravel() for turn in range(4)])
+    return jnp.take_along_axis(rows, jnp.asarray(table)[turns][None], -1, mode="promise_in_bounds")
