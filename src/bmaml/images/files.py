@@ -77,7 +77,8 @@ def read_images(
     if grouping is not None:
         content = digest(f"{content}:{digest(grouping)}".encode())
     where = None if groups is None else str(Path(groups).absolute())
-    source = ImageFiles(str(path.absolute()), content, sides, channels, ink, where)
+    read = {"size": sides, "channels": channels, "invert": ink, "groups": where}
+    source = ImageFiles(path=str(path.absolute()), content=content, **read)
     return _by_class(pixels, layout, source)
 
 
