@@ -30,7 +30,7 @@ ORDER = (
     ("methods",),
     ("tasks", "metrics"),
     ("outer", "plan", "meta_step", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
-    ("tables", "images", "adapted", "estimators", "evaluation", "active", "mcmc"),
+    ("tables", "images", "adapted", "estimators", "evaluation", "active", "mcmc", "worlds"),
     ("__init__",),
     ("recipes", "held_out", "experiments", "plots", "cli", "__main__"),
 )

@@ -1,0 +1,45 @@
+"""What the locomotion tasks of MAML are, whoever simulates the bodies."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+Body = Literal["half-cheetah", "ant"]
+Kind = Literal["direction", "velocity"]
+_FASTEST = {"half-cheetah": 2.0, "ant": 3.0}
+_EFFORT = {"half-cheetah": 0.05, "ant": 0.005}
+# What an ant is given for each step on its feet; a velocity's reward is never above 0 without the other.
+_ALIVE = {"half-cheetah": 0.0, "ant": 0.05}
+_OFFSET = {"half-cheetah": 0.0, "ant": 1.0}
+
+
+def check_locomotion(body: str, task: str, horizon: int) -> None:
+    """Raise ValueError for an unknown body or task, or a horizon below 1."""
+    if body not in _FASTEST:
+        raise ValueError(f"unknown body {body!r}: use 'half-cheetah' or 'ant'.")
+    if task not in ("direction", "velocity"):
+        raise ValueError(f"unknown task {task!r}: use 'direction' or 'velocity'.")
+    if horizon < 1:
+        raise ValueError(f"horizon {horizon}: give at least 1.")
+
+
+def draw_goals(body: Body, task: Kind, key: PRNGKeyArray, count: int) -> Float[Array, " count"]:
+    """Return +1 or -1 for directions, velocities in m/s uniform from 0 to 2 (half-cheetah) or 3 (ant)."""
+    if task == "direction":
+        return jax.random.rademacher(key, (count,), dtype=jnp.zeros(()).dtype)
+    return jax.random.uniform(key, (count,), maxval=_FASTEST[body])
+
+
+def reward(body: Body, task: Kind, goal: Any, velocity: Any, action: Any) -> Any:
+    """Return a step's reward: what is gained, less effort.
+
+    Gained is goal x velocity (direction), or -|velocity - goal|, with 1 added for the ant (velocity); the velocity is that
+    forward, in m/s. Effort is 0.05 |action|^2 for the half-cheetah and 0.005 |action|^2 for the ant, actions in [-1, 1].
+    The ant is given 0.05 more for each step; its contact cost of the code of Finn et al. (2017) is left out.
+    """
+    gained = goal * velocity if task == "direction" else _OFFSET[body] - abs(velocity - goal)
+    return gained - _EFFORT[body] * (action**2).sum() + _ALIVE[body]
