@@ -5,6 +5,8 @@ from bmaml.models.contract import AbstractModel as AbstractModel
 from bmaml.models.contract import CategoricalModel as CategoricalModel
 from bmaml.models.contract import GaussianModel as GaussianModel
 from bmaml.models.contract import log_likelihood as log_likelihood
+from bmaml.models.convnets import Conv4 as Conv4
+from bmaml.models.convnets import ResNet12 as ResNet12
 from bmaml.models.deep_sets import DeepSets as DeepSets
 from bmaml.models.features import AbstractFeatures as AbstractFeatures
 from bmaml.models.features import MLPFeatures as MLPFeatures

@@ -1,0 +1,172 @@
+"""Networks for images given as flat rows: Conv-4 and ResNet-12 of the few-shot papers."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from bmaml.models.convolution import FORMS, Form, convolve, convolve_strided
+from bmaml.models.network import AbstractNetwork
+from bmaml.models.norms import NORMS, Norm, normalise
+
+Shape = tuple[int, ...]
+Pool = Literal["max", "stride"]
+Layer = dict[str, Array]
+_SLOPE = 0.1  # of ResNet-12's leaky ReLU below 0
+
+
+class Conv4(AbstractNetwork):
+    """Four modules of 3 x 3 convolution, norm, ReLU and 2 x 2 max-pooling: Vinyals et al. (2016), Finn et al. (2017).
+
+    Inputs are flat rows of `shape` (height, width, channels). With `pool="stride"` the convolutions take every second pixel and
+    nothing is pooled, as MAML's on Omniglot. With `outputs` a linear head follows, else the flattened last module is
+    what the network gives, `features` numbers of it. `norm` is one of `bmaml.models.norms`, of each image by itself unless it
+    is `"transductive"`; `form` says how convolutions are computed, not what.
+    Weights start normal with variance 2 / fan in, the head's with 1 / fan in.
+    Raises: ValueError for an image too small to be halved four times, fewer than one filter or output, or an unknown name.
+    """
+
+    shape: Shape = eqx.field(static=True, converter=tuple)
+    filters: int = eqx.field(static=True, default=64)
+    outputs: int | None = eqx.field(static=True, default=None)
+    norm: Norm = eqx.field(static=True, default="layer")
+    pool: Pool = eqx.field(static=True, default="max")
+    form: Form = eqx.field(static=True, default="auto")
+
+    def __check_init__(self):
+        _check("Conv4", self.shape, self.filters, self.outputs, self.norm, self.form)
+        if self.pool not in ("max", "stride"):
+            raise ValueError(f"unknown pool {self.pool!r}: use 'max' or 'stride'.")
+
+    @property
+    def features(self) -> int:
+        """Width of the flattened last module."""
+        size = self.shape[:2]
+        for _ in range(4):
+            size = tuple((s + 1) // 2 if self.pool == "stride" else s // 2 for s in size)
+        return math.prod(size) * self.filters
+
+    def init(self, key):
+        keys = jax.random.split(key, 5)
+        widths = (self.shape[2], *[self.filters] * 4)
+        layers = [_layer(k, 9 * i, o, self.norm) for k, i, o in zip(keys, widths[:-1], widths[1:], strict=False)]
+        return {"layers": layers, "head": _head(keys[4], self.features, self.outputs)}
+
+    def apply(self, params, x):
+        h = _unflatten(x, self.shape)
+        for layer in params["layers"]:
+            h = self._module(layer, h)
+        return _headed(params["head"], h.reshape(len(h), -1))
+
+    def _module(self, layer: Layer, h: Array) -> Array:
+        kernel = layer["kernel"].reshape(3, 3, h.shape[-1], -1)
+        if self.pool == "stride":
+            return jax.nn.relu(_normalised(self.norm, layer, convolve_strided(h, kernel, self.form)))
+        z = convolve(h, kernel, 1, self.form)
+        # Pooled before ReLU, and before a bias that all pixels share: the same numbers from a quarter of the work.
+        if self.norm == "none":
+            return jax.nn.relu(max_pool(z) + layer["bias"])
+        return jax.nn.relu(max_pool(_normalised(self.norm, layer, z)))
+
+
+class ResNet12(AbstractNetwork):
+    """Four residual blocks of three 3 x 3 convolutions, max-pooled by 2, averaged over pixels: Oreshkin et al. (2018).
+
+    Inputs, `outputs`, `norm` and `form` as in `Conv4`; `widths` are the filters of the blocks. The shortcut of a block is a
+    1 x 1 convolution, ReLUs have a slope of 0.1 below 0, and there is no DropBlock.
+    Raises: ValueError as `Conv4`.
+    """
+
+    shape: Shape = eqx.field(static=True, converter=tuple)
+    widths: tuple[int, ...] = eqx.field(static=True, default=(64, 128, 256, 512), converter=tuple)
+    outputs: int | None = eqx.field(static=True, default=None)
+    norm: Norm = eqx.field(static=True, default="group")
+    form: Form = eqx.field(static=True, default="auto")
+
+    def __check_init__(self):
+        _check("ResNet12", self.shape, min(self.widths, default=0), self.outputs, self.norm, self.form)
+        if len(self.widths) != 4:
+            raise ValueError(f"ResNet12 has {len(self.widths)} widths: give 4, one a block.")
+
+    @property
+    def features(self) -> int:
+        """Width of the averaged last block."""
+        return self.widths[-1]
+
+    def init(self, key):
+        keys = jax.random.split(key, 5)
+        sizes = (self.shape[2], *self.widths)
+        blocks = [self._block(k, i, o) for k, i, o in zip(keys, sizes[:-1], sizes[1:], strict=False)]
+        return {"blocks": blocks, "head": _head(keys[4], self.features, self.outputs)}
+
+    def _block(self, key: PRNGKeyArray, inputs: int, filters: int) -> list[Layer]:
+        fans = (9 * inputs, 9 * filters, 9 * filters, inputs)
+        return [_layer(k, fan, filters, self.norm) for k, fan in zip(jax.random.split(key, 4), fans, strict=True)]
+
+    def apply(self, params, x):
+        h = _unflatten(x, self.shape)
+        for block in params["blocks"]:
+            h = self._residual(block, h)
+        return _headed(params["head"], h.mean((1, 2)))
+
+    def _residual(self, block: list[Layer], h: Array) -> Array:
+        *within, last, shortcut = block
+        z = h
+        for layer in within:
+            z = jax.nn.leaky_relu(_normalised(self.norm, layer, self._convolve(layer, z)), _SLOPE)
+        direct = _normalised(self.norm, shortcut, h @ shortcut["kernel"])
+        z = _normalised(self.norm, last, self._convolve(last, z)) + direct
+        return jax.nn.leaky_relu(max_pool(z), _SLOPE)
+
+    def _convolve(self, layer: Layer, h: Array) -> Array:
+        return convolve(h, layer["kernel"].reshape(3, 3, h.shape[-1], -1), 1, self.form)
+
+
+def max_pool(z: Float[Array, "n height width channels"]) -> Float[Array, "n up across channels"]:
+    """Return the largest of each 2 x 2 block; an odd last row or column is left out. Ties share the gradient."""
+    n, height, width, channels = z.shape
+    z = z[:, : height // 2 * 2, : width // 2 * 2].reshape(n, height // 2, 2, width // 2, 2, channels)
+    return jnp.maximum(jnp.maximum(z[:, :, 0, :, 0], z[:, :, 0, :, 1]), jnp.maximum(z[:, :, 1, :, 0], z[:, :, 1, :, 1]))
+
+
+def _check(who: str, shape: Shape, filters: int, outputs: int | None, norm: str, form: str) -> None:
+    if len(shape) != 3 or min(shape[:2]) < 16 or shape[2] < 1:
+        raise ValueError(f"{who} of images of shape {shape}: give (height, width, channels), at least (16, 16, 1).")
+    if filters < 1 or (outputs is not None and outputs < 1):
+        raise ValueError(f"{who} has {filters} filters and {outputs} outputs: give at least 1, or None for no head.")
+    if norm not in NORMS or form not in FORMS:
+        raise ValueError(
+            f"{who} has norm {norm!r} and form {form!r}: use a norm of {', '.join(NORMS)} and a form of {', '.join(FORMS)}."
+        )
+
+
+def _unflatten(x: Array, shape: Shape) -> Float[Array, "n height width channels"]:
+    if x.ndim != 2 or x.shape[1] != math.prod(shape):
+        raise ValueError(f"images have shape {x.shape}: give flat rows (n, {math.prod(shape)}), each of shape {shape}.")
+    return x.reshape(-1, *shape)
+
+
+def _layer(key: PRNGKeyArray, fan: int, filters: int, norm: Norm) -> Layer:
+    # One matrix a convolution, so that optimisers of matrices (Muon) see a whole kernel as one.
+    layer = {"kernel": math.sqrt(2 / fan) * jax.random.normal(key, (fan, filters)), "bias": jnp.zeros(filters)}
+    return layer if norm == "none" else layer | {"scale": jnp.ones(filters)}
+
+
+def _normalised(norm: Norm, layer: Layer, z: Array) -> Array:
+    return z + layer["bias"] if norm == "none" else normalise(norm, z, layer["scale"], layer["bias"])
+
+
+def _head(key: PRNGKeyArray, features: int, outputs: int | None) -> Layer | None:
+    if outputs is None:
+        return None
+    weight = jax.random.normal(key, (features, outputs)) / math.sqrt(features)
+    return {"weight": weight, "bias": jnp.zeros(outputs)}
+
+
+def _headed(head: Layer | None, features: Array) -> Array:
+    return features if head is None else features @ head["weight"] + head["bias"]
