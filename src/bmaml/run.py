@@ -14,6 +14,7 @@ from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved
 from bmaml.learners.base import Meta
+from bmaml.memory import NoRoomError
 from bmaml.meta_step import TrainState, init_state
 from bmaml.methods import Method
 from bmaml.plan import Plan
@@ -76,8 +77,9 @@ def train(
     `plan` says how long and how; `options` change single fields of it (`steps`, `batch`, `outer`, `seed`). With a
     `directory` the run is saved there every `save_every` meta-steps (a tenth of the run by default) and at the end or on
     Ctrl-C, and `resume` goes on from it. Returns the run so far where Ctrl-C stopped it (`run.finished` is then False).
-    Raises: InputError where the directory holds a run already or cannot be written; NonFiniteError past the plan's limit;
-    ValueError for `save_every` or `keep` below 1.
+    Raises: InputError where the directory holds a run already or cannot be written; NoRoomError (an InputError) where
+    the program needs more memory than is free; NonFiniteError past the plan's limit; ValueError for `save_every` or `keep`
+    below 1.
     """
     if keep < 1 or (save_every is not None and save_every < 1):
         raise ValueError(f"save_every is {save_every} and keep {keep}: give at least 1 of each.")
@@ -88,7 +90,11 @@ def train(
         return _result(loop, loop.history)
     folder = RunFolder(directory, keep)
     folder.create({"method": method, "tasks": tasks, "plan": plan, "options": {"save_every": save_every}}, about or {})
-    return _saved_run(folder, Loop(method, tasks, plan), save_every, progress)
+    try:
+        return _saved_run(folder, Loop(method, tasks, plan), save_every, progress)
+    except NoRoomError:
+        folder.forget()
+        raise
 
 
 def _saved_run(folder: RunFolder, loop: Loop, save_every: int | None, progress: Progress | None) -> Run:

@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from bmaml.interrupt import Interrupt
+from bmaml.memory import check_memory
 from bmaml.meta_step import LONGEST, TrainState, build_chunk, init_state, mesh
 from bmaml.methods import Method
 from bmaml.plan import Plan
@@ -31,6 +32,9 @@ class Progress:
 
     def start(self, step: int, steps: int) -> None:
         """Hear that the program is compiled, and that training then begins at `step` of `steps`."""
+
+    def compiled(self, needed: int) -> None:
+        """Hear how many bytes of memory the compiled program needs (0 where the platform does not say)."""
 
     def update(self, step: int, loss: float, speed: float) -> None:
         """Hear the mean loss of the last chunk and its speed in meta-steps a second."""
@@ -53,10 +57,14 @@ class Loop:
         self.step = int(start.step)
         self.history: list[dict[str, float]] = []
 
-    def compile(self) -> None:
-        """Compile the chunk (apart from running it, so that an interrupt in between stops a run that has not begun)."""
+    def compile(self) -> int:
+        """Compile the chunk (apart from running it, so that an interrupt in between stops a run that has not begun).
+
+        Returns the bytes that it needs. Raises: NoRoomError where fewer are free.
+        """
         lowered = build_chunk(self.method, self.plan).lower(self.state, self.tasks, *self._arguments(0))
         self._chunk = lowered.compile()
+        return check_memory(self._chunk, self.plan)
 
     def _arguments(self, count: int) -> tuple[Array, Array]:
         return jnp.asarray(self.plan.seed, jnp.uint32), jnp.asarray(count, jnp.int32)
@@ -103,7 +111,7 @@ class Loop:
         with Interrupt() as interrupt:
             progress.start(self.step, self.plan.steps)
             try:
-                self.compile()
+                progress.compiled(self.compile())
                 count = 8
                 while self.step < self.plan.steps and not interrupt.raised:
                     count = self._cut(count, boundary)

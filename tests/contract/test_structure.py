@@ -29,7 +29,7 @@ ORDER = (
     ("objectives",),
     ("methods",),
     ("tasks", "metrics"),
-    ("outer", "plan", "meta_step", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
+    ("outer", "plan", "memory", "meta_step", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
     ("tables", "images", "adapted", "estimators", "evaluation", "active", "mcmc", "worlds"),
     ("__init__",),
     ("recipes", "held_out", "experiments", "plots", "cli", "__main__"),

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from bmaml.memory import in_words
 from bmaml.training import Progress
 
-_QUIET_SECONDS = 10.0
+_QUIET_SECONDS, _MUCH = 10.0, 10**9
 
 
 class BarProgress(Progress):
@@ -41,6 +42,11 @@ class BarProgress(Progress):
         )
         bar.start()
         self._task = bar.add_task(self.title, total=steps, completed=step, loss="-", speed="-")
+
+    def compiled(self, needed: int) -> None:
+        """Say how much memory training takes, where that is enough to mind."""
+        if needed >= _MUCH:
+            self.console.print(f"{self.title}: takes {in_words(needed)} of memory", highlight=False)
 
     def update(self, step: int, loss: float, speed: float) -> None:
         """Move the bar, or print a line where the last is ten seconds old."""

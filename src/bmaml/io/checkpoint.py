@@ -120,6 +120,11 @@ class RunFolder:
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
+    def forget(self) -> None:
+        """Remove what `create` wrote, for a run that could not begin."""
+        for name in ("run.json", "arrays.safetensors"):
+            (self.path / name).unlink(missing_ok=True)
+
     def about(self) -> dict[str, Any]:
         """Return the caller's own record of the run."""
         return self._content()["about"]

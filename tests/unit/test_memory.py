@@ -1,0 +1,41 @@
+"""The memory that training takes is known, and judged, before it starts."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from cases import fixed_tasks, is_one_sentence, preset
+
+import bmaml
+from bmaml import memory
+from bmaml.meta_step import batch_gradient, draw_batch, init_state, step_keys
+from bmaml.plan import Plan
+
+
+def test_arguments_results_and_temporaries_are_counted():
+    program = jax.jit(lambda x: jnp.sort(x @ x.T)[:, :10]).lower(jnp.zeros((300, 40))).compile()
+    known = 4 * (300 * 40 + 300 * 10)
+    assert known + 4 * 300 * 300 <= memory.needed_bytes(program) <= known + 6 * 4 * 300 * 300
+
+
+def test_what_is_free_is_a_part_of_the_machine():
+    assert memory.free_bytes() is None or 2**20 < memory.free_bytes() < 2**45
+
+
+def test_groups_need_less():
+    method, plan = preset("maml"), Plan(batch=8)
+    source = fixed_tasks(rows=400, queries=300)
+    batch = jax.eval_shape(lambda: draw_batch(source, step_keys(0, 0, plan.batch)))
+
+    def needed(groups):
+        gradient = jax.jit(lambda meta, batch: batch_gradient(method, meta, batch, groups))
+        return memory.needed_bytes(gradient.lower(init_state(method, plan).meta, batch).compile())
+
+    assert needed(8) < needed(1)
+
+
+def test_a_run_without_room_is_refused_before_it_starts_and_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "free_bytes", lambda: 1000)
+    with pytest.raises(memory.NoRoomError, match=r"groups=4") as caught:
+        bmaml.train(preset("maml"), fixed_tasks(), Plan(steps=2, batch=4), directory=tmp_path / "run")
+    assert is_one_sentence(str(caught.value).replace(" MB", "").replace(" GB", ""))
+    assert not list((tmp_path / "run").iterdir())
