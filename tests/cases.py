@@ -14,7 +14,9 @@ from bmaml.tasks import FixedTasks
 MODEL = GaussianModel(MLP((1, 4, 1), "tanh"))
 CLASSES = CategoricalModel(MLP((1, 4, 3), "tanh"))
 FEATURES = MLPFeatures(1, learned=3, hidden=(4,), code=2)
-_PARTICLES = {"emaml", "bfa", "bmaml", "experts", "platipus", "abml"}
+EXTRACTOR = MLP((1, 5, 4), "tanh")
+HEADS = CategoricalModel(MLP((4, 3)))
+_PARTICLES = {"emaml", "bfa", "bmaml", "experts", "platipus", "abml", "shared-emaml", "shared-bfa", "shared-bmaml", "ridge"}
 _TINY = {
     "abml": {"steps": 1, "draws": 2},
     "cnp": {"width": 8, "depth": 1},
@@ -29,10 +31,17 @@ def jit(function, **options):
 
 
 def preset(name, model=MODEL, features=FEATURES):
-    """The method of that name on the tiny model, three particles where it has several; tiny where it has a network itself."""
+    """The method of that name on the tiny model, three particles where it has several; tiny where it has a network itself.
+
+    Methods of classes alone are made for three of them, whatever the model.
+    """
     if name in methods.AMORTISED:
         return methods.METHODS[name](**_TINY[name])
     options = _TINY.get(name, {}) | ({"particles": 3} if name in _PARTICLES else {})
+    if name in methods.CLOSED_FORM:
+        return methods.METHODS[name](EXTRACTOR, *([4] if name == "ridge" else []), 3, **options)
+    if name in methods.SHARED:
+        return methods.METHODS[name](EXTRACTOR, HEADS, steps=2, rate=0.02, **options)
     return methods.METHODS[name](features if name == "experts" else model, **options)
 
 
@@ -49,6 +58,11 @@ def labelled(count, seed):
     rng = np.random.default_rng(seed)
     x = rng.uniform(-2, 2, (count, 1))
     return Data(jnp.asarray(x), jnp.asarray(np.digitize(x[:, 0], (-0.7, 0.7))), jnp.ones(count))
+
+
+def kind_for(name):
+    """The kind of points that a preset is made for."""
+    return labelled if name in methods.CLOSED_FORM + methods.SHARED else points
 
 
 def task(support=5, query=6, seed=0, kind=points):

@@ -17,7 +17,7 @@ from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder
 from bmaml.learners import ConjugateLearner
 from bmaml.meta_step import init_state
-from bmaml.methods import AMORTISED, METHODS, Method
+from bmaml.methods import AMORTISED, METHODS, REGRESSION, Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.objectives import QueryLoss
 from bmaml.outer import Adam
@@ -38,10 +38,10 @@ def regression_method(name: str, inputs: int, outputs: int, particles: int | Non
     network, 5 inner steps, 5 particles where the method has any.
     Raises: InputError for an unknown name, or particles where a method has none.
     """
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, 1, 0.4)
+    if name not in REGRESSION:
+        near = difflib.get_close_matches(name, REGRESSION, 1, 0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"unknown method {name!r}: {hint}the methods are {', '.join(METHODS)}.")
+        raise InputError(f"unknown method {name!r}: {hint}the methods are {', '.join(REGRESSION)}.")
     if name == "experts":
         features = MLPFeatures(inputs, heteroscedastic=True)
         learner = ConjugateLearner(features, outputs, particles or 16, own_prior=True)

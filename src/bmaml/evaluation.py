@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +20,7 @@ from bmaml.data import Task
 from bmaml.distributions import AbstractContinuous
 from bmaml.errors import InputError
 from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.learners.features import core, replace_core
 from bmaml.learners.gradient import GradientLearner
 from bmaml.learners.laplace import Laplace
 from bmaml.metrics import bootstrap_calibration, classification_scores, interval, regression_scores
@@ -89,14 +91,14 @@ def evaluate(
     same tasks.
     Raises: InputError for steps where the learner takes none, or shots that leave a fixed task nothing to ask for.
     """
-    if steps is not None and not isinstance(learner, GradientLearner | Laplace):
-        raise InputError(f"{type(learner).__name__} adapts in one exact step: leave out steps.")
+    if steps is not None and not isinstance(core(learner), GradientLearner | Laplace):
+        raise InputError(f"{type(core(learner)).__name__} adapts in one exact step: leave out steps.")
     scores: dict[Setting, dict[str, np.ndarray]] = {}
     total, most = _total(tasks, max(shots), count), max(shots)
     size = min(batch, total)
     indices = jnp.arange(-(-total // size) * size) % total  # whole batches: a remainder would be compiled apart
     for taken in steps or (None,):
-        adapted = learner if taken is None else _after(learner, taken)
+        adapted = learner if taken is None else replace_core(learner, partial(_after, steps=taken))
         for given in shots:
             each = _scores(adapted, meta, tasks, jax.random.key(seed), indices, jnp.asarray(given), most, queries, size)
             scores[given, taken] = {name: np.asarray(values, np.float64)[:total] for name, values in each.items()}

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 
 from bmaml.errors import InputError
-from bmaml.methods import AMORTISED, METHODS, Method
+from bmaml.methods import AMORTISED, METHODS, REGRESSION, Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.outer import Muon
 from bmaml.plan import Plan
@@ -102,7 +102,7 @@ def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method
 
     Raises: InputError for an unknown name or a setting that the method does not have.
     """
-    make, home = pick("method", name, METHODS), pick("task family", family, FAMILIES)
+    make, home = pick("method", name, {known: METHODS[known] for known in REGRESSION}), pick("task family", family, FAMILIES)
     chosen = {k: v for k, v in settings.items() if v is not None}
     unknown = sorted(set(chosen) - set(inspect.signature(make).parameters))
     if unknown:

@@ -47,15 +47,15 @@ def leaderboard(
     from bmaml.errors import InputError
     from bmaml.experiments import standings
     from bmaml.experiments.leaderboard import Board
-    from bmaml.methods import METHODS as KNOWN
+    from bmaml.methods import REGRESSION
     from bmaml.recipes import pick
 
     given = whole_numbers(shots, "--shots")
     columns = {"task": task, "x": names_of(x), "y": names_of(y), "order": order}
     table = {"context": context.value, "split_by": split_by, "test_share": test_share}
-    chosen = names_of(methods) or list(KNOWN)
+    chosen = names_of(methods) or list(REGRESSION)
     for name in chosen:
-        pick("method", name, KNOWN)
+        pick("method", name, dict.fromkeys(REGRESSION))
     if task is not None and task_count is not None:
         raise InputError("--task-count is for families, whose tasks are endless: leave it out with a table.")
     arena = _table(Path(tasks), columns, given, **table) if task else _family(tasks, given, task_count, samples)

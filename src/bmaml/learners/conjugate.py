@@ -129,10 +129,7 @@ def condition(
     features = features * mask[:, None]
     count = mask.sum()
     gram = (features * jnp.exp(prior.log_scale)) @ features.T
-    jitter = _JITTER * jnp.trace(gram) / jnp.maximum(count, 1.0)
-    noise = jnp.exp(prior.log_noise + log_noise) + jitter
-    # A masked row becomes a row of the identity: it adds nothing to log det, to the residual or to a prediction.
-    cholesky = jnp.linalg.cholesky(gram + jnp.diag(jnp.where(mask > 0, noise, 1.0)), symmetrize_input=False)
+    cholesky, noise, jitter = factorise(gram, jnp.exp(prior.log_noise + log_noise), mask)
     residual = (y - features @ prior.mean) * mask[:, None]
     white = solve_triangular(cholesky, residual, lower=True)
     a, b = prior.a + 0.5 * count, jnp.exp(prior.log_b) + 0.5 * (white**2).sum(0)
@@ -141,6 +138,19 @@ def condition(
     evidence = (each - 0.5 * log_det - 0.5 * count * jnp.log(2 * jnp.pi)).sum(-1)
     log_weights = jax.nn.log_softmax(prior.log_share) + evidence
     return HeadPosterior(prior, features, cholesky, white, noise * mask, jitter, a, b, log_weights)
+
+
+def factorise(
+    gram: Float[Array, "n n"], noise: Float[Array, "*n"], mask: Float[Array, " n"]
+) -> tuple[Float[Array, "n n"], Float[Array, "*n"], Float[Array, ""]]:
+    """Return the Cholesky factor of a support's kernel + noise, the noise with its jitter, and that jitter.
+
+    Masked rows of `gram` must be 0. Such a row becomes one of the identity: it adds nothing to log det, to the residual or to a
+    prediction.
+    """
+    jitter = _JITTER * jnp.trace(gram) / jnp.maximum(mask.sum(), 1.0)
+    noise = noise + jitter
+    return jnp.linalg.cholesky(gram + jnp.diag(jnp.where(mask > 0, noise, 1.0)), symmetrize_input=False), noise, jitter
 
 
 class ConjugatePosterior(AbstractPosterior):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TypeGuard
 
 from bmaml.learners.abml import AbmlLearner
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.conjugate import ConjugateLearner
+from bmaml.learners.features import replace_core
 from bmaml.learners.platipus import PlatipusLearner
 
 
@@ -16,6 +18,10 @@ def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
 
     Raises: TypeError where its particles are learned, so that there are as many as there are.
     """
+    return replace_core(learner, partial(_drawing, particles=particles))
+
+
+def _drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
     if draws_codes(learner) or isinstance(learner, AbmlLearner | PlatipusLearner):
         return dataclasses.replace(learner, particles=particles)
     raise TypeError(f"drawing needs particles that adaptation draws and those of {type(learner).__name__} are learned.")

@@ -9,19 +9,32 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Task
 from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.learners.features import at_core, core
 
 Metrics = dict[str, Array]
 
 
 class AbstractObjective(eqx.Module):
-    """Says how to score a learner on one task. It is handed the learner, since some objectives adapt more than once."""
+    """Says how to score a learner on one task. It is handed the learner, since some objectives adapt more than once.
 
-    @abstractmethod
+    A learner behind an extractor is scored as itself on the task's features: `check` and the call look through extractors, so
+    that no objective need know of them.
+    """
+
     def check(self, learner: AbstractLearner) -> None:
         """Raise TypeError or ValueError ("X needs Y because Z; use W") where the learner does not fit."""
+        self.require(core(learner))
 
-    @abstractmethod
     def __call__(
         self, learner: AbstractLearner, meta: Meta, task: Task, *, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Metrics]:
         """Return the loss of one task and numbers worth logging."""
+        return self.loss(*at_core(learner, meta, task), key=key)
+
+    @abstractmethod
+    def require(self, learner: AbstractLearner) -> None:
+        """Raise as `check` where a learner, without an extractor, does not fit."""
+
+    @abstractmethod
+    def loss(self, learner: AbstractLearner, meta: Meta, task: Task, *, key: PRNGKeyArray) -> tuple[Float[Array, ""], Metrics]:
+        """Return the loss of one task, seen as `learner`, without an extractor, sees it, and numbers worth logging."""

@@ -29,7 +29,7 @@ class ChaserLoss(AbstractObjective):
         if self.steps < 0:
             raise ValueError(f"the leader takes {self.steps} steps: give at least 0.")
 
-    def check(self, learner):
+    def require(self, learner):
         self._particles(learner)
 
     def _particles(self, learner: AbstractLearner) -> GradientLearner:
@@ -40,7 +40,7 @@ class ChaserLoss(AbstractObjective):
             f"{type(learner).__name__} has none of; use QueryLoss."
         )
 
-    def __call__(self, learner, meta, task, *, key):
+    def loss(self, learner, meta, task, *, key):
         learner = self._particles(learner)
         chase_key, lead_key = jax.random.split(key)
         start = learner.start(meta, task.support)

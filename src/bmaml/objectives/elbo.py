@@ -41,7 +41,7 @@ class Elbo(AbstractObjective):
         if self.scored not in ("query", "all"):
             raise ValueError(f"Elbo scores {self.scored!r}: use 'query' or 'all'.")
 
-    def check(self, learner):
+    def require(self, learner):
         self._latent(learner)
 
     def _latent(self, learner: AbstractLearner) -> AbstractLatentLearner:
@@ -52,7 +52,7 @@ class Elbo(AbstractObjective):
             f"{type(learner).__name__} has none of; use QueryLoss."
         )
 
-    def __call__(self, learner, meta, task, *, key):
+    def loss(self, learner, meta, task, *, key):
         learner = self._latent(learner)
         guide_key, draw_key = jax.random.split(key)
         guide, prior = learner.guide(meta, task, key=guide_key), learner.prior(meta, task.support)

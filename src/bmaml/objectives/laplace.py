@@ -35,10 +35,10 @@ class LaplaceLoss(AbstractObjective):
 
     eta: float = eqx.field(static=True, default=1e-6)
 
-    def check(self, learner):
+    def require(self, learner):
         _laplace(learner, "LaplaceLoss", "QueryLoss")
 
-    def __call__(self, learner, meta, task, *, key):
+    def loss(self, learner, meta, task, *, key):
         learner = _laplace(learner, "LaplaceLoss", "QueryLoss")
         params = learner.base.adapt(meta, task.support, key=key).params
         nll = -jax.vmap(lambda p: log_likelihood(learner.base.model, p, task.query))(params).mean()
@@ -58,14 +58,14 @@ class EvidenceLoss(AbstractObjective):
     MacKay (1992), equation 2.
     """
 
-    def check(self, learner):
+    def require(self, learner):
         if isinstance(_laplace(learner, "EvidenceLoss", "QueryLoss").curvature, LastLayer):
             raise TypeError(
                 "EvidenceLoss needs a curvature of all weights because it integrates over every one that adaptation moves, "
                 "and LastLayer holds most for known; use GaussNewton, Kronecker or Diagonal."
             )
 
-    def __call__(self, learner, meta, task, *, key):
+    def loss(self, learner, meta, task, *, key):
         learner = _laplace(learner, "EvidenceLoss", "QueryLoss")
         everything = task.support | task.query
         adapted = learner.base.adapt(meta, everything, key=key).params

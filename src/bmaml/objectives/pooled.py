@@ -18,7 +18,7 @@ class PooledLoss(AbstractObjective):
 
     score: Score = eqx.field(static=True, default="each")
 
-    def check(self, learner):
+    def require(self, learner):
         QueryLoss(self.score).check(self._particles(learner))
 
     def _particles(self, learner: AbstractLearner) -> GradientLearner:
@@ -29,7 +29,7 @@ class PooledLoss(AbstractObjective):
             f"{type(learner).__name__} does not predict with; use QueryLoss."
         )
 
-    def __call__(self, learner, meta, task, *, key):
+    def loss(self, learner, meta, task, *, key):
         learner = self._particles(learner)
         everything = task.support | task.query
         prior = learner.finish(meta, learner.start(meta, everything))

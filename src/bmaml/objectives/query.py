@@ -48,7 +48,7 @@ class QueryLoss(AbstractObjective):
         if self.score not in ("points", "joint", "each", "squared_error"):
             raise ValueError(f"unknown score {self.score!r}: use 'points', 'joint', 'each' or 'squared_error'.")
 
-    def check(self, learner):
+    def require(self, learner):
         if self.evidence and not isinstance(learner, ConjugateLearner):
             raise TypeError(
                 f"QueryLoss(evidence={self.evidence}) needs a ConjugateLearner because {type(learner).__name__} does not know "
@@ -64,7 +64,7 @@ class QueryLoss(AbstractObjective):
         if self.score == "squared_error" and not isinstance(learner.model, GaussianModel):
             raise TypeError("QueryLoss(score='squared_error') needs a regression model; use score='each' for classes.")
 
-    def __call__(self, learner, meta, task, *, key):
+    def loss(self, learner, meta, task, *, key):
         posterior = learner.adapt(meta, task.support, key=key)
         loss = self.of_posterior(posterior, task.query)
         if self.evidence:

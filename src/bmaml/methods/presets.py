@@ -1,17 +1,12 @@
-"""Named methods: each paper is one learner and one objective."""
+"""Methods by gradient steps, exact heads and networks that read: each paper is one learner and one objective."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-
-import equinox as eqx
 
 from bmaml.adjoints import FirstOrder, Implicit, Unrolled
 from bmaml.curvature import AbstractCurvature, GaussNewton
 from bmaml.directions import Stein
 from bmaml.learners import (
     AbmlLearner,
-    AbstractLearner,
     AmortisedLearner,
     ConjugateLearner,
     GradientLearner,
@@ -22,6 +17,7 @@ from bmaml.learners import (
 )
 from bmaml.learners.conjugate import Codes
 from bmaml.learners.gradient import Fit
+from bmaml.methods.base import Method
 from bmaml.models import (
     AbstractContextNetwork,
     AbstractFeatures,
@@ -33,24 +29,11 @@ from bmaml.models import (
     Recurrent,
     Transformer,
 )
-from bmaml.objectives import AbstractObjective, ChaserLoss, Elbo, LaplaceLoss, PooledLoss, QueryLoss
+from bmaml.objectives import ChaserLoss, Elbo, LaplaceLoss, PooledLoss, QueryLoss
 from bmaml.objectives.query import Score
 from bmaml.priors import AroundInit, GammaPrior
 
 _GAUSS_NEWTON = GaussNewton()
-
-
-class Method(eqx.Module):
-    """A learner and an objective that fit each other.
-
-    Raises: TypeError or ValueError, with the reason and what to use instead, where they do not.
-    """
-
-    learner: AbstractLearner
-    objective: AbstractObjective
-
-    def __check_init__(self):
-        self.objective.check(self.learner)
 
 
 def _point_losses(model: AbstractModel) -> tuple[Fit, Score]:
@@ -287,26 +270,3 @@ def rnn(
     """A recurrent learner (GRU), to which the order of the support matters. Hochreiter et al. (2001); Santoro et al. (2016)."""
     network = Recurrent(inputs, width, depth, input_scale=input_scale)
     return _amortised(network, outputs, classes, output_scale, floor)
-
-
-METHODS: dict[str, Callable[..., Method]] = {
-    "experts": experts,
-    "maml": maml,
-    "fomaml": fomaml,
-    "meta-sgd": meta_sgd,
-    "imaml": imaml,
-    "reptile": reptile,
-    "emaml": emaml,
-    "ml-point": ml_point,
-    "ml-laplace": ml_laplace,
-    "bfa": bfa,
-    "bmaml": bmaml,
-    "pretrain": pretrain,
-    "platipus": platipus,
-    "abml": abml,
-    "cnp": cnp,
-    "tnp": tnp,
-    "rnn": rnn,
-}
-# Made from the widths of inputs and outputs; all others are made from a model or from features.
-AMORTISED = ("cnp", "tnp", "rnn")

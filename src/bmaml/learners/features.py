@@ -1,0 +1,89 @@
+"""Any learner on features of a network that all tasks, particles and inner steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from bmaml.data import Data, Task
+from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.models.network import AbstractNetwork
+from bmaml.posteriors import AbstractPosterior
+
+
+class FeatureMeta(eqx.Module):
+    """Meta-parameters: the extractor's, and those of the learner behind it."""
+
+    extractor: PyTree[Any]
+    inner: Meta
+
+
+class FeaturePosterior(AbstractPosterior):
+    """A posterior over functions of features; a query passes the extractor once, whatever the number of particles."""
+
+    extractor: AbstractNetwork
+    params: PyTree[Any]
+    inner: AbstractPosterior
+
+    def predict(self, x):
+        return self.inner.predict(self.extractor.apply(self.params, x))
+
+    def functions(self, x, *, key, count=1):
+        return self.inner.functions(self.extractor.apply(self.params, x), key=key, count=count)
+
+
+class FeatureLearner(AbstractLearner):
+    """Hands `inner` the features of a meta-learned network in place of the inputs.
+
+    The extractor is not adapted: its weights are the same for all tasks, so that a meta-batch passes it as one batch of rows.
+    With gradient steps of particles of a linear head as `inner` this is BMAML on images (Kim et al., 2018, section 5.2), with
+    one particle ANIL (Raghu et al., 2020); with prototypes it is a prototypical network. Every objective that fits `inner`
+    fits this, too: it is handed `inner` and the task's features.
+    """
+
+    extractor: AbstractNetwork
+    inner: AbstractLearner
+
+    def init(self, key: PRNGKeyArray) -> FeatureMeta:
+        extractor_key, inner_key = jax.random.split(key)
+        return FeatureMeta(self.extractor.init(extractor_key), self.inner.init(inner_key))
+
+    def adapt(self, meta: FeatureMeta, support: Data, *, key: PRNGKeyArray) -> FeaturePosterior:
+        features = _with(support, self.extractor.apply(meta.extractor, support.x))
+        return FeaturePosterior(self.extractor, meta.extractor, self.inner.adapt(meta.inner, features, key=key))
+
+    def seen(self, meta: FeatureMeta, task: Task) -> Task:
+        """Return the task as `inner` sees it, support and query having passed the extractor together."""
+        features = self.extractor.apply(meta.extractor, jnp.concatenate([task.support.x, task.query.x]))
+        split = len(task.support.mask)
+        return Task(_with(task.support, features[:split]), _with(task.query, features[split:]))
+
+
+def _with(data: Data, x: Array) -> Data:
+    return Data(x, data.y, data.mask)
+
+
+def core(learner: AbstractLearner) -> AbstractLearner:
+    """Return the learner behind all extractors."""
+    while isinstance(learner, FeatureLearner):
+        learner = learner.inner
+    return learner
+
+
+def at_core(learner: AbstractLearner, meta: Meta, task: Task) -> tuple[AbstractLearner, Meta, Task]:
+    """Return the learner behind all extractors, its meta-parameters, and the task as it sees it."""
+    while isinstance(learner, FeatureLearner):
+        learner, meta, task = learner.inner, meta.inner, learner.seen(meta, task)
+    return learner, meta, task
+
+
+def replace_core(learner: AbstractLearner, replace: Callable[[AbstractLearner], AbstractLearner]) -> AbstractLearner:
+    """Return the learner with what lies behind all extractors replaced."""
+    if isinstance(learner, FeatureLearner):
+        return FeatureLearner(learner.extractor, replace_core(learner.inner, replace))
+    return replace(learner)

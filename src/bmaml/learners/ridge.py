@@ -1,0 +1,149 @@
+"""Adaptation by exact ridge regression to the classes: closed-form Bayesian heads for few-shot classification.
+
+A head m gives each class k a linear function of the features, with a constant for one more feature,
+
+    w_k ~ N(0, diag S_m),   t_k = f(x) w_k + noise of variance v_m,   t_k = [y = k] - 1 / classes,
+
+whose posterior given the support is Gaussian: mean h_k(x), variance u(x), the same for all classes. All that is in the space
+of the support, by one Cholesky of its (points x points) kernel. The class is then
+
+    p(y = k | x) = softmax over k of a_m h_k(x) / sqrt(1 + pi/8 a_m^2 u(x)),
+
+the approximate mean of a softmax of Gaussians (MacKay, 1992): where the support says little of x, classes are alike.
+Without the square root it is R2-D2 (Bertinetto et al., 2019). S_m, v_m and a_m are meta-parameters.
+"""
+
+from __future__ import annotations
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from bmaml.data import Data
+from bmaml.distributions import Categorical, CategoricalMixture
+from bmaml.learners.base import AbstractLearner
+from bmaml.learners.conjugate import factorise
+from bmaml.learners.prototypes import check_classes
+from bmaml.posteriors import AbstractPosterior
+
+
+class RidgeMeta(eqx.Module):
+    """Meta-parameters of heads (leading axis), as logs: prior variances S of weights, noise variance v, scale a of logits."""
+
+    log_variance: Float[Array, "*heads features"]
+    log_noise: Float[Array, "*heads"]
+    log_scale: Float[Array, "*heads"]
+
+
+class RidgeHead(eqx.Module):
+    """The exact posterior of a head, held in the space of the support; its rows carry the constant feature."""
+
+    meta: RidgeMeta
+    rows: Float[Array, "*heads n features"]
+    cholesky: Float[Array, "*heads n n"]
+    white: Float[Array, "*heads n classes"]
+    noise: Float[Array, "*heads n"]
+    uncertainty: bool = eqx.field(static=True)
+
+    @property
+    def log_evidence(self) -> Float[Array, "*heads"]:
+        """Log density of the support's targets, in nats, summed over points and classes, up to what all heads share."""
+        log_det = 2 * jnp.log(jnp.diagonal(self.cholesky, axis1=-2, axis2=-1)).sum(-1)
+        return -0.5 * ((self.white**2).sum((-2, -1)) + self.white.shape[-1] * log_det)
+
+    def logits(self, features: Float[Array, "n features"]) -> Float[Array, "n classes"]:
+        """Return the unnormalised log-probabilities of the classes."""
+        cross = (self.rows * jnp.exp(self.meta.log_variance)) @ features.T
+        half = solve_triangular(self.cholesky, cross, lower=True)
+        scale = jnp.exp(self.meta.log_scale)
+        if not self.uncertainty:
+            return scale * half.T @ self.white
+        before = (features**2) @ jnp.exp(self.meta.log_variance)
+        variance = jnp.maximum(before - (half**2).sum(0), 0.0)
+        return (scale / jnp.sqrt(1 + jnp.pi / 8 * scale**2 * variance))[:, None] * (half.T @ self.white)
+
+    def draw(self, key: PRNGKeyArray, features: Float[Array, "n features"]) -> Float[Array, "n classes"]:
+        """Return the logits of weights drawn by Matheron's rule: from the prior, moved to agree with the support."""
+        weight_key, noise_key = jax.random.split(key)
+        classes, root = self.white.shape[1], jnp.exp(0.5 * self.meta.log_variance)[:, None]
+        drawn = root * jax.random.normal(weight_key, (len(root), classes), root.dtype)
+        missed = jnp.sqrt(self.noise)[:, None] * jax.random.normal(noise_key, self.white.shape, root.dtype)
+        gap = self.white - solve_triangular(self.cholesky, self.rows @ drawn + missed, lower=True)
+        pull = solve_triangular(self.cholesky, gap, lower=True, trans=1)
+        return jnp.exp(self.meta.log_scale) * features @ (drawn + root**2 * (self.rows.T @ pull))
+
+
+def fit_head(meta: RidgeMeta, support: Data, classes: int, uncertainty: bool) -> RidgeHead:
+    """Return the exact posterior of one head."""
+    rows = _with_constant(support.x) * support.mask[:, None]
+    targets = (jax.nn.one_hot(support.y, classes, dtype=rows.dtype) - 1 / classes) * support.mask[:, None]
+    gram = (rows * jnp.exp(meta.log_variance)) @ rows.T
+    cholesky, noise, _ = factorise(gram, jnp.exp(meta.log_noise), support.mask)
+    white = solve_triangular(cholesky, targets, lower=True)
+    return RidgeHead(meta, rows, cholesky, white, noise * support.mask, uncertainty)
+
+
+def _with_constant(x: Float[Array, "n features"]) -> Float[Array, "n features+1"]:
+    return jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], 1)
+
+
+class RidgePosterior(AbstractPosterior):
+    """Exact heads, stacked, weighted by the evidence of the support under each; the predictive is their mixture."""
+
+    heads: RidgeHead
+    log_weights: Float[Array, " heads"]
+
+    def predict(self, x):
+        features = _with_constant(x)
+        return CategoricalMixture(self.log_weights, Categorical(jax.vmap(lambda h: h.logits(features))(self.heads)))
+
+    def functions(self, x, *, key, count=1):
+        pick_key, draw_key = jax.random.split(key)
+        features = _with_constant(x)
+
+        def one(picked: Array, key: PRNGKeyArray) -> Array:
+            head = jax.tree.map(lambda leaf: leaf[picked], self.heads)
+            return jax.nn.softmax(head.draw(key, features))
+
+        picked = jax.random.categorical(pick_key, self.log_weights, shape=(count,))
+        return jax.vmap(one)(picked, jax.random.split(draw_key, count))
+
+
+class RidgeLearner(AbstractLearner):
+    """`particles` exact ridge heads for `classes` classes on `features` features; see the module's docstring.
+
+    Prior variances start at 1 / features (of several particles: times log-normal factors, so that they differ), the noise
+    variance at `noise` and the logits' scale at `scale`. A class without a row of support is regressed to "not this one"
+    wherever there are rows, and for an empty support all classes are alike: finite both. With a mask's entry between 0 and 1
+    a row counts by its square, in features and target alike.
+    Raises: ValueError for fewer than two classes, one feature or one particle, or a noise or scale that is not above 0.
+    """
+
+    features: int = eqx.field(static=True)
+    classes: int = eqx.field(static=True)
+    particles: int = eqx.field(static=True, default=1)
+    noise: float = eqx.field(static=True, default=0.1)
+    scale: float = eqx.field(static=True, default=10.0)
+    uncertainty: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        check_classes("RidgeLearner", self.classes, self.scale)
+        if self.features < 1 or self.particles < 1 or not self.noise > 0:
+            raise ValueError(
+                f"RidgeLearner of {self.features} features, {self.particles} particles and noise {self.noise}: give at least "
+                "1 of each, and a noise above 0."
+            )
+
+    def init(self, key: PRNGKeyArray) -> RidgeMeta:
+        shape = (self.particles, self.features + 1)
+        apart = jax.random.normal(key, shape) if self.particles > 1 else jnp.zeros(shape)
+        log_noise, log_scale = (jnp.full(self.particles, math.log(value)) for value in (self.noise, self.scale))
+        return RidgeMeta(apart - math.log(self.features), log_noise, log_scale)
+
+    def adapt(self, meta: RidgeMeta, support: Data, *, key: PRNGKeyArray | None = None) -> RidgePosterior:
+        heads = jax.vmap(lambda one: fit_head(one, support, self.classes, self.uncertainty))(meta)
+        return RidgePosterior(heads, heads.log_evidence)

@@ -1,0 +1,99 @@
+"""Methods with a feature extractor that tasks and particles share: those of few-shot classes above all."""
+
+from __future__ import annotations
+
+from bmaml.learners.features import FeatureLearner
+from bmaml.learners.matching import MatchingLearner
+from bmaml.learners.prototypes import Distance, PrototypeLearner
+from bmaml.learners.ridge import RidgeLearner
+from bmaml.methods.base import Method
+from bmaml.methods.presets import bfa, bmaml, emaml, maml
+from bmaml.models import AbstractModel, AbstractNetwork
+from bmaml.objectives import QueryLoss
+
+
+def shared(extractor: AbstractNetwork, method: Method) -> Method:
+    """Put a meta-learned extractor in front of any method: adaptation, particles and all then see features alone."""
+    return Method(FeatureLearner(extractor, method.learner), method.objective)
+
+
+def protonet(
+    extractor: AbstractNetwork, classes: int, *, distance: Distance = "euclidean", scale: float = 1.0, learn_scale: bool = True
+) -> Method:
+    """Prototypical networks: Snell et al. (2017), algorithm 1; there `scale` is 1 and not learned."""
+    learner = PrototypeLearner(classes, distance, scale, learn_scale)
+    return Method(FeatureLearner(extractor, learner), QueryLoss("points"))
+
+
+def matching(
+    extractor: AbstractNetwork, classes: int, *, scale: float = 10.0, background: float = 0.0, learn_scale: bool = True
+) -> Method:
+    """Matching networks without full-context embeddings: Vinyals et al. (2016), equation 1; there `scale` is 1."""
+    learner = MatchingLearner(classes, scale, background, learn_scale)
+    return Method(FeatureLearner(extractor, learner), QueryLoss("points"))
+
+
+def ridge(
+    extractor: AbstractNetwork,
+    width: int,
+    classes: int,
+    *,
+    particles: int = 1,
+    noise: float = 0.1,
+    scale: float = 10.0,
+    uncertainty: bool = True,
+) -> Method:
+    """Exact ridge regression to the classes, on an extractor of `width` outputs.
+
+    With `uncertainty=False` it is R2-D2 of Bertinetto et al. (2019); with it, what a head does not know flattens its classes.
+    """
+    learner = RidgeLearner(width, classes, particles, noise, scale, uncertainty)
+    return Method(FeatureLearner(extractor, learner), QueryLoss("points"))
+
+
+def anil(
+    extractor: AbstractNetwork, model: AbstractModel, *, rate: float = 0.1, steps: int = 5, clip: float | None = None
+) -> Method:
+    """MAML of the head alone, the extractor shared by all tasks: ANIL, Raghu et al. (2020)."""
+    return shared(extractor, maml(model, rate=rate, steps=steps, clip=clip))
+
+
+def shared_emaml(
+    extractor: AbstractNetwork,
+    model: AbstractModel,
+    *,
+    particles: int = 10,
+    rate: float = 0.1,
+    steps: int = 5,
+    clip: float | None = None,
+) -> Method:
+    """An ensemble of heads on one extractor, the baseline of Kim et al. (2018), section 5.2."""
+    return shared(extractor, emaml(model, particles=particles, rate=rate, steps=steps, clip=clip))
+
+
+def shared_bfa(
+    extractor: AbstractNetwork,
+    model: AbstractModel,
+    *,
+    particles: int = 10,
+    rate: float = 0.1,
+    steps: int = 5,
+    clip: float | None = None,
+) -> Method:
+    """Bayesian fast adaptation of Stein particles of heads on one extractor. Kim et al. (2018), algorithm 2, section 5.2."""
+    return shared(extractor, bfa(model, particles=particles, rate=rate, steps=steps, clip=clip))
+
+
+def shared_bmaml(
+    extractor: AbstractNetwork,
+    model: AbstractModel,
+    *,
+    particles: int = 10,
+    rate: float = 0.1,
+    steps: int = 5,
+    leader_steps: int = 1,
+    clip: float | None = None,
+) -> Method:
+    """Bayesian MAML as on the paper's images: particles of heads on one extractor. Kim et al. (2018), section 5.2."""
+    inner = bmaml(model, particles=particles, rate=rate, steps=steps, leader_steps=leader_steps, clip=clip)
+    return shared(extractor, inner)
