@@ -32,7 +32,7 @@ ORDER = (
     ("outer", "plan", "memory", "meta_step", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
     ("tables", "images", "adapted", "estimators", "evaluation", "active", "mcmc", "worlds"),
     ("__init__",),
-    ("recipes", "held_out", "experiments", "plots", "cli", "__main__"),
+    ("recipes", "recipes_images", "held_out", "experiments", "plots", "cli", "__main__"),
 )
 RANK = {f"bmaml.{name}".removesuffix(".__init__"): rank for rank, line in enumerate(ORDER) for name in line}
 CORE = 8  # The lines that a researcher's import touches: nothing but arrays, JAX and the standard library.

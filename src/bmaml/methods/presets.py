@@ -46,9 +46,12 @@ def _points(model: AbstractModel, *, rate: float, steps: int, particles: int = 1
     return GradientLearner(model, rule=rule, steps=steps, particles=particles, fit=_point_losses(model)[0], **kwargs)
 
 
-def maml(model: AbstractModel, *, rate: float = 0.01, steps: int = 1, clip: float | None = None) -> Method:
+def maml(
+    model: AbstractModel, *, rate: float = 0.01, steps: int = 1, clip: float | None = None, checkpoint: bool = False
+) -> Method:
     """MAML, second order: Finn et al. (2017), algorithm 1."""
-    return Method(_points(model, rate=rate, steps=steps, clip=clip), QueryLoss(_point_losses(model)[1]))
+    learner = _points(model, rate=rate, steps=steps, clip=clip, adjoint=Unrolled(checkpoint))
+    return Method(learner, QueryLoss(_point_losses(model)[1]))
 
 
 def fomaml(model: AbstractModel, *, rate: float = 0.01, steps: int = 1, clip: float | None = None) -> Method:
