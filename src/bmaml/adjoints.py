@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from bmaml.directions import AbstractDirection, Independent
 from bmaml.priors import AbstractPrior, AroundInit
@@ -27,7 +27,7 @@ class HasParticles(Protocol):
 
 Tree = TypeVar("Tree")
 State = TypeVar("State", bound=HasParticles)
-Step = Callable[[State, Array], State]
+Step = Callable[[State, Any], State]
 # Short inner loops are written out: their first step then sees that tasks share where it starts, and BMAML's five steps take
 # 0.6 of the time. Longer ones are a loop: the program would take minutes to compile.
 _UNROLL = 5
@@ -41,8 +41,8 @@ class AbstractAdjoint(eqx.Module):
         """Raise TypeError ("X needs Y because Z; use W") where what is climbed, or how, does not fit."""
 
     @abstractmethod
-    def run(self, step: Step, state: State, keys: Array, scores: Callable[[PyTree[Any]], PyTree[Any]]) -> State:
-        """Return the state after one `step(state, key)` for each key.
+    def run(self, step: Step, state: State, given: PyTree[Any], scores: Callable[[PyTree[Any]], PyTree[Any]]) -> State:
+        """Return the state after one `step(state, entry)` for each entry of what is given (leading axis of its leaves).
 
         `scores(particles)` is the gradient of what the particles climb, which is 0 at the solution.
         """
@@ -52,16 +52,21 @@ class AbstractAdjoint(eqx.Module):
         """Return an inner gradient as the meta-gradient shall see it."""
 
 
-def _loop(step: Step, state: State, keys: Array) -> State:
-    return jax.lax.scan(lambda s, k: (step(s, k), None), state, keys)[0]
+def _loop(step: Step, state: State, given: PyTree[Any]) -> State:
+    return jax.lax.scan(lambda s, entry: (step(s, entry), None), state, given)[0]
 
 
-def _run(step: Step, state: State, keys: Array) -> State:
-    if len(keys) > _UNROLL:
-        return _loop(step, state, keys)
-    for i in range(len(keys)):
-        state = step(state, keys[i])
+def _run(step: Step, state: State, given: PyTree[Any]) -> State:
+    count = len(jax.tree.leaves(given)[0])
+    if count > _UNROLL:
+        return _loop(step, state, given)
+    for i in range(count):
+        state = step(state, _entry(given, i))
     return state
+
+
+def _entry(tree: PyTree[Any], i: int) -> PyTree[Any]:
+    return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
 class Unrolled(AbstractAdjoint):
@@ -76,11 +81,11 @@ class Unrolled(AbstractAdjoint):
     def check(self, prior, direction):
         pass
 
-    def run(self, step, state, keys, scores):
+    def run(self, step, state, given, scores):
         if not self.checkpoint:
-            return _run(step, state, keys)
+            return _run(step, state, given)
         # Checkpointed steps must stay a loop: unrolled, XLA may merge the recomputation with the first computation.
-        return _loop(jax.checkpoint(step), state, keys)
+        return _loop(jax.checkpoint(step), state, given)
 
     def gradient(self, tree):
         return tree
@@ -92,8 +97,8 @@ class FirstOrder(AbstractAdjoint):
     def check(self, prior, direction):
         pass
 
-    def run(self, step, state, keys, scores):
-        return _run(step, state, keys)
+    def run(self, step, state, given, scores):
+        return _run(step, state, given)
 
     def gradient(self, tree):
         return jax.lax.stop_gradient(tree)
@@ -139,11 +144,11 @@ class Implicit(AbstractAdjoint):
                 "where their scores are 0; use Independent, or the adjoint Unrolled."
             )
 
-    def run(self, step, state, keys, scores):
+    def run(self, step, state, given, scores):
         def slopes(particles):
             return jax.tree.map(jnp.negative, scores(particles))
 
-        end = _frozen(lambda start: _run(step, start, keys), state)(state)
+        end = _frozen(lambda start: _run(step, start, given), state)(state)
         slope, hessian = jax.linearize(slopes, end.particles)
         # A Newton step of value 0, whose derivative is the implicit function theorem's.
         nothing = jax.tree.map(lambda leaf: leaf - jax.lax.stop_gradient(leaf), slopes(end.particles))

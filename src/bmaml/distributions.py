@@ -277,3 +277,17 @@ def mixture(log_weights: Float[Array, " particles"], components: AbstractDistrib
     if isinstance(components, AbstractContinuous):
         return Mixture(log_weights, components)
     raise TypeError(f"cannot mix {type(components).__name__}: give Normal, StudentT or Categorical components.")
+
+
+def kl_divergence(p: AbstractDistribution, q: AbstractDistribution) -> Float[Array, "*batch n"]:
+    """Return KL(p || q) of each point's target, in nats, for two normals or two Categoricals.
+
+    Raises: TypeError for others, whose divergence has no closed form.
+    """
+    if isinstance(p, Normal) and isinstance(q, Normal):
+        ratio = (p.scale / q.scale) ** 2
+        return 0.5 * (((p.loc - q.loc) / q.scale) ** 2 + ratio - 1 - jnp.log(ratio)).sum(-1)
+    if isinstance(p, Categorical) and isinstance(q, Categorical):
+        log_p, log_q = jax.nn.log_softmax(p.logits), jax.nn.log_softmax(q.logits)
+        return (jnp.exp(log_p) * (log_p - log_q)).sum(-1)
+    raise TypeError(f"no closed divergence of {type(p).__name__} and {type(q).__name__}: give two Normal or two Categorical.")

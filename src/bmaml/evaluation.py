@@ -28,7 +28,7 @@ from bmaml.tasks.base import AbstractTasks, FixedTasks, split_rows
 from bmaml.tasks.sinusoid import Sinusoids
 
 Setting = tuple[int, int | None]
-_SHOWN = ("mse", "nll", "crps", "coverage", "calibration", "accuracy", "brier")
+_SHOWN = ("return", "mse", "nll", "crps", "coverage", "calibration", "accuracy", "brier")
 
 
 class Row(eqx.Module):
@@ -60,10 +60,10 @@ class Evaluation(eqx.Module):
         plain = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
         return json.dumps(plain, indent=1)
 
-    def table(self, title: str = "") -> Table:
-        """Return the rows as a rich table, a line for each setting."""
+    def table(self, title: str = "", given: str = "shots", taken: str = "steps") -> Table:
+        """Return the rows as a rich table, a line for each setting, under the names of what was given and taken."""
         metrics = [m for m in _SHOWN if any(row.metric == m for row in self.rows)]
-        table = Table("shots", "steps", *metrics, title=title or None)
+        table = Table(given, taken, *metrics, title=title or None)
         for shots, steps in self.scores:
             cells = [next(r for r in self.rows if (r.shots, r.steps, r.metric) == (shots, steps, m)) for m in metrics]
             shown = [f"{row.mean:.4g} [{row.low:.4g}, {row.high:.4g}]" for row in cells]

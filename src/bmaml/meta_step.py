@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -14,10 +16,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from bmaml.data import Task
-from bmaml.learners.base import Meta
-from bmaml.methods import Method
+from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.objectives.base import AbstractObjective
 from bmaml.plan import Plan
 from bmaml.tasks.base import AbstractTasks
+from bmaml.tasks.control import AbstractWorld
 
 # Losses of a chunk come back in a buffer of this length.
 LONGEST = 4096
@@ -27,23 +30,69 @@ LONGEST = 4096
 _BLOCK, _BLOCK_BYTES = 64, 2**22
 
 Tree = TypeVar("Tree")
+# Where tasks come from: data to predict, or environments to act in.
+Source = AbstractTasks | AbstractWorld
 
 
 class TrainState(eqx.Module):
-    """All that a run needs to go on. `skipped` counts meta-steps left out; `bad` is the last one's step and task."""
+    """All that a run needs to go on. `skipped` counts meta-steps left out; `bad` says where the last one went wrong.
+
+    Its first entries are the step and the task (-1 where that cannot be told), what follows is the method's own.
+    """
 
     meta: Meta
     optimiser: Any
     step: Int[Array, ""]
     skipped: Int[Array, ""]
-    bad: Int[Array, " 2"]
+    bad: Int[Array, " places"]
 
 
-def init_state(method: Method, plan: Plan) -> TrainState:
-    """Return the state before the first meta-step."""
+# (state, source, seed, count) to the state after so many meta-steps and the loss of each, in front of a longer buffer.
+Chunk = Callable[[TrainState, Source, Array, Array], tuple[TrainState, Array]]
+
+
+class AbstractMethod(eqx.Module):
+    """A learner, which says how a task is adapted to, an objective, which says how that is scored, and what the loop repeats:
+    how a run begins, and what a meta-step is, a function of state, seed and step alone.
+    """
+
+    learner: AbstractLearner
+    objective: AbstractObjective
+
+    @abstractmethod
+    def check(self, source: Source) -> None:
+        """Check that the method can be trained on such tasks.
+
+        Raises: InputError where it cannot.
+        """
+
+    @abstractmethod
+    def begin(self, plan: Plan) -> TrainState:
+        """Return the state before the first meta-step."""
+
+    @abstractmethod
+    def compile(self, plan: Plan, source: Source, state: TrainState) -> Chunk:
+        """Return what runs chunks of meta-steps on tasks of this source; it may use up the state that it is given."""
+
+    @abstractmethod
+    def explain(self, bad: Int[Array, " places"], skipped: int) -> str:
+        """Return the sentence that says why so many skipped meta-steps are too many."""
+
+    @abstractmethod
+    def adapt(self, meta: Meta, *given: Any, key: PRNGKeyArray) -> Any:
+        """Return what adaptation makes of a new task from what is given of it."""
+
+
+def init_state(method: AbstractMethod, plan: Plan) -> TrainState:
+    """Return the state before the first meta-step of a method that follows the gradient of its objective."""
     meta = method.learner.init(jax.random.fold_in(jax.random.key(plan.seed), 0))
+    return first_state(meta, plan.outer.build(plan.steps).init(meta))
+
+
+def first_state(meta: Meta, optimiser: Any, places: int = 2) -> TrainState:
+    """Return the state of fresh meta-parameters; `places` is how many numbers say where a meta-step went wrong."""
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(meta, plan.outer.build(plan.steps).init(meta), zero, zero, jnp.full(2, -1, jnp.int32))
+    return TrainState(meta, optimiser, zero, zero, jnp.full(places, -1, jnp.int32))
 
 
 class MetaBatch(eqx.Module):
@@ -68,7 +117,7 @@ def draw_batch(tasks: AbstractTasks, keys: PRNGKeyArray) -> MetaBatch:
     return jax.vmap(one)(keys)
 
 
-def batch_gradient(method: Method, meta: Meta, batch: MetaBatch, groups: int = 1) -> tuple[Array, Array, Meta]:
+def batch_gradient(method: AbstractMethod, meta: Meta, batch: MetaBatch, groups: int = 1) -> tuple[Array, Array, Meta]:
     """Return the mean loss, each task's loss and the meta-gradient of a meta-batch, worked off in equal groups of tasks."""
 
     def mean_loss(meta: Meta, batch: MetaBatch) -> tuple[Array, Array]:
@@ -89,21 +138,33 @@ def batch_gradient(method: Method, meta: Meta, batch: MetaBatch, groups: int = 1
     return each.mean(), each.reshape(-1), total
 
 
-def meta_step(method: Method, plan: Plan, state: TrainState, batch: MetaBatch) -> tuple[TrainState, Array]:
+def meta_step(method: AbstractMethod, plan: Plan, state: TrainState, batch: MetaBatch) -> tuple[TrainState, Array]:
     """Return the state after one meta-step and its loss; a step that is not finite changes nothing but the counters."""
     loss, each, gradient = batch_gradient(method, state.meta, batch, plan.groups)
     updates, optimiser = plan.outer.build(plan.steps).update(gradient, state.optimiser, state.meta)
-    moved = TrainState(eqx.apply_updates(state.meta, updates), optimiser, state.step + 1, state.skipped, state.bad)
-    # A task whose loss is finite but whose gradient is not can't be told apart here: it is reported as -1.
-    culprit = jnp.where(jnp.isfinite(each).all(), -1, jnp.argmin(jnp.isfinite(each)))
-    bad = jnp.stack([state.step, culprit.astype(jnp.int32)])
-    stayed = TrainState(state.meta, state.optimiser, state.step + 1, state.skipped + 1, bad)
+    moved = eqx.apply_updates(state.meta, updates)
     # Joined first: one pass over all of the gradient, where a small network's leaves would cost two kernels each.
     finite = jnp.isfinite(loss) & jnp.isfinite(ravel_pytree(gradient)[0]).all()
-    return jax.tree.map(lambda a, b: jnp.where(finite, a, b), moved, stayed), loss
+    return settle(state, moved, optimiser, finite, culprit(each)), loss
 
 
-def build_chunk(method: Method, plan: Plan) -> stages.Wrapped:
+def culprit(each: Array) -> Array:
+    """Return the first task whose loss is not finite.
+
+    A task whose loss is finite but whose gradient is not can't be told apart: that is -1.
+    """
+    return jnp.where(jnp.isfinite(each).all(), -1, jnp.argmin(jnp.isfinite(each)))[None]
+
+
+def settle(state: TrainState, meta: Meta, optimiser: Any, finite: Array, where: Array) -> TrainState:
+    """Return the next state: moved where all is finite, else as it was, the step counted as skipped and the place noted."""
+    moved = TrainState(meta, optimiser, state.step + 1, state.skipped, state.bad)
+    bad = jnp.concatenate([state.step[None], where.astype(jnp.int32)])
+    stayed = TrainState(state.meta, state.optimiser, state.step + 1, state.skipped + 1, bad)
+    return jax.tree.map(lambda a, b: jnp.where(finite, a, b), moved, stayed)
+
+
+def build_chunk(method: AbstractMethod, plan: Plan) -> stages.Wrapped:
     """Return the jitted function of (state, tasks, seed, count) that runs `count` meta-steps, the state donated.
 
     The count is an argument of the program, not its shape, so that one compilation serves chunks of every length.

@@ -9,24 +9,20 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from bmaml.data import data
 from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved
 from bmaml.learners.base import Meta
 from bmaml.memory import NoRoomError
-from bmaml.meta_step import TrainState, init_state
-from bmaml.methods import Method
+from bmaml.meta_step import AbstractMethod, Source, TrainState
 from bmaml.plan import Plan
-from bmaml.posteriors import AbstractPosterior
-from bmaml.tasks.base import AbstractTasks
 from bmaml.training import Loop, Progress
 
 
 class Run(eqx.Module):
     """A trained (or interrupted) run: a method, its meta-parameters, and how the loss went."""
 
-    method: Method
+    method: AbstractMethod
     meta: Meta
     step: int = eqx.field(static=True)
     steps: int = eqx.field(static=True)
@@ -47,12 +43,13 @@ class Run(eqx.Module):
             raise KeyboardInterrupt
         return self
 
-    def adapt(self, x, y, *, seed: int = 0) -> AbstractPosterior:
+    def adapt(self, *given: Any, seed: int = 0) -> Any:
         """Return the posterior of a new task from its support, `x` of shape (n, inputs) and `y` of (n, outputs).
 
+        A run of policies is given trajectories instead, and returns an adapted policy.
         Raises: ValueError where the numbers of rows differ.
         """
-        return self.method.learner.adapt(self.meta, data(x, y), key=jax.random.key(seed))
+        return self.method.adapt(self.meta, *given, key=jax.random.key(seed))
 
 
 def _result(loop: Loop, history: list[dict[str, float]]) -> Run:
@@ -61,8 +58,8 @@ def _result(loop: Loop, history: list[dict[str, float]]) -> Run:
 
 
 def train(
-    method: Method,
-    tasks: AbstractTasks,
+    method: AbstractMethod,
+    tasks: Source,
     plan: Plan | None = None,
     *,
     directory: str | Path | None = None,
@@ -84,6 +81,7 @@ def train(
     if keep < 1 or (save_every is not None and save_every < 1):
         raise ValueError(f"save_every is {save_every} and keep {keep}: give at least 1 of each.")
     plan = dataclasses.replace(plan or Plan(), **options)
+    method.check(tasks)
     if directory is None:
         loop = Loop(method, tasks, plan)
         loop.run(progress=progress)
@@ -118,8 +116,8 @@ def _saved_run(folder: RunFolder, loop: Loop, save_every: int | None, progress: 
 def resume(
     directory: str | Path,
     *,
-    method: Method | None = None,
-    tasks: AbstractTasks | None = None,
+    method: AbstractMethod | None = None,
+    tasks: Source | None = None,
     progress: Progress | None = None,
     keep: int = 3,
 ) -> Run:
@@ -136,15 +134,15 @@ def resume(
     return _saved_run(folder, loop, folder.part("options")["save_every"], progress)
 
 
-def _method(folder: RunFolder, method: Method | None) -> Method:
+def _method(folder: RunFolder, method: AbstractMethod | None) -> AbstractMethod:
     return folder.part("method") if method is None else method
 
 
-def _state(folder: RunFolder, method: Method, plan: Plan) -> TrainState | None:
-    return folder.load(eqx.filter_eval_shape(init_state, method, plan))
+def _state(folder: RunFolder, method: AbstractMethod, plan: Plan) -> TrainState | None:
+    return folder.load(eqx.filter_eval_shape(lambda: method.begin(plan)))
 
 
-def load(directory: str | Path, *, method: Method | None = None) -> Run:
+def load(directory: str | Path, *, method: AbstractMethod | None = None) -> Run:
     """Return a saved run, from its last checkpoint, by name alone (`method` only where it held Python functions).
 
     Raises: InputError where the folder holds no run, a damaged one, or one without a checkpoint.
@@ -157,6 +155,14 @@ def load(directory: str | Path, *, method: Method | None = None) -> Run:
     return Run(method, state.meta, int(state.step), plan.steps, int(state.skipped), folder.history())
 
 
+def source(directory: str | Path) -> Any:
+    """Return what a saved run was trained on.
+
+    Raises: InputError where the folder holds no run.
+    """
+    return RunFolder(directory).part("tasks")
+
+
 def about(directory: str | Path) -> dict[str, Any]:
     """Return what the caller of `train` wanted remembered of a run.
 
@@ -165,4 +171,4 @@ def about(directory: str | Path) -> dict[str, Any]:
     return RunFolder(directory).about()
 
 
-__all__ = ["NotSaved", "Run", "about", "load", "resume", "train"]
+__all__ = ["NotSaved", "Run", "about", "load", "resume", "source", "train"]

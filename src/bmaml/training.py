@@ -8,16 +8,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import stages
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from bmaml.interrupt import Interrupt
 from bmaml.memory import check_memory
-from bmaml.meta_step import LONGEST, TrainState, build_chunk, init_state, mesh
-from bmaml.methods import Method
+from bmaml.meta_step import LONGEST, AbstractMethod, Source, TrainState, mesh
 from bmaml.plan import Plan
 from bmaml.platform import check_platform
-from bmaml.tasks.base import AbstractTasks
 
 # Chunks are cut to last about so long.
 _SECONDS = 1.0
@@ -43,28 +42,33 @@ class Progress:
         """Hear that training has ended, however it did."""
 
 
+def _own(leaf: Array) -> Array:
+    """Return a copy without a weak type, which a file does not hold: a resumed run would compile another program."""
+    return jax.lax.convert_element_type(jnp.copy(leaf), leaf.dtype)
+
+
 class Loop:
     """Runs chunks until the plan is done, and hands every chunk to the given listeners."""
 
-    def __init__(self, method: Method, tasks: AbstractTasks, plan: Plan, state: TrainState | None = None):
+    def __init__(self, method: AbstractMethod, tasks: Source, plan: Plan, state: TrainState | None = None):
         check_platform()
+        method.check(tasks)
         self.method, self.tasks, self.plan = method, tasks, plan
-        start = init_state(method, plan) if state is None else state
+        start = method.begin(plan) if state is None else state
         if len(jax.devices()) > 1:
             start = jax.device_put(start, NamedSharding(mesh(), PartitionSpec()))
         # Donation needs buffers that nobody else holds, and distinct ones: initialisers may share zeros.
-        self.state: TrainState = jax.tree.map(jnp.copy, start)
+        self.state: TrainState = jax.tree.map(_own, start)
         self.step = int(start.step)
         self.history: list[dict[str, float]] = []
 
     def compile(self) -> int:
         """Compile the chunk (apart from running it, so that an interrupt in between stops a run that has not begun).
 
-        Returns the bytes that it needs. Raises: NoRoomError where fewer are free.
+        Returns the bytes that it needs, 0 where nobody says. Raises: NoRoomError where fewer are free.
         """
-        lowered = build_chunk(self.method, self.plan).lower(self.state, self.tasks, *self._arguments(0))
-        self._chunk = lowered.compile()
-        return check_memory(self._chunk, self.plan)
+        self._chunk = self.method.compile(self.plan, self.tasks, self.state)
+        return check_memory(self._chunk, self.plan) if isinstance(self._chunk, stages.Compiled) else 0
 
     def _arguments(self, count: int) -> tuple[Array, Array]:
         return jnp.asarray(self.plan.seed, jnp.uint32), jnp.asarray(count, jnp.int32)
@@ -92,12 +96,7 @@ class Loop:
     def _guard(self) -> None:
         skipped = int(self.state.skipped)
         if skipped > self.plan.skip_limit:
-            step, task = (int(v) for v in self.state.bad)
-            where = f"task {task} of the meta-batch" if task >= 0 else "the gradient"
-            raise NonFiniteError(
-                f"{skipped} meta-steps were not finite, the last at step {step} in {where}: lower the inner rate, set clip on "
-                "the learner, or lower the outer rate."
-            )
+            raise NonFiniteError(self.method.explain(self.state.bad, skipped))
 
     def run(
         self,
@@ -112,7 +111,8 @@ class Loop:
             progress.start(self.step, self.plan.steps)
             try:
                 progress.compiled(self.compile())
-                count = 8
+                # A meta-step of policies can take longer than a chunk should: only the first one tells.
+                count = 1
                 while self.step < self.plan.steps and not interrupt.raised:
                     count = self._cut(count, boundary)
                     record = self.advance(count)

@@ -22,20 +22,21 @@ FILES = {
 # A name stands for a module or for all of a package that no longer name claims.
 ORDER = (
     ("errors", "interrupt", "platform", "io", "io.files"),
-    ("data", "trajectories", "distributions", "particles"),
+    ("data", "trajectories", "advantages", "distributions", "particles"),
     ("models", "priors", "posteriors"),
     ("directions", "adjoints", "curvature"),
     ("learners",),
     ("objectives",),
-    ("methods",),
-    ("tasks", "metrics"),
-    ("outer", "plan", "memory", "meta_step", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
-    ("tables", "images", "adapted", "estimators", "evaluation", "active", "mcmc", "worlds"),
+    ("tasks", "metrics", "outer", "plan"),
+    ("meta_step",),
+    ("methods", "control"),
+    ("memory", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
+    ("tables", "images", "adapted", "estimators", "evaluation", "policy_evaluation", "active", "mcmc", "worlds"),
     ("__init__",),
-    ("recipes", "recipes_images", "held_out", "experiments", "plots", "cli", "__main__"),
+    ("recipes", "recipes_images", "recipes_control", "held_out", "experiments", "plots", "cli", "__main__"),
 )
 RANK = {f"bmaml.{name}".removesuffix(".__init__"): rank for rank, line in enumerate(ORDER) for name in line}
-CORE = 8  # The lines that a researcher's import touches: nothing but arrays, JAX and the standard library.
+CORE = 9  # The lines that a researcher's import touches: nothing but arrays, JAX and the standard library.
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 

@@ -86,6 +86,36 @@ def _curvature(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], A
     return {"curvature": numbers, "curvature.md": curvature.markdown(numbers)}, plot.draw(numbers)
 
 
+def _policies(quick: bool, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """Return runs of policies and their world: those given, or ones trained now."""
+    from bmaml.experiments import control
+
+    folders = settings.pop("runs")
+    if folders:
+        return control.policies_of(folders)
+    return control.fit(**({"steps": 10, "batch": 5} if quick else {}), **settings)
+
+
+def _returns(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    from bmaml.experiments import control
+    from bmaml.plots import control as plot
+
+    runs, world = _policies(quick, settings)
+    numbers, training = control.returns(runs, world, count=40 if quick else 400), control.progress_of(runs)
+    for row in numbers.where():
+        bounds = f"{row['return']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        typer.echo(f"{row['method']} after {row['updates']} updates: {bounds}")
+    return {"returns": numbers, "returns-training": training}, plot.draw_returns(numbers, training)
+
+
+def _paths(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    from bmaml.experiments import control
+    from bmaml.plots import control as plot
+
+    numbers = control.paths(*_policies(quick, settings), seed=settings["seed"])
+    return {"paths": numbers}, plot.draw_paths(numbers)
+
+
 FIGURES: dict[str, Callable[[bool, dict[str, Any]], tuple[dict[str, Any], Any]]] = {
     "svgd-mixture": _svgd,
     "maml": _maml,
@@ -94,7 +124,10 @@ FIGURES: dict[str, Callable[[bool, dict[str, Any]], tuple[dict[str, Any], Any]]]
     "active": _active,
     "early-stopping": _early_stopping,
     "curvature": _curvature,
+    "returns": _returns,
+    "paths": _paths,
 }
+_OF_RUNS = ("active", "returns", "paths")
 _UNTRAINED = ("svgd-mixture", "banana", "early-stopping", "curvature")
 
 
@@ -106,7 +139,9 @@ def figure(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     runs: Annotated[
         str | None,
-        typer.Option(help="For active: folders of runs on one family, such as runs/a,runs/b (default: trains experts)."),
+        typer.Option(
+            help="For active, returns and paths: folders of runs on one family, as runs/a,runs/b (default: trains its own)."
+        ),
     ] = None,
 ) -> None:
     """Make a figure: NAME.png and the numbers behind it as CSV."""
@@ -116,11 +151,11 @@ def figure(
     from bmaml.recipes import pick
 
     make = pick("figure", name, FIGURES)
-    if runs and name != "active":
+    if runs and name not in _OF_RUNS:
         raise InputError(f"figure {name} trains its own methods: leave out --runs.")
     out.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {"seed": seed}
-    if name == "active":
+    if name in _OF_RUNS:
         settings["runs"] = [part.strip() for part in (runs or "").split(",") if part.strip()]
     if name not in _UNTRAINED:
         settings |= {"progress": BarProgress(name)} | ({"steps": steps} if steps else {})

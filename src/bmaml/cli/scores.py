@@ -19,23 +19,28 @@ def add(app: typer.Typer) -> None:
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
-    shots: Annotated[str, typer.Option(help="Support sizes, such as 5,10.")] = "3,5,10",
-    steps: Annotated[str | None, typer.Option(help="Inner steps to score after, such as 0,1,10 (gradient methods).")] = None,
+    shots: Annotated[str | None, typer.Option(help="Support sizes, such as 5,10 (default: 3,5,10).")] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="Inner steps to score after, such as 0,1,10 (gradient methods; policies: 0,1,2,3).")
+    ] = None,
     particles: Annotated[
         int | None, typer.Option(min=1, help="Particles to draw, where adaptation draws them (experts, platipus, abml).")
     ] = None,
-    count: Annotated[int, typer.Option(min=2, help="New tasks.")] = 1000,
-    queries: Annotated[int, typer.Option(min=1, help="Query points of a task.")] = 50,
+    count: Annotated[int | None, typer.Option(min=2, help="New tasks (default: 1000; policies: 400).")] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (default: 50).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the new tasks.")] = 1,
     optimal: Annotated[bool, typer.Option("--optimal", help="Score the Bayes-optimal predictor, too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
 ) -> None:
-    """Score a saved run on new tasks: MSE, NLL, CRPS, coverage and calibration, each with a 95% interval over tasks."""
+    """Score a saved run on new tasks, each score with a 95% interval over tasks: MSE, NLL, CRPS, coverage and calibration; of
+    policies the mean return before and after each update.
+    """
     import json as to_text
 
     import bmaml
-    from bmaml.cli.training import whole_numbers
+    from bmaml.cli import policies
+    from bmaml.cli.training import must_be_absent, whole_numbers
     from bmaml.errors import InputError
     from bmaml.evaluation import evaluate as score
     from bmaml.evaluation import to_records
@@ -43,6 +48,16 @@ def evaluate(
     from bmaml.recipes import build_tasks
 
     about = bmaml.about(run)
+    if about.get("kind") == "control":
+        flags = {"--shots": shots, "--queries": queries, "--particles": particles, "--optimal": optimal or None}
+        must_be_absent(flags, f"{run} is a run of policies")
+        results = {about["method"]: policies.evaluate(run, steps=_steps(steps), count=count or 400, seed=seed)}
+        text = to_text.dumps(to_records(results), indent=1)
+        if out is not None:
+            write_atomically(out, text)
+        typer.echo(text) if json else policies.show(results)
+        return
+    shots, count, queries = shots or "3,5,10", count or 1000, queries or 50
     if about.get("kind") != "family":
         raise InputError(f"{run} was fitted on a table: `bmaml fit` has written its held-out scores beside it.")
     loaded, given = bmaml.load(run), whole_numbers(shots, "--shots")

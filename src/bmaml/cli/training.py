@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from bmaml.run import Run
 
 METHODS = (
     "experts, bmaml, maml, emaml, bfa, ml-point, ml-laplace, fomaml, imaml, meta-sgd, reptile, pretrain, platipus, abml, "
     "cnp, tnp or rnn."
 )
+CONTROL = "navigation, navigation-distance, navigation-sparse or navigation-discrete"
+POLICIES = "maml (default), fomaml, meta-sgd, emaml, bmaml, bmaml-chaser, reptile or pretrain."
 Shots = Annotated[str | None, typer.Option(help="Support sizes, such as 5 or 3,5,10: a task has one of them at random.")]
 
 
@@ -39,9 +44,9 @@ def whole_numbers(text: str | None, flag: str, least: int = 1) -> tuple[int, ...
 
 
 def train(
-    tasks: Annotated[str, typer.Argument(help="Task family: sinusoid, maml-sinusoid or ambiguous.")],
+    tasks: Annotated[str, typer.Argument(help=f"Task family: sinusoid, maml-sinusoid or ambiguous; of policies: {CONTROL}.")],
     out: Annotated[Path, typer.Option(help="Folder for the run; must not hold one yet.")],
-    method: Annotated[str, typer.Option(help=METHODS)] = "experts",
+    method: Annotated[str | None, typer.Option(help=f"{METHODS} (default: experts) Of policies: {POLICIES}")] = None,
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Tasks in a meta-batch.")] = None,
@@ -49,31 +54,77 @@ def train(
     rate: Annotated[float | None, typer.Option(help="Inner step size.")] = None,
     outer_rate: Annotated[float | None, typer.Option(help="Outer step size.")] = None,
     shots: Shots = None,
-    queries: Annotated[int, typer.Option(min=1, help="Query points of a task.")] = 20,
+    queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (default: 20).")] = None,
     task_count: Annotated[int | None, typer.Option(min=1, help="Train on so many fixed tasks, not endless ones.")] = None,
-    samples: Annotated[int, typer.Option(min=2, help="Points of each fixed task.")] = 40,
+    samples: Annotated[int | None, typer.Option(min=2, help="Points of each fixed task (default: 40).")] = None,
+    trajectories: Annotated[int | None, typer.Option(min=1, help="Trajectories a particle gathers for a gradient.")] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Steps after which an episode is cut off.")] = None,
+    surrogate: Annotated[str | None, typer.Option(help="What policies climb inside: sum, ratio or dice.")] = None,
+    outer: Annotated[str | None, typer.Option(help="How policies step outside: trust-region, clipped or gradient.")] = None,
+    fisher_episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes of each policy in the trust region's products (default: all).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     save_every: Annotated[int | None, typer.Option(min=1, help="Meta-steps between checkpoints.")] = None,
 ) -> None:
     """Meta-train a method on a task family and save the run."""
+    from bmaml.cli import policies
+
+    points = {"--shots": shots, "--queries": queries, "--task-count": task_count, "--samples": samples}
+    acting = {"trajectories": trajectories, "surrogate": surrogate, "outer": outer, "fisher_episodes": fisher_episodes}
+    sizes = {"steps": steps, "batch": batch, "seed": seed, "outer_rate": outer_rate}
+    inner = {"particles": particles, "steps": inner_steps, "rate": rate}
+    if policies.known(tasks):
+        must_be_absent(points, f"{tasks} is a family of environments, whose tasks are not given points")
+        run = policies.train(tasks, method or "maml", inner | acting, sizes, out, horizon=horizon, save_every=save_every)
+    else:
+        flags = {f"--{name.replace('_', '-')}": value for name, value in acting.items()} | {"--horizon": horizon}
+        must_be_absent(flags, f"{tasks} is no family of environments, in which policies act")
+        chosen = {
+            "shots": whole_numbers(shots, "--shots"),
+            "queries": queries or 20,
+            "count": task_count,
+            "samples": samples or 40,
+        }
+        run = _train_points(tasks, method or "experts", chosen, inner, sizes, out, save_every)
+    report(run, out)
+
+
+def must_be_absent(flags: dict[str, Any], why: str) -> None:
+    """Check that no flag was given that has no meaning here.
+
+    Raises: InputError naming the first that was.
+    """
+    from bmaml.errors import InputError
+
+    for flag, value in flags.items():
+        if value is not None:
+            raise InputError(f"{flag} is {value} and {why}: leave it out.")
+
+
+def _train_points(
+    tasks: str,
+    method: str,
+    points: dict[str, Any],
+    inner: dict[str, Any],
+    sizes: dict[str, Any],
+    out: Path,
+    save_every: int | None,
+) -> Run:
     import dataclasses
 
     import bmaml
     from bmaml.cli.progress import BarProgress
     from bmaml.recipes import build_method, build_plan, build_tasks
 
-    source = build_tasks(
-        tasks, shots=whole_numbers(shots, "--shots"), queries=queries, count=task_count, samples=samples, seed=seed
-    )
-    chosen = build_method(method, tasks, particles=particles, steps=inner_steps, rate=rate)
-    plan = build_plan(method, steps=steps, seed=seed, batch=batch)
+    source = build_tasks(tasks, seed=sizes["seed"], **points)
+    chosen, outer_rate = build_method(method, tasks, **inner), sizes.pop("outer_rate")
+    plan = build_plan(method, **sizes)
     if outer_rate is not None:
         plan = dataclasses.replace(plan, outer=dataclasses.replace(plan.outer, rate=outer_rate))
     about = {"kind": "family", "tasks": tasks, "method": method}
-    run = bmaml.train(
-        chosen, source, plan, directory=out, about=about, save_every=save_every, progress=BarProgress(f"{method} on {tasks}")
-    )
-    report(run, out)
+    progress = BarProgress(f"{method} on {tasks}")
+    return bmaml.train(chosen, source, plan, directory=out, about=about, save_every=save_every, progress=progress)
 
 
 def resume(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> None:

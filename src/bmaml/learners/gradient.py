@@ -16,11 +16,13 @@ from bmaml.directions import AbstractDirection, Independent
 from bmaml.learners.base import AbstractIterativeLearner
 from bmaml.learners.rules import AbstractRule, LearnedRates, Sgd
 from bmaml.models.contract import AbstractModel, CategoricalModel, log_likelihood, replace_weights, squared_error
+from bmaml.models.surrogates import surrogate
 from bmaml.particles import map_particles
 from bmaml.posteriors import ParticlePosterior
 from bmaml.priors import AbstractPrior, FlatPrior, Particle
 
-Fit = Literal["sum", "mean", "squared_error"]
+Fit = Literal["sum", "mean", "squared_error", "ratio", "dice"]
+_FITS = ("sum", "mean", "squared_error", "ratio", "dice")
 
 
 class GradientMeta(eqx.Module):
@@ -42,12 +44,16 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
 
     What a particle climbs is log prior + fit, with `fit="sum"` the log-likelihood summed over the support (nats),
     `"mean"` its mean, `"squared_error"` minus the mean squared error of the predictive mean (MAML's loss; it leaves the
-    noise precision alone). `clip` bounds the global norm of one particle's direction; multi-step adaptation of
+    noise precision alone); `"ratio"` and `"dice"` have the gradient of `"sum"` and, for policies, a truer curvature (see
+    `bmaml.models.surrogate`). `clip` bounds the global norm of one particle's direction; multi-step adaptation of
     regression networks diverges without it. Meta-gradients pass as `adjoint` says. With `adapt_noise=False` a task moves
     the weights alone, and everything else of the parameters (the noise precision) stays what the meta-parameters say.
 
+    Policies gather their own data: with `on_policy=True` every leaf of a support has leading axes (steps, particles), the data
+    of each step and particle.
+
     Raises: ValueError for a count of particles below 1, steps below 0, a clip that is not above 0 or an unknown `fit`;
-    TypeError for squared error of classes, or an adjoint that does not fit prior, direction and rule.
+    TypeError for squared error of classes, or an adjoint that does not fit prior, direction, rule and data.
     Source: Finn et al. (2017), algorithm 2; Kim et al. (2018), algorithms 2 and 3.
     """
 
@@ -61,12 +67,13 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
     fit: Fit = eqx.field(static=True, default="sum")
     clip: float | None = eqx.field(static=True, default=None)
     adapt_noise: bool = eqx.field(static=True, default=True)
+    on_policy: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         if self.particles < 1 or self.steps < 0:
             raise ValueError(f"{self.particles} particles and {self.steps} steps: give at least 1 and at least 0.")
-        if self.fit not in ("sum", "mean", "squared_error"):
-            raise ValueError(f"unknown fit {self.fit!r}: use 'sum', 'mean' or 'squared_error'.")
+        if self.fit not in _FITS:
+            raise ValueError(f"unknown fit {self.fit!r}: use one of {', '.join(_FITS)}.")
         if self.fit == "squared_error" and isinstance(self.model, CategoricalModel):
             raise TypeError("fit='squared_error' needs a regression model because classes have no distance; use fit='mean'.")
         if self.clip is not None and not self.clip > 0:
@@ -80,6 +87,11 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
             raise TypeError(
                 "LearnedRates needs an adjoint that goes through the steps because a solution does not depend on how it was "
                 "reached; use Sgd, or the adjoint Unrolled."
+            )
+        if self.on_policy:
+            raise TypeError(
+                "Implicit needs one data set for all steps because it differentiates the solution they lead to, and "
+                "on_policy gives each its own; use on_policy=False, or the adjoint Unrolled."
             )
         if self.fit == "squared_error" and self.adapt_noise:
             raise TypeError(
@@ -97,6 +109,8 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
         particle = self._held(particle, anchor)
         if self.fit == "squared_error":
             fit = -squared_error(self.model.predictive(particle.params, data.x).mean, data)
+        elif self.fit in ("ratio", "dice"):
+            fit = surrogate(self.model, particle.params, data, self.fit)
         else:
             fit = log_likelihood(self.model, particle.params, data, self.fit)
         return fit + self.prior.log_density(self.model, particle, anchor)
@@ -112,14 +126,16 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
         return GradientState(meta.particles, self.rule.start(meta.particles))
 
     def advance(self, meta, state, support, steps, *, key):
-        def scores(particles: Particle) -> Particle:
-            def one(particle: Particle, anchor: Particle) -> Particle:
-                return jax.grad(self.log_posterior)(particle, anchor, support)
+        score = jax.grad(self.log_posterior)
 
-            return map_particles(one, particles, meta.particles)
+        def scores(particles: Particle, own: Data | None = None) -> Particle:
+            if own is not None:
+                return map_particles(score, particles, meta.particles, own)
+            return map_particles(lambda particle, anchor: score(particle, anchor, support), particles, meta.particles)
 
-        def step(state: GradientState, key: PRNGKeyArray) -> GradientState:
-            direction = self.direction(state.particles, self.adjoint.gradient(scores(state.particles)), key=key)
+        def step(state: GradientState, given: tuple[PRNGKeyArray, Data | None]) -> GradientState:
+            key, own = given
+            direction = self.direction(state.particles, self.adjoint.gradient(scores(state.particles, own)), key=key)
             if self.clip is not None:
                 direction = map_particles(partial(clip_norm, limit=self.clip), direction)
             move, rule = self.rule.step(meta.rule, state.rule, direction)
@@ -127,7 +143,8 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
 
         if steps == 0:
             return state
-        moved = self.adjoint.run(step, state, jax.random.split(key, steps), scores)
+        given = (jax.random.split(key, steps), support if self.on_policy else None)
+        moved = self.adjoint.run(step, state, given, scores)
         return GradientState(self._held(moved.particles, meta.particles), moved.rule)
 
     def finish(self, meta: GradientMeta, state: GradientState) -> ParticlePosterior:

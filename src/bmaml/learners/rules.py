@@ -80,3 +80,20 @@ class Optax(AbstractRule):
         # optax descends, a direction ascends.
         updates, state = self.optimiser.update(jax.tree.map(jnp.negative, direction), state)
         return updates, state
+
+
+class Scaled(AbstractRule):
+    """Another rule, its steps multiplied by `factor`."""
+
+    rule: AbstractRule
+    factor: float = eqx.field(static=True)
+
+    def init_meta(self, particle):
+        return self.rule.init_meta(particle)
+
+    def start(self, particles):
+        return self.rule.start(particles)
+
+    def step(self, meta, state, direction):
+        move, state = self.rule.step(meta, state, direction)
+        return jax.tree.map(lambda leaf: self.factor * leaf, move), state

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
 
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.gradient import GradientLearner
@@ -19,11 +22,14 @@ class ChaserLoss(AbstractObjective):
     equation 8 and algorithm 3 of Kim et al. (2018). Squared parameter units, one number a task; particles are paired by
     index. With `hyper=False` the noise and weight precisions are left out of the distance, as in the authors' code (they
     still steer the steps). With 0 steps the leader is the chaser's end and the chaser the start: Reptile, whose gradient
-    2 (theta^0 - theta^n) this then is.
+    2 (theta^0 - theta^n) this then is. Where particles gather their own data (`on_policy`) the leader goes on with the query
+    alone, which the chaser's particles gathered. `squared=False` sums the distances themselves, as the authors' code does for
+    policies.
     """
 
     steps: int = eqx.field(static=True, default=1)
     hyper: bool = eqx.field(static=True, default=False)
+    squared: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self):
         if self.steps < 0:
@@ -48,15 +54,24 @@ class ChaserLoss(AbstractObjective):
         if self.steps == 0:
             chaser, leader = start, chaser
         else:
-            leader = learner.advance(meta, chaser, task.support | task.query, self.steps, key=lead_key)
+            more = task.query if learner.on_policy else task.support | task.query
+            leader = learner.advance(meta, chaser, more, self.steps, key=lead_key)
         loss = self._distance(learner, chaser.particles, jax.lax.stop_gradient(leader.particles))
         return loss, {}
 
     def _distance(self, learner: GradientLearner, chaser, leader):
         if not self.hyper:
             chaser, leader = learner.model.weights(chaser.params), learner.model.weights(leader.params)
+        if not self.squared:
+            return _distances(chaser, leader).sum()
         gaps = jax.tree.map(_square_distance, chaser, leader)
         return sum(jax.tree.leaves(gaps))
+
+
+def _distances(chaser: PyTree[Any], leader: PyTree[Any]) -> Float[Array, " particles"]:
+    squares = [((a - b) ** 2).reshape(len(a), -1).sum(1) for a, b in zip(*map(jax.tree.leaves, (chaser, leader)), strict=True)]
+    # Where the two coincide the distance has no gradient; the floor makes it 0.
+    return jnp.sqrt(jnp.maximum(sum(squares[1:], squares[0]), 1e-30))
 
 
 def _square_distance(a: Array, b: Array) -> Float[Array, ""]:

@@ -93,13 +93,20 @@ class AbstractEnvironment(AbstractWorld):
         return jax.vmap(self.sample)(jax.random.split(key, count))
 
     def rollout(self, policy, params, goals, episodes, *, key):
-        tasks, particles = jax.tree.leaves(params)[0].shape[:2]
-        keys = jax.random.split(key, (tasks, particles))
+        return _rollout(self, policy, params, goals, episodes, key)
 
-        def one(params: PyTree[Any], goal: Goal, key: PRNGKeyArray) -> Trajectories:
-            return _episodes(self, policy, params, goal, episodes, key)
 
-        return jax.vmap(jax.vmap(one, (0, None, 0)))(params, goals, keys)
+@eqx.filter_jit
+def _rollout(
+    environment: AbstractEnvironment, policy: AbstractModel, params: PyTree[Any], goals: Goal, episodes: int, key: PRNGKeyArray
+) -> Trajectories:
+    tasks, particles = jax.tree.leaves(params)[0].shape[:2]
+    keys = jax.random.split(key, (tasks, particles))
+
+    def one(params: PyTree[Any], goal: Goal, key: PRNGKeyArray) -> Trajectories:
+        return _episodes(environment, policy, params, goal, episodes, key)
+
+    return jax.vmap(jax.vmap(one, (0, None, 0)))(params, goals, keys)
 
 
 def _episodes(

@@ -1,0 +1,44 @@
+"""A policy over continuous actions. One over discrete actions is a `CategoricalModel`."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from bmaml.distributions import Normal
+from bmaml.models.contract import AbstractModel
+from bmaml.models.network import AbstractNetwork
+
+
+class GaussianPolicy(AbstractModel):
+    """Actions ~ N(network(observation), std^2) in each of `actions` coordinates, the log of std a parameter of each.
+
+    Parameters are `{"weights": the network's, "log_std": (actions,)}`; std starts at `std` and is never below `floor`. As in
+    the code of Finn et al. (2017), std does not depend on the observation and adapts with the weights.
+    Raises: ValueError for fewer than one action, or a std or floor that is not above 0.
+    """
+
+    network: AbstractNetwork
+    actions: int = eqx.field(static=True)
+    std: float = eqx.field(static=True, default=1.0)
+    floor: float = eqx.field(static=True, default=1e-6)
+
+    def __check_init__(self):
+        if self.actions < 1 or not min(self.std, self.floor) > 0:
+            raise ValueError(
+                f"{self.actions} actions of deviation {self.std} and floor {self.floor}: give at least 1 and numbers above 0."
+            )
+
+    def init(self, key):
+        return {"weights": self.network.init(key), "log_std": jnp.full(self.actions, jnp.log(jnp.asarray(self.std)))}
+
+    def predictive(self, params, x):
+        loc = self.network.apply(params["weights"], x)
+        scale = jnp.maximum(jnp.exp(params["log_std"]), self.floor)
+        return Normal(loc, scale.reshape(*[1] * (loc.ndim - 1), -1))
+
+    def weights(self, params):
+        return params["weights"]
+
+    def log_precision(self, params):
+        return None

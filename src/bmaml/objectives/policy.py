@@ -1,0 +1,64 @@
+"""Score adapted policies on the trajectories that they gathered."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from bmaml.data import Data, Task
+from bmaml.distributions import AbstractDistribution
+from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.learners.gradient import GradientLearner
+from bmaml.objectives.base import AbstractObjective
+from bmaml.particles import map_particles
+
+
+class PolicyLoss(AbstractObjective):
+    """Minus the surrogate return of the adapted particles on the query that each has gathered, mean over particles.
+
+    A task's support has leading axes (steps, particles), its query (1, particles), then (episodes, horizon); their masks are
+    advantages divided by the number of steps taken. The surrogate is the sum over steps of mask times the ratio of the
+    action's probability to what it was when the meta-step began, so its gradient there is REINFORCE's for the adapted
+    policy, passed on to the meta-parameters through the adaptation. Finn et al. (2017), algorithm 3.
+    """
+
+    def require(self, learner):
+        policies(learner, "PolicyLoss")
+
+    def loss(self, learner, meta, task, *, key):
+        query, chosen = gathered(task), adapted_actions(learner, meta, task, key=key)
+        log_prob = chosen.log_prob(query.y)
+        return -ratio_gain(log_prob, jax.lax.stop_gradient(log_prob), query).mean(), {}
+
+
+def policies(learner: AbstractLearner, who: str) -> GradientLearner:
+    """Return the learner, for objectives of policies.
+
+    Raises: TypeError where it is not one of gradient steps on data that each particle gathers.
+    """
+    if isinstance(learner, GradientLearner) and learner.on_policy:
+        return learner
+    raise TypeError(
+        f"{who} needs a GradientLearner with on_policy=True because each particle adapts to trajectories of its own; "
+        "use QueryLoss for data that are given."
+    )
+
+
+def gathered(task: Task) -> Data:
+    """Return what the adapted particles gathered: (particles, episodes, horizon)."""
+    return jax.tree.map(lambda leaf: leaf[0], task.query)
+
+
+def adapted_actions(learner: AbstractLearner, meta: Meta, task: Task, *, key: PRNGKeyArray) -> AbstractDistribution:
+    """Return each adapted particle's distribution over actions at the observations of its own query."""
+    learner = policies(learner, "this")
+    posterior = learner.adapt(meta, task.support, key=key)
+    return map_particles(learner.model.predictive, posterior.params, gathered(task).x)
+
+
+def ratio_gain(
+    log_prob: Float[Array, "particles episodes horizon"], before: Float[Array, "particles episodes horizon"], query: Data
+) -> Float[Array, " particles"]:
+    """Return each particle's surrogate return: the sum over steps of mask times the ratio of probabilities."""
+    return (query.mask * jnp.exp(log_prob - before)).sum((-2, -1))

@@ -1,0 +1,112 @@
+"""Families of environments and methods for policies by name, with settings that work: what the command line trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+
+from bmaml.control.method import PolicyMethod
+from bmaml.control.methods import POLICY_METHODS
+from bmaml.control.outer_steps import ClippedSteps, GradientStep
+from bmaml.control.sampling import Sampling
+from bmaml.control.trust_region import TrustRegion
+from bmaml.errors import InputError
+from bmaml.models import MLP, AbstractModel, CategoricalModel, GaussianPolicy
+from bmaml.models.network import Activation
+from bmaml.outer import Adam
+from bmaml.plan import Plan
+from bmaml.recipes import pick
+from bmaml.tasks.control import AbstractWorld, Navigation
+
+
+class ControlFamily(eqx.Module):
+    """A family of environments: how to make it, and the policy, rate and sizes that its papers train with."""
+
+    build: Callable[..., AbstractWorld] = eqx.field(static=True)
+    hidden: tuple[int, ...] = eqx.field(static=True, default=(100, 100))
+    activation: Activation = eqx.field(static=True, default="relu")
+    episodes: int = eqx.field(static=True, default=20)
+    batch: int = eqx.field(static=True, default=40)
+    steps: int = eqx.field(static=True, default=100)
+    rate: float = eqx.field(static=True, default=0.1)
+
+
+CONTROL: dict[str, ControlFamily] = {
+    "navigation": ControlFamily(Navigation),
+    "navigation-distance": ControlFamily(partial(Navigation, "distance")),
+    "navigation-sparse": ControlFamily(partial(Navigation, "sparse")),
+    "navigation-discrete": ControlFamily(partial(Navigation, "squared", discrete=True)),
+}
+OUTER = {"trust-region": TrustRegion, "clipped": ClippedSteps, "gradient": GradientStep}
+SURROGATES = ("sum", "ratio", "dice")
+# Methods that follow a gradient move by a rate, and those of a trust region do not: its limit is their rate.
+_OUTER_RATE = 1e-3
+
+
+def build_world(family: str, **settings: Any) -> AbstractWorld:
+    """Return a family's environments, changed by those of `settings` that are not None.
+
+    Raises: InputError for an unknown family.
+    """
+    chosen = {k: v for k, v in settings.items() if v is not None}
+    return pick("family of environments", family, CONTROL).build(**chosen)
+
+
+def build_policy(family: str, world: AbstractWorld) -> AbstractModel:
+    """Return the policy that a family's papers use, for the observations and actions of a world."""
+    home = pick("family of environments", family, CONTROL)
+    network = MLP((world.observations, *home.hidden, world.actions), home.activation)
+    return CategoricalModel(network) if world.discrete else GaussianPolicy(network, world.actions)
+
+
+def build_policy_method(
+    name: str,
+    family: str,
+    world: AbstractWorld,
+    *,
+    trajectories: int | None = None,
+    outer: str | None = None,
+    fisher_episodes: int | None = None,
+    **settings: Any,
+) -> PolicyMethod:
+    """Return a method for a family with the settings of its papers, changed by those of `settings` that are not None.
+
+    Raises: InputError for an unknown name or a setting that the method does not have.
+    """
+    make, home = pick("method for policies", name, POLICY_METHODS), pick("family of environments", family, CONTROL)
+    chosen: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
+    if outer is not None:
+        chosen["outer"] = pick("outer step", outer, OUTER)()
+    if fisher_episodes is not None:
+        chosen["outer"] = dataclasses.replace(_trust_region(chosen), fisher_episodes=fisher_episodes)
+    if "surrogate" in chosen:
+        pick("surrogate", chosen["surrogate"], dict.fromkeys(SURROGATES))
+    unknown = sorted(set(chosen) - set(inspect.signature(make).parameters))
+    if unknown:
+        raise InputError(f"method {name} has no setting {unknown[0]!r}: leave it out or choose another method.")
+    sampling = Sampling(trajectories or home.episodes)
+    return make(build_policy(family, world), **{"rate": home.rate, "sampling": sampling, **chosen})
+
+
+def _trust_region(chosen: dict[str, Any]) -> TrustRegion:
+    step = chosen.get("outer", TrustRegion())
+    if isinstance(step, TrustRegion):
+        return step
+    raise InputError("episodes for the Fisher products need a trust region: use --outer trust-region, or leave them out.")
+
+
+def build_policy_plan(
+    family: str, *, steps: int | None = None, batch: int | None = None, seed: int = 0, outer_rate: float | None = None
+) -> Plan:
+    """Return how long to train on a family, and by what optimiser where a method follows a gradient.
+
+    A reward that is not a number stops a run at once.
+    """
+    home = pick("family of environments", family, CONTROL)
+    outer = Adam(outer_rate or _OUTER_RATE, decay="none")
+    return Plan(steps or home.steps, batch or home.batch, outer, seed, skip_limit=0)
