@@ -5,6 +5,7 @@ from importlib.metadata import version as _version
 from bmaml import images as images
 from bmaml import methods as methods
 from bmaml import tasks as tasks
+from bmaml.classifiers import FewShotClassifier as FewShotClassifier
 from bmaml.data import Data as Data
 from bmaml.data import Task as Task
 from bmaml.errors import InputError as InputError

@@ -69,6 +69,12 @@ def reduction(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key:
     return ((covariance**2).mean(2).T / posterior.predict(x).variance).sum(-1)
 
 
+def entropy(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:
+    """Return the entropy of the target predicted at each point, in nats: noise and ignorance alike."""
+    del key
+    return posterior.predict(x).entropy()
+
+
 def random(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:
     """Return a uniform number for each point, whatever is believed: what active learning has to beat."""
     del posterior
@@ -83,6 +89,14 @@ ACQUISITIONS: dict[str, Callable[..., Float[Array, " n"]]] = {
 }
 
 
+# For classes, whose variance and covariance say less.
+CLASS_ACQUISITIONS: dict[str, Callable[..., Float[Array, " n"]]] = {
+    "entropy": entropy,
+    "information": information,
+    "random": random,
+}
+
+
 def acquisition(by: str) -> Callable[..., Float[Array, " n"]]:
     """Return an acquisition `(posterior, x, *, key) -> worth of each point` by its name.
 
@@ -93,4 +107,14 @@ def acquisition(by: str) -> Callable[..., Float[Array, " n"]]:
     return ACQUISITIONS[by]
 
 
-__all__ = ["ACQUISITIONS", "Acquisition", "acquisition", "information", "random", "reduction", "variance"]
+__all__ = [
+    "ACQUISITIONS",
+    "CLASS_ACQUISITIONS",
+    "Acquisition",
+    "acquisition",
+    "entropy",
+    "information",
+    "random",
+    "reduction",
+    "variance",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.active import ACQUISITIONS, Acquisition
-from bmaml.data import Data, data, pad
+from bmaml.data import Data, data
 from bmaml.errors import InputError
-from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.padding import adapt_padded, chunks, over_rows
 from bmaml.posteriors import AbstractPosterior
 from bmaml.run import Run
 from bmaml.tables import Schema, Table, read_table
 
-# Rows are padded to powers of two, so that a program is compiled for a few shapes and not for each number of rows.
-_FEWEST, _MOST = 8, 1024
 _ACQUISITIONS = {name: eqx.filter_jit(function) for name, function in ACQUISITIONS.items()}
 
 
@@ -99,7 +97,7 @@ class AdaptedTask:
         targets = self.schema.encode_y(table)
         parts = [
             _log_prob(self.posterior, x, _padded(targets[rows], len(x)))[: len(targets[rows])]
-            for rows, x in self._chunks(table)
+            for rows, x in chunks(self.schema.encode_x(table))
         ]
         return self.schema.decode_log_prob(np.concatenate([np.asarray(part) for part in parts]))
 
@@ -130,7 +128,7 @@ class AdaptedTask:
         """Return an acquisition at every row; random numbers depend on the seed and how many points have been seen."""
         key = jax.random.fold_in(jax.random.key(self.seed), self.points)
         parts = []
-        for rows, x in self._chunks(table):
+        for rows, x in chunks(self.schema.encode_x(table)):
             worth = _ACQUISITIONS[by](self.posterior, x, key=jax.random.fold_in(key, rows.start))
             parts.append(np.asarray(worth, np.float64)[: rows.stop - rows.start])
         return np.concatenate(parts)
@@ -140,36 +138,17 @@ class AdaptedTask:
         mean = _moments(self.posterior, jnp.asarray(x))[0]
         return _adapted(self.run, self.schema, self.support | data(x, mean), self.seed)
 
-    def _chunks(self, table: Table) -> Iterator[tuple[slice, jax.Array]]:
-        """Yield slices of rows and their inputs, each filled up to one of a few lengths with its own rows once more.
-
-        So an acquisition that looks at all rows together sees none that the table does not have.
-        """
-        x = self.schema.encode_x(table)
-        for start in range(0, len(x), _MOST):
-            rows = slice(start, min(start + _MOST, len(x)))
-            count = rows.stop - rows.start
-            yield rows, jnp.asarray(x[rows][np.arange(_bucket(count)) % count])
-
     def _over_rows(self, answer: Callable[[AbstractPosterior, jax.Array], Any], X: Any, axis: int = 0) -> Any:
-        """Return a function's answers on all rows, computed in padded chunks."""
-        parts = []
-        for rows, x in self._chunks(_as_table(X, self.schema)):
-            count = rows.stop - rows.start
-            parts.append(jax.tree.map(lambda a, c=count: np.asarray(a).take(range(c), axis), answer(self.posterior, x)))
-        return jax.tree.map(lambda *arrays: np.concatenate(arrays, axis), *parts)
+        """Return a function's answers on all rows."""
+        x = self.schema.encode_x(_as_table(X, self.schema))
+        return over_rows(lambda rows: answer(self.posterior, rows), x, axis)
 
     def _squeeze(self, values: np.ndarray) -> np.ndarray:
         return values[..., 0] if len(self.schema.outputs) == 1 else values
 
 
 def _adapted(run: Run, schema: Schema, support: Data, seed: int) -> AdaptedTask:
-    padded = pad(support, _bucket(len(support.mask)))
-    return AdaptedTask(run, schema, support, _posterior(run.method.learner, run.meta, padded, jax.random.key(seed)), seed)
-
-
-def _bucket(count: int) -> int:
-    return max(_FEWEST, 1 << (count - 1).bit_length() if count else 0)
+    return AdaptedTask(run, schema, support, adapt_padded(run.method.learner, run.meta, support, seed), seed)
 
 
 def _padded(values: np.ndarray, rows: int) -> jax.Array:
@@ -200,11 +179,6 @@ def _with_outputs(table: Table, y: Any, schema: Schema) -> Table:
         )
     columns = dict(table.columns) | {c.name: array[:, i] for i, c in enumerate(schema.outputs)}
     return Table(table.name, columns, table.places, table.unit)
-
-
-@eqx.filter_jit
-def _posterior(learner: AbstractLearner, meta: Meta, support: Data, key: jax.Array) -> AbstractPosterior:
-    return learner.adapt(meta, support, key=key)
 
 
 @eqx.filter_jit

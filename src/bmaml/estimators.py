@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 
 from bmaml.adapted import AdaptedTask
 from bmaml.errors import InputError
-from bmaml.io.checkpoint import RunFolder
+from bmaml.fitted import AbstractEstimator, listener, saved
 from bmaml.learners import ConjugateLearner
-from bmaml.meta_step import init_state
 from bmaml.methods import AMORTISED, METHODS, REGRESSION, Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.objectives import QueryLoss
 from bmaml.outer import Adam
 from bmaml.plan import Plan
-from bmaml.run import Run, load, train
+from bmaml.run import Run, train
 from bmaml.tables import Schema, Table, fit_schema, read_table, table_tasks
 from bmaml.tasks.base import Context, FixedTasks
 from bmaml.training import Progress
-
-_KIND = "FewShotRegressor"
 
 
 def regression_method(name: str, inputs: int, outputs: int, particles: int | None = None) -> Method:
@@ -56,7 +51,7 @@ def regression_method(name: str, inputs: int, outputs: int, particles: int | Non
     return METHODS[name](GaussianModel(MLP((inputs, 64, 64, outputs)), precision=4.0), **options)
 
 
-class FewShotRegressor:
+class FewShotRegressor(AbstractEstimator):
     """Learns from many small data sets how to predict a new one from a few of its points, with honest intervals.
 
     `method` is a name (`bmaml.methods.METHODS`) or a `Method` over standardised inputs and outputs. `shots` is how many
@@ -86,27 +81,6 @@ class FewShotRegressor:
         self.context: Context = context
         self.queries, self.batch, self.rate, self.weight_decay = queries, batch, rate, weight_decay
         self.seed, self.progress = seed, progress
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor's arguments, as scikit-learn asks."""
-        return {name: getattr(self, name) for name in list(inspect.signature(FewShotRegressor).parameters)}
-
-    def set_params(self, **params: Any) -> FewShotRegressor:
-        """Change some of the constructor's arguments; returns self.
-
-        Raises: InputError for an argument that there is not.
-        """
-        for name, value in params.items():
-            if name not in self.get_params():
-                raise InputError(f"there is no parameter {name!r}: the parameters are {', '.join(self.get_params())}.")
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        """Show the arguments that differ from the defaults."""
-        defaults = {name: p.default for name, p in inspect.signature(FewShotRegressor).parameters.items()}
-        shown = [f"{name}={value!r}" for name, value in self.get_params().items() if value is not defaults[name]]
-        return f"FewShotRegressor({', '.join(shown)})"
 
     def fit(
         self,
@@ -152,11 +126,10 @@ class FewShotRegressor:
         method = self.method
         if isinstance(method, str):
             method = regression_method(method, schema.width, len(schema.outputs), self.particles)
-        progress = _Lines() if self.progress is True else self.progress or None
-        return train(method, tasks, self.plan(), directory=directory, about=self._about(schema), progress=progress)
+        about, progress = self._about(schema), listener(self.progress)
+        return train(method, tasks, self.plan(), directory=directory, about=about, progress=progress)
 
     def plan(self) -> Plan:
-        """Return how `fit` trains."""
         outer = Adam(self.rate, clip=1.0, weight_decay=self.weight_decay)
         return Plan(4000 if self.steps is None else self.steps, self.batch, outer, self.seed)
 
@@ -167,32 +140,14 @@ class FewShotRegressor:
         outputs), or is left out where the table has the output columns. Without points: what is expected of any task.
         Raises: InputError before `fit`, or where a value does not fit.
         """
-        if not hasattr(self, "run_"):
-            raise InputError("this FewShotRegressor is not fitted: call fit, or FewShotRegressor.load.")
-        prior = AdaptedTask.prior(self.run_, self.schema_, self.seed)
+        prior = AdaptedTask.prior(self.fitted(), self.schema_, self.seed)
         return prior if X_few is None else prior.observe(X_few, y_few)
 
-    def save(self, path: str | Path) -> None:
-        """Save the fitted model as a folder, without the tables it was fitted on.
-
-        Raises: InputError where the folder holds a run already or cannot be written.
-        """
-        if not hasattr(self, "run_"):
-            raise InputError("this FewShotRegressor is not fitted: call fit before save.")
-        run, plan, folder = self.run_, self.plan(), RunFolder(path)
-        parts = {"method": run.method, "tasks": None, "plan": plan, "options": {"save_every": None}}
-        folder.create(parts, self._about(self.schema_))
-        fresh = init_state(run.method, plan)
-        step = np.asarray(run.step, fresh.step.dtype)
-        folder.save(eqx.tree_at(lambda s: (s.meta, s.step), fresh, (run.meta, step)), run.history, run.step)
+    def about(self) -> dict[str, Any]:
+        return self._about(self.schema_)
 
     def _about(self, schema: Schema) -> dict[str, Any]:
-        params = self.get_params() | {"progress": False}
-        if isinstance(self.method, Method):
-            params["method"] = None
-        if not isinstance(self.shots, int | None):
-            params["shots"] = [int(s) for s in self.shots]
-        return {"kind": _KIND, "params": params, "schema": schema.to_json()}
+        return self.described() | {"schema": schema.to_json()}
 
     @classmethod
     def load(cls, path: str | Path) -> FewShotRegressor:
@@ -200,12 +155,7 @@ class FewShotRegressor:
 
         Raises: InputError where the folder holds no saved model or a damaged one.
         """
-        about, run = RunFolder(path).about(), load(path)
-        if about.get("kind") != _KIND:
-            raise InputError(f"{path} is a run but no fitted table model: load it with bmaml.load.")
-        params = about["params"]
-        if params["method"] is None:
-            params["method"] = run.method
+        about, params, run = saved(path, cls.__name__, "table model")
         model = cls(**params)
         model.run_, model.schema_ = run, Schema.from_json(about["schema"])
         return model
@@ -231,17 +181,3 @@ def columns_of(values: Any, letter: str) -> dict[str, np.ndarray]:
         raise InputError(f"{letter} has shape {array.shape}: give one or two dimensions, rows first.")
     array = array[:, None] if array.ndim == 1 else array
     return {f"{letter}{i}": array[:, i] for i in range(array.shape[1])}
-
-
-class _Lines(Progress):
-    """A line on stderr at each tenth of the run."""
-
-    def start(self, step, steps):
-        """Remember how long the run is."""
-        self.steps, self.next = steps, step
-
-    def update(self, step, loss, speed):
-        """Print a line where a tenth of the run has passed."""
-        if step >= self.next or step == self.steps:
-            print(f"step {step} of {self.steps}: loss {loss:.3f}, {speed:.0f} steps/s", file=sys.stderr)
-            self.next = step + self.steps // 10

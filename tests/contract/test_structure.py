@@ -31,9 +31,15 @@ ORDER = (
     ("meta_step",),
     ("methods", "control"),
     ("memory", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
-    ("tables", "images", "adapted", "estimators", "evaluation", "policy_evaluation", "active", "mcmc", "worlds"),
+    (
+        *("tables", "images", "padding", "fitted", "adapted", "estimators", "evaluation", "policy_evaluation", "active"),
+        *("mcmc", "worlds", "image_methods", "adapted_classes", "classifiers"),
+    ),
     ("__init__",),
-    ("recipes", "recipes_images", "recipes_control", "held_out", "experiments", "plots", "cli", "__main__"),
+    (
+        *("recipes", "recipes_images", "recipes_control", "held_out", "held_out_images", "experiments", "plots", "cli"),
+        "__main__",
+    ),
 )
 RANK = {f"bmaml.{name}".removesuffix(".__init__"): rank for rank, line in enumerate(ORDER) for name in line}
 CORE = 9  # The lines that a researcher's import touches: nothing but arrays, JAX and the standard library.

@@ -66,7 +66,7 @@ def report_scores(model: FewShotRegressor, held: Table, training: Table, shots: 
     except OSError as error:
         raise InputError(f"cannot write {path} ({error.strerror or error}): the model itself is saved.") from error
     typer.echo(f"\non {len(parts)} held-out tasks, their other rows predicted from those given (95% interval over tasks):")
-    typer.echo(_aligned([_header(model), *(_row(score, model) for score in scores)]))
+    typer.echo(aligned([_header(model), *(_row(score, model) for score in scores)]))
     typer.echo(f"\nscores in {path}")
 
 
@@ -85,16 +85,18 @@ def _header(model: FewShotRegressor) -> list[str]:
 
 def _row(score: Score, model: FewShotRegressor) -> list[str]:
     names = [column.name for column in model.schema_.outputs]
-    rmse, within = ([_shown(part[name]) for name in names] for part in (score.rmse, score.coverage))
-    return [str(score.shots), str(score.tasks), score.method, *rmse, _shown(score.nll), *within]
+    rmse, within = ([shown_estimate(part[name]) for name in names] for part in (score.rmse, score.coverage))
+    return [str(score.shots), str(score.tasks), score.method, *rmse, shown_estimate(score.nll), *within]
 
 
-def _shown(estimate: Estimate) -> str:
+def shown_estimate(estimate: Estimate) -> str:
+    """Return a mean with its interval, where it has one."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.3g}"
     return f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
 
 
-def _aligned(rows: list[list[str]]) -> str:
+def aligned(rows: list[list[str]]) -> str:
+    """Return rows of cells as lines, columns below each other."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -19,15 +19,15 @@ def add(app: typer.Typer) -> None:
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
-    shots: Annotated[str | None, typer.Option(help="Support sizes, such as 5,10 (default: 3,5,10).")] = None,
+    shots: Annotated[str | None, typer.Option(help="Support sizes (default 3,5,10; of images: as trained).")] = None,
     steps: Annotated[
         str | None, typer.Option(help="Inner steps to score after, such as 0,1,10 (gradient methods; policies: 0,1,2,3).")
     ] = None,
     particles: Annotated[
         int | None, typer.Option(min=1, help="Particles to draw, where adaptation draws them (experts, platipus, abml).")
     ] = None,
-    count: Annotated[int | None, typer.Option(min=2, help="New tasks (default: 1000; policies: 400).")] = None,
-    queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (default: 50).")] = None,
+    count: Annotated[int | None, typer.Option(min=2, help="New tasks (default: 1000; policies: 400; of images: 600).")] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (50), or images of a class.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the new tasks.")] = 1,
     optimal: Annotated[bool, typer.Option("--optimal", help="Score the Bayes-optimal predictor, too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -39,7 +39,7 @@ def evaluate(
     import json as to_text
 
     import bmaml
-    from bmaml.cli import policies
+    from bmaml.cli import images, policies
     from bmaml.cli.training import must_be_absent, whole_numbers
     from bmaml.errors import InputError
     from bmaml.evaluation import evaluate as score
@@ -47,7 +47,11 @@ def evaluate(
     from bmaml.io.files import write_atomically
     from bmaml.recipes import build_tasks
 
-    about = bmaml.about(run)
+    about, given = bmaml.about(run), whole_numbers(shots, "--shots")
+    if about.get("kind") == "FewShotClassifier":
+        must_be_absent({"--steps": steps, "--particles": particles, "--optimal": optimal or None}, f"{run} is of images")
+        images.evaluate(run, given, queries, count or 600, seed, json, out)
+        return
     if about.get("kind") == "control":
         flags = {"--shots": shots, "--queries": queries, "--particles": particles, "--optimal": optimal or None}
         must_be_absent(flags, f"{run} is a run of policies")
@@ -57,16 +61,15 @@ def evaluate(
             write_atomically(out, text)
         typer.echo(text) if json else policies.show(results)
         return
-    shots, count, queries = shots or "3,5,10", count or 1000, queries or 50
     if about.get("kind") != "family":
         raise InputError(f"{run} was fitted on a table: `bmaml fit` has written its held-out scores beside it.")
-    loaded, given = bmaml.load(run), whole_numbers(shots, "--shots")
+    loaded, given, count, queries = bmaml.load(run), given or (3, 5, 10), count or 1000, queries or 50
     family = build_tasks(about["tasks"], shots=given)
     taken, learner = _steps(steps), _drawing(loaded.method.learner, particles)
-    options = {"shots": given or (), "steps": taken, "count": count, "queries": queries, "seed": seed}
+    options = {"shots": given, "steps": taken, "count": count, "queries": queries, "seed": seed}
     results = {about["method"]: score(learner, loaded.meta, family, **options)}
     if optimal:
-        results["bayes-optimal"] = _optimal(family, given or (), count, queries, seed)
+        results["bayes-optimal"] = _optimal(family, given, count, queries, seed)
     text = to_text.dumps(to_records(results) + (_regrets(results) if optimal else []), indent=1)
     if out is not None:
         write_atomically(out, text)

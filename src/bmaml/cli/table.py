@@ -1,4 +1,4 @@
-"""`bmaml fit`, `bmaml predict` and `bmaml suggest`: tables in, tables out."""
+"""`bmaml fit`, `bmaml predict` and `bmaml suggest`: tables or images in, tables out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bmaml.cli.training import METHODS, Shots, report, whole_numbers
+from bmaml.cli.training import IMAGE_METHODS, METHODS, report, whole_numbers
 
 if TYPE_CHECKING:
     from bmaml.estimators import FewShotRegressor
@@ -31,6 +31,7 @@ class Acquisition(StrEnum):
     random = "random"
 
 
+SPLITS = "of images: random, groups, parts, alphabets, omniglot-1200 or vinyals (default: parts or groups if there are any)."
 Model = Annotated[Path, typer.Argument(help="Folder that `bmaml fit` wrote.")]
 New = Annotated[Path, typer.Argument(help="Rows of new tasks; an empty outcome is a row to predict.")]
 
@@ -42,47 +43,104 @@ def add(app: typer.Typer) -> None:
 
 
 def fit(
-    table: Annotated[Path, typer.Argument(help="CSV, TSV (either may be gzipped) or Parquet, one measurement a row.")],
-    task: Annotated[str, typer.Option(help="Column that names each row's task.")],
-    x: Annotated[str, typer.Option(help="Input columns, such as time,dose.")],
-    y: Annotated[str, typer.Option(help="Output columns, such as conc.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the model (default: the table's name + -model).")] = None,
-    method: Annotated[str, typer.Option(help=METHODS)] = "experts",
+    table: Annotated[Path, typer.Argument(help="Table (CSV, TSV, Parquet; a measurement a row), or folder or zip of images.")],
+    task: Annotated[str | None, typer.Option(help="Of a table: column that names each row's task.")] = None,
+    x: Annotated[str | None, typer.Option(help="Of a table: input columns, such as time,dose.")] = None,
+    y: Annotated[str | None, typer.Option(help="Of a table: output columns, such as conc.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the model (default: the data's name + -model).")] = None,
+    method: Annotated[str | None, typer.Option(help=f"{METHODS} Of images: {IMAGE_METHODS}")] = None,
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps (default 4,000).")] = None,
-    shots: Shots = None,
-    context: Annotated[
-        Context, typer.Option(help="Given rows: a random few, or a task's first (to forecast).")
-    ] = Context.random,
-    order: Annotated[str | None, typer.Option(help="Column that sorts a task's rows.")] = None,
-    categorical: Annotated[str | None, typer.Option(help="Inputs to take as categories though they are numbers.")] = None,
-    log: Annotated[str | None, typer.Option(help="Inputs whose logarithm is taken.")] = None,
-    split_by: Annotated[
-        str | None, typer.Option(help="Column coarser than the task: what shares it is held out together.")
+    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps (default 4,000; 1,000 of images).")] = None,
+    shots: Annotated[
+        str | None, typer.Option("--shots", "--shot", help="Support sizes (of images: a class), as 5 or 1,5.")
     ] = None,
-    test_share: Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of the tasks held out for the scores.")] = 0.15,
+    context: Annotated[
+        Context, typer.Option(help="Of a table: a random few rows are given, or a task's first.")
+    ] = Context.random,
+    order: Annotated[str | None, typer.Option(help="Of a table: column that sorts a task's rows.")] = None,
+    categorical: Annotated[str | None, typer.Option(help="Of a table: inputs that are categories though numbers.")] = None,
+    log: Annotated[str | None, typer.Option(help="Of a table: inputs whose logarithm is taken.")] = None,
+    split_by: Annotated[
+        str | None, typer.Option(help=f"Of a table: what shares this column is held out together; {SPLITS}")
+    ] = None,
+    test_share: Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of tasks or classes held out for scores.")] = 0.15,
     seed: Annotated[int, typer.Option(help="Seed of everything random, the split included.")] = 0,
+    way: Annotated[int | None, typer.Option(min=2, help="Of images: classes to tell apart (default 5).")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Of images: side in pixels to resize to.")] = None,
+    network: Annotated[str | None, typer.Option(help="Of images: conv4, resnet12 or mlp (default: conv4 if it fits).")] = None,
+    filters: Annotated[int | None, typer.Option(min=1, help="Of images: filters of the network (default 32).")] = None,
+    rotations: Annotated[bool, typer.Option("--rotations", help="Of images: turned images are further classes.")] = False,
+    within: Annotated[bool, typer.Option("--within", help="Of images: classes of a task are of one group.")] = False,
+    groups: Annotated[Path | None, typer.Option(help="Of images: CSV of classes and their groups.")] = None,
 ) -> None:
-    """Learn from a table of many tasks; save the model and how it predicts tasks that it has not seen.
+    """Learn from a table of many tasks or images of many classes; save the model and how it does on what it has not seen.
 
-    The folder keeps the encoded rows of the training tasks, so that `bmaml resume` can go on.
+    The folder keeps the encoded rows of a table's training tasks, or where the images are, so that `bmaml resume` can go on.
     """
+    given = {"task": task, "x": x, "y": y, "order": order, "categorical": categorical, "log": log}
+    common: dict[str, Any] = {"particles": particles, "steps": steps, "seed": seed}
+    drawn = {"way": way, "size": size, "network": network, "filters": filters, "rotations": rotations, "within": within}
+    if is_images(table):
+        _refuse("a table", given)
+        chosen = common | {name: value for name, value in drawn.items() if value is not None} | {"method": method or "protonet"}
+        _fit_images(table, out, chosen, shots, groups, split_by, test_share)
+    else:
+        _refuse("images", drawn | {"groups": groups})
+        counts = whole_numbers(shots, "--shots", 0)
+        _fit_table(table, out, method or "experts", common, counts, context, given, split_by, test_share)
+
+
+def _refuse(kind: str, options: dict[str, Any]) -> None:
+    """Raise InputError naming the first option that was given and is of the other kind of data."""
+    from bmaml.errors import InputError
+
+    for name, value in options.items():
+        if value:
+            raise InputError(f"--{name} is of {kind}, and this is none: give the option up, or the path of {kind}.")
+
+
+def _fit_images(
+    path: Path, out: Path | None, settings: dict[str, Any], shots: str | None, groups: Path | None, by: str | None, share: float
+) -> None:
+    from bmaml.cli import images
+
+    counts = whole_numbers(shots, "--shots") or (1,)
+    settings = {"way": 5, "size": None} | settings | {"shots": counts[0] if len(counts) == 1 else counts}
+    images.fit(path, out, settings, groups=groups, split=by, test_share=share, episodes=600)
+
+
+def _fit_table(
+    table: Path,
+    out: Path | None,
+    method: str,
+    options: dict[str, Any],
+    shots: tuple[int, ...] | None,
+    context: Context,
+    given: dict[str, str | None],
+    split_by: str | None,
+    test_share: float,
+) -> None:
     from bmaml.cli import held_out
     from bmaml.cli.answers import must_be_new, plain_warnings
     from bmaml.cli.progress import BarProgress
+    from bmaml.errors import InputError
     from bmaml.estimators import FewShotRegressor, regression_method
     from bmaml.tables import read_table
 
+    missing = next((name for name in ("task", "x", "y") if given[name] is None), None)
+    if missing is not None:
+        raise InputError(f"--{missing} is missing: give the columns of {table} as --task, --x and --y.")
     folder = out or Path(f"{table.name.split('.')[0]}-model")
-    columns: dict[str, Any] = {"task": task, "x": names_of(x), "y": names_of(y), "order": order}
-    columns |= {"categorical": names_of(categorical), "log": names_of(log)}
-    regression_method(method, 1, 1, particles)
+    columns: dict[str, Any] = {"task": given["task"], "order": given["order"]}
+    columns |= {name: names_of(given[name]) for name in ("x", "y", "categorical", "log")}
+    regression_method(method, 1, 1, options["particles"])
     must_be_new(folder)
     rows = read_table(table)
-    training, held = held_out.split(rows, task, split_by, test_share, seed)
-    counts = held_out.checked_shots(rows, training, columns, whole_numbers(shots, "--shots", 0), context.value)
-    options: dict[str, Any] = {"particles": particles, "steps": steps, "shots": counts, "context": context.value}
-    model = FewShotRegressor(method, **options, seed=seed, progress=BarProgress(f"fitting {table.name}"))
+    training, held = held_out.split(rows, columns["task"], split_by, test_share, options["seed"])
+    counts = held_out.checked_shots(rows, training, columns, shots, context.value)
+    model = FewShotRegressor(
+        method, **options, shots=counts, context=context.value, progress=BarProgress(f"fitting {table.name}")
+    )
     model.fit(training, **columns, directory=folder)
     report(model.run_, folder)
     if held is not None:
@@ -92,7 +150,7 @@ def fit(
 
 def predict(
     model: Model,
-    new: New,
+    new: Annotated[Path | None, typer.Argument(help="Rows of new tasks; an empty outcome is a row to predict.")] = None,
     at: Annotated[
         Path | None, typer.Option(help="Rows to predict for every task, instead of those with an empty outcome.")
     ] = None,
@@ -101,10 +159,27 @@ def predict(
     plot: Annotated[
         Path | None, typer.Option(help="PNG of the prediction where one numeric input changes within a task.")
     ] = None,
+    support: Annotated[Path | None, typer.Option(help="Of images: folder or zip with a folder for each new class.")] = None,
+    query: Annotated[Path | None, typer.Option(help="Of images: folder or zip of images to classify.")] = None,
+    abstain_below: Annotated[
+        float | None,
+        typer.Option(help="Of images: abstain below this confidence (default: where held-out answers were 95% right)."),
+    ] = None,
 ) -> None:
-    """Predict the rows not yet measured from the rows that are: mean, deviation and interval of each output."""
-    from bmaml.cli import answers
+    """Predict a table's rows not yet measured from those that are, or the classes of images from a few of each.
 
+    Of a table: mean, deviation and interval of each output. Of images: the likeliest class, abstain, each class's probability.
+    """
+    from bmaml.cli import answers, images
+    from bmaml.errors import InputError
+    from bmaml.run import about
+
+    if support is not None or query is not None or about(model).get("kind") == "FewShotClassifier":
+        _refuse("a table", {"at": at, "plot": plot})
+        images.predict(model, support, query, abstain_below, out)
+        return
+    if new is None:
+        raise InputError("which rows to predict is missing: give the file of the new tasks after the model.")
     answers.check_options(level, plot)
     answers.must_be_new(out, plot)
     with answers.plain_warnings():
@@ -136,6 +211,11 @@ def suggest(
         fitted, tasks = _opened(model, new, pool)
         content = answers.suggestions(fitted, tasks, n, by.value)
     answers.write(content, out)
+
+
+def is_images(path: Path) -> bool:
+    """Whether a path holds images rather than a table."""
+    return path.is_dir() or path.suffix.lower() == ".zip"
 
 
 def names_of(text: str | None) -> list[str]:

@@ -16,6 +16,9 @@ METHODS = (
 )
 CONTROL = "navigation, navigation-distance, navigation-sparse or navigation-discrete"
 POLICIES = "maml (default), fomaml, meta-sgd, emaml, bmaml, bmaml-chaser, reptile or pretrain."
+IMAGE_METHODS = (
+    "protonet (default), matching, ridge, anil, shared-emaml, shared-bfa, shared-bmaml, or one of the others but experts."
+)
 Shots = Annotated[str | None, typer.Option(help="Support sizes, such as 5 or 3,5,10: a task has one of them at random.")]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import equinox as eqx
@@ -33,7 +33,7 @@ class ImageFiles(AbstractImageSource):
     classes: tuple[str, ...] | None = eqx.field(static=True, default=None)
 
     def of(self, classes):
-        return dataclasses.replace(self, classes=classes)
+        return replace(self, classes=classes)
 
     def read(self) -> Bank:
         if not Path(self.path).exists():
@@ -79,7 +79,7 @@ def read_images(
     where = None if groups is None else str(Path(groups).absolute())
     read = {"size": sides, "channels": channels, "invert": ink, "groups": where}
     source = ImageFiles(path=str(path.absolute()), content=content, **read)
-    return _by_class(pixels, layout, source)
+    return replace(_by_class(pixels, layout, source), inverted=ink)
 
 
 def _by_class(pixels: np.ndarray, layout: Layout, source: ImageFiles) -> ImageSet:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.errors import InputError
+from bmaml.images.decode import Form
 from bmaml.io.reference import AbstractReference
 from bmaml.tables.table import as_text, listed
 from bmaml.tasks.episodes import Bank, Episodes
@@ -42,6 +43,7 @@ class ImageSet:
     parts: tuple[str, ...]
     source: AbstractImageSource | None = None
     omniglot: bool = False
+    inverted: bool = False
 
     def __len__(self) -> int:
         """Number of images."""
@@ -56,6 +58,11 @@ class ImageSet:
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels."""
         return tuple(self.pixels.shape[1:])  # pyright: ignore[reportReturnType]
+
+    @property
+    def form(self) -> Form:
+        """What files must become to be like these images."""
+        return Form(*self.shape, self.inverted)
 
     def take(self, classes: Iterable[str]) -> ImageSet:
         """Return the images of some classes.

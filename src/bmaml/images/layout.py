@@ -67,7 +67,7 @@ def lay_out(listing: Listing, groups: dict[str, str] | None = None) -> Layout:
 
 def _by_folder(listing: Listing, parts: dict[str, str]) -> list[Placed]:
     folders = {one.folders for one in listing.images}
-    shared = _passed_over(folders)
+    shared = passed_over(folders)
     trimmed = {folder: folder[shared:] for folder in folders}
     top = all(len(f) > 1 and f[0].lower() in PARTS for f in trimmed.values())
     depths = {len(f) for f in trimmed.values()}
@@ -85,7 +85,7 @@ def _by_folder(listing: Listing, parts: dict[str, str]) -> list[Placed]:
     return [_with_part(one, parts) for one in placed] if parts and not top else placed
 
 
-def _passed_over(folders: set[tuple[str, ...]]) -> int:
+def passed_over(folders: set[tuple[str, ...]]) -> int:
     """Return how many outer folders all images share and say nothing: Omniglot's and parts say something."""
     shared = 0
     first = min(folders)

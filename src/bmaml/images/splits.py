@@ -76,7 +76,7 @@ def _parts(images: ImageSet, held_out: float, seed: int) -> Split:
 
 
 def _alphabets(images: ImageSet, held_out: float, seed: int) -> Split:
-    names = sorted(set(images.groups))
+    names = sorted(set(images.groups) - {""})
     if len(names) < 6:
         raise InputError(f"there are {len(names)} groups and the last five by name are to test: use another split.")
     last = set(names[-5:])

@@ -1,0 +1,62 @@
+"""Images as rows of numbers for a model: from arrays, or from files in the model's own form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bmaml.errors import InputError
+from bmaml.images.decode import Form, decode
+from bmaml.images.image_set import ImageSet, as_pixels
+from bmaml.images.layout import passed_over
+from bmaml.images.listing import list_files
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Images as they are shown to a model: `x` is float32 (n, pixels) in [0, 1]; of files also names and class folders."""
+
+    x: np.ndarray
+    names: tuple[str, ...]
+    folders: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.x)
+
+
+def image_rows(source: Any, form: Form) -> Rows:
+    """Return images in a model's form: a folder or zip (resized, its folders' names kept), an `ImageSet`, or an array.
+
+    Raises: InputError where a file is no image, or an array has another shape than the form.
+    """
+    if isinstance(source, str | Path):
+        return _files(Path(source), form)
+    if isinstance(source, ImageSet):
+        rows = np.concatenate(source.rows)
+        folders = tuple(np.repeat(np.array(source.classes, dtype=object), source.sizes))
+        return Rows(_scaled(_fitting(np.asarray(source.pixels)[rows], form)), tuple(map(str, rows)), folders)
+    pixels = _fitting(as_pixels(source, form.shape), form)
+    return Rows(_scaled(pixels), tuple(map(str, range(len(pixels)))), ("",) * len(pixels))
+
+
+def _files(path: Path, form: Form) -> Rows:
+    listing = list_files(path)
+    pixels = np.stack([decode(str(path / one.name), one.read(), form) for one in listing.images])
+    shared = passed_over({one.folders for one in listing.images})
+    folders = tuple("/".join(one.folders[shared:]) for one in listing.images)
+    return Rows(_scaled(pixels), tuple(one.name for one in listing.images), folders)
+
+
+def _fitting(pixels: np.ndarray, form: Form) -> np.ndarray:
+    if pixels.shape[1:] != form.shape:
+        shown = "x".join(map(str, form.shape))
+        raise InputError(f"images are of shape {pixels.shape[1:]} and the model takes {shown}: give them in that shape.")
+    return pixels
+
+
+def _scaled(pixels: np.ndarray) -> np.ndarray:
+    return (pixels.reshape(len(pixels), -1) / np.float32(255)).astype(np.float32)

@@ -1,0 +1,119 @@
+"""`bmaml fit`, `predict` and `evaluate` from folders of images to tables."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from bmaml.cli import main
+
+Image = pytest.importorskip("PIL.Image")
+CLASSES = 10
+
+
+def pictures(root, names, count, seed=0):
+    """Class folders of noisy pictures of a pattern."""
+    rng = np.random.default_rng(seed)
+    for name in names:
+        (root / name).mkdir(parents=True)
+        clean = rng.uniform(60, 200, (8, 8))
+        for i in range(count):
+            noisy = np.clip(clean + 20 * rng.normal(size=(8, 8)), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(root / name / f"{i}.png")
+    return root
+
+
+def run(*arguments):
+    """The command line's exit code."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Images, a model that was fitted to them, and a cache of the tests' own."""
+    place = tmp_path_factory.mktemp("images")
+    pictures(place / "in", [f"c{i}" for i in range(CLASSES)], 7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BMAML_CACHE", str(place / "cache"))
+        options = ["--way", "3", "--shot", "1", "--method", "protonet", "--steps", "30", "--test-share", "0.4"]
+        assert run("fit", place / "in", "--out", place / "model", *options) == 0
+        yield place
+
+
+def test_fit_scores_classes_that_it_held_out(place, capsys):
+    report = json.loads((place / "model" / "scores.json").read_text())
+    assert len(report["held_out"]) == 4
+    (scores,) = report["scores"]
+    assert (scores["way"], scores["shots"], scores["episodes"]) == (3, 1, 600)
+    assert 0.5 < scores["accuracy"]["low"] < scores["accuracy"]["value"] <= 1
+    tasks = json.loads((place / "model" / "run.json").read_text())["tasks"]
+    assert not set(tasks["bank"]["read"]["classes"]) & set(report["held_out"])
+    assert not (place / "model" / "arrays.safetensors").exists()
+
+
+def test_predict_writes_a_probability_for_each_class_and_abstains_when_told(place, tmp_path, capsys):
+    new = pictures(tmp_path / "new", ["x", "y", "z"], 4, seed=9)
+    for name in ("x", "y", "z"):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        shutil.move(new / name / "0.png", tmp_path / "few" / name)
+    out = tmp_path / "out.csv"
+    assert run("predict", place / "model", "--support", tmp_path / "few", "--query", new, "--out", out) == 0
+    assert "of 9 images are given the class that their folder names" in capsys.readouterr().err
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["image"] for row in rows[:2]] == ["x/1.png", "x/2.png"]
+    p = np.array([[float(row[f"p_{name}"]) for name in "xyz"] for row in rows])
+    np.testing.assert_allclose(p.sum(1), 1, atol=1e-4)
+    assert [row["label"] for row in rows] == ["xyz"[i] for i in p.argmax(1)]
+    below = json.loads((place / "model" / "scores.json").read_text())["scores"][0]["abstain_below"]
+    assert [row["abstain"] for row in rows] == [str(bool(each.max() < below)).lower() for each in p]
+    arguments = ["predict", place / "model", "--support", tmp_path / "few", "--query", new, "--abstain-below", "1"]
+    assert run(*arguments) == 0
+    assert {row["abstain"] for row in csv.DictReader(capsys.readouterr().out.splitlines())} == {"true"}
+
+
+def test_evaluate_reads_the_held_out_classes_again(place, capsys):
+    assert run("evaluate", place / "model", "--count", "600", "--json") == 0
+    (again,) = json.loads(capsys.readouterr().out)
+    (before,) = json.loads((place / "model" / "scores.json").read_text())["scores"]
+    assert again == before, "the episodes that fit scored, for the same seed"
+
+
+def test_a_model_without_scores_never_abstains_and_says_so(place, tmp_path, capsys):
+    shutil.copytree(place / "model", tmp_path / "model")
+    (tmp_path / "model" / "scores.json").unlink()
+    assert run("predict", tmp_path / "model", "--support", place / "in", "--query", place / "in") == 0
+    said = capsys.readouterr()
+    assert "never abstains" in said.err
+    assert {row["abstain"] for row in csv.DictReader(said.out.splitlines())} == {"false"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tells"),
+    [
+        (["fit", "IN", "--task", "a"], "--task is of a table"),
+        (["fit", "IN", "--way", "11"], "way is 11"),
+        (["fit", "IN", "--out", "MODEL"], "is there already"),
+        (["fit", "IN", "--method", "experts"], "unknown method of classes 'experts'"),
+        (["fit", "IN", "--split-by", "alphabets"], "0 groups"),
+        (["fit", "table.csv", "--way", "3", "--task", "a", "--x", "b", "--y", "c"], "--way is of images"),
+        (["fit", "table.csv"], "--task is missing"),
+        (["predict", "MODEL", "new.csv"], "give --support and --query"),
+        (["predict", "MODEL", "--support", "IN"], "give --support and --query"),
+        (["predict", "MODEL", "--support", "IN", "--query", "NONE"], "there is no"),
+        (["predict", "MODEL", "--support", "IN", "--query", "IN", "--abstain-below", "2"], "--abstain-below is 2"),
+        (["predict", "MODEL", "--support", "IN", "--query", "IN", "--plot", "a.png"], "--plot is of a table"),
+        (["evaluate", "MODEL", "--shots", "9"], "has 7 images"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(place, tmp_path, monkeypatch, capsys, arguments, tells):
+    monkeypatch.chdir(tmp_path)
+    paths = {"IN": place / "in", "MODEL": place / "model", "NONE": tmp_path / "none"}
+    assert run(*[paths.get(argument, argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert tells in error, error
+    assert error.count("\n") == 1, error
+    assert not list(tmp_path.iterdir()), "nothing is written"
