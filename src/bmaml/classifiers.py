@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,28 +11,31 @@ from typing import Any
 from bmaml.adapted_classes import AdaptedClasses
 from bmaml.errors import InputError
 from bmaml.fitted import AbstractEstimator, listener, saved
-from bmaml.image_methods import Network, classification_method
+from bmaml.image_methods import Network, classification_method, for_classes
 from bmaml.images import ImageSet, from_arrays, read_images
 from bmaml.images.decode import Form
-from bmaml.methods import Method
-from bmaml.outer import Adam
+from bmaml.learners.base import AbstractLearner
+from bmaml.methods import CLOSED_FORM, Method
+from bmaml.outer import Adam, Muon
 from bmaml.plan import Plan
 from bmaml.run import train
 from bmaml.tasks.episodes import Episodes
 from bmaml.training import Progress
 
-_MOST_QUERIES = 5
+_MOST_QUERIES, _MANY = 5, 30
 
 
 class FewShotClassifier(AbstractEstimator):
     """Learns from images of many classes how to tell new classes apart by a few images of each, and how sure to be.
 
     `method` is a name (`bmaml.methods.CLASSIFICATION`) or a `Method` over flat images. It trains on episodes of `way`
-    classes with `shots` images of each to learn from (one count or several) and `queries` to tell apart (None: 5, or what
-    the smallest class leaves). `network` and `filters` are as in `bmaml.image_methods.image_network`. `rotations` makes
-    classes of turned images, for drawings and the like; `within` draws an episode's classes from one group. Files are
-    resized to `size`, which they need unless they are all of one size. It trains for `steps` meta-steps (None: 1,000) of
-    `batch` episodes with Adam at `rate`. `progress` is True for a line on stderr now and then, or a `bmaml.training.Progress`.
+    classes (methods by class means and the like: of up to 30, which makes better features) with `shots` images of each to
+    learn from (one count or several) and `queries` to tell apart (None: 5, or what the smallest class leaves). `network` and
+    `filters` are as in `bmaml.image_methods.image_network`. `rotations` makes classes of turned images, for drawings and the
+    like; `within` draws an episode's classes from one group. Files are resized to `size`, which they need unless they are
+    all of one size. It trains for `steps` meta-steps (None: 1,000) of `batch` episodes with Adam at `rate` (None: 4 and 2e-3;
+    methods by class means: 1, with Muon at 2e-2). `progress` is True for a line on stderr now and then, or a
+    `bmaml.training.Progress`.
     """
 
     def __init__(
@@ -48,8 +52,8 @@ class FewShotClassifier(AbstractEstimator):
         rotations: bool = False,
         within: bool = False,
         steps: int | None = None,
-        batch: int = 4,
-        rate: float = 2e-3,
+        batch: int | None = None,
+        rate: float | None = None,
         seed: int = 0,
         progress: bool | Progress = False,
     ):
@@ -78,13 +82,23 @@ class FewShotClassifier(AbstractEstimator):
         tasks = self.episodes(images)
         method = self.method
         if isinstance(method, str):
+            tasks = dataclasses.replace(tasks, way=self._training_way(tasks))
             options = {"particles": self.particles, "network": self.network, "filters": self.filters}
-            method = classification_method(method, images.shape, self.way, **options)
+            method = classification_method(method, images.shape, tasks.way, **options)
         form, own = images.form, notes or {}
         about = self._about(form, own)
         self.run_ = train(method, tasks, self.plan(), directory=directory, about=about, progress=listener(self.progress))
         self.form_, self.notes_ = form, own
         return self
+
+    @property
+    def _closed_form(self) -> bool:
+        return isinstance(self.method, str) and self.method in CLOSED_FORM
+
+    def _training_way(self, tasks: Episodes) -> int:
+        """Return the number of classes of a training episode; those within a group stay as they are."""
+        classes = len(tasks.bank.classes) * (4 if self.rotations else 1)
+        return max(self.way, min(_MANY, classes)) if self._closed_form and not self.within else self.way
 
     def _images(self, X: Any, y: Any, groups: Any) -> ImageSet:
         if isinstance(X, ImageSet):
@@ -96,7 +110,7 @@ class FewShotClassifier(AbstractEstimator):
         return from_arrays(X, y, groups=groups)
 
     def episodes(self, images: ImageSet, queries: int | None = None) -> Episodes:
-        """Return episodes of some images as `fit` draws them.
+        """Return episodes of `way` classes of some images.
 
         Raises: InputError naming the class with too few images, or where there are fewer classes than `way`.
         """
@@ -105,7 +119,17 @@ class FewShotClassifier(AbstractEstimator):
         return images.episodes(self.way, counts, most, rotations=self.rotations, within=self.within)
 
     def plan(self) -> Plan:
-        return Plan(1000 if self.steps is None else self.steps, self.batch, Adam(self.rate, clip=10.0), self.seed)
+        steps = 1000 if self.steps is None else self.steps
+        if self._closed_form:
+            return Plan(steps, self.batch or 1, Muon(self.rate or 2e-2, clip=10.0), self.seed)
+        return Plan(steps, self.batch or 4, Adam(self.rate or 2e-3, clip=10.0), self.seed)
+
+    def learner(self) -> AbstractLearner:
+        """Return the fitted learner as it tells `way` classes apart.
+
+        Raises: InputError before `fit`.
+        """
+        return for_classes(self.fitted().method.learner, self.way, self.way)
 
     def adapt(self, X_few: Any, y_few: Any = None) -> AdaptedClasses:
         """Return the model adapted to the classes of some labelled images, a new object; this one stays as it is.

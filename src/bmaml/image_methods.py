@@ -27,14 +27,15 @@ def image_network(
     """Return a network of flat images and the width of what it gives: features, or `outputs` of a linear head on them.
 
     `"conv4"` has 32 filters unless said otherwise, `"resnet12"` as many in its first block (and 2, 4, 8 times as many in the
-    others), `"mlp"` layers of 256 and 128 on the pixels. `"auto"` is conv4, or mlp where images have a side below 16.
+    others), `"mlp"` layers of 256 and 128 on the pixels, then 64 (or `filters`) features. `"auto"` is conv4, or mlp where
+    images have a side below 16.
     Raises: InputError for an unknown name, or images too small for it.
     """
     if name not in NETWORKS:
         raise InputError(f"unknown network {name!r}: use one of {', '.join(NETWORKS)}.")
     small = min(shape[:2]) < _SMALLEST
     if name == "mlp" or (name == "auto" and small):
-        width = outputs or _FEATURES
+        width = outputs or filters or _FEATURES
         return MLP((math.prod(shape), *_HIDDEN, width)), width
     if small:
         raise InputError(f"{name} needs images of at least 16 pixels a side and these are {shape[0]}x{shape[1]}: use mlp.")

@@ -9,16 +9,14 @@ from typing import Any
 import equinox as eqx
 
 from bmaml.errors import InputError
+from bmaml.image_methods import for_classes, image_network
 from bmaml.images import ImageSet
-from bmaml.learners.features import replace_core
 from bmaml.methods import CLOSED_FORM, METHODS, SHARED, Method
-from bmaml.models import MLP, AbstractNetwork, CategoricalModel, Conv4
+from bmaml.models import MLP, AbstractNetwork, CategoricalModel
 from bmaml.outer import AbstractOuter, Adam, Muon
 from bmaml.plan import Plan
 from bmaml.recipes import pick
 from bmaml.tasks.episodes import Episodes
-
-_SMALLEST = 16  # Conv-4 halves an image four times.
 
 
 class ImageRecipe(eqx.Module):
@@ -60,11 +58,8 @@ RECIPES: dict[str, ImageRecipe] = {
 
 def image_extractor(shape: tuple[int, ...], filters: int, outputs: int | None = None) -> tuple[AbstractNetwork, int]:
     """Return a network of flat images and its width: Conv-4, or an MLP where a side is below 16 pixels."""
-    if min(shape[:2]) >= _SMALLEST:
-        network = Conv4(shape, filters, outputs)
-        return network, outputs or network.features
-    inputs, width = shape[0] * shape[1] * shape[2], outputs or filters
-    return MLP((inputs, 2 * filters, 2 * filters, width)), width
+    height, width, channels = shape
+    return image_network("auto", (height, width, channels), outputs, filters)
 
 
 def build_image_method(name: str, shape: tuple[int, ...], way: int, **settings: Any) -> Method:
@@ -98,11 +93,7 @@ def for_way(name: str, method: Method, way: int) -> Method:
     pick("method of images", name, RECIPES)
     if name not in CLOSED_FORM:
         return method
-    return dataclasses.replace(method, learner=replace_core(method.learner, lambda core: _with_classes(core, way)))
-
-
-def _with_classes(core: Any, way: int) -> Any:
-    return dataclasses.replace(core, classes=way)
+    return dataclasses.replace(method, learner=for_classes(method.learner, way, way))
 
 
 def build_image_tasks(

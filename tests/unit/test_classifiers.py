@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(model, unseen):
     refused(lambda: model.adapt(x, y[:-1]), r"y has shape \(5,\)")
     refused(lambda: model.adapt(x[:, 1:], y), "shape")
     refused(lambda: model.adapt(x, y).predict(qx * 3), "outside 0 to 1")
-    refused(lambda: FewShotClassifier("protonets", way=2).fit(x, y), "did you mean protonet")
+    refused(lambda: FewShotClassifier("protonets", way=2).fit(x, y), "did you mean 'protonet'")
     refused(lambda: FewShotClassifier("maml", way=2, particles=5).fit(x, y), "one particle")
     refused(lambda: FewShotClassifier(way=4).fit(x, y), "way is 4")
     refused(lambda: FewShotClassifier(way=2, shots=2).fit(x, y), "class 'ant' has 2 images")
@@ -144,9 +144,9 @@ def test_the_threshold_is_the_lowest_that_keeps_the_wanted_accuracy():
 def test_scores_of_held_out_classes_agree_with_asking_the_model(model):
     x, y = patterns(8, 10, 5)
     tasks = model.episodes(from_arrays(x.reshape(-1, SIDE, SIDE), y))
-    scores = score_episodes(model.run_.method.learner, model.run_.meta, tasks, 40)
+    scores = score_episodes(model.learner(), model.run_.meta, tasks, 40)
     assert 0.9 < scores.accuracy.value <= 1
     assert scores.accuracy.low < scores.accuracy.value < scores.accuracy.high
     assert 0 < scores.nll.value < np.log(3)
     assert 0 < scores.answered <= 1
-    assert scores == score_episodes(model.run_.method.learner, model.run_.meta, tasks, 40)
+    assert scores == score_episodes(model.learner(), model.run_.meta, tasks, 40)

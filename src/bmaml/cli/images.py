@@ -55,7 +55,7 @@ def fit(
     report(model.run_, folder)
     if asked is None or held is None:
         return
-    scores = score_episodes(model.run_.method.learner, model.run_.meta, asked, episodes)
+    scores = score_episodes(model.learner(), model.run_.meta, asked, episodes)
     _write_json(folder / "scores.json", notes | {"scores": [scores.to_json()]})
     typer.echo(f"\non {episodes} episodes of {len(held.classes)} held-out classes (95% interval over episodes):")
     typer.echo(f"{shown([scores])}\n\nscores in {folder / 'scores.json'}")
@@ -165,7 +165,7 @@ def evaluate(
     rows = []
     for given in shots or (max(tasks.shots),):
         asked = dataclasses.replace(tasks, shots=(given,), queries=queries or tasks.queries)
-        rows.append(score_episodes(fitted.run_.method.learner, fitted.run_.meta, asked, count, seed))
+        rows.append(score_episodes(fitted.learner(), fitted.run_.meta, asked, count, seed))
     scores = [row.to_json() for row in rows]
     if out is not None:
         _write_json(out, scores)
@@ -183,7 +183,7 @@ def _held_out(model: Path, fitted: FewShotClassifier) -> Episodes:
     source = tasks.bank.origin
     if not held or not isinstance(source, AbstractImageSource):
         raise InputError(f"{model} remembers no held-out classes of image files: fit it anew with a --test-share above 0.")
-    return dataclasses.replace(tasks, bank=source.of(tuple(held)).read())
+    return dataclasses.replace(tasks, bank=source.of(tuple(held)).read(), way=fitted.way)
 
 
 def _write_json(path: Path, content: Any) -> None:
