@@ -94,18 +94,18 @@ def test_a_model_without_scores_never_abstains_and_says_so(place, tmp_path, caps
 @pytest.mark.parametrize(
     ("arguments", "tells"),
     [
-        (["fit", "IN", "--task", "a"], "--task is of a table"),
+        (["fit", "IN", "--task", "a"], "holds images and no table"),
         (["fit", "IN", "--way", "11"], "way is 11"),
         (["fit", "IN", "--out", "MODEL"], "is there already"),
         (["fit", "IN", "--method", "experts"], "unknown method of classes 'experts'"),
         (["fit", "IN", "--split-by", "alphabets"], "0 groups"),
-        (["fit", "table.csv", "--way", "3", "--task", "a", "--x", "b", "--y", "c"], "--way is of images"),
+        (["fit", "table.csv", "--way", "3", "--task", "a", "--x", "b", "--y", "c"], "no folder or zip of images"),
         (["fit", "table.csv"], "--task is missing"),
         (["predict", "MODEL", "new.csv"], "give --support and --query"),
         (["predict", "MODEL", "--support", "IN"], "give --support and --query"),
         (["predict", "MODEL", "--support", "IN", "--query", "NONE"], "there is no"),
         (["predict", "MODEL", "--support", "IN", "--query", "IN", "--abstain-below", "2"], "--abstain-below is 2"),
-        (["predict", "MODEL", "--support", "IN", "--query", "IN", "--plot", "a.png"], "--plot is of a table"),
+        (["predict", "MODEL", "--support", "IN", "--query", "IN", "--plot", "a.png"], "--plot is a.png"),
         (["evaluate", "MODEL", "--shots", "9"], "has 7 images"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bmaml.cli.training import IMAGE_METHODS, METHODS, report, whole_numbers
+from bmaml.cli.training import IMAGE_METHODS, METHODS, must_be_absent, report, whole_numbers
 
 if TYPE_CHECKING:
     from bmaml.estimators import FewShotRegressor
@@ -81,22 +81,18 @@ def fit(
     common: dict[str, Any] = {"particles": particles, "steps": steps, "seed": seed}
     drawn = {"way": way, "size": size, "network": network, "filters": filters, "rotations": rotations, "within": within}
     if is_images(table):
-        _refuse("a table", given)
+        _refuse(given, f"{table} holds images and no table")
         chosen = common | {name: value for name, value in drawn.items() if value is not None} | {"method": method or "protonet"}
         _fit_images(table, out, chosen, shots, groups, split_by, test_share)
     else:
-        _refuse("images", drawn | {"groups": groups})
+        _refuse(drawn | {"groups": groups}, f"{table} is no folder or zip of images")
         counts = whole_numbers(shots, "--shots", 0)
         _fit_table(table, out, method or "experts", common, counts, context, given, split_by, test_share)
 
 
-def _refuse(kind: str, options: dict[str, Any]) -> None:
+def _refuse(options: dict[str, Any], why: str) -> None:
     """Raise InputError naming the first option that was given and is of the other kind of data."""
-    from bmaml.errors import InputError
-
-    for name, value in options.items():
-        if value:
-            raise InputError(f"--{name} is of {kind}, and this is none: give the option up, or the path of {kind}.")
+    must_be_absent({f"--{name}": value or None for name, value in options.items()}, why)
 
 
 def _fit_images(
@@ -175,7 +171,7 @@ def predict(
     from bmaml.run import about
 
     if support is not None or query is not None or about(model).get("kind") == "FewShotClassifier":
-        _refuse("a table", {"at": at, "plot": plot})
+        _refuse({"at": at, "plot": plot}, f"{model} is of images")
         images.predict(model, support, query, abstain_below, out)
         return
     if new is None:
