@@ -13,6 +13,7 @@ import equinox as eqx
 import jax
 
 from bmaml.errors import InputError
+from bmaml.learners.heads import RelativeHead
 from bmaml.methods import AMORTISED, METHODS, REGRESSION, Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.outer import Muon
@@ -109,7 +110,7 @@ def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method
         raise InputError(f"method {name} has no setting {unknown[0]!r}: leave it out or choose another method.")
     if name == "experts":
         features = MLPFeatures(1, learned=10, code=1, input_scale=home.input_scale)
-        found = {"particles": 64, "codes": "drawn", "learn_weights": True, "scales": 4, "evidence": 0.01}
+        found = {"particles": 64, "codes": "drawn", "learn_weights": True, "head": RelativeHead(), "evidence": 0.01}
         return make(features, **{**found, **chosen})
     if name in AMORTISED:
         return make(1, 1, **{"input_scale": 2.0, "output_scale": 2.5, **chosen})

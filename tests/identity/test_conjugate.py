@@ -10,23 +10,26 @@ from scipy.special import gammaln, logsumexp, softmax
 
 from bmaml.data import Data
 from bmaml.learners import ConjugateLearner, conjugate
-from bmaml.learners.conjugate import HeadPrior, condition, draw_codes
+from bmaml.learners.conjugate import draw_codes
+from bmaml.learners.heads import InverseGammaHead, base
+from bmaml.learners.heads.inverse_gamma import InverseGammaPrior
 from bmaml.models import MLPFeatures
 from bmaml.posteriors import AbstractPosterior
 
 KEY = jax.random.key(11)
 F, P = 4, 2  # features, outputs
+HEAD = InverseGammaHead()
 
 
 @pytest.fixture(autouse=True)
 def exact(monkeypatch, x64):
     """Double precision, and no jitter on the kernel (its effect has a test of its own)."""
-    monkeypatch.setattr(conjugate, "_JITTER", 0.0)
+    monkeypatch.setattr(base, "_JITTER", 0.0)
 
 
 def random_prior(rng, experts=(), scales=1):
     """A head prior with nothing at its default."""
-    return HeadPrior(
+    return InverseGammaPrior(
         mean=jnp.asarray(rng.normal(size=(*experts, F, P))),
         log_scale=jnp.asarray(rng.normal(size=(*experts, F))),
         log_noise=jnp.asarray(rng.normal(size=experts) - 1),
@@ -64,7 +67,7 @@ class WeightSpace:
         return stats.t(2 * self.a, features @ self.mean, np.sqrt(variance * self.b / self.a))
 
 
-def conditioned(prior, features, log_noise, y, mask=None, function=condition):
+def conditioned(prior, features, log_noise, y, mask=None, function=HEAD.condition):
     mask = np.ones(len(y)) if mask is None else mask
     return jit(function)(prior, *(jnp.asarray(v) for v in (features, log_noise, y, mask)))
 
@@ -134,9 +137,9 @@ def test_the_jitter_is_worth_a_relative_noise_of_three_in_a_hundred_thousand(mon
     rng = np.random.default_rng(4)
     prior, (features, _, y) = random_prior(rng), random_rows(rng, 6)
     added = 3e-5 * (features**2 @ np.exp(np.asarray(prior.log_scale))).mean()
-    monkeypatch.setattr(conjugate, "_JITTER", 3e-5)
+    monkeypatch.setattr(base, "_JITTER", 3e-5)
     # A function of its own, for programs are kept by function and the others were traced without jitter.
-    found = conditioned(prior, features, np.zeros(6), y, function=lambda *rows: condition(*rows)).log_evidence
+    found = conditioned(prior, features, np.zeros(6), y, function=lambda *rows: HEAD.condition(*rows)).log_evidence
     noise = float(np.exp(prior.log_noise))
     log_noise = np.full(6, np.log((noise + added) / noise))
     np.testing.assert_allclose(

@@ -16,7 +16,8 @@ from bmaml import methods
 from bmaml.directions import RBF, AbstractDirection, Independent, Langevin
 from bmaml.experiments.one_task import HIDDEN, OneTask, PriorTasks, prior_weights
 from bmaml.learners import AbstractLearner, ConjugateLearner, GradientLearner, Laplace, Optax, Sgd
-from bmaml.learners.conjugate import ConjugateMeta, HeadPrior
+from bmaml.learners.conjugate import ConjugateMeta
+from bmaml.learners.heads.inverse_gamma import InverseGammaPrior
 from bmaml.learners.rules import AbstractRule
 from bmaml.models.features import AbstractFeatures
 from bmaml.outer import Adam
@@ -131,7 +132,7 @@ def _heads(task: OneTask, count: int) -> Inference:
     features = HiddenLayer(HIDDEN)
     learner = ConjugateLearner(features, particles=count)
     # sigma^2 ~ Inverse-Gamma(a, a noise^2) is the known noise for large a; weights have variance sigma^2 S = 1 / precision.
-    prior = HeadPrior(
+    prior = InverseGammaPrior(
         mean=jnp.zeros((1, features.count, 1)),
         log_scale=jnp.full((1, features.count), -jnp.log(task.precision * task.noise**2)),
         log_noise=jnp.zeros(1),

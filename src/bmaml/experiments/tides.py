@@ -8,7 +8,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from bmaml.learners.conjugate import ConjugateLearner, ConjugateMeta, HeadPrior
+from bmaml.learners.conjugate import ConjugateLearner, ConjugateMeta
+from bmaml.learners.heads.inverse_gamma import InverseGammaPrior
 from bmaml.meta_step import init_state
 from bmaml.methods import Method
 from bmaml.models.linear_experts import Harmonics, LinearExperts
@@ -116,7 +117,7 @@ def mixture_experts(features: LinearExperts, mixture: GaussianMixture, noise: fl
     variance = mixture.weights @ np.diagonal(mixture.covariances, axis1=1, axis2=2)
     network = jnp.asarray(0.5 * np.log(variance), float)
     experts, size = means.shape
-    prior = HeadPrior(
+    prior = InverseGammaPrior(
         mean=jnp.asarray(means[:, :, None], float),
         log_scale=jnp.zeros((experts, size)),
         log_noise=jnp.full(experts, 2 * np.log(noise), float),

@@ -1,15 +1,13 @@
 """Particles of feature extractors with exact Bayesian linear heads, weighted by their evidence.
 
-An expert m is a head on features f(x, z_m), where the network f is shared and the code z_m is learned:
+An expert m is a head on features f(x, z_m), where the network f is shared and the code z_m is learned or drawn:
 
-    sigma^2 ~ sum_s p_s Inverse-Gamma(a_s, b_s),   w | sigma^2 ~ N(m0, sigma^2 diag S),
-    y | x, w, sigma^2 ~ N(f(x, z_m) w, sigma^2 n(x)).
+    y | x, w, sigma^2 ~ N(f(x, z_m) w, sigma^2 n(x)),   w, sigma^2 ~ the head's prior.
 
-Everything is integrated out in the space of the support: one Cholesky of its (points x points) kernel gives the evidence
-p(D | z_m) and a Student-t predictive. The posterior over experts is softmax(log evidence + log prior weight), and the
-predictive is the mixture. The prior of sigma^2 is a mixture of inverse-gammas, conjugate as each of them is (Diaconis and
-Ylvisaker, 1985); its components share the Cholesky, so they cost little. With one expert and one scale this is meta-learned
-Bayesian linear regression (as in ALPaCA, Harrison et al., 2018, with an unknown noise scale).
+Head and noise are integrated out in the space of the support: one Cholesky of its (points x points) kernel gives the
+evidence p(D | z_m) and Student-t predictives. The posterior over experts is softmax(log evidence + log prior weight), and
+the predictive is the mixture. With one expert and one inverse-gamma this is meta-learned Bayesian linear regression (as in
+ALPaCA, Harrison et al., 2018, with an unknown noise scale).
 """
 
 from __future__ import annotations
@@ -19,42 +17,21 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
-from jax.scipy.special import gammaln, logsumexp
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
-from bmaml.distributions import Mixture, StudentT
+from bmaml.distributions import Mixture
 from bmaml.learners.base import AbstractLearner
+from bmaml.learners.heads import AbstractHead, AbstractHeadPosterior, InverseGammaHead
 from bmaml.models.features import AbstractFeatures
 from bmaml.posteriors import AbstractPosterior
 
-# Relative to the kernel's mean diagonal; without it the float32 Cholesky fails once the learned noise is small.
-_JITTER = 3e-5
 Codes = Literal["learned", "drawn"]
 # Bins of a drawn code's density, along each of its axes.
 _BINS = 32
 # Half the width of the cube of codes: unit variance.
 _WIDTH = 3.0**0.5
-
-
-class HeadPrior(eqx.Module):
-    """Prior of a linear head, on unconstrained scales (leading axis: experts, or 1 if shared).
-
-    Normal-inverse-gamma with a mixture of inverse-gammas: `raw_a`, `log_b` and the unnormalised `log_share` of each.
-    """
-
-    mean: Float[Array, "*experts features outputs"]
-    log_scale: Float[Array, "*experts features"]
-    log_noise: Float[Array, "*experts"]
-    raw_a: Float[Array, "*experts scales"]
-    log_b: Float[Array, "*experts scales outputs"]
-    log_share: Float[Array, "*experts scales"]
-
-    @property
-    def a(self) -> Float[Array, "*experts scales"]:
-        """Shape of the inverse-gamma, above 1 so that the predictive has a mean (degrees of freedom above 2)."""
-        return 1.0 + jax.nn.softplus(self.raw_a)
 
 
 class ConjugateMeta(eqx.Module):
@@ -66,91 +43,8 @@ class ConjugateMeta(eqx.Module):
 
     network: PyTree[Any]
     codes: Float[Array, "experts code"]
-    prior: HeadPrior
+    prior: PyTree[Any]
     log_weights: Float[Array, ...]
-
-
-class HeadPosterior(eqx.Module):
-    """The exact posterior of one head, held in the space of the support."""
-
-    prior: HeadPrior
-    features: Float[Array, "*batch support features"]
-    cholesky: Float[Array, "*batch support support"]
-    white: Float[Array, "*batch support outputs"]
-    noise: Float[Array, "*batch support"]
-    jitter: Float[Array, "*batch"]
-    a: Float[Array, "*batch scales"]
-    b: Float[Array, "*batch scales outputs"]
-    log_weights: Float[Array, "*batch scales"]
-
-    @property
-    def log_evidence(self) -> Float[Array, "*batch"]:
-        """Log evidence of the support, in nats, summed over its points."""
-        return logsumexp(self.log_weights, axis=-1)
-
-    def predict(self, features: Float[Array, "n features"], log_noise: Float[Array, " n"]) -> StudentT:
-        """Student-t predictives at query features, a component for each scale, before weighting by `log_weights`.
-
-        `log_noise` is the relative noise variance of each point.
-        """
-        cross = (self.features * jnp.exp(self.prior.log_scale)) @ features.T
-        half = solve_triangular(self.cholesky, cross, lower=True)
-        mean = features @ self.prior.mean + half.T @ self.white
-        prior_variance = (features**2) @ jnp.exp(self.prior.log_scale)
-        explained = (half**2).sum(0)
-        noise = jnp.exp(self.prior.log_noise + log_noise) + self.jitter
-        variance = jnp.maximum(prior_variance - explained, 0.0) + noise
-        scale = jnp.sqrt(variance[:, None] * (self.b / self.a[:, None])[:, None])
-        return StudentT(jnp.reshape(2 * self.a, (-1, 1, 1)), jnp.broadcast_to(mean, scale.shape), scale)
-
-    def sample_weights(self, key: PRNGKeyArray) -> Float[Array, "features outputs"]:
-        """Draw the head's weights, by Matheron's rule: a draw from the prior, moved to agree with the support."""
-        pick_key, scale_key, weight_key, noise_key = jax.random.split(key, 4)
-        picked = jax.random.categorical(pick_key, self.log_weights)
-        a, b = self.a[picked], self.b[picked]
-        shape = self.prior.mean.shape
-        sigma = jnp.sqrt(b / jax.random.gamma(scale_key, a, b.shape))
-        root = jnp.exp(0.5 * self.prior.log_scale)[:, None]
-        drawn = sigma * root * jax.random.normal(weight_key, shape)
-        missed = sigma * jnp.sqrt(self.noise)[:, None] * jax.random.normal(noise_key, (len(self.noise), shape[1]))
-        gap = self.white - solve_triangular(self.cholesky, self.features @ drawn + missed, lower=True)
-        pull = solve_triangular(self.cholesky, gap, lower=True, trans=1)
-        return self.prior.mean + drawn + root**2 * (self.features.T @ pull)
-
-
-def condition(
-    prior: HeadPrior,
-    features: Float[Array, "n features"],
-    log_noise: Float[Array, " n"],
-    y: Float[Array, "n outputs"],
-    mask: Float[Array, " n"],
-) -> HeadPosterior:
-    """Return the exact posterior of a head and its log evidence, in nats, summed over unmasked points and outputs."""
-    features = features * mask[:, None]
-    count = mask.sum()
-    gram = (features * jnp.exp(prior.log_scale)) @ features.T
-    cholesky, noise, jitter = factorise(gram, jnp.exp(prior.log_noise + log_noise), mask)
-    residual = (y - features @ prior.mean) * mask[:, None]
-    white = solve_triangular(cholesky, residual, lower=True)
-    a, b = prior.a + 0.5 * count, jnp.exp(prior.log_b) + 0.5 * (white**2).sum(0)
-    log_det = 2 * jnp.log(jnp.diagonal(cholesky)).sum()
-    each = prior.a[:, None] * prior.log_b - a[:, None] * jnp.log(b) + (gammaln(a) - gammaln(prior.a))[:, None]
-    evidence = (each - 0.5 * log_det - 0.5 * count * jnp.log(2 * jnp.pi)).sum(-1)
-    log_weights = jax.nn.log_softmax(prior.log_share) + evidence
-    return HeadPosterior(prior, features, cholesky, white, noise * mask, jitter, a, b, log_weights)
-
-
-def factorise(
-    gram: Float[Array, "n n"], noise: Float[Array, "*n"], mask: Float[Array, " n"]
-) -> tuple[Float[Array, "n n"], Float[Array, "*n"], Float[Array, ""]]:
-    """Return the Cholesky factor of a support's kernel + noise, the noise with its jitter, and that jitter.
-
-    Masked rows of `gram` must be 0. Such a row becomes one of the identity: it adds nothing to log det, to the residual or to a
-    prediction.
-    """
-    jitter = _JITTER * jnp.trace(gram) / jnp.maximum(mask.sum(), 1.0)
-    noise = noise + jitter
-    return jnp.linalg.cholesky(gram + jnp.diag(jnp.where(mask > 0, noise, 1.0)), symmetrize_input=False), noise, jitter
 
 
 class ConjugatePosterior(AbstractPosterior):
@@ -162,7 +56,7 @@ class ConjugatePosterior(AbstractPosterior):
     features: AbstractFeatures
     network: PyTree[Any]
     codes: Float[Array, "experts code"]
-    heads: HeadPosterior
+    heads: AbstractHeadPosterior
     log_weights: Float[Array, " experts"]
     log_evidence: Float[Array, ""]
 
@@ -171,8 +65,7 @@ class ConjugatePosterior(AbstractPosterior):
             return head.predict(*self.features.apply(self.network, x, code))
 
         components = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.vmap(one)(self.codes, self.heads))
-        within = jax.nn.log_softmax(self.heads.log_weights)
-        return Mixture((self.log_weights[:, None] + within).ravel(), components)
+        return Mixture((self.log_weights[:, None] + self.heads.log_shares).ravel(), components)
 
     def functions(self, x, *, key, count=1):
         expert_key, weight_key = jax.random.split(key)
@@ -198,11 +91,11 @@ class ConjugateLearner(AbstractLearner):
     particles=256)`), which integrates the latent more finely.
 
     One head prior serves all experts, or with `own_prior=True` each has its own (more to learn, and more to say where
-    experts stand for kinds of task). `noise` is where the relative noise variance starts, `scales` the number of
-    inverse-gammas in the prior of sigma^2. With `learn_weights=False` all experts, or all codes, are equally likely before
-    the support is seen: the learned weights of learned codes feed back on themselves, and in long runs half of the experts
-    die out of a family that needs them all.
-    Raises: ValueError for fewer than one particle or scale, or own priors of codes that are drawn.
+    experts stand for kinds of task). `head` says what that prior is made of, `noise` where the relative noise variance
+    starts. With `learn_weights=False` all experts, or all codes, are equally likely before the support is seen: the
+    learned weights of learned codes feed back on themselves, and in long runs half of the experts die out of a family that
+    needs them all.
+    Raises: ValueError for fewer than one particle, or own priors of codes that are drawn.
     """
 
     features: AbstractFeatures
@@ -212,13 +105,11 @@ class ConjugateLearner(AbstractLearner):
     own_prior: bool = eqx.field(static=True, default=False)
     learn_weights: bool = eqx.field(static=True, default=True)
     codes: Codes = eqx.field(static=True, default="learned")
-    scales: int = eqx.field(static=True, default=1)
+    head: AbstractHead = InverseGammaHead()
 
     def __check_init__(self):
         if self.particles < 1:
             raise ValueError(f"particles is {self.particles}: give at least 1.")
-        if self.scales < 1:
-            raise ValueError(f"scales is {self.scales}: give at least 1.")
         if self.codes not in ("learned", "drawn"):
             raise ValueError(f"unknown codes {self.codes!r}: use 'learned' or 'drawn'.")
         if self.codes == "drawn" and self.own_prior:
@@ -228,16 +119,9 @@ class ConjugateLearner(AbstractLearner):
 
     def init(self, key: PRNGKeyArray) -> ConjugateMeta:
         network_key, code_key = jax.random.split(key)
-        priors, f = self.particles if self.own_prior else 1, self.features.count
-        prior = HeadPrior(
-            mean=jnp.zeros((priors, f, self.outputs)),
-            log_scale=jnp.zeros((priors, f)),
-            log_noise=jnp.full(priors, jnp.log(self.noise)),
-            raw_a=jnp.zeros((priors, self.scales)),
-            # A factor of e^2 in variance apart, for components that start alike would stay alike.
-            log_b=jnp.tile(2.0 * (jnp.arange(self.scales) - (self.scales - 1) / 2)[:, None], (priors, 1, self.outputs)),
-            log_share=jnp.zeros((priors, self.scales)),
-        )
+        one = self.head.init(jax.random.fold_in(key, 2), self.features.count, self.outputs, self.noise)
+        experts = self.particles if self.own_prior else 1
+        prior = jax.tree.map(lambda leaf: jnp.tile(leaf, (experts, *[1] * leaf.ndim)), one)
         drawn, size = self.codes == "drawn", self.features.code_size
         codes = spread_codes(code_key, 0 if drawn else self.particles, size)
         log_weights = jnp.zeros((size, _BINS) if drawn else self.particles)
@@ -248,7 +132,7 @@ class ConjugateLearner(AbstractLearner):
 
         def one(code, prior):
             features, log_noise = self.features.apply(meta.network, support.x, code)
-            return condition(prior, features, log_noise, support.y, support.mask)
+            return self.head.condition(prior, features, log_noise, support.y, support.mask)
 
         prior = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.particles, *leaf.shape[1:])), meta.prior)
         heads = jax.vmap(one)(codes, prior)

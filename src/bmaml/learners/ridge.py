@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bmaml.data import Data
 from bmaml.distributions import Categorical, CategoricalMixture
 from bmaml.learners.base import AbstractLearner
-from bmaml.learners.conjugate import factorise
+from bmaml.learners.heads.base import factorise
 from bmaml.learners.prototypes import check_classes
 from bmaml.posteriors import AbstractPosterior
 

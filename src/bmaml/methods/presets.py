@@ -17,6 +17,7 @@ from bmaml.learners import (
 )
 from bmaml.learners.conjugate import Codes
 from bmaml.learners.gradient import Fit
+from bmaml.learners.heads import AbstractHead, InverseGammaHead
 from bmaml.methods.base import Method
 from bmaml.models import (
     AbstractContextNetwork,
@@ -34,6 +35,7 @@ from bmaml.objectives.query import Score
 from bmaml.priors import AroundInit, GammaPrior
 
 _GAUSS_NEWTON = GaussNewton()
+_INVERSE_GAMMA = InverseGammaHead()
 
 
 def _point_losses(model: AbstractModel) -> tuple[Fit, Score]:
@@ -180,11 +182,11 @@ def experts(
     own_prior: bool = False,
     learn_weights: bool = False,
     codes: Codes = "learned",
-    scales: int = 1,
+    head: AbstractHead = _INVERSE_GAMMA,
     evidence: float = 0.0,
 ) -> Method:
     """Particles of feature extractors with exact Bayesian heads, weighted by evidence: the default of the front doors."""
-    learner = ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights, codes, scales)
+    learner = ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights, codes, head)
     return Method(learner, QueryLoss("points", evidence))
 
 

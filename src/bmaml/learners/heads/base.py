@@ -1,0 +1,128 @@
+"""The contract of an exact head: a prior of linear heads on given features whose posterior needs no iteration."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from bmaml.distributions import StudentT
+
+# Relative to the kernel's mean diagonal; without it the float32 Cholesky fails once the learned noise is small.
+_JITTER = 3e-5
+
+
+class AbstractHeadPosterior(eqx.Module):
+    """Beliefs about one head after its support, held in the space of the support."""
+
+    @property
+    @abstractmethod
+    def log_evidence(self) -> Float[Array, "*batch"]:
+        """Log evidence of the support, in nats, summed over its points and outputs."""
+
+    @property
+    @abstractmethod
+    def log_shares(self) -> Float[Array, "*batch components"]:
+        """Log posterior weights, adding up to 1, of the components that `predict` returns."""
+
+    @abstractmethod
+    def predict(self, features: Float[Array, "n features"], log_noise: Float[Array, " n"]) -> StudentT:
+        """Return Student-t predictives at query features, components on a leading axis.
+
+        `log_noise` is the log of each point's relative noise variance.
+        """
+
+    @abstractmethod
+    def sample_weights(self, key: PRNGKeyArray) -> Float[Array, "features outputs"]:
+        """Draw the head's weights."""
+
+
+class AbstractHead(eqx.Module):
+    """Says what the prior of a linear head is made of: y ~ N(f w, sigma^2 n) with w and sigma^2 unknown."""
+
+    @abstractmethod
+    def init(self, key: PRNGKeyArray, features: int, outputs: int, noise: float) -> PyTree[Any]:
+        """Return the prior's parameters; `noise` is where the relative noise variance n starts."""
+
+    @abstractmethod
+    def condition(
+        self,
+        prior: PyTree[Any],
+        features: Float[Array, "n features"],
+        log_noise: Float[Array, " n"],
+        y: Float[Array, "n outputs"],
+        mask: Float[Array, " n"],
+    ) -> AbstractHeadPosterior:
+        """Return the posterior of a head given features and targets; masked rows change nothing."""
+
+
+def factorise(
+    gram: Float[Array, "n n"], noise: Float[Array, "*n"], mask: Float[Array, " n"]
+) -> tuple[Float[Array, "n n"], Float[Array, "*n"], Float[Array, ""]]:
+    """Return the Cholesky factor of a support's kernel + noise, the noise with its jitter, and that jitter.
+
+    Masked rows of `gram` must be 0. Such a row becomes one of the identity: it adds nothing to log det, to the residual or to a
+    prediction.
+    """
+    jitter = _JITTER * jnp.trace(gram) / jnp.maximum(mask.sum(), 1.0)
+    noise = noise + jitter
+    return jnp.linalg.cholesky(gram + jnp.diag(jnp.where(mask > 0, noise, 1.0)), symmetrize_input=False), noise, jitter
+
+
+class Kernel(eqx.Module):
+    """What all heads know of a support: its kernel F S F^T + n, factorised, in units of sigma^2."""
+
+    features: Float[Array, "*batch support features"]
+    scale: Float[Array, "*batch features"]
+    cholesky: Float[Array, "*batch support support"]
+    noise: Float[Array, "*batch support"]
+    jitter: Float[Array, "*batch"]
+    log_det: Float[Array, "*batch"]
+
+    @staticmethod
+    def of(
+        features: Float[Array, "n features"],
+        scale: Float[Array, " features"],
+        noise: Float[Array, " n"],
+        mask: Float[Array, " n"],
+    ) -> Kernel:
+        """Return the kernel of the unmasked rows; `log_det` is that of 2 pi times it."""
+        features = features * mask[:, None]
+        cholesky, noise, jitter = factorise((features * scale) @ features.T, noise, mask)
+        log_det = 2 * jnp.log(jnp.diagonal(cholesky)).sum() + mask.sum() * jnp.log(2 * jnp.pi)
+        return Kernel(features, scale, cholesky, noise * mask, jitter, log_det)
+
+    def whiten(self, values: Float[Array, "n columns"]) -> Float[Array, "n columns"]:
+        """Return L^-1 values, for the Cholesky factor L."""
+        return solve_triangular(self.cholesky, values, lower=True)
+
+    def at(
+        self, features: Float[Array, "q features"], noise: Float[Array, " q"]
+    ) -> tuple[Float[Array, "n q"], Float[Array, " q"]]:
+        """Return the whitened covariance with query points, and the variance left at each, its noise included."""
+        half = self.whiten((self.features * self.scale) @ features.T)
+        return half, jnp.maximum((features**2) @ self.scale - (half**2).sum(0), 0.0) + noise + self.jitter
+
+    def sample_weights(
+        self,
+        mean: Float[Array, "features outputs"],
+        sigma: Float[Array, " outputs"],
+        white: Float[Array, "n outputs"],
+        key: PRNGKeyArray,
+    ) -> Float[Array, "features outputs"]:
+        """Draw weights given sigma, whose prior mean is `mean`; `white` is the whitened targets.
+
+        By Matheron's rule: a draw from the prior, moved to agree with the support.
+        """
+        weight_key, noise_key = jax.random.split(key)
+        root = jnp.sqrt(self.scale)[:, None]
+        drawn = mean + sigma * root * jax.random.normal(weight_key, mean.shape)
+        missed = sigma * jnp.sqrt(self.noise)[:, None] * jax.random.normal(noise_key, white.shape)
+        gap = white - self.whiten(self.features @ drawn + missed)
+        pull = solve_triangular(self.cholesky, gap, lower=True, trans=1)
+        return drawn + root**2 * (self.features.T @ pull)
