@@ -36,11 +36,12 @@ class ControlFamily(eqx.Module):
     rate: float = eqx.field(static=True, default=0.1)
 
 
+# An inner rate of 0.5 as in the code of Finn et al. (2017); the paper says 0.1.
 CONTROL: dict[str, ControlFamily] = {
-    "navigation": ControlFamily(Navigation),
-    "navigation-distance": ControlFamily(partial(Navigation, "distance")),
-    "navigation-sparse": ControlFamily(partial(Navigation, "sparse")),
-    "navigation-discrete": ControlFamily(partial(Navigation, "squared", discrete=True)),
+    "navigation": ControlFamily(Navigation, rate=0.5),
+    "navigation-distance": ControlFamily(partial(Navigation, "distance"), rate=0.5),
+    "navigation-sparse": ControlFamily(partial(Navigation, "sparse"), rate=0.5),
+    "navigation-discrete": ControlFamily(partial(Navigation, "squared", discrete=True), rate=0.5),
 }
 OUTER = {"trust-region": TrustRegion, "clipped": ClippedSteps, "gradient": GradientStep}
 SURROGATES = ("sum", "ratio", "dice")

@@ -50,15 +50,15 @@ def test_an_ended_episode_counts_no_further():
 
 def test_the_point_moves_as_the_papers_say():
     world, goal = Navigation("squared"), jnp.asarray([0.25, -0.1])
-    place, reward, done = world.step(goal, jnp.zeros(2), jnp.asarray([7.0, -0.05]), KEY)
+    place, reward, done = world.step(goal, jnp.zeros(2), jnp.asarray([7.0, -0.5]), KEY)
     np.testing.assert_allclose(place, [0.1, -0.05])  # clipped in the first coordinate alone
     np.testing.assert_allclose(reward, -(0.15**2 + 0.05**2), rtol=1e-6)
     assert not done
-    assert world.step(goal, goal + 0.05, jnp.asarray([-0.045, -0.055]), KEY)[2]
-    assert not world.step(goal, goal + 0.05, jnp.asarray([-0.045, -0.065]), KEY)[2]  # one coordinate is still too far
-    np.testing.assert_allclose(Navigation("distance").step(goal, goal, jnp.asarray([0.03, 0.04]), KEY)[1], -0.05, rtol=1e-5)
+    assert world.step(goal, goal + 0.05, jnp.asarray([-0.45, -0.55]), KEY)[2]
+    assert not world.step(goal, goal + 0.05, jnp.asarray([-0.45, -0.65]), KEY)[2]  # one coordinate is still too far
+    np.testing.assert_allclose(Navigation("distance").step(goal, goal, jnp.asarray([0.3, 0.4]), KEY)[1], -0.05, rtol=1e-5)
     sparse = Navigation("sparse", radius=0.2)
-    np.testing.assert_allclose(sparse.step(goal, goal, jnp.asarray([0.03, 0.04]), KEY)[1], -0.25, rtol=1e-5)
+    np.testing.assert_allclose(sparse.step(goal, goal, jnp.asarray([0.3, 0.4]), KEY)[1], -0.25, rtol=1e-5)
     assert sparse.step(goal, goal + 0.5, jnp.zeros(2), KEY)[1] == -1
     assert np.abs(np.asarray(world.goals(KEY, 500))).max() < 0.5
 

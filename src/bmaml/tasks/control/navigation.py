@@ -16,7 +16,10 @@ _REWARDS = ("squared", "distance", "sparse")
 
 
 class Navigation(AbstractEnvironment):
-    """The point starts at the origin, sees its place, and moves by its action, each coordinate clipped to `reach`.
+    """The point starts at the origin, sees its place, and moves by `reach` times its action, each coordinate clipped to 1.
+
+    In these units a policy of deviation 1 explores by the reach. The paper says only that moves are clipped to 0.1; its code
+    scales actions like this, and with a deviation of ten times the reach a policy cannot stop at its goal.
 
     Goals are uniform on the square of side 1 about the origin. `reward` after each move is
 
@@ -70,7 +73,7 @@ class Navigation(AbstractEnvironment):
     def _move(self, action: Array) -> Float[Array, " 2"]:
         if self.discrete:
             return self.reach * jnp.asarray([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)], float)[action]
-        return jnp.clip(action, -self.reach, self.reach)
+        return self.reach * jnp.clip(action, -1.0, 1.0)
 
     def _reward(self, gap: Float[Array, " 2"]) -> Float[Array, ""]:
         square = (gap**2).sum()
