@@ -28,9 +28,12 @@ def check_locomotion(body: str, task: str, horizon: int) -> None:
 
 
 def draw_goals(body: Body, task: Kind, key: PRNGKeyArray, count: int) -> Float[Array, " count"]:
-    """Return +1 or -1 for directions, velocities in m/s uniform from 0 to 2 (half-cheetah) or 3 (ant)."""
+    """Return +1 and -1 in turn for directions, the first at random; velocities uniform from 0 to 2 m/s (ant: 3).
+
+    In turn, because a small meta-batch of one direction alone would unlearn the other.
+    """
     if task == "direction":
-        return jax.random.rademacher(key, (count,), dtype=jnp.zeros(()).dtype)
+        return jax.random.rademacher(key, (), dtype=jnp.zeros(()).dtype) * (1 - 2 * (jnp.arange(count) % 2))
     return jax.random.uniform(key, (count,), maxval=_FASTEST[body])
 
 

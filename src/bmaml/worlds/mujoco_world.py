@@ -23,7 +23,8 @@ _ENVIRONMENTS: dict[str, tuple[str, dict[str, Any]]] = {
 class MujocoLocomotion(AbstractWorld):
     """A body that shall run in a direction, or at a velocity, that its policy is not told.
 
-    `task="direction"`: the goal is +1 or -1; `"velocity"`: uniform on [0, 2] for the half-cheetah and [0, 3] for the ant.
+    `task="direction"`: the goal is +1 or -1, half of the tasks each; `"velocity"`: uniform on [0, 2] for the half-cheetah and
+    [0, 3] for the ant.
     Rewards are those of `bmaml.worlds.locomotion.reward`. Physics: `HalfCheetah-v5` and `Ant-v5` (without contact forces among
     the observations), 0.05 s a step. An episode ends where the environment says so (an ant that falls), or after `horizon`
     steps. About `at_once` simulators are alive at a time.
@@ -72,15 +73,15 @@ def _maker(body: Body, task: Kind) -> Any:
     return functools.partial(make, body, task)
 
 
-def make(body: Body, task: Kind, goal: float = 1.0, render_mode: str | None = None) -> Any:
-    """Return a Gymnasium environment of the task, its goal settable as `.goal`.
+def make(body: Body, task: Kind, goal: float = 1.0, **more: Any) -> Any:
+    """Return a Gymnasium environment of the task, its goal settable as `.goal`; `more` is for `gymnasium.make` (rendering).
 
     Raises: InputError with the line that installs what is missing.
     """
     gym = gymnasium("mujoco")
     name, options = _ENVIRONMENTS[body]
     try:
-        inner = gym.make(name, disable_env_checker=True, render_mode=render_mode, **options).unwrapped
+        inner = gym.make(name, disable_env_checker=True, **options, **more).unwrapped
     except gym.error.DependencyNotInstalled as error:
         raise InputError("this world needs mujoco, which is not installed: pip install 'bmaml[mujoco]'.") from error
 

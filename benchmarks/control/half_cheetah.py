@@ -1,0 +1,113 @@
+"""Half-cheetah direction on Gymnasium's MuJoCo at a reduced size: train one seed, or score what was trained.
+
+python half_cheetah.py train --seed 0 --out runs      one seed; the same command goes on with an interrupted run
+python half_cheetah.py score --out runs               mean return before and after one update in each direction, every seed
+python half_cheetah.py film --seed 0 --out runs       a GIF of the policy before and after one update, in both directions
+
+Needs the extra `mujoco`. The sizes are the defaults below: MAML's own (40 tasks, 20 trajectories) would take days on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from bmaml.control import AdaptedPolicy, Sampling, TrustRegion, gather
+from bmaml.control.methods import maml
+from bmaml.control.sampling import nothing
+
+import bmaml
+from bmaml.models import MLP, GaussianPolicy
+from bmaml.plan import Plan
+from bmaml.worlds import MujocoLocomotion
+from bmaml.worlds.mujoco_world import make
+
+HIDDEN, STD, RATE, MAX_KL = (64, 64), 0.6, 0.1, 0.02
+TASKS, TRAJECTORIES, STEPS = 4, 10, 200
+EVALUATED = 40
+SIZE = (240, 160)
+
+
+def world() -> MujocoLocomotion:
+    return MujocoLocomotion("half-cheetah", "direction", horizon=STEPS, at_once=TASKS * TRAJECTORIES)
+
+
+def train(folder: Path, seed: int, iterations: int) -> None:
+    """Train one seed, or go on with it."""
+    if (folder / "run.json").exists():
+        bmaml.resume(folder)
+        return
+    policy = GaussianPolicy(MLP((17, *HIDDEN, 6), "tanh"), 6, std=STD)
+    method = maml(policy, rate=RATE, sampling=Sampling(TRAJECTORIES), outer=TrustRegion(MAX_KL))
+    plan = Plan(iterations, TASKS, seed=seed, skip_limit=0)
+    bmaml.train(method, world(), plan, directory=folder, save_every=5, about={"kind": "half-cheetah", "seed": seed})
+
+
+def score(folder: Path) -> dict[str, object]:
+    """Mean returns, and the standard error over episodes, of a seed: forwards and backwards, before and after an update."""
+    run = bmaml.load(folder)
+    goals, key = jnp.asarray([1.0, -1.0] * (EVALUATED // TRAJECTORIES)), jax.random.key(1)
+    found = gather(world(), run.method.policies, run.method.sampling, run.meta, goals, 1, key=key)
+    returns = np.asarray(found.returns)[..., 0]
+    ways = {"forwards": returns[:, ::2], "backwards": returns[:, 1::2]}
+    scores = {way: {"before": float(r[0].mean()), "after": float(r[1].mean())} for way, r in ways.items()}
+    return {"seed": folder.name, "iterations": run.step, **scores}
+
+
+def frames(policy: AdaptedPolicy, goal: float) -> list[np.ndarray]:
+    """Every second step of an episode, seen from the side."""
+    environment = make("half-cheetah", "direction", goal, render_mode="rgb_array", width=SIZE[0], height=SIZE[1])
+    seen, _ = environment.reset(seed=0)
+    act, taken = jax.jit(policy.act), []
+    for step in range(STEPS):
+        seen = environment.step(np.clip(np.asarray(act(seen)), -1, 1))[0]
+        if step % 2:
+            taken.append(environment.render())
+    environment.close()
+    return taken
+
+
+def film(folder: Path, path: Path) -> None:
+    """Draw four episodes at once: before an update above after it, told to run forwards beside backwards."""
+    from PIL import Image, ImageDraw
+
+    run, home = bmaml.load(folder), world()
+    fresh = AdaptedPolicy(run.method.policies.finish(run.meta, run.method.policies.start(run.meta, nothing())))
+    columns = []
+    for goal in (1.0, -1.0):
+        adapted = run.adapt(fresh.gather(home, goal, TRAJECTORIES))
+        columns.append([frames(policy, goal) for policy in (fresh, adapted)])
+    pictures = []
+    for i in range(len(columns[0][0])):
+        rows = [np.concatenate([column[when][i] for column in columns], 1) for when in (0, 1)]
+        picture = Image.fromarray(np.concatenate(rows, 0))
+        for when, word in enumerate(("before", "after one update")):
+            for side, way in enumerate(("forwards", "backwards")):
+                ImageDraw.Draw(picture).text((side * SIZE[0] + 6, when * SIZE[1] + 4), f"{way}, {word}", "white")
+        pictures.append(picture.quantize(64))
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100, loop=0, optimize=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("train", "score", "film"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--iterations", type=int, default=300)
+    options = parser.parse_args()
+    if options.what == "train":
+        train(options.out / f"seed{options.seed}", options.seed, options.iterations)
+        return
+    if options.what == "film":
+        film(options.out / f"seed{options.seed}", options.out / "half-cheetah.gif")
+        return
+    for folder in sorted(options.out.glob("seed*")):
+        print(json.dumps(score(folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
