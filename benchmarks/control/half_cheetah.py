@@ -16,11 +16,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+import bmaml
 from bmaml.control import AdaptedPolicy, Sampling, TrustRegion, gather
 from bmaml.control.methods import maml
 from bmaml.control.sampling import nothing
-
-import bmaml
 from bmaml.models import MLP, GaussianPolicy
 from bmaml.plan import Plan
 from bmaml.worlds import MujocoLocomotion

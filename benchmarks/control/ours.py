@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import navigation
 import numpy as np
+
 from bmaml.control import PolicyMethod, Sampling, TrustRegion
 from bmaml.control.methods import maml
-
 from bmaml.data import Data, Task
 from bmaml.meta_step import MetaBatch
 from bmaml.models import MLP, GaussianPolicy

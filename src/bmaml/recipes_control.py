@@ -22,6 +22,7 @@ from bmaml.outer import Adam
 from bmaml.plan import Plan
 from bmaml.recipes import pick
 from bmaml.tasks.control import AbstractWorld, Navigation
+from bmaml.worlds import BraxLocomotion, MujocoLocomotion
 
 
 class ControlFamily(eqx.Module):
@@ -43,6 +44,21 @@ CONTROL: dict[str, ControlFamily] = {
     "navigation-sparse": ControlFamily(partial(Navigation, "sparse"), rate=0.5),
     "navigation-discrete": ControlFamily(partial(Navigation, "squared", discrete=True), rate=0.5),
 }
+
+
+def _bodies(world: Callable[..., AbstractWorld], prefix: str = "") -> dict[str, ControlFamily]:
+    """The locomotion families of Finn et al. (2017), section 5.3, which gather 40 trajectories for an ant's direction."""
+    kinds = [(body, task) for body in ("half-cheetah", "ant") for task in ("direction", "velocity")]
+    return {
+        f"{prefix}{body}-{task}": ControlFamily(
+            partial(world, body, task), episodes=40 if (body, task) == ("ant", "direction") else 20, steps=500
+        )
+        for body, task in kinds
+    }
+
+
+# Each needs an extra, named where it is missing: `mujoco`, or `brax`.
+CONTROL |= _bodies(MujocoLocomotion) | _bodies(BraxLocomotion, "brax-")
 OUTER = {"trust-region": TrustRegion, "clipped": ClippedSteps, "gradient": GradientStep}
 SURROGATES = ("sum", "ratio", "dice")
 # Methods that follow a gradient move by a rate, and those of a trust region do not: its limit is their rate.

@@ -3,12 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from bmaml.control import GradientStep, Sampling
-from bmaml.control.methods import maml
-from bmaml.policy_evaluation import evaluate_policies
 from cases import is_one_sentence
 
 import bmaml
+from bmaml.control import GradientStep, Sampling
+from bmaml.control.methods import maml
 from bmaml.errors import InputError
 from bmaml.models import MLP, GaussianPolicy
 from bmaml.plan import Plan
@@ -71,8 +70,6 @@ def test_a_raising_environment_loses_nothing_and_the_run_goes_on_from_the_last_w
         bmaml.resume(tmp_path / "whole")
     adapted = whole.adapt(whole.adapt(_lived(whole)).gather(world(), 1.0, 2))
     assert adapted.act(np.zeros(1)).shape == (1,)
-    found = evaluate_policies(METHOD, whole.meta, world(), updates=1, count=2)
-    assert [row.steps for row in found.rows] == [0, 1]
 
 
 def _lived(run):

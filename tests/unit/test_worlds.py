@@ -11,6 +11,7 @@ from cases import is_one_sentence
 
 from bmaml.errors import InputError
 from bmaml.models import MLP, CategoricalModel, GaussianModel
+from bmaml.recipes_control import CONTROL, build_policy, build_world
 from bmaml.tasks.control import check_policy
 from bmaml.worlds import BraxLocomotion, GymnasiumWorld, MujocoLocomotion
 from bmaml.worlds.locomotion import reward
@@ -177,6 +178,18 @@ def test_the_bodies_of_mujoco_run(body, widths):
     found = lived.rewards[..., :-1] + (0.05 if body == "half-cheetah" else 0.005) * effort - (0.05 if body == "ant" else 0)
     assert np.corrcoef(found[0].ravel(), speed[0].ravel())[0, 1] > 0.5
     assert np.corrcoef(found[1].ravel(), speed[1].ravel())[0, 1] < -0.5
+
+
+@NEEDS_MUJOCO
+def test_the_bodies_are_families_by_name():
+    names = [name for name in CONTROL if not name.startswith(("navigation", "brax"))]
+    assert len(names) == 4
+    for name in names:
+        world = build_world(name, horizon=3)
+        assert name == f"{world.body}-{world.task}"
+        check_policy(world, build_policy(name, world))
+    brax = build_world("brax-ant-direction", horizon=3)
+    assert (type(brax), brax.body, brax.task) == (BraxLocomotion, "ant", "direction")
 
 
 @NEEDS_BRAX

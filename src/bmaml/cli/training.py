@@ -14,7 +14,10 @@ METHODS = (
     "experts, bmaml, maml, emaml, bfa, ml-point, ml-laplace, fomaml, imaml, meta-sgd, reptile, pretrain, platipus, abml, "
     "cnp, tnp or rnn."
 )
-CONTROL = "navigation, navigation-distance, navigation-sparse or navigation-discrete"
+CONTROL = (
+    "navigation, navigation-distance, navigation-sparse or navigation-discrete; with the extra mujoco half-cheetah-direction, "
+    "half-cheetah-velocity, ant-direction or ant-velocity, with the extra brax the same after brax-"
+)
 POLICIES = "maml (default), fomaml, meta-sgd, emaml, bmaml, bmaml-chaser, reptile or pretrain."
 IMAGE_METHODS = (
     "protonet (default), matching, ridge, anil, shared-emaml, shared-bfa, shared-bmaml, or one of the others but experts."
