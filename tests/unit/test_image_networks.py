@@ -56,10 +56,18 @@ def test_features_are_as_many_as_said():
         assert found.shape == (2, network.features)
 
 
-def test_pooling_is_xlas():
+def test_pooling_is_xlas_with_its_derivatives_and_ties_share(x64):
     z = jax.random.normal(jax.random.key(0), (2, 5, 6, 3))
-    wanted = lax.reduce_window(z, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-    np.testing.assert_array_equal(max_pool(z), wanted)
+
+    def xlas(z):
+        return lax.reduce_window(z, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+    def twice(pool):
+        slope = jax.grad(lambda z: jnp.sin(pool(z * z)).sum())
+        return jit(lambda z: (pool(z), slope(z), jax.grad(lambda z: jnp.square(slope(z)).sum())(z)))(z)
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), twice(max_pool), twice(xlas))
+    np.testing.assert_array_equal(jax.grad(lambda z: max_pool(z).sum())(jnp.ones((1, 2, 2, 1))), 0.25)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import equinox as eqx
@@ -127,11 +128,29 @@ class ResNet12(AbstractNetwork):
         return convolve(h, layer["kernel"].reshape(3, 3, h.shape[-1], -1), 1, self.form)
 
 
+@jax.custom_jvp
 def max_pool(z: Float[Array, "n height width channels"]) -> Float[Array, "n up across channels"]:
     """Return the largest of each 2 x 2 block; an odd last row or column is left out. Ties share the gradient."""
+    return _over_blocks(jnp.maximum, _blocks(z))
+
+
+@max_pool.defjvp
+def _max_pool_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # A product with constant weights: JAX's own second derivative of nested maxima takes four times as long.
+    blocks = _blocks(primals[0])
+    largest = _over_blocks(jnp.maximum, blocks)
+    here = (blocks == largest[:, :, None, :, None]).astype(blocks.dtype)
+    weights = here / _over_blocks(jnp.add, here)[:, :, None, :, None]
+    return largest, (jax.lax.stop_gradient(weights) * _blocks(tangents[0])).sum((2, 4))
+
+
+def _blocks(z: Array) -> Float[Array, "n up 2 across 2 channels"]:
     n, height, width, channels = z.shape
-    z = z[:, : height // 2 * 2, : width // 2 * 2].reshape(n, height // 2, 2, width // 2, 2, channels)
-    return jnp.maximum(jnp.maximum(z[:, :, 0, :, 0], z[:, :, 0, :, 1]), jnp.maximum(z[:, :, 1, :, 0], z[:, :, 1, :, 1]))
+    return z[:, : height // 2 * 2, : width // 2 * 2].reshape(n, height // 2, 2, width // 2, 2, channels)
+
+
+def _over_blocks(join: Callable[[Array, Array], Array], b: Array) -> Float[Array, "n up across channels"]:
+    return join(join(b[:, :, 0, :, 0], b[:, :, 0, :, 1]), join(b[:, :, 1, :, 0], b[:, :, 1, :, 1]))
 
 
 def _check(who: str, shape: Shape, filters: int, outputs: int | None, norm: str, form: str) -> None:
