@@ -94,7 +94,7 @@ def test_floating_point_pixels_are_named(folder):
 def test_classes_with_too_few_images_and_ways_with_too_few_classes_are_named(folder):
     (folder / "bee" / "2.png").unlink()
     images = read_images(folder)
-    refused(lambda: images.episodes(2, 1, 2), "class 'bee' has 2 images", "1 + 2")
+    refused(lambda: images.episodes(2, 1, 2), "class 'bee' has 2 images", "takes 1 + 2")
     refused(lambda: images.episodes(3, 1, 1), "way is 3", "2 classes")
 
 

@@ -123,6 +123,8 @@ def _fit_table(
     from bmaml.estimators import FewShotRegressor, regression_method
     from bmaml.tables import read_table
 
+    if not table.exists():
+        raise InputError(f"there is no {table}: give the path of a table, or of a folder or zip of images.")
     missing = next((name for name in ("task", "x", "y") if given[name] is None), None)
     if missing is not None:
         raise InputError(f"--{missing} is missing: give the columns of {table} as --task, --x and --y.")

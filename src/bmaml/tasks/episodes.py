@@ -145,9 +145,10 @@ class Episodes(AbstractTasks):
 
 def _check_images(bank: Bank, shots: int, queries: int) -> None:
     fewest = int(np.argmin(bank.sizes))
-    if bank.sizes[fewest] < shots + queries:
+    count = bank.sizes[fewest]
+    if count < shots + queries:
         raise InputError(
-            f"class {bank.classes[fewest]!r} has {bank.sizes[fewest]} images and an episode takes {shots} + {queries} of it: "
+            f"class {bank.classes[fewest]!r} has {count} image{'s' * (count != 1)} and an episode takes {shots} + {queries}: "
             "use fewer shots or queries, or remove the class."
         )
 
