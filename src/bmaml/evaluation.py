@@ -25,10 +25,11 @@ from bmaml.learners.gradient import GradientLearner
 from bmaml.learners.laplace import Laplace
 from bmaml.metrics import bootstrap_calibration, classification_scores, interval, regression_scores
 from bmaml.tasks.base import AbstractTasks, FixedTasks, split_rows
+from bmaml.tasks.episodes import Episodes
 from bmaml.tasks.sinusoid import Sinusoids
 
 Setting = tuple[int, int | None]
-_SHOWN = ("return", "mse", "nll", "crps", "coverage", "calibration", "accuracy", "brier")
+_SHOWN = ("return", "mse", "nll", "crps", "coverage", "calibration", "accuracy", "brier", "accuracy_rejecting")
 
 
 class Row(eqx.Module):
@@ -85,10 +86,10 @@ def evaluate(
 ) -> Evaluation:
     """Score a learner on `count` new tasks (for `FixedTasks`: each of its tasks once, at most `count`).
 
-    `steps` lists inner step counts to score a `GradientLearner` (or `Laplace`) after. For sinusoids `mse` is against
-    noise-free targets, as in the literature; elsewhere against the targets there are. All else is against the noisy
-    targets. Tasks are a function of (seed, index, the most shots) alone: two learners scored with the same seed see the
-    same tasks.
+    Of `Episodes` shots and queries are those of each class. `steps` lists inner step counts to score a `GradientLearner` (or
+    `Laplace`) after. For sinusoids `mse` is against noise-free targets, as in the literature; elsewhere against the targets
+    there are. All else is against the noisy targets. Tasks are a function of (seed, index, the most shots) alone: two learners
+    scored with the same seed see the same tasks.
     Raises: InputError for steps where the learner takes none, or shots that leave a fixed task nothing to ask for.
     """
     if steps is not None and not isinstance(core(learner), GradientLearner | Laplace):
@@ -157,6 +158,8 @@ def _draw(tasks: AbstractTasks, key: PRNGKeyArray, i: Array, given: Array, most:
         known = {field.name for field in dataclasses.fields(tasks)}  # pyright: ignore[reportArgumentType]
         wanted = {"shots": (shots,), "queries": queries}
         task = dataclasses.replace(tasks, **{k: v for k, v in wanted.items() if k in known}).sample(key)
+        # Shots of an episode are rows of each class, and its rows go shot by shot.
+        given = given * tasks.way if isinstance(tasks, Episodes) else given
     return _given(task, given), task.query.y
 
 

@@ -19,6 +19,8 @@ from bmaml.distributions import AbstractContinuous, AbstractDistribution
 LEVEL = 0.9
 # Nominal levels at which calibration is judged, besides the quoted interval's own.
 LEVELS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+# Shares of a task's points that are answered, the surest first, at which accuracy under rejection is judged.
+COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 _DRAWS = 256
 _BINS = 15
 
@@ -69,20 +71,64 @@ def regression_scores(
 def classification_scores(
     predictive: AbstractDistribution, query: Data, truth: Array, *, key: PRNGKeyArray
 ) -> dict[str, Float[Array, ""]]:
-    """Return one task's scores: `accuracy`, `nll` (nats a point), `brier`, and sums in bins for the calibration error."""
+    """Return one task's scores: `accuracy`, `nll` (nats a point), `brier`, `accuracy_at_90` to `accuracy_at_50` of the so many
+    percent of the points that it is surest of, their mean with `accuracy` as `accuracy_rejecting` (the area under accuracy
+    against coverage, a number from 0 to 1), and by bins of confidence the share of points (`share@`), of right ones
+    (`right@`) and of confidence less that (`gap@`).
+    """
     del truth, key
     p, mask = predictive.mean, query.mask
     target = jax.nn.one_hot(query.y, p.shape[-1], dtype=p.dtype)
-    right = (p.argmax(-1) == query.y).astype(p.dtype)
+    chosen = p.argmax(-1)
+    right = (chosen == query.y).astype(p.dtype)
     scores = {
         "accuracy": masked_mean(right, mask),
         "nll": -masked_mean(predictive.log_prob(query.y), mask),
         "brier": masked_mean(((p - target) ** 2).sum(-1), mask),
     }
+    # What is left for the other classes, and not 1 - p: near certainty that rounds to the same for most points.
+    doubt = (p * (1 - jax.nn.one_hot(chosen, p.shape[-1], dtype=p.dtype))).sum(-1)
+    under = accuracy_under_rejection(doubt, right, mask)
+    scores |= {f"accuracy_at_{round(100 * c)}": value for c, value in zip(COVERAGES, under, strict=True) if c < 1}
+    scores["accuracy_rejecting"] = under.mean()
     confidence = p.max(-1)
-    bins = jax.nn.one_hot(jnp.minimum((confidence * _BINS).astype(int), _BINS - 1), _BINS, dtype=p.dtype)
-    gaps = (bins * ((confidence - right) * mask)[:, None]).sum(0) / jnp.maximum(mask.sum(), 1.0)
-    return scores | {f"gap@{i}": gaps[i] for i in range(_BINS)}
+    bins = jax.nn.one_hot(jnp.minimum((confidence * _BINS).astype(int), _BINS - 1), _BINS, dtype=p.dtype) * mask[:, None]
+    parts = {"share": jnp.ones_like(right), "right": right, "gap": confidence - right}
+    for name, values in parts.items():
+        sums = values @ bins / jnp.maximum(mask.sum(), 1.0)
+        scores |= {f"{name}@{i}": sums[i] for i in range(_BINS)}
+    return scores
+
+
+def accuracy_under_rejection(
+    doubt: Float[Array, " n"], right: Float[Array, " n"], mask: Float[Array, " n"]
+) -> Float[Array, " coverages"]:
+    """Return the accuracy of the points of least doubt, the shares `COVERAGES` of the unmasked ones (rounded up)."""
+    order = jnp.argsort(jnp.where(mask > 0, doubt, jnp.inf))
+    count = (mask > 0).sum()
+    # Rounding must not add a point where a share of the count is whole.
+    kept = jnp.maximum(jnp.ceil(jnp.asarray(COVERAGES) * count - 1e-4), 1)
+    within = (jnp.arange(len(mask)) < kept[:, None]) * (mask[order] > 0)
+    return (within * right[order]).sum(1) / jnp.maximum(within.sum(1), 1)
+
+
+def reliability(
+    scores: dict[str, np.ndarray], draws: int = 200, seed: int = 0
+) -> list[tuple[float, float, float, float, float]]:
+    """Return the bins of a reliability diagram of pooled tasks: (confidence, accuracy, low, high, share of points).
+
+    `low` and `high` are the 95% bootstrap interval of the accuracy over tasks. Empty bins are left out.
+    """
+    share, right, gap = (np.stack([scores[f"{name}@{i}"] for i in range(_BINS)], 1) for name in ("share", "right", "gap"))
+    rows = np.random.default_rng(seed).integers(0, len(share), (draws, len(share)))
+    bins = []
+    for i in np.flatnonzero(share.sum(0) > 0):
+        total, redrawn = share[:, i].mean(), share[rows, i].mean(1)
+        held = redrawn > 0
+        low, high = np.quantile(right[rows, i].mean(1)[held] / redrawn[held], [0.025, 0.975])
+        accuracy = right[:, i].mean() / total
+        bins.append(tuple(float(v) for v in ((right[:, i] + gap[:, i]).mean() / total, accuracy, low, high, total)))
+    return bins
 
 
 def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:

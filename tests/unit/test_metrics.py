@@ -10,6 +10,7 @@ from bmaml.data import Data, pad
 from bmaml.distributions import Categorical, Mixture, Normal
 from bmaml.metrics import (
     LEVELS,
+    accuracy_under_rejection,
     bootstrap_calibration,
     calibration_error,
     classification_scores,
@@ -17,6 +18,7 @@ from bmaml.metrics import (
     interval,
     masked_mean,
     regression_scores,
+    reliability,
 )
 
 KEY = jax.random.key(0)
@@ -97,6 +99,44 @@ def test_classification_scores_are_what_they_say():
     # Confidences 0.7, 0.8, 0.6 fall in bins of their own: gaps 0.3, 0.8 and 0.4 of one point in three each.
     ece = calibration_error({name: np.asarray(v)[None] for name, v in scores.items()})
     np.testing.assert_allclose(ece, (0.3 + 0.8 + 0.4) / 3, rtol=1e-5)
+
+
+def test_accuracy_under_rejection_is_that_of_the_surest():
+    """Ten points, the two wrong ones the least and the second most sure; padded; with doubts that 1 - p cannot tell apart."""
+    doubt = jnp.array([0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.6])
+    right = jnp.ones(10).at[jnp.array([1, 9])].set(0.0)
+    wanted = [8 / 10, 8 / 9, 7 / 8, 6 / 7, 5 / 6, 4 / 5]
+    np.testing.assert_allclose(accuracy_under_rejection(doubt, right, jnp.ones(10)), wanted, rtol=1e-6)
+    padded = [jnp.concatenate([part, jnp.full(4, value)]) for part, value in ((doubt, 0.0), (right, 0.0), (jnp.ones(10), 0.0))]
+    np.testing.assert_allclose(accuracy_under_rejection(*padded), wanted, rtol=1e-6)
+    logits = jnp.array([[20.0, 0.0, 0.0], [22.0, 0.0, 0.0], [24.0, 0.0, 0.0], [0.0, 26.0, 0.0]])
+    data = Data(jnp.zeros((4, 1)), jnp.array([1, 0, 0, 1]), jnp.ones(4))
+    scores = classification_scores(Categorical(logits), data, data.y, key=KEY)
+    assert float(scores["accuracy"]) == 0.75
+    assert float(scores["accuracy_at_70"]) == 1.0
+    np.testing.assert_allclose(scores["accuracy_rejecting"], (0.75 + 0.75 + 0.75 + 1 + 1 + 1) / 6, rtol=1e-6)
+
+
+def test_a_reliability_diagram_finds_what_was_put_in():
+    """Points right as often as they say, and points right less often: the first lie on the diagonal, the others below it."""
+    rng = np.random.default_rng(0)
+    sure = rng.choice([0.55, 0.75, 0.95], (300, 20))
+    for honest in (True, False):
+        right = rng.uniform(size=sure.shape) < (sure if honest else sure - 0.2)
+        logits = jnp.asarray(np.log(np.stack([sure, 1 - sure], -1)))
+        y = jnp.asarray(np.where(right, 0, 1))
+
+        def one(logits, y):
+            return classification_scores(Categorical(logits), Data(logits, y, jnp.ones(20)), y, key=KEY)
+
+        rows = jax.jit(jax.vmap(one))(logits, y)
+        bins = reliability({name: np.asarray(v, np.float64) for name, v in rows.items()})
+        assert len(bins) == 3
+        np.testing.assert_allclose([b[4] for b in bins], 1 / 3, atol=0.03)
+        for confidence, accuracy, low, high, _ in bins:
+            truth = confidence if honest else confidence - 0.2
+            assert low < accuracy < high
+            assert abs(accuracy - truth) < 0.05
 
 
 def _tasks(scale, tasks=400, rows=20):

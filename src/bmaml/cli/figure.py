@@ -116,6 +116,29 @@ def _paths(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     return {"paths": numbers}, plot.draw_paths(numbers)
 
 
+def _bmaml_2(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    from bmaml.experiments import particles
+    from bmaml.plots import particles as plot
+
+    size = {"steps": 300, "particles": (1, 5), "counts": (10, 100), "episodes": 100} if quick else {}
+    numbers = particles.run(**size, **settings)
+    return {"bmaml-2": numbers}, plot.draw(numbers)
+
+
+def _active_images(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    from bmaml.experiments import active_images
+    from bmaml.plots import active_images as plot
+
+    size = {"steps": 300, "methods": ("ridge",)} if quick else {}
+    numbers, needed = active_images.run(**size, **settings)
+    for row in needed.where(random_labels=20):
+        if row["by"] != "random":
+            there = f"{row['labels']} labels" if row["labels"] else "more than 25 labels"
+            gap = f"{row['gap']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
+            typer.echo(f"{row['method']} from {row['start']} by {row['by']}: random's accuracy at 20 with {there} (gap {gap})")
+    return {"active-images": numbers, "active-images-needed": needed}, plot.draw(numbers)
+
+
 FIGURES: dict[str, Callable[[bool, dict[str, Any]], tuple[dict[str, Any], Any]]] = {
     "svgd-mixture": _svgd,
     "maml": _maml,
@@ -126,8 +149,11 @@ FIGURES: dict[str, Callable[[bool, dict[str, Any]], tuple[dict[str, Any], Any]]]
     "curvature": _curvature,
     "returns": _returns,
     "paths": _paths,
+    "bmaml-2": _bmaml_2,
+    "active-images": _active_images,
 }
 _OF_RUNS = ("active", "returns", "paths")
+_OF_IMAGES = ("bmaml-2", "active-images")
 _UNTRAINED = ("svgd-mixture", "banana", "early-stopping", "curvature")
 
 
@@ -143,6 +169,8 @@ def figure(
             help="For active, returns and paths: folders of runs on one family, as runs/a,runs/b (default: trains its own)."
         ),
     ] = None,
+    images: Annotated[str, typer.Option(help="For bmaml-2 and active-images: digits, or omniglot.")] = "digits",
+    data: Annotated[Path | None, typer.Option(help="Folder or zip of Omniglot's images_background.")] = None,
 ) -> None:
     """Make a figure: NAME.png and the numbers behind it as CSV."""
     from bmaml.cli.progress import BarProgress
@@ -157,6 +185,10 @@ def figure(
     settings: dict[str, Any] = {"seed": seed}
     if name in _OF_RUNS:
         settings["runs"] = [part.strip() for part in (runs or "").split(",") if part.strip()]
+    if name in _OF_IMAGES:
+        settings |= {"images": images, "data": data}
+    elif images != "digits" or data is not None:
+        raise InputError(f"figure {name} is not of images: leave out --images and --data.")
     if name not in _UNTRAINED:
         settings |= {"progress": BarProgress(name)} | ({"steps": steps} if steps else {})
     tables, picture = make(quick and steps is None, settings)

@@ -1,4 +1,4 @@
-"""`bmaml leaderboard`: every method on one task family or table."""
+"""`bmaml leaderboard`: every method on one task family, set of images or table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def add(app: typer.Typer) -> None:
 
 
 def leaderboard(
-    tasks: Annotated[str, typer.Argument(help="Task family (sinusoid, maml-sinusoid, ambiguous), or a table's file.")],
+    tasks: Annotated[
+        str, typer.Argument(help="Family (sinusoid, maml-sinusoid, ambiguous), images (digits, omniglot), or a table's file.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for runs, scores, results and the picture; goes on with what it holds.")],
     methods: Annotated[str | None, typer.Option(help=f"Separated by commas (default: all): {METHODS}")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method.")] = 3,
@@ -31,6 +33,8 @@ def leaderboard(
     quick: Annotated[bool, typer.Option("--quick", help="One seed, 300 meta-steps, 50 tasks: shows the shape.")] = False,
     task_count: Annotated[int | None, typer.Option(min=1, help="Train on so many fixed tasks, not endless ones.")] = None,
     samples: Annotated[int, typer.Option(min=2, help="Points of each fixed task.")] = 40,
+    way: Annotated[int, typer.Option(min=2, help="Of images: classes of a task.")] = 5,
+    data: Annotated[Path | None, typer.Option(help="Of omniglot: folder or zip of images_background.")] = None,
     task: Annotated[str | None, typer.Option(help="Of a table: column that names each row's task.")] = None,
     x: Annotated[str | None, typer.Option(help="Of a table: input columns, such as time,dose.")] = None,
     y: Annotated[str | None, typer.Option(help="Of a table: output columns, such as conc.")] = None,
@@ -46,19 +50,22 @@ def leaderboard(
     from bmaml.cli.progress import BarProgress
     from bmaml.errors import InputError
     from bmaml.experiments import standings
+    from bmaml.experiments.image_tasks import IMAGES
     from bmaml.experiments.leaderboard import Board
-    from bmaml.methods import REGRESSION
     from bmaml.recipes import pick
 
     given = whole_numbers(shots, "--shots")
     columns = {"task": task, "x": names_of(x), "y": names_of(y), "order": order}
     table = {"context": context.value, "split_by": split_by, "test_share": test_share}
-    chosen = names_of(methods) or list(REGRESSION)
-    for name in chosen:
-        pick("method", name, dict.fromkeys(REGRESSION))
     if task is not None and task_count is not None:
         raise InputError("--task-count is for families, whose tasks are endless: leave it out with a table.")
-    arena = _table(Path(tasks), columns, given, **table) if task else _family(tasks, given, task_count, samples)
+    if tasks in IMAGES and not task:
+        arena = _images(tasks, data, given, way)
+    else:
+        arena = _table(Path(tasks), columns, given, **table) if task else _family(tasks, given, task_count, samples)
+    chosen = names_of(methods) or arena.methods
+    for name in chosen:
+        pick("method", name, dict.fromkeys(arena.methods))
     size = {"steps": steps or (300 if quick else None), "count": 50 if quick else count}
     board = Board(arena, tuple(chosen), tuple(range(1 if quick else seeds)), **size)
     out.mkdir(parents=True, exist_ok=True)
@@ -67,7 +74,7 @@ def leaderboard(
     except KeyboardInterrupt:
         typer.echo(f"stopped; what is done is kept in {out}: the same command goes on from there", err=True)
         raise typer.Exit(130) from None
-    _report(*standings.standings(entries), out)
+    _report(*standings.standings(entries), standings.reliabilities(entries), out)
 
 
 def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, samples: int) -> AbstractArena:
@@ -78,6 +85,14 @@ def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, sa
     if name not in FAMILIES and Path(name).is_file():
         raise InputError(f"{name} is a file: say which of its columns are what with --task, --x and --y.")
     return FamilyArena(name, shots or FamilyArena.default_shots(name), task_count, samples)
+
+
+def _images(name: str, data: Path | None, shots: tuple[int, ...] | None, way: int) -> AbstractArena:
+    from bmaml.experiments.arenas import ImageArena
+    from bmaml.experiments.image_tasks import image_classes
+
+    split = image_classes(name, data)
+    return ImageArena(name, shots or (1, 5), way, split.train, split.test)
 
 
 def _table(
@@ -98,15 +113,15 @@ def _table(
     return TableArena.build(training, held, columns, shots or (2, 5), context)  # pyright: ignore[reportArgumentType]
 
 
-def _report(numbers: Any, times: Any, out: Path) -> None:
-    """Write results.json, results.csv, results.md and leaderboard.png; print the Markdown."""
+def _report(numbers: Any, times: Any, bins: Any, out: Path) -> None:
+    """Write results.json, results.csv, results.md and leaderboard.png (of classes: reliability, too); print the Markdown."""
     import json
     import sys
 
-    from bmaml.experiments.standings import to_markdown
+    from bmaml.experiments.standings import rejections, to_markdown
     from bmaml.io.files import write_atomically
     from bmaml.plots import leaderboard as plot
-    from bmaml.plots import style
+    from bmaml.plots import reliability, style
 
     command = shlex.join(["bmaml", *sys.argv[1:]])
     text = to_markdown(numbers, times, command)
@@ -115,5 +130,8 @@ def _report(numbers: Any, times: Any, out: Path) -> None:
     write_atomically(out / "results.md", text)
     numbers.write(out / "results.csv")
     style.save(plot.draw(numbers), out / "leaderboard.png")
+    if bins.rows:
+        bins.write(out / "reliability.csv")
+        style.save(reliability.draw(bins, rejections(numbers)), out / "reliability.png")
     typer.echo(text)
     typer.echo(f"picture: {out / 'leaderboard.png'}")

@@ -1,4 +1,4 @@
-"""What methods are compared on: a task family, or a table whose tasks are partly held out."""
+"""What methods are compared on: a task family, a table whose tasks are partly held out, or classes of images."""
 
 from __future__ import annotations
 
@@ -10,15 +10,27 @@ from jaxtyping import PRNGKeyArray
 
 from bmaml.data import Task
 from bmaml.estimators import FewShotRegressor, regression_method
-from bmaml.methods import Method
+from bmaml.images import ImageSet
+from bmaml.learners import AbstractLearner
+from bmaml.learners.drawn import drawing, draws_codes
+from bmaml.methods import REGRESSION, Method
+from bmaml.objectives import QueryLoss
 from bmaml.plan import Plan
 from bmaml.recipes import FAMILIES, build_method, build_plan, build_tasks, pick
+from bmaml.recipes_images import RECIPES, build_image_method, build_image_plan, for_way
 from bmaml.tables import Schema, Table, fit_schema, table_tasks
 from bmaml.tasks.base import AbstractTasks, Context, FixedTasks
 from bmaml.tasks.bayes_optimal import BayesOptimal
 
-# Of a test task.
-QUERIES = 50
+# Of a test task; of images, of each class.
+QUERIES, _IMAGES = 50, 15
+# Experts are trained with some codes drawn for each task; more of them integrate the code more finely.
+EXPERTS = 256
+
+
+def finely_drawn(learner: AbstractLearner) -> AbstractLearner:
+    """Return the learner with 256 experts, or more, where it draws them."""
+    return drawing(learner, max(EXPERTS, learner.particles)) if draws_codes(learner) else learner
 
 
 class AbstractArena(eqx.Module):
@@ -26,6 +38,16 @@ class AbstractArena(eqx.Module):
 
     name: eqx.AbstractVar[str]
     shots: eqx.AbstractVar[tuple[int, ...]]
+
+    @property
+    @abstractmethod
+    def queries(self) -> int:
+        """Number of query points of a test task (of classes: of each)."""
+
+    @property
+    @abstractmethod
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods that there are settings for."""
 
     @abstractmethod
     def method(self, name: str) -> Method:
@@ -36,8 +58,12 @@ class AbstractArena(eqx.Module):
         """Return how it is trained: the recipe's meta-steps, or `steps` of them."""
 
     @abstractmethod
-    def tasks(self, seed: int) -> AbstractTasks:
-        """Return the tasks to train on."""
+    def tasks(self, name: str, seed: int) -> AbstractTasks:
+        """Return the tasks to train a method on."""
+
+    @abstractmethod
+    def judged(self, name: str, learner: AbstractLearner) -> AbstractLearner:
+        """Return a trained method's learner as it is scored."""
 
     @abstractmethod
     def test(self) -> AbstractTasks:
@@ -64,6 +90,14 @@ class FamilyArena(AbstractArena):
     count: int | None = eqx.field(static=True, default=None)
     samples: int = eqx.field(static=True, default=40)
 
+    @property
+    def queries(self):
+        return QUERIES
+
+    @property
+    def methods(self):
+        return REGRESSION
+
     @staticmethod
     def default_shots(name: str) -> tuple[int, ...]:
         """Return the support sizes that a family is judged at."""
@@ -75,11 +109,14 @@ class FamilyArena(AbstractArena):
     def plan(self, name, steps, seed):
         return build_plan(name, steps=steps, seed=seed)
 
-    def tasks(self, seed):
+    def tasks(self, name, seed):
         return build_tasks(self.name, count=self.count, samples=self.samples, seed=seed)
 
     def test(self):
-        return FAMILIES[self.name].build(self.shots, QUERIES)
+        return FAMILIES[self.name].build(self.shots, self.queries)
+
+    def judged(self, name, learner):
+        return finely_drawn(learner)
 
     def about(self, name):
         return {"kind": "family", "tasks": self.name, "method": name}
@@ -99,6 +136,14 @@ class TableArena(AbstractArena):
     training: FixedTasks
     held: FixedTasks
 
+    @property
+    def queries(self):
+        return QUERIES
+
+    @property
+    def methods(self):
+        return REGRESSION
+
     @staticmethod
     def build(
         training: Table, held: Table, columns: dict[str, Any], shots: tuple[int, ...], context: Context = "random"
@@ -117,14 +162,60 @@ class TableArena(AbstractArena):
     def plan(self, name, steps, seed):
         return FewShotRegressor(steps=steps, seed=seed).plan()
 
-    def tasks(self, seed):
+    def tasks(self, name, seed):
         return self.training
 
     def test(self):
         return self.held
 
+    def judged(self, name, learner):
+        return finely_drawn(learner)
+
     def about(self, name):
         return {"kind": "leaderboard", "table": self.name, "method": name}
+
+    def optimal(self):
+        return None
+
+
+class ImageArena(AbstractArena):
+    """Episodes of `way` classes of images, turned ones as classes of their own; methods train on other classes."""
+
+    name: str = eqx.field(static=True)
+    shots: tuple[int, ...] = eqx.field(static=True)
+    way: int = eqx.field(static=True)
+    training: ImageSet
+    held: ImageSet
+
+    @property
+    def queries(self):
+        return _IMAGES
+
+    @property
+    def methods(self):
+        return tuple(RECIPES)
+
+    def method(self, name):
+        # Few classes to train on may be fewer than the recipe's way.
+        return for_way(name, build_image_method(name, self.training.shape, self.way), self._trained(name))
+
+    def _trained(self, name: str) -> int:
+        return min(RECIPES[name].way or self.way, 4 * len(self.training.classes))
+
+    def plan(self, name, steps, seed):
+        return build_image_plan(name, steps=steps, seed=seed)
+
+    def tasks(self, name, seed):
+        return self.training.episodes(self._trained(name), (1,), RECIPES[name].queries, rotations=True)
+
+    def test(self):
+        return self.held.episodes(self.way, self.shots, self.queries, rotations=True)
+
+    def judged(self, name, learner):
+        return for_way(name, Method(learner, QueryLoss("points")), self.way).learner
+
+    def about(self, name):
+        return {"kind": "leaderboard", "images": self.name, "method": name}
 
     def optimal(self):
         return None

@@ -15,19 +15,16 @@ import numpy as np
 
 from bmaml.errors import InputError
 from bmaml.evaluation import Evaluation, evaluate
-from bmaml.experiments.arenas import QUERIES, AbstractArena
+from bmaml.experiments.arenas import AbstractArena
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.files import write_atomically
 from bmaml.learners import AbstractLearner
 from bmaml.learners.base import Meta
-from bmaml.learners.drawn import drawing, draws_codes
 from bmaml.run import Run, resume, train
 from bmaml.tasks.bayes_optimal import BayesOptimal
 from bmaml.training import NonFiniteError, Progress
 
 OPTIMAL = "bayes-optimal"
-# Experts are trained with some codes drawn for each task; more of them integrate the code more finely.
-EXPERTS = 256
 _TEST_SEED = 1
 _TIMED = 20
 
@@ -79,16 +76,18 @@ class Board(eqx.Module):
     def _entry(self, folder: Path, method: str, seed: int, progress: Callable[[str], Progress] | None) -> Entry:
         name = f"{method}-{seed}"
         run = self._run(folder / "runs" / name, method, seed, progress and progress(f"{method}, seed {seed}")).whole()
-        learner = run.method.learner
-        if draws_codes(learner):
-            learner = drawing(learner, max(EXPERTS, learner.particles))
+        learner = self.arena.judged(method, run.method.learner)
         seconds = sum(record["seconds"] for record in run.history)
         about = {"method": method, "seed": seed, "steps": run.step, "train_seconds": seconds}
         return self._scored(folder / "scores" / f"{name}.npz", learner, run.meta, about, batch=10)
 
     def _run(self, path: Path, method: str, seed: int, progress: Progress | None) -> Run:
         arena = self.arena
-        wanted = {"method": arena.method(method), "tasks": arena.tasks(seed), "plan": arena.plan(method, self.steps, seed)}
+        wanted = {
+            "method": arena.method(method),
+            "tasks": arena.tasks(method, seed),
+            "plan": arena.plan(method, self.steps, seed),
+        }
         if not path.exists():
             return train(*wanted.values(), directory=path, about=arena.about(method), progress=progress)
         kept = {name: RunFolder(path).part(name) for name in wanted}
@@ -109,7 +108,13 @@ class Board(eqx.Module):
         kept = _read(path, stamp)
         if kept is not None:
             return kept
-        options = {"shots": self.arena.shots, "count": self.count, "queries": QUERIES, "seed": _TEST_SEED, "batch": batch}
+        options = {
+            "shots": self.arena.shots,
+            "count": self.count,
+            "queries": self.arena.queries,
+            "seed": _TEST_SEED,
+            "batch": batch,
+        }
         scores = _flat(evaluate(learner, meta, self.arena.test(), **options))
         entry = Entry(
             about["method"], about["seed"], scores, about["train_seconds"], self._seconds(learner, meta), about["steps"]

@@ -9,9 +9,14 @@ import numpy as np
 
 from bmaml.experiments.leaderboard import OPTIMAL, Entry
 from bmaml.experiments.table import Numbers
-from bmaml.metrics import bootstrap_calibration
+from bmaml.metrics import COVERAGES, bootstrap_calibration, reliability
 
-METRICS = ("nll", "mse", "crps", "coverage", "calibration", "regret_nll", "regret_mse")
+_REJECTING = tuple(f"accuracy_at_{round(100 * share)}" for share in COVERAGES if share < 1)
+_SCORED = ("accuracy", "nll", "mse", "crps", "brier", "coverage", *_REJECTING, "accuracy_rejecting")
+METRICS = (
+    *("accuracy", "nll", "mse", "crps", "brier", "coverage", "calibration", "accuracy_at_90", "accuracy_rejecting"),
+    *("regret_nll", "regret_mse"),
+)
 COLUMNS = ("method", "shots", "metric", "mean", "low", "high", "seeds", "tasks")
 TIMES = ("method", "seeds", "meta_steps", "train_seconds", "adapt_ms")
 # Where a 90% interval that is honest may lie.
@@ -39,7 +44,7 @@ def standings(entries: Sequence[Entry]) -> tuple[Numbers, Numbers]:
 
 def _rows(own: list[Entry], best: Entry | None, shots: int) -> list[tuple[str, float, float, float]]:
     each = {name: np.stack([entry.scores[shots, name] for entry in own]) for s, name in own[0].scores if s == shots}
-    rows = [(name, *two_way(each[name])) for name in ("nll", "mse", "crps", "coverage")]
+    rows = [(name, *two_way(each[name])) for name in _SCORED if name in each]
     calibration = bootstrap_calibration({name: values.reshape(-1) for name, values in each.items()})
     assert calibration is not None
     rows.append(("calibration", *calibration))
@@ -59,7 +64,7 @@ def two_way(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def honest(numbers: Numbers, method: str) -> bool:
-    """Return whether the 90% intervals of a method cover 87% to 93% at every number of shots."""
+    """Return whether the 90% intervals of a method, where it has any, cover 87% to 93% at every number of shots."""
     return all(HONEST[0] <= value <= HONEST[1] for value in numbers.values("mean", method=method, metric="coverage"))
 
 
@@ -76,13 +81,22 @@ def to_markdown(numbers: Numbers, times: Numbers, command: str) -> str:
     for shots in numbers.distinct("shots"):
         parts += [f"## {shots} shots", "", *_table(numbers, shots), ""]
     parts += ["## Time", "", *_time_table(numbers, times), ""]
-    low, high = (f"{100 * end:.0f}" for end in HONEST)
-    parts.append(
-        f"{numbers.values('tasks')[0]:,} new tasks; brackets: 95% intervals over tasks and seeds. NLL in nats a point, regret "
-        "against the Bayes-optimal on the same tasks; coverage of the 90% interval, calibration error over levels of 5 to 95%. "
-        f"(!) marks methods whose 90% intervals do not cover {low} to {high}% at every number of shots."
-    )
+    parts.append(f"{numbers.values('tasks')[0]:,} new tasks; brackets: 95% intervals over tasks and seeds. {_legend(numbers)}")
     return "\n".join(parts) + "\n"
+
+
+def _legend(numbers: Numbers) -> str:
+    if "accuracy" in numbers.distinct("metric"):
+        return (
+            "NLL in nats an image; accuracy_at_90 is that of the 90% of a task's images that a method is surest of, "
+            "accuracy_rejecting its mean over shares of 100 to 50%; calibration is the expected calibration error in 15 bins."
+        )
+    low, high = (f"{100 * end:.0f}" for end in HONEST)
+    return (
+        "NLL in nats a point, regret against the Bayes-optimal on the same tasks; coverage of the 90% interval, calibration "
+        "error over levels of 5 to 95%. (!) marks methods whose 90% intervals do not cover "
+        f"{low} to {high}% at every number of shots."
+    )
 
 
 def _table(numbers: Numbers, shots: int) -> list[str]:
@@ -107,3 +121,25 @@ def _cell(rows: list[dict]) -> str:
     if not rows:
         return ""
     return "{mean:.4g} [{low:.4g}, {high:.4g}]".format(**rows[0])
+
+
+def reliabilities(entries: Sequence[Entry]) -> Numbers:
+    """Return the bins of every method's reliability diagram, seeds and tasks pooled; no rows where nothing is of classes."""
+    rows = []
+    for method in dict.fromkeys(entry.method for entry in entries):
+        own = [entry for entry in entries if entry.method == method]
+        for shots in dict.fromkeys(shots for shots, name in own[0].scores if name == "share@0"):
+            names = [name for s, name in own[0].scores if s == shots]
+            pooled = {name: np.concatenate([entry.scores[shots, name] for entry in own]) for name in names}
+            rows += [(method, shots, *bin) for bin in reliability(pooled)]
+    return Numbers(("method", "shots", "confidence", "accuracy", "low", "high", "share"), rows)
+
+
+def rejections(numbers: Numbers) -> Numbers:
+    """Return accuracy against the share of images answered, from the scores of a board of classes."""
+    rows = []
+    for row in numbers.where():
+        known = {"accuracy": 1.0} | {f"accuracy_at_{round(100 * c)}": c for c in COVERAGES if c < 1}
+        if row["metric"] in known:
+            rows.append((row["method"], row["shots"], known[row["metric"]], row["mean"], row["low"], row["high"]))
+    return Numbers(("method", "shots", "answered", "accuracy", "low", "high"), rows)

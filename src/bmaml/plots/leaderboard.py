@@ -14,8 +14,12 @@ from bmaml.plots.style import panels
 _LINEAR = 0.1
 _GROUPS = {
     "exact heads": ("#0072B2", ("experts",)),
-    "gradient steps": ("#009E73", ("maml", "fomaml", "meta-sgd", "imaml", "reptile", "pretrain", "ml-point")),
-    "Bayesian gradient steps": ("#D55E00", ("emaml", "bfa", "bmaml", "ml-laplace", "platipus", "abml")),
+    "gradient steps": ("#009E73", ("maml", "fomaml", "meta-sgd", "imaml", "reptile", "pretrain", "ml-point", "anil")),
+    "Bayesian gradient steps": (
+        "#D55E00",
+        ("emaml", "bfa", "bmaml", "ml-laplace", "platipus", "abml", "shared-emaml", "shared-bfa", "shared-bmaml"),
+    ),
+    "closed form on features": ("#0072B2", ("protonet", "matching", "ridge")),
     "networks that read the support": ("#CC79A7", ("cnp", "tnp", "rnn")),
 }
 
@@ -43,7 +47,7 @@ def draw(numbers: Numbers) -> Figure:
     axes[0].set_ylim(-0.6, len(names) - 0.4)
     known = OPTIMAL in numbers.distinct("method")
     figure.supxlabel(f"NLL above {'the Bayes-optimal' if known else 'the best'} (nats a point)", fontsize=10)
-    _legend(figure, names)
+    _legend(figure, names, intervals="coverage" in numbers.distinct("metric"))
     return figure
 
 
@@ -59,11 +63,13 @@ def _colour(name: str) -> str:
     return next((colour for colour, members in _GROUPS.values() if name in members), "#000000")
 
 
-def _legend(figure: Figure, names: list[str]) -> None:
+def _legend(figure: Figure, names: list[str], *, intervals: bool) -> None:
     marks = [
         Line2D([], [], marker="o", ls="", color=colour, label=label)
         for label, (colour, members) in _GROUPS.items()
         if set(members) & set(names)
     ]
-    marks.append(Line2D([], [], marker="o", ls="", color="#555555", mfc="white", label="its 90% intervals do not hold 87-93%"))
+    if intervals:
+        label = "its 90% intervals do not hold 87-93%"
+        marks.append(Line2D([], [], marker="o", ls="", color="#555555", mfc="white", label=label))
     figure.legend(handles=marks, loc="outside upper center", ncols=3, fontsize=8, frameon=False)

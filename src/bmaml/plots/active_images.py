@@ -1,0 +1,36 @@
+"""Active learning on images: accuracy against labels, a row for each method and a column for each start."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from bmaml.experiments.table import Numbers
+from bmaml.plots.style import panels
+
+_STYLE = {
+    "random": ("#999999", "random"),
+    "entropy": ("#0072B2", "largest entropy"),
+    "information": ("#D55E00", "most information about the task"),
+}
+NAMES = {"ridge": "ridge heads", "shared-bmaml": "BMAML", "shared-bfa": "Bayesian fast adaptation", "shared-emaml": "EMAML"}
+
+
+def draw(numbers: Numbers) -> Figure:
+    """Return accuracies on new classes with 95% bands over episodes, random's last as a line."""
+    methods, starts = numbers.distinct("method"), numbers.distinct("start")
+    figure, axes = panels(len(methods), len(starts), width=4.2, height=2.9, sharex=True, sharey="col")
+    for i, method in enumerate(methods):
+        for j, start in enumerate(starts):
+            axis = axes[i * len(starts) + j]
+            for by in numbers.distinct("by"):
+                rows, (colour, label) = numbers.where(method=method, start=start, by=by), _STYLE[by]
+                labels = [row["labels"] for row in rows]
+                axis.fill_between(labels, [r["low"] for r in rows], [r["high"] for r in rows], color=colour, alpha=0.2, lw=0)
+                axis.plot(labels, [r["accuracy"] for r in rows], "-", color=colour, label=label)
+            end = numbers.where(method=method, start=start, by="random")[-1]["accuracy"]
+            axis.axhline(end, color="#999999", lw=0.8, ls=":")
+            axis.set_title(f"{NAMES.get(method, method)}, from {start}", fontsize=10)
+    axes[0].legend(fontsize=8, frameon=False, loc="lower right")
+    figure.supxlabel("images labelled", fontsize=10)
+    figure.supylabel("accuracy on other images of the classes", fontsize=10)
+    return figure

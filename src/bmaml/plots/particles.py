@@ -1,0 +1,43 @@
+"""Figure 2 of BMAML: accuracy on new classes against particles and against training tasks."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bmaml.experiments.table import Numbers
+from bmaml.plots.style import panels
+
+_STYLE = {
+    "shared-bmaml": ("#D55E00", "BMAML"),
+    "shared-bfa": ("#CC79A7", "Bayesian fast adaptation"),
+    "shared-emaml": ("#E69F00", "EMAML (one particle: ANIL)"),
+}
+_METRICS = {"accuracy": "accuracy", "nll": "NLL (nats an image)", "calibration": "calibration error"}
+
+
+def draw(numbers: Numbers) -> Figure:
+    """Return a row for particles and a row for training tasks, a column for each score, with 95% intervals over episodes."""
+    figure, axes = panels(2, len(_METRICS), width=3.4, height=2.7)
+    for i, (panel, along) in enumerate((("particles", "particles"), ("tasks", "tasks"))):
+        for j, metric in enumerate(_METRICS):
+            axis = axes[i * len(_METRICS) + j]
+            _panel(axis, numbers, panel, along, metric)
+            axis.set_ylabel(_METRICS[metric], fontsize=9)
+            axis.set_xlabel("particles" if panel == "particles" else "training tasks", fontsize=9)
+    axes[0].legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _panel(axis: Axes, numbers: Numbers, panel: str, along: str, metric: str) -> None:
+    places = [value for value in numbers.distinct(along) if numbers.where(panel=panel, metric=metric, **{along: value})]
+    # Endless tasks stand last.
+    places.sort(key=lambda value: float("inf") if value is None else value)
+    for k, name in enumerate(numbers.distinct("method")):
+        colour, label = _STYLE[name]
+        rows = [numbers.where(panel=panel, method=name, metric=metric, **{along: place})[0] for place in places]
+        mean = [row["mean"] for row in rows]
+        ends = [[m - row["low"] for m, row in zip(mean, rows, strict=True)], [row["high"] - row["mean"] for row in rows]]
+        shift = [at + 0.06 * (k - 1) for at in range(len(places))]
+        axis.errorbar(shift, mean, ends, fmt="o-", color=colour, ms=3, lw=1, capsize=2, label=label)
+    axis.set_xticks(range(len(places)), ["endless" if place is None else f"{place:,}" for place in places])

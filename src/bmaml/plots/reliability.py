@@ -1,0 +1,37 @@
+"""How far classes can be trusted: reliability diagrams, and accuracy against the share of images answered."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from bmaml.experiments.table import Numbers
+from bmaml.plots.style import panels
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#F0E442")
+
+
+def draw(bins: Numbers, answered: Numbers) -> Figure:
+    """Return a column for each number of shots: confidence against accuracy above, accuracy under rejection below.
+
+    A mark's area is its share of the images; bars are 95% intervals over tasks.
+    """
+    shots, methods = bins.distinct("shots"), bins.distinct("method")
+    figure, axes = panels(2, len(shots), width=4.2, height=3.4)
+    for j, count in enumerate(shots):
+        above, below = axes[j], axes[len(shots) + j]
+        above.plot([0, 1], [0, 1], color="#999999", lw=0.8, ls=":")
+        for k, name in enumerate(methods):
+            colour = _COLOURS[k % len(_COLOURS)]
+            rows = bins.where(method=name, shots=count)
+            x, y = [row["confidence"] for row in rows], [row["accuracy"] for row in rows]
+            above.vlines(x, [row["low"] for row in rows], [row["high"] for row in rows], color=colour, lw=0.8)
+            above.plot(x, y, color=colour, lw=0.8)
+            above.scatter(x, y, [3 + 150 * row["share"] for row in rows], color=colour, alpha=0.7, lw=0, label=name)
+            rows = answered.where(method=name, shots=count)
+            ends = [[row["accuracy"] - row["low"] for row in rows], [row["high"] - row["accuracy"] for row in rows]]
+            share, accuracy = [row["answered"] for row in rows], [row["accuracy"] for row in rows]
+            below.errorbar(share, accuracy, ends, fmt="o-", color=colour, ms=3, lw=1, capsize=2)
+        above.set(title=f"{count} shots", xlabel="confidence", ylabel="accuracy")
+        below.set(xlabel="share of images answered, the surest first", ylabel="accuracy of the answers")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    return figure

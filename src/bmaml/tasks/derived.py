@@ -1,0 +1,66 @@
+"""Task sources made from others: a finite number of tasks, and supports of which only a part is given."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from bmaml.data import Task
+from bmaml.tasks.base import AbstractTasks
+
+
+class FiniteTasks(AbstractTasks):
+    """`count` tasks of a source, each drawn once and for all by (seed, its number): a draw is one of them, equally likely.
+
+    Nothing of them is kept in memory: a task is drawn again, the same, whenever it is its turn.
+    Raises: ValueError for fewer than one task.
+    """
+
+    source: AbstractTasks
+    count: int = eqx.field(static=True)
+    seed: int = eqx.field(static=True, default=0)
+
+    def __check_init__(self):
+        if self.count < 1:
+            raise ValueError(f"{self.count} tasks: give at least 1.")
+
+    @property
+    def inputs(self):
+        return self.source.inputs
+
+    @property
+    def outputs(self):
+        return self.source.outputs
+
+    def sample(self, key):
+        which = jax.random.randint(key, (), 0, self.count)
+        return self.source.sample(jax.random.fold_in(jax.random.key(self.seed), which))
+
+
+class PartialTasks(AbstractTasks):
+    """Tasks of a source with a random part of their support: a share uniform on (0, 1) of its rows, at least one.
+
+    Classes may then be missing from it, as they are before anybody has labelled an image of each.
+    """
+
+    source: AbstractTasks
+
+    @property
+    def inputs(self):
+        return self.source.inputs
+
+    @property
+    def outputs(self):
+        return self.source.outputs
+
+    def sample(self, key):
+        source_key, share_key, order_key = jax.random.split(key, 3)
+        task = self.source.sample(source_key)
+        mask = task.support.mask
+        # Masked rows come last, so that the first ones are a random part of the real ones.
+        place = jnp.argsort(jnp.argsort(jax.random.uniform(order_key, mask.shape) + (mask == 0)))
+        kept = place < jnp.maximum(jnp.ceil(jax.random.uniform(share_key) * (mask > 0).sum()), 1)
+        return Task(dataclasses.replace(task.support, mask=mask * kept), task.query)
