@@ -36,11 +36,11 @@ def _advance(heads: Params, h: torch.Tensor, graph: bool) -> Params:
 
 def bmaml_loss(params: Params, x: torch.Tensor) -> torch.Tensor:
     """Chaser loss of one task: the extractor once, then particles of heads, their products batched."""
-    h = features(params, x)
-    chaser = _advance({n: params[n] for n in HEAD}, split(h)[0], graph=True)
+    support, query = (features(params, part) for part in split(x))
+    chaser = _advance({n: params[n] for n in HEAD}, support, graph=True)
     # The leader is stopped: it needs no graph of its own.
     start = {n: leaf.detach().requires_grad_() for n, leaf in chaser.items()}
-    return chaser_distance(chaser, _advance(start, h.detach(), graph=False))
+    return chaser_distance(chaser, _advance(start, torch.cat([support, query]).detach(), graph=False))
 
 
 LOSSES = {"maml": maml_loss, "bmaml": bmaml_loss}

@@ -31,8 +31,8 @@ def maml_loss(params: Params, x: torch.Tensor) -> torch.Tensor:
 
 def bmaml_loss(params: Params, x: torch.Tensor) -> torch.Tensor:
     """Chaser loss of one task: the extractor once, then particles of heads, their products batched."""
-    h = features(params, x)
-    support, everything = split(h)[0], h.detach()
+    support, query = (features(params, part) for part in split(x))
+    everything = torch.cat([support, query]).detach()
     heads = {n: params[n] for n in HEAD}
     chaser = stein_step(heads, grad(log_posterior)(heads, support))
     start = {n: leaf.detach() for n, leaf in chaser.items()}

@@ -224,10 +224,10 @@ def test_tasks_pass_the_extractor_as_one_batch_with_unbatched_weights():
         return jax.vmap(lambda one: ChaserLoss(1)(learner, meta, one, key=KEY)[0])(tasks).mean()
 
     equations = jax.make_jaxpr(jax.grad(loss))(meta).jaxpr
-    assert len(seen) == 1
-    # All of support and query, 5 + 6 rows, of all 3 tasks meet the weights in one product.
+    assert len(seen) == 2
+    # The support's 5 rows of all 3 tasks meet the weights in one product, the query's 6 in another.
     products = [e for e in equations.eqns if e.primitive.name == "dot_general" and e.invars[1].aval.shape == (1, 4)]
-    assert [e.invars[0].aval.shape for e in products] == [(3, 11, 1)]
+    assert [e.invars[0].aval.shape for e in products] == [(3, 5, 1), (3, 6, 1)]
 
 
 def test_bad_settings_are_refused():

@@ -7,7 +7,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from bmaml.data import Data, Task
@@ -58,10 +57,11 @@ class FeatureLearner(AbstractLearner):
         return FeaturePosterior(self.extractor, meta.extractor, self.inner.adapt(meta.inner, features, key=key))
 
     def seen(self, meta: FeatureMeta, task: Task) -> Task:
-        """Return the task as `inner` sees it, support and query having passed the extractor together."""
-        features = self.extractor.apply(meta.extractor, jnp.concatenate([task.support.x, task.query.x]))
-        split = len(task.support.mask)
-        return Task(_with(task.support, features[:split]), _with(task.query, features[split:]))
+        """Return the task as `inner` sees it."""
+        # Apart, as in adapting and predicting: a loss that stops the query's gradient (the chaser's leader) then goes back
+        # through the support alone.
+        support, query = (_with(part, self.extractor.apply(meta.extractor, part.x)) for part in (task.support, task.query))
+        return Task(support, query)
 
 
 def _with(data: Data, x: Array) -> Data:
