@@ -32,5 +32,5 @@ def draw(numbers: Numbers) -> Figure:
             axis.set_title(f"{NAMES.get(method, method)}, from {start}", fontsize=10)
     axes[0].legend(fontsize=8, frameon=False, loc="lower right")
     figure.supxlabel("images labelled", fontsize=10)
-    figure.supylabel("accuracy on other images of the classes", fontsize=10)
+    figure.supylabel("accuracy on other images", fontsize=10)
     return figure
