@@ -170,20 +170,31 @@ class _Vector:
 
 
 def _guarded(gym: ModuleType, make: MakeEnvironment, slot: int) -> Any:
-    """Return an environment that says which one it is when it raises, and keeps its infos to itself: joining them is slow."""
+    """Return an environment that says which one it is when it raises, and keeps its infos to itself: joining them is slow.
+
+    Once its episode has ended it stands still: it is begun again by a seed alone, and not by its vector's own accord.
+    """
 
     class Guarded(gym.Wrapper):
-        def reset(self, **options: Any) -> Any:
+        ended, seen = False, None
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            if seed is None and self.ended:
+                return self.seen, {}
             try:
-                return self.env.reset(**options)[0], {}
+                self.ended, self.seen = False, self.env.reset(seed=seed, options=options)[0]
+                return self.seen, {}
             except Exception as error:
                 raise EpisodeError(slot, error) from error
 
         def step(self, action: Any) -> Any:
+            if self.ended:
+                return self.seen, 0.0, False, False, {}
             try:
                 seen, reward, terminated, truncated, _ = self.env.step(action)
             except Exception as error:
                 raise EpisodeError(slot, error) from error
+            self.seen, self.ended = seen, terminated or truncated
             return seen, reward, terminated, truncated, {}
 
     return Guarded(_flat(gym, make()))
