@@ -227,8 +227,9 @@ def test_conjugate_gradients_solve_each_particles_system():
 
         dot = staticmethod(lambda a, b: (a * b).sum(1))
 
-    found = conjugate_gradients(lambda v: jnp.einsum("pij,pj->pi", matrices, v), jnp.asarray(wanted), 5, Alone)
+    found, image = conjugate_gradients(lambda v: jnp.einsum("pij,pj->pi", matrices, v), jnp.asarray(wanted), 5, Alone)
     np.testing.assert_allclose(jnp.einsum("pij,pj->pi", matrices, found), wanted, atol=1e-8)
+    np.testing.assert_allclose(image, wanted, atol=1e-8)
     assert step.iterations == 10
 
 
