@@ -100,7 +100,8 @@ def test_reduction_of_a_linear_gaussian_head():
     posterior = learner.adapt(meta, support)
     found = np.mean([active.reduction(posterior, x, key=k) for k in jax.random.split(KEY, 20)], 0)
     np.testing.assert_allclose(found / wanted, 1.0, atol=0.15)
-    assert found.argmax() == wanted.argmax()
+    # Several are within a hundredth of the best; the worst is a third below.
+    assert wanted[found.argmax()] > 0.98 * wanted.max()
 
 
 def test_variance_of_particles_is_theirs_and_their_spread():
