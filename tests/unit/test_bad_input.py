@@ -119,7 +119,7 @@ def test_an_empty_file_is_refused(refused, tmp_path, text):
 
 
 def test_no_file_and_a_file_that_is_no_table_are_refused(refused, tmp_path):
-    assert "there is no file" in refused("fit", tmp_path / "none.csv", *FIT, "--out", tmp_path / "m")
+    assert "none.csv: give the path of a table" in refused("fit", tmp_path / "none.csv", *FIT, "--out", tmp_path / "m")
     (tmp_path / "odd.csv").write_bytes(bytes(range(256)))
     refused("fit", tmp_path / "odd.csv", *FIT, "--out", tmp_path / "m")
 
