@@ -51,7 +51,7 @@ class RelativePosterior(AbstractHeadPosterior):
     def predict(self, features, log_noise):
         """Return one Student-t: the mixture over centres and cells with its mean and variance kept.
 
-        Its degrees of freedom are those of the inverse-gamma with the posterior's E[sigma^2] and E[1 / sigma^2].
+        Its degrees of freedom are those of the inverse-gamma with the posterior's E[sigma^2] and E[1 / sigma^2], at least 4.
         """
         half, variance = self.kernel.at(features, jnp.exp(self.prior.log_noise + log_noise))
         # With centre j and sigma the mean is fixed + sigma slope_j.
@@ -62,8 +62,9 @@ class RelativePosterior(AbstractHeadPosterior):
         moved = (slope * first).sum(-1)
         square = second.sum(-1)
         spread = jnp.maximum((slope**2 * second).sum(-1) - moved**2, 0.0)
-        # E[sigma^2] E[1 / sigma^2] = a / (a - 1); a thousandth above 1 is as good as a normal.
-        ratio = jnp.maximum(square * jnp.einsum("ojg,og->o", weights, self.sigma**-2), 1.001)
+        # E[sigma^2] E[1 / sigma^2] = a / (a - 1). A thousandth above 1 is all but a normal; above 2, where little is
+        # known of sigma, a Student-t that kept it would have its variance in tails so far out that the middle is too narrow.
+        ratio = jnp.clip(square * jnp.einsum("ojg,og->o", weights, self.sigma**-2), 1.001, 2.0)
         width = jnp.sqrt((variance[:, None] * square + spread) / ratio)
         return StudentT((2 * ratio / (ratio - 1))[None, None], (fixed + moved)[None], width[None])
 
