@@ -13,7 +13,7 @@ import numpy as np
 from jax import stages
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from bmaml.data import Task
 from bmaml.learners.base import AbstractLearner, Meta
@@ -83,9 +83,14 @@ class AbstractMethod(eqx.Module):
         """Return what adaptation makes of a new task from what is given of it."""
 
 
+def fresh_meta(method: AbstractMethod, plan: Plan) -> Meta:
+    """Return the meta-parameters that a run begins with."""
+    return method.learner.init(jax.random.fold_in(jax.random.key(plan.seed), 0))
+
+
 def init_state(method: AbstractMethod, plan: Plan) -> TrainState:
     """Return the state before the first meta-step of a method that follows the gradient of its objective."""
-    meta = method.learner.init(jax.random.fold_in(jax.random.key(plan.seed), 0))
+    meta = fresh_meta(method, plan)
     return first_state(meta, plan.outer.build(plan.steps).init(meta))
 
 
@@ -102,9 +107,14 @@ class MetaBatch(eqx.Module):
     keys: PRNGKeyArray
 
 
+def step_key(seed: int | Array, step: int | Array) -> PRNGKeyArray:
+    """Return the key of a meta-step: a function of seed and step alone, so that a resumed run sees the same."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), step)
+
+
 def step_keys(seed: int | Array, step: int | Array, batch: int) -> PRNGKeyArray:
-    """Return the keys of a meta-step's tasks: a function of seed and step alone, so that a resumed run sees the same."""
-    return jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), step), batch)
+    """Return the keys of a meta-step's tasks."""
+    return jax.random.split(step_key(seed, step), batch)
 
 
 def draw_batch(tasks: AbstractTasks, keys: PRNGKeyArray) -> MetaBatch:
@@ -138,14 +148,18 @@ def batch_gradient(method: AbstractMethod, meta: Meta, batch: MetaBatch, groups:
     return each.mean(), each.reshape(-1), total
 
 
+def finite(*trees: PyTree[Any]) -> Bool[Array, ""]:
+    """Return whether every entry of every leaf is finite."""
+    # Joined first: one pass over all of it, where a small network's leaves would cost two kernels each.
+    return jnp.isfinite(ravel_pytree(trees)[0]).all()
+
+
 def meta_step(method: AbstractMethod, plan: Plan, state: TrainState, batch: MetaBatch) -> tuple[TrainState, Array]:
     """Return the state after one meta-step and its loss; a step that is not finite changes nothing but the counters."""
     loss, each, gradient = batch_gradient(method, state.meta, batch, plan.groups)
     updates, optimiser = plan.outer.build(plan.steps).update(gradient, state.optimiser, state.meta)
     moved = eqx.apply_updates(state.meta, updates)
-    # Joined first: one pass over all of the gradient, where a small network's leaves would cost two kernels each.
-    finite = jnp.isfinite(loss) & jnp.isfinite(ravel_pytree(gradient)[0]).all()
-    return settle(state, moved, optimiser, finite, culprit(each)), loss
+    return settle(state, moved, optimiser, jnp.isfinite(loss) & finite(gradient), culprit(each)), loss
 
 
 def culprit(each: Array) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -12,12 +11,23 @@ from jaxtyping import Array, PRNGKeyArray
 
 from bmaml.control.outer_steps import AbstractOuterStep, GradientStep
 from bmaml.control.policy import AdaptedPolicy
-from bmaml.control.sampling import Gathered, Sampling, gather, nothing
+from bmaml.control.sampling import Gathered, Sampling, gather, inner_step, nothing
 from bmaml.data import Task
 from bmaml.errors import InputError
 from bmaml.learners.base import Meta
 from bmaml.learners.gradient import GradientLearner, GradientState
-from bmaml.meta_step import LONGEST, AbstractMethod, Chunk, MetaBatch, Source, TrainState, first_state, settle
+from bmaml.meta_step import (
+    LONGEST,
+    AbstractMethod,
+    Chunk,
+    MetaBatch,
+    Source,
+    TrainState,
+    first_state,
+    fresh_meta,
+    settle,
+    step_key,
+)
 from bmaml.objectives.chaser import ChaserLoss
 from bmaml.objectives.policy import policies
 from bmaml.plan import Plan
@@ -47,7 +57,7 @@ class PolicyMethod(AbstractMethod):
         return policies(self.learner, "PolicyMethod")
 
     def begin(self, plan):
-        meta = self.learner.init(jax.random.fold_in(jax.random.key(plan.seed), 0))
+        meta = fresh_meta(self, plan)
         return first_state(meta, self.step.start(plan, meta), places=4)
 
     def check(self, source):
@@ -113,7 +123,7 @@ def _update(
 ) -> GradientState:
     """Return the state after one inner step on what each particle gathered."""
     support = jax.vmap(sampling.advantages.data)(lived)
-    return learner.advance(meta, state, jax.tree.map(lambda leaf: leaf[None], support), 1, key=key)
+    return inner_step(learner, meta, state, support, key)
 
 
 def _parts(updates: int) -> tuple[slice, slice]:
@@ -131,11 +141,6 @@ def _by_particle(lived: Trajectories, particles: int) -> Trajectories:
     return lived
 
 
-def _key(seed: Array, step: Array) -> PRNGKeyArray:
-    """Return the key of a meta-step: a function of seed and step alone, so that a resumed run sees the same."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), step)
-
-
 def _pure(method: PolicyMethod, plan: Plan) -> Chunk:
     """Return the function that runs chunks of whole meta-steps in one program."""
 
@@ -145,7 +150,7 @@ def _pure(method: PolicyMethod, plan: Plan) -> Chunk:
 
         def one(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
             state, losses = carry
-            state, loss = method.improve(plan, state, *method.gather(plan, world, state.meta, _key(seed, step)))
+            state, loss = method.improve(plan, state, *method.gather(plan, world, state.meta, step_key(seed, step)))
             return state, losses.at[step - begin].set(loss)
 
         return jax.lax.fori_loop(begin, begin + count, one, (state, jnp.zeros(LONGEST)))
@@ -158,11 +163,11 @@ def _hosted(method: PolicyMethod, plan: Plan) -> Chunk:
     improve = eqx.filter_jit(method.improve)
 
     def chunk(state: TrainState, world: Any, seed: Array, count: Array) -> tuple[TrainState, Array]:
-        losses: Sequence[Array] = []
+        losses: list[Array] = []
         for step in range(int(state.step), int(state.step) + int(count)):
-            batch, found = method.gather(plan, world, state.meta, _key(seed, jnp.asarray(step, jnp.int32)))
+            batch, found = method.gather(plan, world, state.meta, step_key(seed, jnp.asarray(step, jnp.int32)))
             state, loss = improve(plan, state, batch, found)
-            losses = [*losses, loss]
+            losses.append(loss)
         return state, jnp.zeros(LONGEST).at[: len(losses)].set(jnp.stack(losses))
 
     return chunk

@@ -8,11 +8,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, PyTree
 
 from bmaml.learners.base import AbstractLearner, Meta
-from bmaml.meta_step import AbstractMethod, MetaBatch, batch_gradient
+from bmaml.meta_step import AbstractMethod, MetaBatch, batch_gradient, finite
 from bmaml.objectives.base import AbstractObjective
 from bmaml.objectives.policy import PolicyLoss, adapted_actions, gathered
 from bmaml.plan import Plan
@@ -34,11 +33,6 @@ class AbstractOuterStep(eqx.Module):
     @abstractmethod
     def __call__(self, method: AbstractMethod, plan: Plan, meta: Meta, state: PyTree[Any], batch: MetaBatch) -> Moved:
         """Return the meta-parameters after one step, the next state, and whether all that led there is finite."""
-
-
-def finite(*trees: PyTree[Any]) -> Bool[Array, ""]:
-    """Return whether every entry of every leaf is finite."""
-    return jnp.isfinite(ravel_pytree(trees)[0]).all()
 
 
 def needs_policy_loss(who: str, objective: AbstractObjective) -> None:

@@ -96,11 +96,13 @@ def judge(sampling: Sampling, lived: Trajectories) -> tuple[Data, Float[Array, "
     return sets, lived.returns.mean(-1), jnp.where(wrong.any(), place, -1)
 
 
+def inner_step(learner: GradientLearner, meta: Meta, state: GradientState, given: Data, key: PRNGKeyArray) -> GradientState:
+    """Return the state of one task after one inner step on what each particle has gathered."""
+    return learner.advance(meta, state, jax.tree.map(lambda leaf: leaf[None], given), 1, key=key)
+
+
 @eqx.filter_jit
 def _advance(learner: GradientLearner, meta: Meta, states: GradientState, given: Data, key: PRNGKeyArray) -> GradientState:
     """Return the states of all tasks after one inner step, each on its own data."""
-
-    def one(state: GradientState, given: Data, key: PRNGKeyArray) -> GradientState:
-        return learner.advance(meta, state, jax.tree.map(lambda leaf: leaf[None], given), 1, key=key)
-
-    return jax.vmap(one)(states, given, jax.random.split(key, len(given.mask)))
+    keys = jax.random.split(key, len(given.mask))
+    return jax.vmap(lambda *own: inner_step(learner, meta, *own))(states, given, keys)

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from bmaml.control.outer_steps import AbstractOuterStep, finite, needs_policy_loss
+from bmaml.control.outer_steps import AbstractOuterStep, needs_policy_loss
 from bmaml.data import Task
 from bmaml.directions import Independent
 from bmaml.distributions import AbstractDistribution, kl_divergence
 from bmaml.learners.base import AbstractLearner, Meta
-from bmaml.meta_step import AbstractMethod, MetaBatch
+from bmaml.meta_step import AbstractMethod, MetaBatch, finite
 from bmaml.objectives.policy import adapted_actions, gathered, policies, ratio_gain
 
 Each = Float[Array, " particles"]

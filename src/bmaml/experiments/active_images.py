@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from bmaml.active import random
+from bmaml.active import entropy, random
 from bmaml.data import Data, Task
 from bmaml.experiments.image_tasks import image_method, image_plan, image_tasks
 from bmaml.experiments.table import Numbers
@@ -35,12 +35,6 @@ _POOL, _QUERIES = 10, 10  # of each class
 _LABELS = 25
 _DRAWS = 64
 _BATCH = 8
-
-
-def entropy(posterior: AbstractPosterior, x: Array, *, key: PRNGKeyArray) -> Float[Array, " n"]:
-    """Return the entropy of the class predicted for each image, in nats."""
-    del key
-    return posterior.predict(x).entropy()
 
 
 def mutual_information(posterior: AbstractPosterior, x: Array, *, key: PRNGKeyArray) -> Float[Array, " n"]:

@@ -20,13 +20,12 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.distributions import Categorical, CategoricalMixture
 from bmaml.learners.base import AbstractLearner
-from bmaml.learners.heads.base import factorise
+from bmaml.learners.heads.base import Kernel
 from bmaml.learners.prototypes import check_classes
 from bmaml.posteriors import AbstractPosterior
 
@@ -42,49 +41,37 @@ class RidgeMeta(eqx.Module):
 class RidgeHead(eqx.Module):
     """The exact posterior of a head, held in the space of the support; its rows carry the constant feature."""
 
-    meta: RidgeMeta
-    rows: Float[Array, "*heads n features"]
-    cholesky: Float[Array, "*heads n n"]
+    kernel: Kernel
     white: Float[Array, "*heads n classes"]
-    noise: Float[Array, "*heads n"]
+    log_scale: Float[Array, "*heads"]
     uncertainty: bool = eqx.field(static=True)
 
     @property
     def log_evidence(self) -> Float[Array, "*heads"]:
-        """Log density of the support's targets, in nats, summed over points and classes, up to what all heads share."""
-        log_det = 2 * jnp.log(jnp.diagonal(self.cholesky, axis1=-2, axis2=-1)).sum(-1)
-        return -0.5 * ((self.white**2).sum((-2, -1)) + self.white.shape[-1] * log_det)
+        """Log density of the support's targets, in nats, summed over points and classes."""
+        return -0.5 * ((self.white**2).sum((-2, -1)) + self.white.shape[-1] * self.kernel.log_det)
 
     def logits(self, features: Float[Array, "n features"]) -> Float[Array, "n classes"]:
         """Return the unnormalised log-probabilities of the classes."""
-        cross = (self.rows * jnp.exp(self.meta.log_variance)) @ features.T
-        half = solve_triangular(self.cholesky, cross, lower=True)
-        scale = jnp.exp(self.meta.log_scale)
+        half, variance = self.kernel.at(features)
+        scale = jnp.exp(self.log_scale)
         if not self.uncertainty:
             return scale * half.T @ self.white
-        before = (features**2) @ jnp.exp(self.meta.log_variance)
-        variance = jnp.maximum(before - (half**2).sum(0), 0.0)
         return (scale / jnp.sqrt(1 + jnp.pi / 8 * scale**2 * variance))[:, None] * (half.T @ self.white)
 
     def draw(self, key: PRNGKeyArray, features: Float[Array, "n features"]) -> Float[Array, "n classes"]:
-        """Return the logits of weights drawn by Matheron's rule: from the prior, moved to agree with the support."""
-        weight_key, noise_key = jax.random.split(key)
-        classes, root = self.white.shape[1], jnp.exp(0.5 * self.meta.log_variance)[:, None]
-        drawn = root * jax.random.normal(weight_key, (len(root), classes), root.dtype)
-        missed = jnp.sqrt(self.noise)[:, None] * jax.random.normal(noise_key, self.white.shape, root.dtype)
-        gap = self.white - solve_triangular(self.cholesky, self.rows @ drawn + missed, lower=True)
-        pull = solve_triangular(self.cholesky, gap, lower=True, trans=1)
-        return jnp.exp(self.meta.log_scale) * features @ (drawn + root**2 * (self.rows.T @ pull))
+        """Return the logits of weights drawn from the posterior."""
+        classes = self.white.shape[1]
+        mean, sigma = jnp.zeros((features.shape[1], classes), features.dtype), jnp.ones(classes, features.dtype)
+        return jnp.exp(self.log_scale) * features @ self.kernel.sample_weights(mean, sigma, self.white, key)
 
 
 def fit_head(meta: RidgeMeta, support: Data, classes: int, uncertainty: bool) -> RidgeHead:
     """Return the exact posterior of one head."""
-    rows = _with_constant(support.x) * support.mask[:, None]
+    rows = _with_constant(support.x)
     targets = (jax.nn.one_hot(support.y, classes, dtype=rows.dtype) - 1 / classes) * support.mask[:, None]
-    gram = (rows * jnp.exp(meta.log_variance)) @ rows.T
-    cholesky, noise, _ = factorise(gram, jnp.exp(meta.log_noise), support.mask)
-    white = solve_triangular(cholesky, targets, lower=True)
-    return RidgeHead(meta, rows, cholesky, white, noise * support.mask, uncertainty)
+    kernel = Kernel.of(rows, jnp.exp(meta.log_variance), jnp.exp(meta.log_noise), support.mask)
+    return RidgeHead(kernel, kernel.whiten(targets), meta.log_scale, uncertainty)
 
 
 def _with_constant(x: Float[Array, "n features"]) -> Float[Array, "n features+1"]:

@@ -61,19 +61,6 @@ class AbstractHead(eqx.Module):
         """Return the posterior of a head given features and targets; masked rows change nothing."""
 
 
-def factorise(
-    gram: Float[Array, "n n"], noise: Float[Array, "*n"], mask: Float[Array, " n"]
-) -> tuple[Float[Array, "n n"], Float[Array, "*n"], Float[Array, ""]]:
-    """Return the Cholesky factor of a support's kernel + noise, the noise with its jitter, and that jitter.
-
-    Masked rows of `gram` must be 0. Such a row becomes one of the identity: it adds nothing to log det, to the residual or to a
-    prediction.
-    """
-    jitter = _JITTER * jnp.trace(gram) / jnp.maximum(mask.sum(), 1.0)
-    noise = noise + jitter
-    return jnp.linalg.cholesky(gram + jnp.diag(jnp.where(mask > 0, noise, 1.0)), symmetrize_input=False), noise, jitter
-
-
 class Kernel(eqx.Module):
     """What all heads know of a support: its kernel F S F^T + n, factorised, in units of sigma^2."""
 
@@ -88,12 +75,18 @@ class Kernel(eqx.Module):
     def of(
         features: Float[Array, "n features"],
         scale: Float[Array, " features"],
-        noise: Float[Array, " n"],
+        noise: Float[Array, "*n"],
         mask: Float[Array, " n"],
     ) -> Kernel:
-        """Return the kernel of the unmasked rows; `log_det` is that of 2 pi times it."""
+        """Return the kernel of the unmasked rows; `log_det` is that of 2 pi times it.
+
+        A masked row becomes one of the identity: it adds nothing to log det, to the residual or to a prediction.
+        """
         features = features * mask[:, None]
-        cholesky, noise, jitter = factorise((features * scale) @ features.T, noise, mask)
+        gram = (features * scale) @ features.T
+        jitter = _JITTER * jnp.trace(gram) / jnp.maximum(mask.sum(), 1.0)
+        noise = noise + jitter
+        cholesky = jnp.linalg.cholesky(gram + jnp.diag(jnp.where(mask > 0, noise, 1.0)), symmetrize_input=False)
         log_det = 2 * jnp.log(jnp.diagonal(cholesky)).sum() + mask.sum() * jnp.log(2 * jnp.pi)
         return Kernel(features, scale, cholesky, noise * mask, jitter, log_det)
 
@@ -101,12 +94,17 @@ class Kernel(eqx.Module):
         """Return L^-1 values, for the Cholesky factor L."""
         return solve_triangular(self.cholesky, values, lower=True)
 
-    def at(
+    def at(self, features: Float[Array, "q features"]) -> tuple[Float[Array, "n q"], Float[Array, " q"]]:
+        """Return the whitened covariance with query points, and the variance of the function that is left at each."""
+        half = self.whiten((self.features * self.scale) @ features.T)
+        return half, jnp.maximum((features**2) @ self.scale - (half**2).sum(0), 0.0)
+
+    def noisy_at(
         self, features: Float[Array, "q features"], noise: Float[Array, " q"]
     ) -> tuple[Float[Array, "n q"], Float[Array, " q"]]:
-        """Return the whitened covariance with query points, and the variance left at each, its noise included."""
-        half = self.whiten((self.features * self.scale) @ features.T)
-        return half, jnp.maximum((features**2) @ self.scale - (half**2).sum(0), 0.0) + noise + self.jitter
+        """Return the same with the noise of the query points in the variance."""
+        half, variance = self.at(features)
+        return half, variance + noise + self.jitter
 
     def sample_weights(
         self,

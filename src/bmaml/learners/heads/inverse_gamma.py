@@ -51,7 +51,7 @@ class InverseGammaPosterior(AbstractHeadPosterior):
 
     def predict(self, features, log_noise):
         """Return a Student-t for each scale."""
-        half, variance = self.kernel.at(features, jnp.exp(self.prior.log_noise + log_noise))
+        half, variance = self.kernel.noisy_at(features, jnp.exp(self.prior.log_noise + log_noise))
         mean = features @ self.prior.mean + half.T @ self.white
         scale = jnp.sqrt(variance[:, None] * (self.b / self.a[:, None])[:, None])
         return StudentT(jnp.reshape(2 * self.a, (-1, 1, 1)), jnp.broadcast_to(mean, scale.shape), scale)

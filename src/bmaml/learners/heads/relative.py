@@ -53,7 +53,7 @@ class RelativePosterior(AbstractHeadPosterior):
 
         Its degrees of freedom are those of the inverse-gamma with the posterior's E[sigma^2] and E[1 / sigma^2], at least 4.
         """
-        half, variance = self.kernel.at(features, jnp.exp(self.prior.log_noise + log_noise))
+        half, variance = self.kernel.noisy_at(features, jnp.exp(self.prior.log_noise + log_noise))
         # With centre j and sigma the mean is fixed + sigma slope_j.
         fixed = half.T @ self.white
         slope = jnp.einsum("qf,ojf->qoj", features, self.prior.centres) - jnp.einsum("nq,noj->qoj", half, self.signals)
