@@ -1,91 +1,165 @@
-"""Accuracy on Omniglot's background set: one method trained by its recipe, judged on alphabets that it has not seen.
+"""Accuracy on Omniglot's background set: methods trained by their recipes, judged on alphabets that they have not seen.
 
-Run from this folder: python omniglot.py --data images_background.zip --method protonet. Alphabets 1 to 25, sorted by name,
-train and the last five are judged, turned characters are classes of their own, episodes draw from all alphabets; 600 of
-them at 1 shot. Methods of closed form are judged at 5 and at 20 ways, others at the way they were trained for.
+Run from this folder: python omniglot.py --data images_background.zip --runs runs --out ../../docs/results/images. Alphabets 1
+to 25, sorted by name, train and the last five are judged, turned characters are classes of their own, 600 episodes at 1
+shot. A method is trained once, kept under --runs, and judged by every test that it can take; settings follow its name, as in
+shared-bmaml:particles=1. What is judged joins the rows of omniglot.json that are there.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
-from bmaml.images import ImageSet, read_images, split_images
+from bmaml.evaluation import Evaluation, evaluate, regret
+from bmaml.images import Split, read_images, split_images
 from bmaml.methods import CLOSED_FORM
-from bmaml.metrics import bootstrap_calibration, classification_scores, interval
-from bmaml.outer import AbstractOuter
-from bmaml.recipes_images import RECIPES, build_image_method, build_image_plan, build_image_tasks, for_way
-from bmaml.training import Loop
+from bmaml.recipes_images import build_image_method, for_classes, image_recipe
+from bmaml.run import Run, resume, train
+
+METRICS = ("accuracy", "nll", "calibration", "brier")
+METHODS = "protonet,matching,ridge,maml,anil,shared-bmaml,shared-bmaml:particles=1"
+# The second against the first, on the same episodes.
+PAIRS = (("shared-bmaml", "shared-bmaml:particles=1"),)
+_ABOUT = (
+    "`python omniglot.py --data images_background.zip --runs runs --out ../../docs/results/images` in `benchmarks/images`. "
+    "Alphabets 1 to 25 by name train, the last five are judged, turned characters are classes of their own. Brackets: 95% "
+    "intervals over episodes, one training each. NLL in nats an image; calibration is the expected calibration error in 15 "
+    "bins; seconds are of the processor, in training."
+)
 
 
-def judged(name: str, loop: Loop, test: ImageSet, way: int, episodes: int) -> dict[str, list[float]]:
-    """Scores on new episodes of so many ways: means and their 95% intervals; the same episodes for every method and seed."""
-    learner = for_way(name, loop.method, way).learner
-    source = test.episodes(way, 1, 15 if way < 20 else 5, rotations=True)
+class Test(NamedTuple):
+    """Episodes to be judged by: of all alphabets pooled, or each of one alphabet."""
 
-    @jax.jit
-    def scores(meta, keys):
-        def one(key):
-            task = source.sample(key)
-            predictive = learner.adapt(meta, task.support, key=key).predict(task.query.x)
-            return classification_scores(predictive, task.query, task.query.y, key=key)
-
-        return jax.lax.map(one, keys)
-
-    found = {
-        metric: np.asarray(v) for metric, v in scores(loop.state.meta, jax.random.split(jax.random.key(0), episodes)).items()
-    }
-    rows = {metric: list(interval(found[metric])) for metric in ("accuracy", "nll", "brier")}
-    return rows | {"calibration": list(bootstrap_calibration(found) or ())}
+    way: int
+    within: bool
+    queries: int
 
 
-def trained(name: str, train: ImageSet, options: argparse.Namespace) -> Loop:
-    """The method after its recipe's meta-steps, or until the time is over."""
-    settings = json.loads(options.settings)
-    method = build_image_method(name, train.shape, options.way, **settings)
-    plan = build_image_plan(name, steps=options.steps, seed=options.seed)
-    if options.outer_rate is not None:
-        outer: AbstractOuter = dataclasses.replace(plan.outer, rate=options.outer_rate)
-        plan = dataclasses.replace(plan, outer=outer)
-    loop = Loop(method, build_image_tasks(name, train, options.way, rotations=True), plan)
-    loop.compile()
-    while loop.step < plan.steps:
-        record = loop.advance(min(options.every, plan.steps - loop.step))
-        clock = f"{time.process_time():.0f} s of processor time"
-        print(f"step {loop.step}/{plan.steps}: loss {record['loss']:.4f}, {clock}", flush=True)
-    return loop
+TESTS = {
+    "5-way": Test(5, False, 15),
+    "20-way": Test(20, False, 5),
+    "20-way within an alphabet": Test(20, True, 5),
+}
+
+
+def parsed(entry: str) -> tuple[str, dict[str, Any]]:
+    """The name of a method and its changed settings."""
+    name, _, rest = entry.partition(":")
+    return name, {key: json.loads(value) for key, value in (pair.split("=") for pair in rest.split(",") if pair)}
+
+
+def trained(entry: str, split: Split, options: argparse.Namespace) -> tuple[Run, int, float | None]:
+    """The run of an entry, the way that its head has, and the seconds of processor time that training took now."""
+    name, settings = parsed(entry)
+    recipe = image_recipe(name)
+    tasks = recipe.episodes(split.train, 5, rotations=True)
+    folder = options.runs / f"{entry}-{options.seed}"
+    began = time.process_time()
+    if folder.exists():
+        run = resume(folder)
+        return run.whole(), tasks.way, None
+    plan = recipe.plan(steps=options.steps, seed=options.seed)
+    run = train(build_image_method(name, tasks.shape, tasks.way, **settings), tasks, plan, directory=folder)
+    return run.whole(), tasks.way, time.process_time() - began
+
+
+def judged(run: Run, way: int, name: str, split: Split, episodes: int) -> dict[str, Evaluation]:
+    """Scores by test; the same episodes for every method."""
+    found = {}
+    for title, test in TESTS.items():
+        if test.way > 5 and name not in CLOSED_FORM:
+            continue
+        source = split.test.episodes(test.way, 1, test.queries, rotations=True, within=test.within)
+        learner = for_classes(run.method.learner, way, test.way)
+        settings = {"shots": (1,), "count": episodes, "queries": test.queries, "seed": 1, "batch": 8}
+        found[title] = evaluate(learner, run.meta, source, **settings)
+        print(name, title, {metric: found[title].get(metric, 1).mean for metric in METRICS}, flush=True)
+    return found
+
+
+def rows_of(entry: str, seed: int, run: Run, seconds: float | None, found: dict[str, Evaluation]) -> list[dict]:
+    """A row for each test: every score with its 95% interval over episodes."""
+    about = {"method": entry, "seed": seed, "meta_steps": run.steps, "processor_seconds": seconds}
+    rows = []
+    for title, scores in found.items():
+        each = {metric: scores.get(metric, 1) for metric in METRICS}
+        values = {metric: [row.mean, row.low, row.high] for metric, row in each.items()}
+        rows.append(about | {"test": title, "episodes": each["accuracy"].tasks} | values)
+    return rows
+
+
+def pairs_of(everything: dict[str, dict[str, Evaluation]]) -> list[dict]:
+    """Differences on the same episodes, with 95% intervals, of the pairs that were judged."""
+    rows = []
+    for ours, theirs in PAIRS:
+        for title in everything.get(ours, {}).keys() & everything.get(theirs, {}).keys():
+            pair = everything[ours][title], everything[theirs][title]
+            gaps = {metric: list(regret(*pair, metric)[1, None]) for metric in ("accuracy", "nll", "brier")}
+            rows.append({"method": ours, "against": theirs, "test": title} | gaps)
+    return rows
+
+
+def joined(old: list[dict], new: list[dict], keys: tuple[str, ...]) -> list[dict]:
+    """Rows, new ones in place of old ones of the same keys; seconds that are not known now are the old ones."""
+    kept = {tuple(row[key] for key in keys): row for row in old}
+    for row in new:
+        before = kept.get(tuple(row[key] for key in keys), {})
+        if row.get("processor_seconds", 0) is None:
+            row = row | {"processor_seconds": before.get("processor_seconds")}
+        kept[tuple(row[key] for key in keys)] = row
+    return list(kept.values())
+
+
+def markdown(found: dict) -> str:
+    """The results as Markdown: a table for each test, and the paired differences."""
+    lines = ["# Omniglot", "", _ABOUT]
+    for title in TESTS:
+        rows = [row for row in found["scores"] if row["test"] == title]
+        lines += ["", f"## {title}, 1 shot", "", f"| method | {' | '.join(METRICS)} | meta-steps | seconds |"]
+        lines.append("|---" * (len(METRICS) + 3) + "|")
+        for row in sorted(rows, key=lambda row: -row["accuracy"][0]):
+            cells = [_cell(row[metric], "{:.2%}" if metric == "accuracy" else "{:.4f}") for metric in METRICS]
+            seconds = "" if row["processor_seconds"] is None else f"{row['processor_seconds']:.0f}"
+            lines.append(f"| {row['method']} | {' | '.join(cells)} | {row['meta_steps']:,} | {seconds} |")
+    for row in found["pairs"]:
+        gaps = ", ".join(f"{metric} {_cell(row[metric], '{:+.4f}')}" for metric in ("accuracy", "nll", "brier"))
+        lines += ["", f"{row['method']} less {row['against']}, the same episodes ({row['test']}): {gaps}."]
+    return "\n".join([*lines, ""])
+
+
+def _cell(values: list[float], form: str) -> str:
+    mean, low, high = (form.format(value) for value in values)
+    return f"{mean} [{low}, {high}]"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="images_background as a zip or folder")
-    parser.add_argument("--method", choices=tuple(RECIPES), default="protonet")
-    parser.add_argument("--way", type=int, default=5)
-    parser.add_argument("--steps", type=int, help="meta-steps (default: the recipe's)")
-    parser.add_argument("--every", type=int, default=50, help="meta-steps between two lines of output")
-    parser.add_argument("--outer-rate", type=float, help="outer rate (default: the recipe's)")
-    parser.add_argument("--settings", default="{}", help="JSON of the method's settings, and of filters")
+    parser.add_argument("--methods", default=METHODS, help="separated by semicolons where settings have commas")
+    parser.add_argument("--steps", type=int, help="meta-steps (default: each recipe's)")
     parser.add_argument("--episodes", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder of the cache of decoded images")
-    parser.add_argument("--out", type=Path, help="file that gets one more line of JSON")
+    parser.add_argument("--runs", type=Path, required=True, help="folder that keeps the trained methods")
+    parser.add_argument("--out", type=Path, required=True, help="folder of omniglot.json and omniglot.md")
     options = parser.parse_args()
     split = split_images(read_images(options.data, cache=options.cache), "alphabets")
-    loop = trained(options.method, split.train, options)
-    found = {"method": options.method, "seed": options.seed, "steps": loop.plan.steps, "settings": options.settings}
-    found["processor_seconds"] = time.process_time()
-    for way in (5, 20) if options.method in CLOSED_FORM else (options.way,):
-        found[f"{way}-way"] = judged(options.method, loop, split.test, way, options.episodes)
-    print(json.dumps(found), flush=True)
-    if options.out:
-        with options.out.open("a") as file:
-            file.write(json.dumps(found) + "\n")
+    path, everything, rows = options.out / "omniglot.json", {}, []
+    for entry in options.methods.split(";" if ";" in options.methods else ","):
+        run, way, seconds = trained(entry, split, options)
+        everything[entry] = judged(run, way, parsed(entry)[0], split, options.episodes)
+        rows += rows_of(entry, options.seed, run, seconds, everything[entry])
+        found = json.loads(path.read_text()) if path.exists() else {"scores": [], "pairs": []}
+        found["scores"] = joined(found["scores"], rows, ("method", "seed", "test"))
+        found["pairs"] = joined(found["pairs"], pairs_of(everything), ("method", "against", "test"))
+        options.out.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        path.with_suffix(".md").write_text(markdown(found))
 
 
 if __name__ == "__main__":

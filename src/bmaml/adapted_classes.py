@@ -13,11 +13,11 @@ import numpy as np
 from bmaml.active import CLASS_ACQUISITIONS
 from bmaml.data import Data
 from bmaml.errors import InputError
-from bmaml.image_methods import for_classes
 from bmaml.images.decode import Form
 from bmaml.images.rows import Rows, image_rows
 from bmaml.padding import adapt_padded, chunks, over_rows
 from bmaml.posteriors import AbstractPosterior
+from bmaml.recipes_images import for_classes
 from bmaml.run import Run
 
 Worth = Literal["entropy", "information", "random"]

@@ -11,18 +11,16 @@ from typing import Any
 from bmaml.adapted_classes import AdaptedClasses
 from bmaml.errors import InputError
 from bmaml.fitted import AbstractEstimator, listener, saved
-from bmaml.image_methods import Network, classification_method, for_classes
 from bmaml.images import ImageSet, from_arrays, read_images
 from bmaml.images.decode import Form
 from bmaml.learners.base import AbstractLearner
-from bmaml.methods import CLOSED_FORM, Method
-from bmaml.outer import Adam, Muon
+from bmaml.methods import Method
+from bmaml.models.images import Network
 from bmaml.plan import Plan
+from bmaml.recipes_images import ImageRecipe, build_image_method, for_classes, image_recipe
 from bmaml.run import train
 from bmaml.tasks.episodes import Episodes
 from bmaml.training import Progress
-
-_MOST_QUERIES, _MANY = 5, 30
 
 
 class FewShotClassifier(AbstractEstimator):
@@ -30,12 +28,11 @@ class FewShotClassifier(AbstractEstimator):
 
     `method` is a name (`bmaml.methods.CLASSIFICATION`) or a `Method` over flat images. It trains on episodes of `way`
     classes (methods by class means and the like: of up to 30, which makes better features) with `shots` images of each to
-    learn from (one count or several) and `queries` to tell apart (None: 5, or what the smallest class leaves). `network` and
-    `filters` are as in `bmaml.image_methods.image_network`. `rotations` makes classes of turned images, for drawings and the
-    like; `within` draws an episode's classes from one group. Files are resized to `size`, which they need unless they are
-    all of one size. It trains for `steps` meta-steps (None: 1,000) of `batch` episodes with Adam at `rate` (None: 4 and 2e-3;
-    methods by class means: 1, with Muon at 2e-2). `progress` is True for a line on stderr now and then, or a
-    `bmaml.training.Progress`.
+    learn from (one count or several) and `queries` to tell apart (at most what the smallest class leaves). `network` is as
+    in `bmaml.models.images.image_network`. `rotations` makes classes of turned images, for drawings and the like; `within`
+    draws an episode's classes from one group. Files are resized to `size`, which they need unless they are all of one size. It
+    trains for `steps` meta-steps of `batch` episodes, the optimiser's rate `rate`. What is None is the method's recipe's
+    (`bmaml.recipes_images.RECIPES`). `progress` is True for a line on stderr now and then, or a `bmaml.training.Progress`.
     """
 
     def __init__(
@@ -82,9 +79,10 @@ class FewShotClassifier(AbstractEstimator):
         tasks = self.episodes(images)
         method = self.method
         if isinstance(method, str):
-            tasks = dataclasses.replace(tasks, way=self._training_way(tasks))
+            way = self._recipe.training_way(images, self.way, rotations=self.rotations, within=self.within)
+            tasks = dataclasses.replace(tasks, way=way)
             options = {"particles": self.particles, "network": self.network, "filters": self.filters}
-            method = classification_method(method, images.shape, tasks.way, **options)
+            method = build_image_method(method, images.shape, way, **options)
         form, own = images.form, notes or {}
         about = self._about(form, own)
         self.run_ = train(method, tasks, self.plan(), directory=directory, about=about, progress=listener(self.progress))
@@ -92,13 +90,8 @@ class FewShotClassifier(AbstractEstimator):
         return self
 
     @property
-    def _closed_form(self) -> bool:
-        return isinstance(self.method, str) and self.method in CLOSED_FORM
-
-    def _training_way(self, tasks: Episodes) -> int:
-        """Return the number of classes of a training episode; those within a group stay as they are."""
-        classes = len(tasks.bank.classes) * (4 if self.rotations else 1)
-        return max(self.way, min(_MANY, classes)) if self._closed_form and not self.within else self.way
+    def _recipe(self) -> ImageRecipe:
+        return image_recipe(self.method) if isinstance(self.method, str) else ImageRecipe()
 
     def _images(self, X: Any, y: Any, groups: Any) -> ImageSet:
         if isinstance(X, ImageSet):
@@ -115,14 +108,11 @@ class FewShotClassifier(AbstractEstimator):
         Raises: InputError naming the class with too few images, or where there are fewer classes than `way`.
         """
         counts = (self.shots,) if isinstance(self.shots, int) else tuple(int(s) for s in self.shots)
-        most = queries or self.queries or max(1, min(_MOST_QUERIES, min(images.sizes) - max(counts, default=1)))
+        most = queries or self.queries or self._recipe.fitting(images, counts)
         return images.episodes(self.way, counts, most, rotations=self.rotations, within=self.within)
 
     def plan(self) -> Plan:
-        steps = 1000 if self.steps is None else self.steps
-        if self._closed_form:
-            return Plan(steps, self.batch or 1, Muon(self.rate or 2e-2, clip=10.0), self.seed)
-        return Plan(steps, self.batch or 4, Adam(self.rate or 2e-3, clip=10.0), self.seed)
+        return self._recipe.plan(steps=self.steps, batch=self.batch, rate=self.rate, seed=self.seed)
 
     def learner(self) -> AbstractLearner:
         """Return the fitted learner as it tells `way` classes apart.

@@ -33,11 +33,11 @@ ORDER = (
     ("memory", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
     (
         *("tables", "images", "padding", "fitted", "adapted", "estimators", "evaluation", "policy_evaluation", "active"),
-        *("mcmc", "worlds", "image_methods", "adapted_classes", "classifiers"),
+        *("mcmc", "worlds", "recipes", "recipes_images", "adapted_classes", "classifiers"),
     ),
     ("__init__",),
     (
-        *("recipes", "recipes_images", "recipes_control", "held_out", "held_out_images", "experiments", "plots", "cli"),
+        *("recipes_control", "held_out", "held_out_images", "experiments", "plots", "cli"),
         "__main__",
     ),
 )

@@ -8,9 +8,8 @@ import bmaml
 from bmaml.classifiers import FewShotClassifier
 from bmaml.errors import InputError
 from bmaml.held_out_images import best_threshold, score_episodes
-from bmaml.image_methods import classification_method, image_network
 from bmaml.images import from_arrays
-from bmaml.methods import CLASSIFICATION, emaml, shared
+from bmaml.methods import emaml, shared
 from bmaml.models import MLP, CategoricalModel
 
 RNG = np.random.default_rng(0)
@@ -101,7 +100,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(model, unseen):
     refused(lambda: model.adapt(x, y[:-1]), r"y has shape \(5,\)")
     refused(lambda: model.adapt(x[:, 1:], y), "shape")
     refused(lambda: model.adapt(x, y).predict(qx * 3), "outside 0 to 1")
-    refused(lambda: FewShotClassifier("protonets", way=2).fit(x, y), "did you mean 'protonet'")
+    refused(lambda: FewShotClassifier("protonets", way=2).fit(x, y), "did you mean protonet")
     refused(lambda: FewShotClassifier("maml", way=2, particles=5).fit(x, y), "one particle")
     refused(lambda: FewShotClassifier(way=4).fit(x, y), "way is 4")
     refused(lambda: FewShotClassifier(way=2, shots=2).fit(x, y), "class 'ant' has 2 images")
@@ -123,16 +122,6 @@ def test_a_network_with_fixed_outputs_takes_fewer_classes_and_refuses_more(unsee
     refused(lambda: model.adapt(more.reshape(-1, SIDE, SIDE), names), "4 classes")
 
 
-@pytest.mark.parametrize("name", CLASSIFICATION)
-def test_every_method_of_classes_is_made_for_images(name):
-    """Small images get layers, large ones convolutions; the networks' widths agree with what they are followed by."""
-    for shape in ((8, 8, 1), (16, 16, 3)):
-        method = classification_method(name, shape, 4)
-        assert "MLP" in str(method) or "Conv4" in str(method)
-    extractor, width = image_network("resnet12", (16, 16, 1), None, 4)
-    assert width == extractor.features == 32
-
-
 def test_the_threshold_is_the_lowest_that_keeps_the_wanted_accuracy():
     sure = np.array([0.9, 0.8, 0.7, 0.6, 0.6, 0.5])
     assert best_threshold(sure, np.array([1, 1, 1, 1, 1, 0]), 0.95) == (0.6, 5 / 6, 1.0)
@@ -142,7 +131,7 @@ def test_the_threshold_is_the_lowest_that_keeps_the_wanted_accuracy():
 
 
 def test_scores_of_held_out_classes_agree_with_asking_the_model(model):
-    x, y = patterns(8, 10, 5)
+    x, y = patterns(8, 10, 5, noise=0.15)
     tasks = model.episodes(from_arrays(x.reshape(-1, SIDE, SIDE), y))
     scores = score_episodes(model.learner(), model.run_.meta, tasks, 40)
     assert 0.9 < scores.accuracy.value <= 1

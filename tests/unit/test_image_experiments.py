@@ -11,7 +11,7 @@ from bmaml.errors import InputError
 from bmaml.evaluation import evaluate
 from bmaml.experiments import active_images, particles, standings
 from bmaml.experiments.arenas import ImageArena
-from bmaml.experiments.image_tasks import image_classes, image_method
+from bmaml.experiments.image_tasks import image_classes
 from bmaml.experiments.leaderboard import Board
 from bmaml.experiments.table import Numbers
 from bmaml.images import from_arrays
@@ -159,5 +159,3 @@ def test_what_is_not_there_is_asked_for():
     with pytest.raises(InputError) as error:
         image_classes("omniglot")
     assert is_one_sentence(error.value)
-    with pytest.raises(InputError, match="unknown method 'maml'"):
-        image_method("maml", images().episodes(3, 1, 2))

@@ -86,3 +86,17 @@ def test_what_does_not_fit_is_refused_in_a_sentence(build):
     with pytest.raises(ValueError, match=r"give|use") as caught:
         build()
     assert is_one_sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    "build", [lambda spread: Conv4(SHAPE, 4, 3, spread=spread), lambda spread: MLP((4, 5, 3), spread=spread)]
+)
+def test_a_head_starts_as_far_from_zero_as_it_is_told(build):
+    """Leaves of three outputs are the head's; all others start the same."""
+    starts = [jax.tree.leaves(build(spread).init(jax.random.key(0))) for spread in (0.0, 1.0, 2.0)]
+    for none, one, twice in zip(*starts, strict=True):
+        head = one.shape[-1] == 3
+        np.testing.assert_allclose(none, 0 * one if head else one)
+        np.testing.assert_allclose(twice, 2 * one if head else one, rtol=1e-6)
+    with pytest.raises(ValueError, match="at least 0"):
+        build(-1.0)

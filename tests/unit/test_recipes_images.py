@@ -7,24 +7,26 @@ from cases import is_one_sentence, jit
 
 from bmaml.errors import InputError
 from bmaml.images import from_arrays
-from bmaml.recipes_images import RECIPES, build_image_method, build_image_plan, build_image_tasks, for_way
+from bmaml.methods import CLASSIFICATION
+from bmaml.models.images import image_network
+from bmaml.recipes_images import COMPARED, RECIPES, build_image_method, for_classes, image_recipe
 
 
-def images(side=6, classes=8):
-    """Noise by class; with the four turns 32 classes."""
+def images(side=6, classes=8, count=10):
+    """Noise by class; with the four turns four times as many classes."""
     rng = np.random.default_rng(0)
-    return from_arrays(rng.uniform(size=(10 * classes, side, side)), np.repeat(np.arange(classes), 10))
+    return from_arrays(rng.uniform(size=(count * classes, side, side)), np.repeat(np.arange(classes), count))
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", COMPARED)
 def test_a_recipe_trains_on_its_episodes_and_answers_for_the_way_it_is_judged_at(name):
-    source, way = images(), 3
-    method = build_image_method(name, source.shape, way, filters=4)
-    trained = build_image_tasks(name, source, way, rotations=True)
-    learner = for_way(name, method, way).learner
+    source, way, recipe = images(), 3, image_recipe(name)
+    trained = recipe.episodes(source, way, rotations=True)
+    method = build_image_method(name, source.shape, trained.way, filters=4)
+    learner = for_classes(method.learner, way, way)
     judged = source.episodes(way, 1, 2)
     assert trained.way >= way
-    assert build_image_plan(name).steps > build_image_plan(name, steps=3).steps == 3
+    assert recipe.plan().steps > recipe.plan(steps=3).steps == 3
 
     def probabilities(key):
         task = judged.sample(key)
@@ -35,9 +37,29 @@ def test_a_recipe_trains_on_its_episodes_and_answers_for_the_way_it_is_judged_at
         np.testing.assert_allclose(jit(probabilities)(jax.random.key(0)).sum(-1), 1, rtol=1e-5)
 
 
-def test_larger_images_get_conv4_and_what_is_unknown_is_refused():
-    assert type(build_image_method("protonet", (28, 28, 1), 5).learner.extractor).__name__ == "Conv4"
-    for name, settings in (("protnet", {}), ("maml", {"size": 1})):
+@pytest.mark.parametrize("name", CLASSIFICATION)
+def test_every_method_of_classes_is_made_for_images(name):
+    """Small images get layers, large ones convolutions; the networks' widths agree with what they are followed by."""
+    for shape, network in (((8, 8, 1), "MLP"), ((16, 16, 3), "Conv4")):
+        assert network in str(build_image_method(name, shape, 4))
+    assert set(RECIPES) == set(CLASSIFICATION)
+    extractor, width = image_network("resnet12", (16, 16, 1), None, 4)
+    assert width == extractor.features == 32
+
+
+def test_a_recipe_takes_what_few_images_and_classes_leave():
+    recipe, few = image_recipe("protonet"), images(classes=3, count=4)
+    assert recipe.training_way(few, 2) == 3 < recipe.way
+    assert recipe.training_way(few, 2, rotations=True) == 12
+    assert recipe.training_way(few, 2, within=True) == 2
+    assert recipe.episodes(few, 2, (1, 3)).queries == 1
+    changed = image_recipe("maml").plan(steps=7, batch=6, rate=0.5, seed=1)
+    assert (changed.steps, changed.batch, changed.outer.rate, changed.seed) == (7, 6, 0.5, 1)
+    assert changed.batch % changed.groups == 0
+
+
+def test_what_is_unknown_is_refused():
+    for name, settings in (("protnet", {}), ("maml", {"size": 1}), ("maml", {"particles": 3})):
         with pytest.raises(InputError) as caught:
             build_image_method(name, (28, 28, 1), 5, **settings)
         assert is_one_sentence(caught.value, tells=r"\b(use|leave)\b")

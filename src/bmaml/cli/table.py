@@ -50,7 +50,7 @@ def fit(
     out: Annotated[Path | None, typer.Option(help="Folder for the model (default: the data's name + -model).")] = None,
     method: Annotated[str | None, typer.Option(help=f"{METHODS} Of images: {IMAGE_METHODS}")] = None,
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps (default 4,000; 1,000 of images).")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps (default 4,000; of images the recipe's).")] = None,
     shots: Annotated[
         str | None, typer.Option("--shots", "--shot", help="Support sizes (of images: a class), as 5 or 1,5.")
     ] = None,
@@ -68,7 +68,9 @@ def fit(
     way: Annotated[int | None, typer.Option(min=2, help="Of images: classes to tell apart (default 5).")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Of images: side in pixels to resize to.")] = None,
     network: Annotated[str | None, typer.Option(help="Of images: conv4, resnet12 or mlp (default: conv4 if it fits).")] = None,
-    filters: Annotated[int | None, typer.Option(min=1, help="Of images: filters of the network (default 32).")] = None,
+    filters: Annotated[
+        int | None, typer.Option(min=1, help="Of images: filters of the network (default: the recipe's).")
+    ] = None,
     rotations: Annotated[bool, typer.Option("--rotations", help="Of images: turned images are further classes.")] = False,
     within: Annotated[bool, typer.Option("--within", help="Of images: classes of a task are of one group.")] = False,
     groups: Annotated[Path | None, typer.Option(help="Of images: CSV of classes and their groups.")] = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.active import entropy, random
 from bmaml.data import Data, Task
-from bmaml.experiments.image_tasks import image_method, image_plan, image_tasks
+from bmaml.experiments.image_tasks import image_classes
 from bmaml.experiments.table import Numbers
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.features import at_core
 from bmaml.metrics import interval, masked_mean
 from bmaml.posteriors import AbstractPosterior
+from bmaml.recipes_images import build_image_method, for_classes, image_recipe
 from bmaml.run import train
 from bmaml.tasks.derived import PartialTasks
 from bmaml.tasks.episodes import Episodes
@@ -31,6 +31,7 @@ METHODS = ("ridge", "shared-bmaml", "shared-bfa")
 STARTS = ("one image", "one of each class")
 COLUMNS = ("method", "start", "by", "labels", "accuracy", "low", "high")
 NEEDED = ("method", "start", "by", "random_labels", "labels", "share", "gap", "low", "high")
+_WAY = 5
 _POOL, _QUERIES = 10, 10  # of each class
 _LABELS = 25
 _DRAWS = 64
@@ -59,7 +60,7 @@ def run(
     *,
     images: str = "digits",
     data: Path | None = None,
-    steps: int = 3000,
+    steps: int | None = None,
     methods: tuple[str, ...] = METHODS,
     episodes: int = 200,
     seed: int = 0,
@@ -67,23 +68,26 @@ def run(
 ) -> tuple[Numbers, Numbers]:
     """Return accuracy by method, start, acquisition and number of labels; and how many labels replace random's.
 
-    Methods are trained on 5-way episodes of random parts of 3 shots, so that they know of classes not yet seen. A test
+    Methods are trained by their recipes, on random parts of 3 shots, so that they know of classes not yet seen. A test
     episode has a pool of 50 images of 5 classes not trained on and asks for labels one by one, at the image that the
     acquisition likes best, never one twice; accuracy is that on 50 other images, with its 95% interval over episodes, which are
     the same for all. The second table has the fewest `labels` whose mean accuracy is at least random's with
     `random_labels` (None where there are none), their `share` of random's, and the `gap` in accuracy there, paired, with its
     95% interval.
     """
-    source = image_tasks(images, data, shots=(3,), queries=3)
-    test = dataclasses.replace(source.test, shots=(_POOL,), queries=_QUERIES)
+    split = image_classes(images, data)
+    test = split.test.episodes(_WAY, _POOL, _QUERIES, rotations=True)
     rows: list[tuple[Any, ...]] = []
     needed: list[tuple[Any, ...]] = []
     for name in methods:
-        method = image_method(name, source.train)
-        meta = train(method, PartialTasks(source.train), image_plan(steps, seed), progress=progress).whole().meta
+        recipe = image_recipe(name)
+        tasks = recipe.episodes(split.train, _WAY, (3,), rotations=True)
+        method = build_image_method(name, tasks.shape, tasks.way)
+        meta = train(method, PartialTasks(tasks), recipe.plan(steps=steps, seed=seed), progress=progress).whole().meta
+        learner = for_classes(method.learner, _WAY, _WAY)
         for start in STARTS:
-            each = {by: curves(method.learner, meta, test, start, by, episodes, seed) for by in ACQUISITIONS}
-            first = _first(start, test.way)
+            each = {by: curves(learner, meta, test, start, by, episodes, seed) for by in ACQUISITIONS}
+            first = _first(start, _WAY)
             for by, accuracy in each.items():
                 rows += [(name, start, by, first + i, *interval(column)) for i, column in enumerate(accuracy.T)]
                 needed += [(name, start, by, *row) for row in _needed(accuracy, each["random"], first)]

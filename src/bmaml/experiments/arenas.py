@@ -14,10 +14,9 @@ from bmaml.images import ImageSet
 from bmaml.learners import AbstractLearner
 from bmaml.learners.drawn import drawing, draws_codes
 from bmaml.methods import REGRESSION, Method
-from bmaml.objectives import QueryLoss
 from bmaml.plan import Plan
 from bmaml.recipes import FAMILIES, build_method, build_plan, build_tasks, pick
-from bmaml.recipes_images import RECIPES, build_image_method, build_image_plan, for_way
+from bmaml.recipes_images import COMPARED, build_image_method, for_classes, image_recipe
 from bmaml.tables import Schema, Table, fit_schema, table_tasks
 from bmaml.tasks.base import AbstractTasks, Context, FixedTasks
 from bmaml.tasks.bayes_optimal import BayesOptimal
@@ -193,26 +192,24 @@ class ImageArena(AbstractArena):
 
     @property
     def methods(self):
-        return tuple(RECIPES)
+        return COMPARED
 
     def method(self, name):
         # Few classes to train on may be fewer than the recipe's way.
-        return for_way(name, build_image_method(name, self.training.shape, self.way), self._trained(name))
-
-    def _trained(self, name: str) -> int:
-        return min(RECIPES[name].way or self.way, 4 * len(self.training.classes))
+        way = image_recipe(name).training_way(self.training, self.way, rotations=True)
+        return build_image_method(name, self.training.shape, way)
 
     def plan(self, name, steps, seed):
-        return build_image_plan(name, steps=steps, seed=seed)
+        return image_recipe(name).plan(steps=steps, seed=seed)
 
     def tasks(self, name, seed):
-        return self.training.episodes(self._trained(name), (1,), RECIPES[name].queries, rotations=True)
+        return image_recipe(name).episodes(self.training, self.way, rotations=True)
 
     def test(self):
         return self.held.episodes(self.way, self.shots, self.queries, rotations=True)
 
     def judged(self, name, learner):
-        return for_way(name, Method(learner, QueryLoss("points")), self.way).learner
+        return for_classes(learner, self.way, self.way)
 
     def about(self, name):
         return {"kind": "leaderboard", "images": self.name, "method": name}

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from bmaml.evaluation import evaluate
-from bmaml.experiments.image_tasks import image_method, image_plan, image_tasks
+from bmaml.experiments.image_tasks import image_classes
 from bmaml.experiments.table import Numbers
-from bmaml.methods import Method
+from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.recipes_images import build_image_method, image_recipe
 from bmaml.run import train
 from bmaml.tasks.base import AbstractTasks
 from bmaml.tasks.derived import FiniteTasks
@@ -18,6 +19,8 @@ from bmaml.training import Progress
 METHODS = ("shared-bmaml", "shared-bfa", "shared-emaml")
 PARTICLES, COUNTS = (1, 2, 5, 10), (10, 100, 1000)
 COLUMNS = ("panel", "method", "particles", "tasks", "metric", "mean", "low", "high")
+_WAY = 5
+_QUERIES = 15
 _METRICS = ("accuracy", "nll", "calibration")
 
 
@@ -25,7 +28,7 @@ def run(
     *,
     images: str = "digits",
     data: Path | None = None,
-    steps: int = 3000,
+    steps: int | None = None,
     methods: tuple[str, ...] = METHODS,
     particles: tuple[int, ...] = PARTICLES,
     counts: tuple[int, ...] = COUNTS,
@@ -38,29 +41,32 @@ def run(
     Panel `"particles"`: each method with each number of particles, trained on endless tasks (`tasks` is None). Panel `"tasks"`:
     each with the most particles, trained on so many tasks drawn once, and on endless ones. Intervals are 95%, over test
     episodes, which are the same for all; trainings share a seed.
+    `steps` are meta-steps (None: the recipe's).
     Raises: InputError where the images are not there; KeyboardInterrupt where Ctrl-C stopped a training.
     """
-    source = image_tasks(images, data)
+    split = image_classes(images, data)
+    test = split.test.episodes(_WAY, 1, _QUERIES, rotations=True)
     rows: list[tuple[Any, ...]] = []
     most = max(particles)
     for name in methods:
+        endless = image_recipe(name).episodes(split.train, _WAY, rotations=True)
+
+        def scores(count: int, tasks: AbstractTasks, name: str = name) -> list[tuple[str, float, float, float]]:
+            method = build_image_method(name, test.shape, _WAY, particles=count)
+            trained = train(method, tasks, image_recipe(name).plan(steps=steps, seed=seed), progress=progress).whole()
+            return _scores(method.learner, trained.meta, test, episodes)
+
         for count in particles:
-            found = _scores(image_method(name, source.train, count), source.train, source.test, steps, episodes, seed, progress)
+            found = scores(count, endless)
             rows += [("particles", name, count, None, *row) for row in found]
             if count == most:
                 rows += [("tasks", name, most, None, *row) for row in found]
         for total in counts:
-            finite = FiniteTasks(source.train, total, seed)
-            found = _scores(image_method(name, source.train, most), finite, source.test, steps, episodes, seed, progress)
-            rows += [("tasks", name, most, total, *row) for row in found]
+            rows += [("tasks", name, most, total, *row) for row in scores(most, FiniteTasks(endless, total, seed))]
     return Numbers(COLUMNS, rows)
 
 
-def _scores(
-    method: Method, tasks: AbstractTasks, test: Episodes, steps: int, episodes: int, seed: int, progress: Progress | None
-) -> list[tuple[str, float, float, float]]:
-    trained = train(method, tasks, image_plan(steps, seed), progress=progress).whole()
-    shots, queries = max(test.shots), test.queries
-    found = evaluate(method.learner, trained.meta, test, shots=(shots,), count=episodes, queries=queries, seed=1, batch=8)
-    rows = [found.get(metric, shots) for metric in _METRICS]
+def _scores(learner: AbstractLearner, meta: Meta, test: Episodes, count: int) -> list[tuple[str, float, float, float]]:
+    found = evaluate(learner, meta, test, shots=(1,), count=count, queries=test.queries, seed=1, batch=8)
+    rows = [found.get(metric, 1) for metric in _METRICS]
     return [(row.metric, row.mean, row.low, row.high) for row in rows]

@@ -1,0 +1,43 @@
+"""Networks of images by name."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from bmaml.errors import InputError
+from bmaml.models.convnets import Conv4, ResNet12
+from bmaml.models.network import MLP, AbstractNetwork
+
+Shape = tuple[int, int, int]
+Network = Literal["auto", "conv4", "resnet12", "mlp"]
+NETWORKS = ("auto", "conv4", "resnet12", "mlp")
+_SMALLEST = 16  # Conv-4 and ResNet-12 halve an image four times.
+_HIDDEN, _FEATURES = (256, 128), 64
+
+
+def image_network(
+    name: str, shape: Shape, outputs: int | None = None, filters: int | None = None
+) -> tuple[AbstractNetwork, int]:
+    """Return a network of flat images and the width of what it gives: features, or `outputs` of a linear head on them.
+
+    `"conv4"` has 32 filters unless said otherwise, `"resnet12"` as many in its first block (and 2, 4, 8 times as many in the
+    others), `"mlp"` layers of 256 and 128 on the pixels, then 64 (or `filters`) features. `"auto"` is conv4, or mlp where
+    images have a side below 16. A linear head starts with weights of 0, from which adaptation makes class means.
+    Raises: InputError for an unknown name, or images too small for it.
+    """
+    if name not in NETWORKS:
+        raise InputError(f"unknown network {name!r}: use one of {', '.join(NETWORKS)}.")
+    spread = 1.0 if outputs is None else 0.0
+    small = min(shape[:2]) < _SMALLEST
+    if name == "mlp" or (name == "auto" and small):
+        width = outputs or filters or _FEATURES
+        return MLP((math.prod(shape), *_HIDDEN, width), spread=spread), width
+    if small:
+        raise InputError(f"{name} needs images of at least 16 pixels a side and these are {shape[0]}x{shape[1]}: use mlp.")
+    count = filters or 32
+    if name == "resnet12":
+        network = ResNet12(shape, tuple(count * 2**i for i in range(4)), outputs, spread=spread)
+    else:
+        network = Conv4(shape, count, outputs, spread=spread)
+    return network, outputs or network.features
