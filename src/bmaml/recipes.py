@@ -110,7 +110,14 @@ def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method
         raise InputError(f"method {name} has no setting {unknown[0]!r}: leave it out or choose another method.")
     if name == "experts":
         features = MLPFeatures(1, learned=10, code=1, input_scale=home.input_scale)
-        found = {"particles": 64, "codes": "drawn", "learn_weights": True, "head": RelativeHead(), "evidence": 0.01}
+        found = {
+            "particles": 64,
+            "codes": "drawn",
+            "learn_weights": True,
+            "head": RelativeHead(),
+            "evidence": 0.01,
+            "kept": 0.25,
+        }
         return make(features, **{**found, **chosen})
     if name in AMORTISED:
         return make(1, 1, **{"input_scale": 2.0, "output_scale": 2.5, **chosen})
@@ -123,11 +130,11 @@ def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method
 def build_plan(name: str, *, steps: int | None = None, seed: int = 0, **settings: Any) -> Plan:
     """Return how to train a method on a sinusoid family.
 
-    The default is 19,000 meta-steps for experts, 20,000 to 50,000 for networks that read their support, 10,000 for others.
+    The default is 40,000 meta-steps for experts, 20,000 to 50,000 for networks that read their support, 10,000 for others.
     """
     chosen = {k: v for k, v in settings.items() if v is not None}
     if name == "experts":
-        plan = Plan(steps or 19_000, 16, Muon(2e-2, adam_rate=3e-2, clip=1.0), seed, groups=8)
+        plan = Plan(steps or 40_000, 16, Muon(2e-2, adam_rate=3e-2, clip=1.0), seed, groups=4)
     elif name in AMORTISED:
         plan = Plan(steps or _AMORTISED[name], 16, Muon(1e-2, clip=1.0), seed)
     else:

@@ -10,7 +10,7 @@ from scipy.special import gammaln, logsumexp, softmax
 
 from bmaml.data import Data
 from bmaml.learners import ConjugateLearner, conjugate
-from bmaml.learners.conjugate import draw_codes
+from bmaml.learners.codes import draw_codes, thin
 from bmaml.learners.heads import InverseGammaHead, base
 from bmaml.learners.heads.inverse_gamma import InverseGammaPrior
 from bmaml.models import MLPFeatures
@@ -316,3 +316,50 @@ def test_more_drawn_experts_integrate_the_code_more_finely():
 def test_drawn_codes_refuse_what_belongs_to_lasting_experts():
     with pytest.raises(ValueError, match="use codes='learned'"):
         ConjugateLearner(FEATURES, codes="drawn", own_prior=True)
+
+
+def test_chosen_experts_stand_for_all_without_bias():
+    """Over 4,000 choices every expert's mean weight is its own; heavy ones are in each of them, none is in one twice."""
+    weights = np.array([6.0, 0.3, 0.02, 3.0, 0.2, 0.5, 1e-12, 0.4])
+    which, log_shares = jax.jit(jax.vmap(lambda key: thin(key, jnp.log(jnp.asarray(weights)) - 50.0, 4)))(
+        jax.random.split(KEY, 4000)
+    )
+    assert (np.diff(np.sort(which), axis=1) > 0).all()
+    shares = np.exp(log_shares + 50.0)
+    np.testing.assert_allclose(shares[which == 0], 6.0)
+    assert (which == 0).sum() == (which == 3).sum() == 4000
+    means = np.bincount(which.ravel(), shares.ravel(), len(weights)) / 4000
+    # What is left, 1.42, goes in two places of 0.71: a share's standard error is at most 0.71 / 2 / sqrt(4000).
+    np.testing.assert_allclose(means, weights, atol=0.03)
+
+
+def test_keeping_as_many_as_there_are_changes_nothing():
+    weights = jnp.log(jnp.asarray([0.2, 0.5, 1e-40, 0.3]))
+    which, log_shares = thin(KEY, weights, 4)
+    np.testing.assert_array_equal(which, jnp.arange(4))
+    np.testing.assert_allclose(jnp.exp(log_shares), jnp.exp(weights), atol=1e-12)
+
+
+def test_where_few_experts_weigh_anything_those_kept_have_the_value_and_gradient_of_all():
+    """Two of six experts hold all the weight but e^-30: keeping a third changes neither the loss nor its gradient."""
+    every, kept = (ConjugateLearner(FEATURES, particles=6, kept=share) for share in (1.0, 1 / 3))
+    meta = every.init(KEY)
+    meta = type(meta)(meta.network, meta.codes, meta.prior, jnp.asarray([0.0, -40.0, -40.0, -1.0, -40.0, -40.0]))
+    support, query = points(4, 0), points(6, 1)
+
+    def loss(learner):
+        def of(meta):
+            posterior = learner.adapt(meta, support, key=KEY)
+            return posterior.predict(query.x).log_prob(query.y).sum() + posterior.log_evidence
+
+        return jit(jax.value_and_grad(of))(meta)
+
+    (value, gradient), (wanted, wanted_gradient) = loss(kept), loss(every)
+    np.testing.assert_allclose(value, wanted, rtol=1e-10)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-10), gradient, wanted_gradient)
+
+
+@pytest.mark.parametrize("options", [{"kept": 0.0}, {"kept": 1.1}, {"particles": 0}])
+def test_shares_and_counts_that_keep_nothing_are_refused(options):
+    with pytest.raises(ValueError, match="give at least 1"):
+        ConjugateLearner(FEATURES, **options)

@@ -12,7 +12,7 @@ ALPaCA, Harrison et al., 2018, with an unknown noise scale).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from bmaml.data import Data
 from bmaml.distributions import Mixture
 from bmaml.learners.base import AbstractLearner
+from bmaml.learners.codes import draw_codes, spread_codes, thin
 from bmaml.learners.heads import AbstractHead, AbstractHeadPosterior, InverseGammaHead
 from bmaml.models.features import AbstractFeatures
 from bmaml.posteriors import AbstractPosterior
@@ -30,8 +31,6 @@ from bmaml.posteriors import AbstractPosterior
 Codes = Literal["learned", "drawn"]
 # Bins of a drawn code's density, along each of its axes.
 _BINS = 32
-# Half the width of the cube of codes: unit variance.
-_WIDTH = 3.0**0.5
 
 
 class ConjugateMeta(eqx.Module):
@@ -45,6 +44,12 @@ class ConjugateMeta(eqx.Module):
     codes: Float[Array, "experts code"]
     prior: PyTree[Any]
     log_weights: Float[Array, ...]
+
+
+class _Experts(NamedTuple):
+    codes: Float[Array, "experts code"]
+    prior: PyTree[Any]
+    log_weights: Float[Array, " experts"]
 
 
 class ConjugatePosterior(AbstractPosterior):
@@ -95,7 +100,11 @@ class ConjugateLearner(AbstractLearner):
     starts. With `learn_weights=False` all experts, or all codes, are equally likely before the support is seen: the
     learned weights of learned codes feed back on themselves, and in long runs half of the experts die out of a family that
     needs them all.
-    Raises: ValueError for fewer than one particle, or own priors of codes that are drawn.
+
+    With `kept` below 1 only that share of the experts stays once the support has been seen: the likely ones for sure, and of
+    the others a few that stand for all, so that the predictive is unbiased (`thin`). After ten points nearly all the weight
+    is on a few experts of many, and gradients and predictions of the others are work for nothing.
+    Raises: ValueError for fewer than one particle, a share outside (0, 1], or own priors of codes that are drawn.
     """
 
     features: AbstractFeatures
@@ -106,10 +115,12 @@ class ConjugateLearner(AbstractLearner):
     learn_weights: bool = eqx.field(static=True, default=True)
     codes: Codes = eqx.field(static=True, default="learned")
     head: AbstractHead = InverseGammaHead()
+    kept: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
-        if self.particles < 1:
-            raise ValueError(f"particles is {self.particles}: give at least 1.")
+        if self.particles < 1 or not 0 < self.kept <= 1:
+            counts = f"{self.particles} particles, of which the share {self.kept} is kept"
+            raise ValueError(f"{counts}: give at least 1, and a share above 0 of at most 1.")
         if self.codes not in ("learned", "drawn"):
             raise ValueError(f"unknown codes {self.codes!r}: use 'learned' or 'drawn'.")
         if self.codes == "drawn" and self.own_prior:
@@ -128,65 +139,42 @@ class ConjugateLearner(AbstractLearner):
         return ConjugateMeta(self.features.init(network_key), codes, prior, log_weights)
 
     def adapt(self, meta: ConjugateMeta, support: Data, *, key: PRNGKeyArray | None = None) -> ConjugatePosterior:
-        codes, log_prior = self._experts(meta, jax.random.key(0) if key is None else key)
+        key = jax.random.key(0) if key is None else key
+        experts = self._experts(meta, key)
+        log_total = logsumexp(experts.log_weights)
+        if self.kept_particles == self.particles:
+            heads, log_weights = self._weighed(meta.network, experts, support)
+        else:
+            fixed = jax.lax.stop_gradient((meta.network, experts))
+            _, every = self._weighed(*fixed, support)
+            chosen, log_shares = thin(jax.random.fold_in(key, 1), every, self.kept_particles)
+            experts = jax.tree.map(lambda leaf: leaf[chosen], experts)
+            heads, own = self._weighed(meta.network, experts, support)
+            # The value is what an expert stands for, the gradient its own.
+            log_weights = log_shares + own - jax.lax.stop_gradient(own)
+        log_evidence = logsumexp(log_weights) - log_total
+        return ConjugatePosterior(self.features, meta.network, experts.codes, heads, log_weights, log_evidence)
 
-        def one(code, prior):
-            features, log_noise = self.features.apply(meta.network, support.x, code)
-            return self.head.condition(prior, features, log_noise, support.y, support.mask)
+    @property
+    def kept_particles(self) -> int:
+        """Number of experts that stay after the support has been seen."""
+        return max(1, round(self.kept * self.particles))
 
+    def _experts(self, meta: ConjugateMeta, key: PRNGKeyArray) -> _Experts:
+        """Return all experts as they are before the support is seen."""
         prior = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.particles, *leaf.shape[1:])), meta.prior)
-        heads = jax.vmap(one)(codes, prior)
-        log_weights = log_prior + heads.log_evidence
-        log_evidence = logsumexp(log_weights) - logsumexp(log_prior)
-        return ConjugatePosterior(self.features, meta.network, codes, heads, log_weights, log_evidence)
-
-    def _experts(self, meta: ConjugateMeta, key: PRNGKeyArray) -> tuple[Array, Array]:
-        """Return the experts' codes and their log prior weights."""
         weights = meta.log_weights if self.learn_weights else jax.lax.stop_gradient(meta.log_weights)
         if self.codes == "learned":
-            return meta.codes, weights
-        return draw_codes(key, weights, self.particles)
+            return _Experts(meta.codes, prior, weights)
+        codes, weights = draw_codes(key, weights, self.particles)
+        return _Experts(codes, prior, weights)
 
+    def _weighed(self, network: PyTree[Any], experts: _Experts, support: Data) -> tuple[AbstractHeadPosterior, Array]:
+        """Return the experts' heads after the support, and their log weights with its evidence."""
 
-def draw_codes(
-    key: PRNGKeyArray, log_density: Float[Array, "size bins"], count: int
-) -> tuple[Float[Array, "count size"], Float[Array, " count"]]:
-    """Return codes that follow a density evenly, and log weights that are 0 but carry the gradient of the density.
+        def one(code, prior):
+            features, log_noise = self.features.apply(network, support.x, code)
+            return self.head.condition(prior, features, log_noise, support.y, support.mask)
 
-    The lattice goes through each axis's inverse distribution function, so that equal weights integrate over the density. Places
-    are constants to the gradient: a bin gains mass where its codes explain tasks better than others do.
-    """
-    size, bins = log_density.shape
-    log_mass = jax.nn.log_softmax(log_density, 1)
-    mass = jax.lax.stop_gradient(jnp.exp(log_mass))
-    end = jnp.cumsum(mass, 1)
-    unit = _lattice(key, count, size).astype(mass.dtype)
-
-    def along(unit, log_mass, mass, end):
-        # Rounding may leave the last end below 1: no point lies past the last bin.
-        bin = jnp.minimum(jnp.searchsorted(end, unit), bins - 1)
-        place = (bin + 1 - (end[bin] - unit) / mass[bin]) / bins
-        return jnp.clip(place, 0.0, 1.0), log_mass[bin] - jax.lax.stop_gradient(log_mass[bin])
-
-    place, log_weight = jax.vmap(along, (1, 0, 0, 0), 1)(unit, log_mass, mass, end)
-    return _WIDTH * (2 * place - 1), log_weight.sum(1)
-
-
-def spread_codes(key: PRNGKeyArray, count: int, size: int) -> Float[Array, "count size"]:
-    """Return codes that cover the cube [-sqrt 3, sqrt 3]^size evenly (unit variance), with a random shift.
-
-    Independent draws leave gaps and clumps; experts of a clump learn the same and most of them die out.
-    """
-    return _WIDTH * (2 * _lattice(key, count, size) - 1)
-
-
-def _lattice(key: PRNGKeyArray, count: int, size: int) -> Float[Array, "count size"]:
-    """Return points spread evenly over the unit cube, with a random shift.
-
-    Points of an additive recurrence in powers of the generalised golden ratio, the root of g^(size+1) = g + 1 (Roberts, 2018).
-    """
-    golden = 2.0
-    for _ in range(64):
-        golden = (1 + golden) ** (1 / (size + 1))
-    stride = jnp.asarray([golden ** -(i + 1) for i in range(size)])
-    return (jax.random.uniform(key, (size,)) + jnp.arange(count)[:, None] * stride) % 1.0
+        heads = jax.vmap(one)(experts.codes, experts.prior)
+        return heads, experts.log_weights + heads.log_evidence

@@ -184,9 +184,10 @@ def experts(
     codes: Codes = "learned",
     head: AbstractHead = _INVERSE_GAMMA,
     evidence: float = 0.0,
+    kept: float = 1.0,
 ) -> Method:
     """Particles of feature extractors with exact Bayesian heads, weighted by evidence: the default of the front doors."""
-    learner = ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights, codes, head)
+    learner = ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights, codes, head, kept)
     return Method(learner, QueryLoss("points", evidence))
 
 

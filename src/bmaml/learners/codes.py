@@ -1,0 +1,79 @@
+"""Codes of experts: points that cover a cube, or follow a density on it, and the choice of those worth going on with."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+# Half the width of the cube of codes: unit variance.
+WIDTH = 3.0**0.5
+
+
+def draw_codes(
+    key: PRNGKeyArray, log_density: Float[Array, "size bins"], count: int
+) -> tuple[Float[Array, "count size"], Float[Array, " count"]]:
+    """Return codes that follow a density evenly, and log weights that are 0 but carry the gradient of the density.
+
+    The lattice goes through each axis's inverse distribution function, so that equal weights integrate over the density. Places
+    are constants to the gradient: a bin gains mass where its codes explain tasks better than others do.
+    """
+    size, bins = log_density.shape
+    log_mass = jax.nn.log_softmax(log_density, 1)
+    mass = jax.lax.stop_gradient(jnp.exp(log_mass))
+    end = jnp.cumsum(mass, 1)
+    unit = _lattice(key, count, size).astype(mass.dtype)
+
+    def along(unit, log_mass, mass, end):
+        # Rounding may leave the last end below 1: no point lies past the last bin.
+        bin = jnp.minimum(jnp.searchsorted(end, unit), bins - 1)
+        place = (bin + 1 - (end[bin] - unit) / mass[bin]) / bins
+        return jnp.clip(place, 0.0, 1.0), log_mass[bin] - jax.lax.stop_gradient(log_mass[bin])
+
+    place, log_weight = jax.vmap(along, (1, 0, 0, 0), 1)(unit, log_mass, mass, end)
+    return WIDTH * (2 * place - 1), log_weight.sum(1)
+
+
+def spread_codes(key: PRNGKeyArray, count: int, size: int) -> Float[Array, "count size"]:
+    """Return codes that cover the cube [-sqrt 3, sqrt 3]^size evenly (unit variance), with a random shift.
+
+    Independent draws leave gaps and clumps; experts of a clump learn the same and most of them die out.
+    """
+    return WIDTH * (2 * _lattice(key, count, size) - 1)
+
+
+def _lattice(key: PRNGKeyArray, count: int, size: int) -> Float[Array, "count size"]:
+    """Return points spread evenly over the unit cube, in the order of their first axis, with a random shift.
+
+    The first axis is equally spaced; the others are an additive recurrence in powers of the generalised golden ratio, the root
+    of g^size = g + 1 (Roberts, 2018).
+    """
+    golden = 2.0
+    for _ in range(64):
+        golden = (1 + golden) ** (1 / size)
+    stride = jnp.asarray([1 / max(count, 1), *(golden**-i for i in range(1, size))])
+    start = jax.random.uniform(key, (size,)) * jnp.where(jnp.arange(size) == 0, stride, 1.0)
+    return (start + jnp.arange(count)[:, None] * stride) % 1.0
+
+
+def thin(
+    key: PRNGKeyArray, log_weights: Float[Array, " experts"], count: int
+) -> tuple[Int[Array, " count"], Float[Array, " count"]]:
+    """Choose `count` experts, all different; return which, and log weights that stand for all of them without bias.
+
+    Those heavier than a threshold are chosen for sure and keep their weight; the others by systematic sampling in proportion
+    to theirs, and the chosen weigh the threshold. Of all unbiased choices this has the least variance (Fearnhead and
+    Clifford, 2003, section 3.3). Weights are not normalised, and constants to the gradient.
+    """
+    top = jax.lax.stop_gradient(log_weights.max())
+    # Not 0, or there might be fewer to choose from than are wanted.
+    weights = jnp.maximum(jnp.exp(jax.lax.stop_gradient(log_weights) - top), 1e-30)
+    falling = -jnp.sort(-weights)
+    rest = jnp.cumsum(falling[::-1])[::-1]
+    # With the k heaviest sure the threshold is the rest's weight over the places left; the first k whose next is below it.
+    thresholds = rest[:count] / (count - jnp.arange(count))
+    threshold = thresholds[jnp.argmax(falling[:count] <= thresholds)]
+    ends = jnp.cumsum(jnp.minimum(weights / threshold, 1.0))
+    places = (jax.random.uniform(key) + jnp.arange(count)) * (ends[-1] / count)
+    chosen = jnp.minimum(jnp.searchsorted(ends, places, side="right"), len(weights) - 1)
+    return chosen, jnp.log(jnp.maximum(weights[chosen], threshold)) + top
