@@ -120,6 +120,8 @@ def markdown(found: dict) -> str:
     lines = ["# Omniglot", "", _ABOUT]
     for title in TESTS:
         rows = [row for row in found["scores"] if row["test"] == title]
+        if not rows:
+            continue
         lines += ["", f"## {title}, 1 shot", "", f"| method | {' | '.join(METRICS)} | meta-steps | seconds |"]
         lines.append("|---" * (len(METRICS) + 3) + "|")
         for row in sorted(rows, key=lambda row: -row["accuracy"][0]):
