@@ -30,6 +30,7 @@ from bmaml.meta_step import MetaBatch, batch_gradient, init_state, meta_step
 from bmaml.models import MLP, CategoricalModel, Conv4
 from bmaml.outer import Adam
 from bmaml.plan import Plan
+from bmaml.priors import GammaPrior
 
 Run = Callable[[int], None]
 
@@ -39,7 +40,7 @@ def method(name: str) -> methods.Method:
     if name == "maml":
         return methods.maml(CategoricalModel(Conv4(SHAPE, FILTERS, WAY)), rate=INNER_LR)
     head = CategoricalModel(MLP((FILTERS, WAY)))
-    return methods.shared_bmaml(Conv4(SHAPE, FILTERS), head, particles=PARTICLES, rate=HEAD_LR, steps=1)
+    return methods.shared_bmaml(Conv4(SHAPE, FILTERS), head, particles=PARTICLES, rate=HEAD_LR, steps=1, prior=GammaPrior())
 
 
 def _layers(leaves: Leaves) -> list[dict[str, jax.Array]]:

@@ -18,7 +18,7 @@ from bmaml.methods import Method
 from bmaml.models.images import Network
 from bmaml.plan import Plan
 from bmaml.recipes_images import ImageRecipe, build_image_method, for_classes, image_recipe
-from bmaml.run import train
+from bmaml.run import Run, train
 from bmaml.tasks.episodes import Episodes
 from bmaml.training import Progress
 
@@ -119,7 +119,13 @@ class FewShotClassifier(AbstractEstimator):
 
         Raises: InputError before `fit`.
         """
-        return for_classes(self.fitted().method.learner, self.way, self.way)
+        return for_classes(self._judged().method.learner, self.way, self.way)
+
+    def _judged(self) -> Run:
+        """Return the fitted run, its learner as it answers."""
+        run = self.fitted()
+        learner = self._recipe.judged(run.method.learner)
+        return dataclasses.replace(run, method=dataclasses.replace(run.method, learner=learner))
 
     def adapt(self, X_few: Any, y_few: Any = None) -> AdaptedClasses:
         """Return the model adapted to the classes of some labelled images, a new object; this one stays as it is.
@@ -128,7 +134,7 @@ class FewShotClassifier(AbstractEstimator):
         like take any number of classes, others up to `way`.
         Raises: InputError before `fit`, or where images and labels do not fit.
         """
-        return AdaptedClasses.start(self.fitted(), self.form_, self.way, X_few, y_few, self.seed)
+        return AdaptedClasses.start(self._judged(), self.form_, self.way, X_few, y_few, self.seed)
 
     def about(self) -> dict[str, Any]:
         return self._about(self.form_, self.notes_)

@@ -30,6 +30,7 @@ class ImageRecipe(eqx.Module):
 
     `way` is the number of classes of a training episode (None: as many as it is judged by) and `queries` of each to tell
     apart; a meta-batch has `batch` episodes, worked off in `groups`, for `steps` meta-steps. `settings` are the method's own.
+    What is trained takes `judged_steps` inner steps (None: as many as in training).
     """
 
     settings: dict[str, Any] = eqx.field(static=True, default_factory=dict)
@@ -40,6 +41,13 @@ class ImageRecipe(eqx.Module):
     groups: int = eqx.field(static=True, default=1)
     steps: int = eqx.field(static=True, default=1_000)
     outer: AbstractOuter = Adam(2e-3, clip=10.0)
+    judged_steps: int | None = eqx.field(static=True, default=None)
+
+    def judged(self, learner: AbstractLearner) -> AbstractLearner:
+        """Return a trained learner as it answers."""
+        if self.judged_steps is None:
+            return learner
+        return replace_core(learner, lambda one: dataclasses.replace(one, steps=self.judged_steps))  # pyright: ignore
 
     def training_way(self, images: ImageSet, way: int, *, rotations: bool = False, within: bool = False) -> int:
         """Return the number of classes of a training episode, for a method that is to be good at `way` of them.
@@ -82,8 +90,11 @@ class ImageRecipe(eqx.Module):
 # Omniglot, prototypes of Conv-4 with 32 filters, max-pooled, told 20 new ones apart in 83.1% with Muon and 79.2% with Adam, in
 # 75.1% without a norm and in 55.0% with instance norm for layer norm, and strided, of 64 filters, in 56.3% with Muon.
 _MANY = ImageRecipe(filters=64, way=30, queries=4, batch=1, steps=600, outer=Muon(2e-2, clip=10.0))
-_HEADS = ImageRecipe({"rate": 0.1, "steps": 5}, filters=64, batch=8, groups=8, steps=2_000, outer=Muon(1e-2, clip=10.0))
-_STEIN = dataclasses.replace(_HEADS, settings={"rate": 0.03, "steps": 5})
+# More queries cost little here: the leader's pass the extractor forwards alone.
+_HEADS = ImageRecipe({"rate": 0.1, "steps": 5}, queries=10, batch=8, groups=8, outer=Muon(2e-2, adam_rate=1e-2, clip=10.0))
+# Steps of Stein particles are shared among them: they are a third as long for five as for one. On five
+# of the training alphabets, trained with 5, BMAML's five went from 94.6% to 97.0% by 40 steps and one from 95.6% to 96.2%.
+_CHASER = dataclasses.replace(_HEADS, judged_steps=40)
 _WHOLE = ImageRecipe({"rate": 0.4, "steps": 1}, batch=8, groups=8, steps=2_500, outer=Muon(2e-2, adam_rate=1e-2, clip=10.0))
 # Not tuned: by the mean log-likelihood, or (Stein particles, nats) by its sum.
 _OTHER = ImageRecipe({"rate": 0.1, "steps": 5, "clip": 10.0})
@@ -94,8 +105,8 @@ _TUNED: dict[str, ImageRecipe] = {
     "ridge": dataclasses.replace(_MANY, settings={"noise": 0.1}),
     "anil": _HEADS,
     "shared-emaml": _HEADS,
-    "shared-bfa": _STEIN,
-    "shared-bmaml": _STEIN,
+    "shared-bfa": _HEADS,
+    "shared-bmaml": _CHASER,
     "maml": _WHOLE,
     "fomaml": _WHOLE,
 }

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from cases import is_one_sentence, jit
 
+from bmaml.classifiers import FewShotClassifier
 from bmaml.errors import InputError
 from bmaml.images import from_arrays
+from bmaml.learners.features import core
 from bmaml.methods import CLASSIFICATION
 from bmaml.models.images import image_network
 from bmaml.recipes_images import COMPARED, RECIPES, build_image_method, for_classes, image_recipe
@@ -56,6 +58,18 @@ def test_a_recipe_takes_what_few_images_and_classes_leave():
     changed = image_recipe("maml").plan(steps=7, batch=6, rate=0.5, seed=1)
     assert (changed.steps, changed.batch, changed.outer.rate, changed.seed) == (7, 6, 0.5, 1)
     assert changed.batch % changed.groups == 0
+
+
+def test_a_learner_answers_with_the_steps_of_its_recipe():
+    """Stein particles go on for longer than in training, whoever asks; all others do as they were trained."""
+    for name, steps in (("shared-bmaml", 40), ("maml", 1)):
+        learner = build_image_method(name, (6, 6, 1), 3).learner
+        assert core(image_recipe(name).judged(learner)).steps == steps
+    source = images()
+    model = FewShotClassifier("shared-bmaml", way=3, particles=2, steps=1, batch=1).fit(source)
+    assert core(model.learner()).steps == 40
+    assert core(model.run_.method.learner).steps == 5
+    assert model.adapt(source.pixels[:4], [0, 1, 2, 0]).predict_proba(source.pixels[:2]).shape == (2, 3)
 
 
 def test_what_is_unknown_is_refused():

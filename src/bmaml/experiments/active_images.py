@@ -84,7 +84,7 @@ def run(
         tasks = recipe.episodes(split.train, _WAY, (3,), rotations=True)
         method = build_image_method(name, tasks.shape, tasks.way)
         meta = train(method, PartialTasks(tasks), recipe.plan(steps=steps, seed=seed), progress=progress).whole().meta
-        learner = for_classes(method.learner, _WAY, _WAY)
+        learner = recipe.judged(for_classes(method.learner, _WAY, _WAY))
         for start in STARTS:
             each = {by: curves(learner, meta, test, start, by, episodes, seed) for by in ACQUISITIONS}
             first = _first(start, _WAY)

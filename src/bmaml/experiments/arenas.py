@@ -209,7 +209,7 @@ class ImageArena(AbstractArena):
         return self.held.episodes(self.way, self.shots, self.queries, rotations=True)
 
     def judged(self, name, learner):
-        return for_classes(learner, self.way, self.way)
+        return image_recipe(name).judged(for_classes(learner, self.way, self.way))
 
     def about(self, name):
         return {"kind": "leaderboard", "images": self.name, "method": name}

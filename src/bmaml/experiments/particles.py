@@ -54,7 +54,7 @@ def run(
         def scores(count: int, tasks: AbstractTasks, name: str = name) -> list[tuple[str, float, float, float]]:
             method = build_image_method(name, test.shape, _WAY, particles=count)
             trained = train(method, tasks, image_recipe(name).plan(steps=steps, seed=seed), progress=progress).whole()
-            return _scores(method.learner, trained.meta, test, episodes)
+            return _scores(image_recipe(name).judged(method.learner), trained.meta, test, episodes)
 
         for count in particles:
             found = scores(count, endless)

@@ -10,6 +10,9 @@ from bmaml.methods.base import Method
 from bmaml.methods.presets import bfa, bmaml, emaml, maml
 from bmaml.models import AbstractModel, AbstractNetwork
 from bmaml.objectives import QueryLoss
+from bmaml.priors import AbstractPrior, GaussianPrior
+
+_NORMAL = GaussianPrior()
 
 
 def shared(extractor: AbstractNetwork, method: Method) -> Method:
@@ -79,9 +82,10 @@ def shared_bfa(
     rate: float = 0.1,
     steps: int = 5,
     clip: float | None = None,
+    prior: AbstractPrior = _NORMAL,
 ) -> Method:
     """Bayesian fast adaptation of Stein particles of heads on one extractor. Kim et al. (2018), algorithm 2, section 5.2."""
-    return shared(extractor, bfa(model, particles=particles, rate=rate, steps=steps, clip=clip))
+    return shared(extractor, bfa(model, particles=particles, rate=rate, steps=steps, clip=clip, prior=prior))
 
 
 def shared_bmaml(
@@ -93,7 +97,12 @@ def shared_bmaml(
     steps: int = 5,
     leader_steps: int = 1,
     clip: float | None = None,
+    prior: AbstractPrior = _NORMAL,
 ) -> Method:
-    """Bayesian MAML as on the paper's images: particles of heads on one extractor. Kim et al. (2018), section 5.2."""
-    inner = bmaml(model, particles=particles, rate=rate, steps=steps, leader_steps=leader_steps, clip=clip)
+    """Bayesian MAML as on the paper's images: particles of heads on one extractor. Kim et al. (2018), section 5.2.
+
+    Weights are N(0, 1) unless a `prior` says otherwise: under the Gamma hyper-prior one step takes the precision of a few
+    hundred weights so far that the next throws them.
+    """
+    inner = bmaml(model, particles=particles, rate=rate, steps=steps, leader_steps=leader_steps, clip=clip, prior=prior)
     return shared(extractor, inner)

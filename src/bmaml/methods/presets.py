@@ -32,10 +32,11 @@ from bmaml.models import (
 )
 from bmaml.objectives import ChaserLoss, Elbo, LaplaceLoss, PooledLoss, QueryLoss
 from bmaml.objectives.query import Score
-from bmaml.priors import AroundInit, GammaPrior
+from bmaml.priors import AbstractPrior, AroundInit, GammaPrior
 
 _GAUSS_NEWTON = GaussNewton()
 _INVERSE_GAMMA = InverseGammaHead()
+_GAMMA = GammaPrior()
 
 
 def _point_losses(model: AbstractModel) -> tuple[Fit, Score]:
@@ -128,10 +129,12 @@ def ml_laplace(
     return Method(Laplace(_in_nats(model, rate, steps, clip), curvature, tau), LaplaceLoss(eta))
 
 
-def _stein(model: AbstractModel, particles: int, rate: float, steps: int, clip: float | None, checkpoint: bool):
+def _stein(
+    model: AbstractModel, particles: int, rate: float, steps: int, clip: float | None, checkpoint: bool, prior: AbstractPrior
+):
     return GradientLearner(
         model,
-        prior=GammaPrior(),
+        prior=prior,
         rule=Sgd(rate),
         steps=steps,
         particles=particles,
@@ -149,9 +152,10 @@ def bfa(
     steps: int = 1,
     clip: float | None = None,
     checkpoint: bool = False,
+    prior: AbstractPrior = _GAMMA,
 ) -> Method:
     """Bayesian fast adaptation: Stein particles, scored by the mixture. Kim et al. (2018), algorithm 2."""
-    return Method(_stein(model, particles, rate, steps, clip, checkpoint), QueryLoss("joint"))
+    return Method(_stein(model, particles, rate, steps, clip, checkpoint, prior), QueryLoss("joint"))
 
 
 def bmaml(
@@ -163,9 +167,13 @@ def bmaml(
     leader_steps: int = 1,
     clip: float | None = None,
     checkpoint: bool = False,
+    prior: AbstractPrior = _GAMMA,
 ) -> Method:
-    """Bayesian MAML: Stein particles with Gamma hyper-priors and the chaser loss. Kim et al. (2018), algorithm 3."""
-    return Method(_stein(model, particles, rate, steps, clip, checkpoint), ChaserLoss(leader_steps))
+    """Bayesian MAML: Stein particles, with Gamma hyper-priors unless told otherwise, and the chaser loss.
+
+    Kim et al. (2018), algorithm 3.
+    """
+    return Method(_stein(model, particles, rate, steps, clip, checkpoint, prior), ChaserLoss(leader_steps))
 
 
 def pretrain(model: AbstractModel, *, rate: float = 0.01, steps: int = 10, clip: float | None = None) -> Method:
