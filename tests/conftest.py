@@ -1,7 +1,16 @@
 """Fixtures that several test files share."""
 
+import os
+from importlib.metadata import version
+
 import jax
 import pytest
+
+# XLA's older code generator compiles in half the time of its newer one, and later versions no longer have it: there an
+# unknown flag would end the process. The flags are read when the first program is compiled, and processes inherit them.
+if version("jaxlib").startswith("0.9."):
+    older = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ["XLA_FLAGS"] = f"{older} {os.environ.get('XLA_FLAGS', '')}".strip()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -260,13 +260,19 @@ def drawn_learner(count, features=FEATURES):
 def test_drawn_codes_are_learned_codes_that_were_drawn():
     """The same experts in both forms; and a given key, or none, always draws the same."""
     drawn, learned = drawn_learner(5), ConjugateLearner(FEATURES, particles=5)
-    meta, support, x = drawn.init(KEY), points(4, 0), points(6, 1).x
+    meta, support, x = jit(drawn.init)(KEY), points(4, 0), points(6, 1).x
     assert meta.codes.shape == (0, FEATURES.code_size)
-    posterior = drawn.adapt(meta, support, key=jax.random.key(3))
-    fixed = conjugate.ConjugateMeta(meta.network, posterior.codes, meta.prior, jnp.zeros(5))
-    np.testing.assert_array_equal(posterior.predict(x).mean, learned.adapt(fixed, support).predict(x).mean)
-    np.testing.assert_array_equal(drawn.adapt(meta, support).codes, drawn.adapt(meta, support).codes)
-    assert not np.allclose(posterior.codes, drawn.adapt(meta, support).codes)
+
+    def answer(learner, meta, key):
+        posterior = learner.adapt(meta, support, key=key)
+        return posterior.codes, posterior.predict(x).mean
+
+    some, none = (jit(lambda m, key=key: answer(drawn, m, key)) for key in (jax.random.key(3), None))
+    codes, mean = some(meta)
+    fixed = conjugate.ConjugateMeta(meta.network, codes, meta.prior, jnp.zeros(5))
+    np.testing.assert_allclose(mean, jit(lambda m: answer(learned, m, None))(fixed)[1], rtol=1e-12)
+    np.testing.assert_array_equal(none(meta)[0], drawn.adapt(meta, support).codes)
+    assert not np.allclose(codes, none(meta)[0])
 
 
 def test_the_lattice_follows_the_density_of_the_code():
@@ -293,21 +299,26 @@ def test_the_density_s_gradient_is_that_of_the_integral_over_codes():
     edges = np.linspace(-(3**0.5), 3**0.5, 5)
     prior = np.asarray(jax.nn.softmax(log_density[0]))
     mass = prior * np.diff(stats.norm(0.7, 0.4).cdf(edges))
-    np.testing.assert_allclose(jax.grad(log_evidence)(log_density)[0], mass / mass.sum() - prior, atol=2e-3)
+    np.testing.assert_allclose(jit(jax.grad(log_evidence))(log_density)[0], mass / mass.sum() - prior, atol=2e-3)
 
 
 def test_more_drawn_experts_integrate_the_code_more_finely():
     """The evidence of the support is an integral over codes: on a lattice its error falls about as 1 / experts."""
     features = MLPFeatures(1, learned=3, hidden=(4,), code=1)
-    meta = jax.tree.map(lambda leaf: 1.5 * leaf, drawn_learner(1, features).init(KEY))
+    meta = jax.tree.map(lambda leaf: 1.5 * leaf, jit(drawn_learner(1, features).init)(KEY))
     support = points(4, 0)
 
-    def log_evidence(count, seed):
-        weights = drawn_learner(count, features).adapt(meta, support, key=jax.random.key(seed)).log_weights
-        return float(jax.nn.logsumexp(weights) - np.log(count))
+    def log_evidences(count, seeds):
+        """For each seed, in one program."""
 
-    truth = log_evidence(20_000, 0)
-    coarse, fine = (np.mean([abs(log_evidence(n, s) - truth) for s in range(5)]) for n in (8, 128))
+        def one(key):
+            weights = drawn_learner(count, features).adapt(meta, support, key=key).log_weights
+            return jax.nn.logsumexp(weights) - np.log(count)
+
+        return np.asarray(jit(jax.vmap(one))(jax.vmap(jax.random.key)(jnp.arange(seeds))))
+
+    (truth,) = log_evidences(20_000, 1)
+    coarse, fine = (np.abs(log_evidences(n, 5) - truth).mean() for n in (8, 128))
     assert coarse > 1e-6, "codes make no difference, so nothing is tested"
     assert fine < coarse / 5
     assert fine < 0.02

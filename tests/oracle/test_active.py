@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import MODEL, points, preset
+from cases import MODEL, jit, points, preset
 from scipy import integrate, stats
 
 from bmaml import active
@@ -47,7 +47,7 @@ def test_information_of_a_mixture_of_two(gap, weights):
         return -p * np.log(p)
 
     exact = integrate.quad(minus_p_log_p, -12, 12)[0] - stats.norm.entropy()
-    found = active.information(two(gap, weights, 200), jnp.zeros((200, 1)), key=KEY)
+    found = jit(lambda: active.information(two(gap, weights, 200), jnp.zeros((200, 1)), key=KEY))()
     np.testing.assert_allclose(found.mean(), exact, atol=0.005)
     np.testing.assert_allclose(found, exact, atol=0.1)
 
@@ -64,7 +64,7 @@ def test_information_is_nothing_where_particles_agree_and_log_2_where_they_are_a
 def head(count=4):
     """One exact head on cos, sin and a constant: its learner, meta-parameters and support."""
     learner = ConjugateLearner(LinearExperts(Harmonics((1.3,))), particles=1)
-    return learner, learner.init(KEY), points(count, 0)
+    return learner, jit(learner.init)(KEY), points(count, 0)
 
 
 def head_moments(meta, support, x):
@@ -87,7 +87,7 @@ def test_variance_of_a_linear_gaussian_head():
     learner, meta, support = head()
     x = jnp.linspace(-2, 2, 7)[:, None]
     covariance, noise = head_moments(meta, support, x)
-    found = active.variance(learner.adapt(meta, support), x, key=KEY)
+    found = jit(lambda meta: active.variance(learner.adapt(meta, support), x, key=KEY))(meta)
     np.testing.assert_allclose(found, np.diag(covariance) + noise, rtol=2e-3)
 
 
@@ -97,17 +97,22 @@ def test_reduction_of_a_linear_gaussian_head():
     x = jnp.linspace(-2, 2, 7)[:, None]
     covariance, noise = head_moments(meta, support, x)
     wanted = (covariance**2).mean(1) / (np.diag(covariance) + noise)
-    posterior = learner.adapt(meta, support)
-    found = np.mean([active.reduction(posterior, x, key=k) for k in jax.random.split(KEY, 20)], 0)
+
+    @jit
+    def reductions(meta, keys):
+        posterior = learner.adapt(meta, support)
+        return jax.vmap(lambda key: active.reduction(posterior, x, key=key))(keys)
+
+    found = np.mean(reductions(meta, jax.random.split(KEY, 20)), 0)
     np.testing.assert_allclose(found / wanted, 1.0, atol=0.15)
     # Several are within a hundredth of the best; the worst is a third below.
     assert wanted[found.argmax()] > 0.98 * wanted.max()
 
 
 def test_variance_of_particles_is_theirs_and_their_spread():
-    params = jax.vmap(MODEL.init)(jax.random.split(KEY, 3))
+    params = jit(jax.vmap(MODEL.init))(jax.random.split(KEY, 3))
     x = jnp.linspace(-1, 1, 5)[:, None]
-    found = active.variance(ParticlePosterior(MODEL, params, jnp.zeros(3)), x, key=KEY)
+    found = jit(lambda params: active.variance(ParticlePosterior(MODEL, params, jnp.zeros(3)), x, key=KEY))(params)
     means = np.stack([MODEL.predictive(jax.tree.map(lambda leaf, i=i: leaf[i], params), x).mean[:, 0] for i in range(3)])
     np.testing.assert_allclose(found, means.var(0) + 1 / MODEL.precision, rtol=1e-4)
 
@@ -123,7 +128,7 @@ def test_random_is_even_and_an_unknown_name_is_refused():
 def test_the_experiment_starts_alike_and_goes_on_as_the_acquisition_says():
     """Three tasks: the same first error whatever the acquisition, other ones after; a row for each count, and a picture."""
     method = preset("experts")
-    run = Run(method, method.learner.init(KEY), 1, 1)
+    run = Run(method, jit(method.learner.init)(KEY), 1, 1)
     numbers, needed = experiment.run({"experts": run}, tasks=3)
     first = numbers.values("mse", points=1)
     assert len(first) == 4

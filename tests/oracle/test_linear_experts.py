@@ -60,7 +60,8 @@ def test_predictive_is_the_exact_conditional_of_the_mixture(constant, rows):
     y = basis(t, constant) @ rng.multivariate_normal(mixture.means[1], mixture.covariances[1])
     y = y + NOISE * rng.normal(size=rows)
     learner, meta = mixture_experts(LinearExperts(Harmonics(SPEEDS, bool(constant))), mixture, NOISE)
-    predictive = learner.adapt(meta, data(t, y)).predict(jnp.asarray(at, float)[:, None])
+    given, asked = data(t, y), jnp.asarray(at, float)[:, None]
+    predictive = jax.jit(lambda given, asked: learner.adapt(meta, given).predict(asked))(given, asked)
 
     log_weights, means, deviations = exact(mixture, t, y, at, constant)
     weights = np.exp(log_weights)
@@ -80,7 +81,7 @@ def test_padding_changes_nothing():
     t, y, at = rng.uniform(0, 50, 5), rng.normal(size=5), jnp.linspace(0, 9, 4)[:, None]
     short = data(t, y)
     longer = Data(*(jnp.concatenate([leaf, jnp.zeros_like(leaf)]) for leaf in (short.x, short.y, short.mask)))
-    one, two = (learner.adapt(meta, d).predict(at).mean for d in (short, longer))
+    one, two = (jax.jit(lambda d: learner.adapt(meta, d).predict(at).mean)(d) for d in (short, longer))
     np.testing.assert_allclose(one, two, atol=1e-4)
 
 
