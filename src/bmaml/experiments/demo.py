@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from bmaml.data import Data
 from bmaml.evaluation import Evaluation, evaluate
+from bmaml.experiments.arenas import finely_drawn
 from bmaml.learners.gradient import GradientLearner
 from bmaml.posteriors import AbstractPosterior
 from bmaml.recipes import build_method, build_plan
@@ -24,7 +25,7 @@ from bmaml.training import Progress
 FAMILY = Sinusoids((3, 5, 10), 20)
 STEPS = (0, 1, 5, 10)
 GIVEN = (0, 3, 5, 10)
-_SIZES = {"experts": {"steps": 3600, "particles": 32}, "bmaml": {"steps": 1000, "particles": 5}}
+_SIZES = {"experts": {"steps": 3600, "particles": 64}, "bmaml": {"steps": 1000, "particles": 5}}
 
 
 class View(eqx.Module):
@@ -71,7 +72,7 @@ GRID = np.linspace(-5.0, 5.0, 161)
 
 def views(run: Run, task: NewTask, *, by_steps: bool, seed: int = 0) -> list[View]:
     """Return the views of a run on a task: by inner steps on five points, or by the number of points given."""
-    learner, key = run.method.learner, jax.random.key(seed)
+    learner, key = finely_drawn(run.method.learner), jax.random.key(seed)
     out = []
     for count in STEPS if by_steps else GIVEN:
         if by_steps:
@@ -94,7 +95,8 @@ def optimal_band(task: NewTask, count: int) -> tuple[Array, Array]:
 def scores(runs: dict[str, Run], *, tasks: int = 200, optimal_tasks: int = 50) -> dict[str, Evaluation]:
     """Return the scores of the runs at 5, 10 and 20 shots on new tasks, and of the Bayes-optimal predictor on fewer."""
     shots = (5, 10, 20)
-    out = {name: evaluate(run.method.learner, run.meta, FAMILY, shots=shots, count=tasks) for name, run in runs.items()}
+    learners = {name: finely_drawn(run.method.learner) for name, run in runs.items()}
+    out = {name: evaluate(learners[name], run.meta, FAMILY, shots=shots, count=tasks) for name, run in runs.items()}
     best = evaluate(BayesOptimal(FAMILY), None, FAMILY, shots=shots, count=optimal_tasks, batch=2)
     return {**out, "bayes-optimal": best}
 
