@@ -99,6 +99,13 @@ def test_history_covers_the_run_once_whatever_broke_it(runs):
     assert 10 in [record["step"] for record in runs["resumed"].history]
 
 
+def test_no_point_may_be_one_of_the_shots():
+    """A third of the tasks each; those without a point still ask for all of the query."""
+    draws = jit(jax.vmap(bmaml.tasks.Sinusoids((0, 2, 4), 3).sample))(jax.random.split(jax.random.key(0), 300))
+    assert (np.bincount(np.asarray(draws.support.count, int)) > 70).tolist() == [True, False, True, False, True]
+    assert (draws.query.count == 3).all()
+
+
 def test_resuming_a_finished_run_changes_nothing(runs):
     before = (runs["whole"] / "manifest.json").read_bytes()
     again = bmaml.resume(runs["whole"])
@@ -258,6 +265,8 @@ def test_without_a_directory_nothing_is_written(tmp_path, monkeypatch, compilati
 @pytest.mark.parametrize(
     "build",
     [
+        lambda: bmaml.tasks.Sinusoids((0,)),
+        lambda: bmaml.tasks.Sinusoids((-1, 3)),
         lambda: Plan(steps=0),
         lambda: Plan(batch=0),
         lambda: Plan(batch=16, groups=3),

@@ -34,7 +34,8 @@ class Sinusoids(AbstractTasks):
     A ~ U[0.1, 5], phi ~ U[0, 2 pi], w ~ U[0.5, 2], x ~ U[-5, 5], noise deviation 0.01 A (`relative_noise`) plus `noise`.
     With probability `lines` the task is a line instead, slope and intercept ~ U[-3, 3] (Finn et al., 2018). A draw has one
     of `shots` support points, all equally likely, and `queries` query points, both noisy.
-    Raises: ValueError for shots or queries below 1.
+    Among several shots 0 may be one: the prediction before any point is trained, too, and not only what points make of it.
+    Raises: ValueError for shots below 0 or all 0, or queries below 1.
     """
 
     shots: tuple[int, ...] = eqx.field(static=True, default=(10,), converter=lambda s: (s,) if isinstance(s, int) else tuple(s))
@@ -48,8 +49,8 @@ class Sinusoids(AbstractTasks):
     lines: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
-        if min(self.shots, default=0) < 1 or self.queries < 1:
-            raise ValueError(f"shots {self.shots} and queries {self.queries}: give at least 1 of each.")
+        if min(self.shots, default=0) < 0 or max(self.shots, default=0) < 1 or self.queries < 1:
+            raise ValueError(f"shots {self.shots} and queries {self.queries}: give at least 1 of each (or 0 beside more).")
 
     @property
     def inputs(self):
