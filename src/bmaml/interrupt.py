@@ -7,14 +7,18 @@ import threading
 
 
 class Interrupt:
-    """Within the `with` block the first SIGINT or SIGTERM sets `raised`; a second one acts as it did before."""
+    """Within the `with` block the first SIGINT or SIGTERM sets `raised`; a second one acts as it did before.
+
+    It may be entered again inside of itself: the innermost block's end gives the signals back.
+    """
 
     def __init__(self):
         self.raised = False
         self._old: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Interrupt:
-        if threading.current_thread() is threading.main_thread():
+        listening = self.raised or self._old
+        if not listening and threading.current_thread() is threading.main_thread():
             self._old = {s: signal.signal(s, self._set) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 

@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 
 from bmaml.errors import InputError
+from bmaml.interrupt import Interrupt
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved
 from bmaml.learners.base import Meta
@@ -83,19 +84,22 @@ def train(
     plan = dataclasses.replace(plan or Plan(), **options)
     method.check(tasks)
     if directory is None:
-        loop = Loop(method, tasks, plan)
-        loop.run(progress=progress)
-        return _result(loop, loop.history)
+        with Interrupt() as interrupt:
+            loop = Loop(method, tasks, plan)
+            loop.run(progress=progress, interrupt=interrupt)
+            return _result(loop, loop.history)
     folder = RunFolder(directory, keep)
-    folder.create({"method": method, "tasks": tasks, "plan": plan, "options": {"save_every": save_every}}, about or {})
     try:
-        return _saved_run(folder, Loop(method, tasks, plan), save_every, progress)
+        with Interrupt() as interrupt:
+            parts = {"method": method, "tasks": tasks, "plan": plan, "options": {"save_every": save_every}}
+            folder.create(parts, about or {})
+            return _saved_run(folder, Loop(method, tasks, plan), save_every, progress, interrupt)
     except NoRoomError:
         folder.forget()
         raise
 
 
-def _saved_run(folder: RunFolder, loop: Loop, save_every: int | None, progress: Progress | None) -> Run:
+def _saved_run(folder: RunFolder, loop: Loop, save_every: int | None, progress: Progress | None, interrupt: Interrupt) -> Run:
     every = save_every or max(loop.plan.steps // 10, 1)
     earlier = folder.history()
 
@@ -107,7 +111,7 @@ def _saved_run(folder: RunFolder, loop: Loop, save_every: int | None, progress: 
             save(loop)
 
     began = loop.step
-    loop.run(progress=progress, on_chunk=on_chunk, boundary=every)
+    loop.run(progress=progress, on_chunk=on_chunk, boundary=every, interrupt=interrupt)
     if loop.step > began and loop.step % every:
         save(loop)
     return _result(loop, earlier + loop.history)
@@ -128,10 +132,11 @@ def resume(
     """
     folder = RunFolder(directory, keep)
     method, plan = _method(folder, method), folder.part("plan")
-    loop = Loop(method, tasks or folder.part("tasks"), plan, _state(folder, method, plan))
-    if loop.step >= plan.steps:
-        return _result(loop, folder.history())
-    return _saved_run(folder, loop, folder.part("options")["save_every"], progress)
+    with Interrupt() as interrupt:
+        loop = Loop(method, tasks or folder.part("tasks"), plan, _state(folder, method, plan))
+        if loop.step >= plan.steps:
+            return _result(loop, folder.history())
+        return _saved_run(folder, loop, folder.part("options")["save_every"], progress, interrupt)
 
 
 def _method(folder: RunFolder, method: AbstractMethod | None) -> AbstractMethod:

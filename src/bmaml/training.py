@@ -104,10 +104,17 @@ class Loop:
         progress: Progress | None = None,
         on_chunk: Callable[[Loop], None] | None = None,
         boundary: int | None = None,
+        interrupt: Interrupt | None = None,
     ) -> bool:
-        """Run to the end of the plan; return False where Ctrl-C stopped it. Chunks end at multiples of `boundary`."""
+        """Run to the end of the plan; return False where Ctrl-C stopped it. Chunks end at multiples of `boundary`.
+
+        `interrupt` is one that has listened for longer: a KeyboardInterrupt would be lost where it is raised in a callback
+        of JAX, as while a run's first state is made.
+        """
         progress = progress or Progress()
-        with Interrupt() as interrupt:
+        with interrupt or Interrupt() as interrupt:
+            if interrupt.raised:
+                return False
             progress.start(self.step, self.plan.steps)
             try:
                 progress.compiled(self.compile())

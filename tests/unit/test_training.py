@@ -305,6 +305,21 @@ def test_schedules_are_what_they_say():
     assert float(Adam(0.3, decay="none").schedule(10)(7)) == pytest.approx(0.3)
 
 
+def test_ctrl_c_before_the_loop_begins_is_not_forgotten(monkeypatch, tmp_path):
+    """As a run's first state is made: a KeyboardInterrupt there may be raised in a callback of JAX, which drops it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    begin = Method.begin
+
+    def slowly(self, plan):
+        signal.raise_signal(signal.SIGINT)
+        return begin(self, plan)
+
+    monkeypatch.setattr(Method, "begin", slowly)
+    run = bmaml.train(fomaml(MODEL), TASKS, Plan(20, 4, Adam(0.01)), directory=tmp_path / "run")
+    assert (run.step, run.finished) == (0, False)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_the_second_ctrl_c_stops_at_once():
     # A shell starts what runs in its background deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
