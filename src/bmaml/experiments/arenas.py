@@ -12,7 +12,7 @@ from bmaml.data import Task
 from bmaml.estimators import FewShotRegressor, regression_method
 from bmaml.images import ImageSet
 from bmaml.learners import AbstractLearner
-from bmaml.learners.drawn import drawing, draws_codes
+from bmaml.learners.drawn import finely_drawn
 from bmaml.methods import REGRESSION, Method
 from bmaml.plan import Plan
 from bmaml.recipes import FAMILIES, build_method, build_plan, build_tasks, pick
@@ -23,13 +23,6 @@ from bmaml.tasks.bayes_optimal import BayesOptimal
 
 # Of a test task; of images, of each class.
 QUERIES, _IMAGES = 50, 15
-# Experts are trained with some codes drawn for each task; more of them integrate the code more finely.
-EXPERTS = 256
-
-
-def finely_drawn(learner: AbstractLearner) -> AbstractLearner:
-    """Return the learner with 256 experts, or more, where it draws them."""
-    return drawing(learner, max(EXPERTS, learner.particles)) if draws_codes(learner) else learner
 
 
 class AbstractArena(eqx.Module):

@@ -12,6 +12,9 @@ from bmaml.learners.conjugate import ConjugateLearner
 from bmaml.learners.features import replace_core
 from bmaml.learners.platipus import PlatipusLearner
 
+# Experts are trained with some codes drawn for each task; more of them integrate the code more finely.
+EXPERTS = 256
+
 
 def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
     """Return the learner with so many particles drawn at each adaptation, whatever it was trained with.
@@ -30,3 +33,8 @@ def _drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
 def draws_codes(learner: AbstractLearner) -> TypeGuard[ConjugateLearner]:
     """Say whether experts are drawn from a density of codes: the more of them, the finer they integrate over it."""
     return isinstance(learner, ConjugateLearner) and learner.codes == "drawn"
+
+
+def finely_drawn(learner: AbstractLearner) -> AbstractLearner:
+    """Return the learner with 256 experts, or more, where it draws them."""
+    return drawing(learner, max(EXPERTS, learner.particles)) if draws_codes(learner) else learner

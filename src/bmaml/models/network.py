@@ -60,7 +60,7 @@ class MLP(AbstractNetwork):
     def init(self, key):
         keys = jax.random.split(key, len(self.sizes) - 1)
         layers = [self._layer(k, i, o) for k, i, o in zip(keys, self.sizes[:-1], self.sizes[1:], strict=True)]
-        return layers if self.spread == 1 else [*layers[:-1], jax.tree.map(lambda leaf: self.spread * leaf, layers[-1])]
+        return [*layers[:-1], jax.tree.map(lambda leaf: self.spread * leaf, layers[-1])]
 
     def _layer(self, key: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, Array]:
         weight_key, bias_key = jax.random.split(key)
