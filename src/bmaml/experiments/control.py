@@ -74,6 +74,7 @@ def _returns(run: Run, world: AbstractWorld, updates: int, count: int, seed: int
 def paths(runs: Runs, world: AbstractWorld, *, updates: int = 1, episodes: int = 3, seed: int = 0) -> Numbers:
     """Return where the first run of each method goes in three tasks, before any update and after each, on the plane.
 
+    Of each particle's trajectories the first `episodes`, or all where it gathers fewer.
     Raises: InputError for a world that is not the plane.
     """
     if not isinstance(world, Navigation):
@@ -85,7 +86,7 @@ def paths(runs: Runs, world: AbstractWorld, *, updates: int = 1, episodes: int =
         found = gather(world, method.policies, method.sampling, run.meta, jnp.asarray(_GOALS), updates, key=key)
         # A step that was not taken has no weight.
         places, taken = np.asarray(found.sets.x), np.asarray(found.sets.mask) != 0
-        for update, task, particle, episode in np.ndindex(updates + 1, len(_GOALS), places.shape[2], episodes):
+        for update, task, particle, episode in np.ndindex(*places.shape[:3], min(episodes, places.shape[3])):
             length = int(taken[update, task, particle, episode].sum())
             for step, (x, y) in enumerate(places[update, task, particle, episode, :length]):
                 rows.append((name, task, *_GOALS[task], update, particle, episode, step, float(x), float(y)))
