@@ -104,10 +104,9 @@ def _steps(text: str | None) -> tuple[int, ...] | None:
 
 def _optimal(family, shots: tuple[int, ...], count: int, queries: int, seed: int) -> Evaluation:
     from bmaml.evaluation import evaluate as score
-    from bmaml.tasks.bayes_optimal import BayesOptimal
+    from bmaml.tasks.bayes_optimal import AT_ONCE, BayesOptimal
 
-    # Its grid takes some hundred megabytes a task: few at a time.
-    return score(BayesOptimal(family), None, family, shots=shots, count=count, queries=queries, seed=seed, batch=2)
+    return score(BayesOptimal(family), None, family, shots=shots, count=count, queries=queries, seed=seed, batch=AT_ONCE)
 
 
 def _regrets(results: dict[str, Evaluation]) -> list[dict]:

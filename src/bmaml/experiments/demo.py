@@ -18,7 +18,7 @@ from bmaml.learners.gradient import GradientLearner
 from bmaml.posteriors import AbstractPosterior
 from bmaml.recipes import build_method, build_plan
 from bmaml.run import Run, train
-from bmaml.tasks.bayes_optimal import BayesOptimal
+from bmaml.tasks.bayes_optimal import AT_ONCE, BayesOptimal
 from bmaml.tasks.sinusoid import Sinusoids
 from bmaml.training import Progress
 
@@ -97,7 +97,7 @@ def scores(runs: dict[str, Run], *, tasks: int = 200, optimal_tasks: int = 50) -
     shots = (5, 10, 20)
     learners = {name: finely_drawn(run.method.learner) for name, run in runs.items()}
     out = {name: evaluate(learners[name], run.meta, FAMILY, shots=shots, count=tasks) for name, run in runs.items()}
-    best = evaluate(BayesOptimal(FAMILY), None, FAMILY, shots=shots, count=optimal_tasks, batch=2)
+    best = evaluate(BayesOptimal(FAMILY), None, FAMILY, shots=shots, count=optimal_tasks, batch=AT_ONCE)
     return {**out, "bayes-optimal": best}
 
 

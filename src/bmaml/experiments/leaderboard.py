@@ -21,7 +21,7 @@ from bmaml.io.files import write_atomically
 from bmaml.learners import AbstractLearner
 from bmaml.learners.base import Meta
 from bmaml.run import Run, resume, train
-from bmaml.tasks.bayes_optimal import BayesOptimal
+from bmaml.tasks.bayes_optimal import AT_ONCE, BayesOptimal
 from bmaml.training import NonFiniteError, Progress
 
 OPTIMAL = "bayes-optimal"
@@ -100,8 +100,7 @@ class Board(eqx.Module):
 
     def _optimal(self, folder: Path, learner: BayesOptimal) -> Entry:
         about = {"method": OPTIMAL, "seed": 0, "steps": 0, "train_seconds": 0.0}
-        # Its grid takes some hundred megabytes a task: few at a time.
-        return self._scored(folder / "scores" / f"{OPTIMAL}.npz", learner, None, about, batch=2)
+        return self._scored(folder / "scores" / f"{OPTIMAL}.npz", learner, None, about, batch=AT_ONCE)
 
     def _scored(self, path: Path, learner: AbstractLearner, meta: Meta, about: dict[str, Any], batch: int) -> Entry:
         stamp = about | {"shots": list(self.arena.shots), "count": self.count, "test": self.arena.name}

@@ -36,7 +36,7 @@ def _task(axis, curves: Numbers, method: str, shots: int) -> None:
     axis.plot([r["x"] for r in truth], [r["truth"] for r in truth], "--", color="black", lw=1, label="truth")
     given = curves.where(method=method, shots=shots, steps=-1)
     axis.plot([r["x"] for r in given], [r["y"] for r in given], "o", color="black", ms=4)
-    axis.set_title(f"{_TITLES.get(method, method)}, {shots} shots", fontsize=10)
+    axis.set_title(f"{_TITLES.get(method, method)}, {shots}-shot", fontsize=10)
     axis.set_xlabel("x")
 
 
@@ -46,7 +46,7 @@ def _errors(axis, errors: Numbers, shots: int) -> None:
         steps = [r["steps"] for r in rows]
         axis.fill_between(steps, [r["low"] for r in rows], [r["high"] for r in rows], color=COLOURS[method], alpha=0.2, lw=0)
         axis.plot(steps, [r["mse"] for r in rows], "o-", color=COLOURS[method], ms=4, label=_TITLES.get(method, method))
-    axis.set_title(f"mean over test tasks, {shots} shots", fontsize=10)
+    axis.set_title(f"mean over test tasks, {shots}-shot", fontsize=10)
     axis.set_xlabel("gradient steps")
     axis.set_ylabel("squared error")
     axis.set_ylim(0, None)

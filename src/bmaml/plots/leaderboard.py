@@ -42,7 +42,7 @@ def draw(numbers: Numbers) -> Figure:
         axis.set_xscale("symlog", linthresh=_LINEAR)
         axis.set_xlim(left=0)
         axis.grid(axis="x", lw=0.3)
-        axis.set_title(f"{count} shots", fontsize=10)
+        axis.set_title(f"{count}-shot", fontsize=10)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_ylim(-0.6, len(names) - 0.4)
     known = OPTIMAL in numbers.distinct("method")

@@ -20,7 +20,7 @@ def draw(numbers: Numbers) -> Figure:
             axis.fill_between(step, low, [r["high"] for r in rows], color=colour, alpha=0.2, lw=0)
             axis.plot(step, [r["mse"] for r in rows], color=colour, label=NAMES.get(method, method))
         axis.set_yscale("log")
-        axis.set_title(f"{count} shots, {total:,} training tasks", fontsize=10)
+        axis.set_title(f"{count}-shot, {total:,} training tasks", fontsize=10)
     axes[0].legend(fontsize=8, frameon=False)
     figure.supxlabel("meta-steps", fontsize=10)
     figure.supylabel("squared error on new tasks", fontsize=10)

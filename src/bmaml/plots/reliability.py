@@ -31,7 +31,7 @@ def draw(bins: Numbers, answered: Numbers) -> Figure:
             ends = [[row["accuracy"] - row["low"] for row in rows], [row["high"] - row["accuracy"] for row in rows]]
             share, accuracy = [row["answered"] for row in rows], [row["accuracy"] for row in rows]
             below.errorbar(share, accuracy, ends, fmt="o-", color=colour, ms=3, lw=1, capsize=2)
-        above.set(title=f"{count} shots", xlabel="confidence", ylabel="accuracy")
+        above.set(title=f"{count}-shot", xlabel="confidence", ylabel="accuracy")
         below.set(xlabel="share of images answered, the surest first", ylabel="accuracy of the answers")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     return figure

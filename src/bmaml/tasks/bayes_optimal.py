@@ -33,6 +33,8 @@ _REACH = 5.0
 _GOLDEN = 1.1673039782614187
 # Cells evaluated at once: few enough to stay in the cache.
 _CHUNK = 4096
+# Tasks to evaluate at once: the grid of one takes some hundred megabytes.
+AT_ONCE = 2
 
 
 class WavePosterior(AbstractPosterior):
