@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import bmaml
+from bmaml.cli.progress import BarProgress
 from bmaml.control import AdaptedPolicy, gather
 from bmaml.control.sampling import nothing
 from bmaml.recipes_control import build_policy_method, build_policy_plan, build_world
@@ -37,13 +38,14 @@ def world() -> AbstractWorld:
 
 def train(folder: Path, seed: int, iterations: int) -> None:
     """Train one seed, or go on with it."""
+    progress = BarProgress(f"{METHOD}, seed {seed}")
     if (folder / "run.json").exists():
-        bmaml.resume(folder)
+        bmaml.resume(folder, progress=progress)
         return
     method = build_policy_method(METHOD, FAMILY, world())
     plan = build_policy_plan(FAMILY, steps=iterations, batch=TASKS, seed=seed)
     about = {"kind": "control", "tasks": FAMILY, "method": METHOD}
-    bmaml.train(method, world(), plan, directory=folder, save_every=5, about=about)
+    bmaml.train(method, world(), plan, directory=folder, save_every=5, about=about, progress=progress)
 
 
 def score(folder: Path) -> dict[str, object]:
