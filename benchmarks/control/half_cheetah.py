@@ -14,9 +14,11 @@ import argparse
 import json
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image, ImageDraw
 
 import bmaml
 from bmaml.cli.progress import BarProgress
@@ -29,7 +31,9 @@ from bmaml.worlds.mujoco_world import make
 FAMILY, METHOD = "half-cheetah-direction", "meta-sgd"
 TASKS, TRAJECTORIES, STEPS = 2, 20, 200
 EVALUATED = 4  # batches of TRAJECTORIES episodes a direction
-SIZE = (240, 160)
+# Of a picture: pixels, and the metres that its width shows.
+SIZE, METRES, COLOUR = (300, 170), 5.0, "#0072B2"
+CAPSULE = 3  # as MuJoCo numbers shapes
 
 
 def world() -> AbstractWorld:
@@ -59,37 +63,59 @@ def score(folder: Path) -> dict[str, object]:
     return {"seed": folder.name, "iterations": run.step, **scores}
 
 
-def frames(policy: AdaptedPolicy, goal: float) -> list[np.ndarray]:
-    """Every second step of an episode, seen from the side."""
-    environment = make("half-cheetah", "direction", goal, render_mode="rgb_array", width=SIZE[0], height=SIZE[1])
+def shapes(policy: AdaptedPolicy, goal: float) -> list[np.ndarray]:
+    """Every second step of an episode seen from the side: each limb's two ends and half its width, (limbs, 5), in metres."""
+    environment = make("half-cheetah", "direction", goal)
     seen, _ = environment.reset(seed=0)
-    act, taken = jax.jit(policy.act), []
+    body, now = environment.unwrapped.model, environment.unwrapped.data
+    limbs = np.flatnonzero(body.geom_type == CAPSULE)
+    radius, half = body.geom_size[limbs, 0], body.geom_size[limbs, 1]
+    act, taken = eqx.filter_jit(policy.act), []
     for step in range(STEPS):
         seen = environment.step(np.clip(np.asarray(act(seen)), -1, 1))[0]
         if step % 2:
-            taken.append(environment.render())
+            middle, along = now.geom_xpos[limbs], now.geom_xmat[limbs].reshape(-1, 3, 3)[:, :, 2] * half[:, None]
+            taken.append(np.column_stack([(middle - along)[:, ::2], (middle + along)[:, ::2], radius]))
     environment.close()
     return taken
 
 
+def picture(limbs: np.ndarray, title: str) -> Image.Image:
+    """Draw a body on a ground marked every metre; the eye follows the body."""
+    image = Image.new("RGB", SIZE, "white")
+    draw, middle, floor = ImageDraw.Draw(image), limbs[:, (0, 2)].mean(), SIZE[1] - 24
+    width = SIZE[0] / METRES
+
+    def at(x: float, z: float) -> tuple[float, float]:
+        return SIZE[0] / 2 + (x - middle) * width, floor - z * width
+
+    draw.line((0, floor, SIZE[0], floor), "black")
+    for metre in range(int(middle - METRES), int(middle + METRES) + 1):
+        draw.line((*at(metre, 0), *at(metre, -0.08)), "black")
+        draw.text((at(metre, 0)[0] + 3, floor + 6), f"{metre} m", "black")
+    for x, z, end_x, end_z, radius in limbs:
+        (left, top), (right, bottom), r = at(x, z), at(end_x, end_z), radius * width
+        draw.line((left, top, right, bottom), COLOUR, round(2 * r))
+        for u, v in ((left, top), (right, bottom)):
+            draw.ellipse((u - r, v - r, u + r, v + r), COLOUR)
+    draw.text((6, 4), title, "black")
+    return image
+
+
 def film(folder: Path, path: Path) -> None:
     """Draw four episodes at once: before an update above after it, told to run forwards beside backwards."""
-    from PIL import Image, ImageDraw
-
     run, home = bmaml.load(folder), world()
     fresh = AdaptedPolicy(run.method.policies.finish(run.meta, run.method.policies.start(run.meta, nothing())))
-    columns = []
-    for goal in (1.0, -1.0):
+    episodes = []
+    for goal, way in ((1.0, "forwards"), (-1.0, "backwards")):
         adapted = run.adapt(fresh.gather(home, goal, TRAJECTORIES))
-        columns.append([frames(policy, goal) for policy in (fresh, adapted)])
+        for when, policy in enumerate((fresh, adapted)):
+            title = f"{way}, {('before', 'after one update')[when]}"
+            episodes.append([picture(limbs, title) for limbs in shapes(policy, goal)])
     pictures = []
-    for i in range(len(columns[0][0])):
-        rows = [np.concatenate([column[when][i] for column in columns], 1) for when in (0, 1)]
-        picture = Image.fromarray(np.concatenate(rows, 0))
-        for when, word in enumerate(("before", "after one update")):
-            for side, way in enumerate(("forwards", "backwards")):
-                ImageDraw.Draw(picture).text((side * SIZE[0] + 6, when * SIZE[1] + 4), f"{way}, {word}", "white")
-        pictures.append(picture.quantize(64))
+    for before, after, other_before, other_after in zip(*episodes, strict=True):
+        rows = [np.hstack([before, other_before]), np.hstack([after, other_after])]
+        pictures.append(Image.fromarray(np.vstack(rows)).quantize(16))
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100, loop=0, optimize=True)
 
 
