@@ -24,6 +24,7 @@ import bmaml
 from bmaml.cli.progress import BarProgress
 from bmaml.control import AdaptedPolicy, gather
 from bmaml.control.sampling import nothing
+from bmaml.io.files import write_atomically
 from bmaml.recipes_control import build_policy_method, build_policy_plan, build_world
 from bmaml.tasks.control import AbstractWorld
 from bmaml.worlds.mujoco_world import make
@@ -132,8 +133,10 @@ def main() -> None:
     if options.what == "film":
         film(options.out / f"seed{options.seed}", options.out / "half-cheetah.gif")
         return
-    for folder in sorted(options.out.glob("seed*")):
-        print(json.dumps(score(folder)), flush=True)
+    scores = [score(folder) for folder in sorted(options.out.glob("seed*"))]
+    write_atomically(options.out / "half-cheetah.json", json.dumps(scores, indent=1))
+    for one in scores:
+        print(json.dumps(one))
 
 
 if __name__ == "__main__":
