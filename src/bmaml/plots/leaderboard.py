@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -31,7 +33,11 @@ def draw(numbers: Numbers) -> Figure:
     """
     shots = numbers.distinct("shots")
     names = [name for name in ranked(numbers) if name != OPTIMAL][::-1]
-    figure, axes = panels(1, len(shots), width=2.9, height=1.2 + 0.24 * len(names), sharey=True)
+    marks = _marks(names, intervals="coverage" in numbers.distinct("metric"))
+    # A legend is no wider than the panels below it.
+    columns = min(3, len(shots))
+    height = 0.9 + 0.24 * len(names) + 0.2 * math.ceil(len(marks) / columns)
+    figure, axes = panels(1, len(shots), width=2.9, height=height, sharey=True)
     for axis, count in zip(axes, shots, strict=True):
         rows = _gaps(numbers, names, count)
         for place, name in enumerate(names):
@@ -47,7 +53,7 @@ def draw(numbers: Numbers) -> Figure:
     axes[0].set_ylim(-0.6, len(names) - 0.4)
     known = OPTIMAL in numbers.distinct("method")
     figure.supxlabel(f"NLL above {'the Bayes-optimal' if known else 'the best'} (nats a point)", fontsize=10)
-    _legend(figure, names, intervals="coverage" in numbers.distinct("metric"))
+    figure.legend(handles=marks, loc="outside upper center", ncols=columns, fontsize=8, frameon=False)
     return figure
 
 
@@ -63,7 +69,7 @@ def _colour(name: str) -> str:
     return next((colour for colour, members in _GROUPS.values() if name in members), "#000000")
 
 
-def _legend(figure: Figure, names: list[str], *, intervals: bool) -> None:
+def _marks(names: list[str], *, intervals: bool) -> list[Line2D]:
     marks = [
         Line2D([], [], marker="o", ls="", color=colour, label=label)
         for label, (colour, members) in _GROUPS.items()
@@ -72,4 +78,4 @@ def _legend(figure: Figure, names: list[str], *, intervals: bool) -> None:
     if intervals:
         label = "its 90% intervals do not hold 87-93%"
         marks.append(Line2D([], [], marker="o", ls="", color="#555555", mfc="white", label=label))
-    figure.legend(handles=marks, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    return marks
