@@ -29,7 +29,8 @@ from bmaml.worlds import BraxLocomotion, MujocoLocomotion
 class ControlFamily(eqx.Module):
     """A family of environments: how to make it, and the policy, rate and sizes to train it with.
 
-    `std` is the deviation that continuous actions start with, `trace` that of the advantages. A pretrained policy is fine-tuned
+    `std` is the deviation that continuous actions start with, `spread` what the head's first weights are multiplied by, `trace`
+    that of the advantages. A pretrained policy is fine-tuned
     by `fine_tuning` (None: by `rate`): it has grown so sure of itself that a step of `rate` may throw it off.
     """
 
@@ -41,6 +42,7 @@ class ControlFamily(eqx.Module):
     steps: int = eqx.field(static=True, default=100)
     rate: float = eqx.field(static=True, default=0.1)
     std: float = eqx.field(static=True, default=1.0)
+    spread: float = eqx.field(static=True, default=1.0)
     trace: float = eqx.field(static=True, default=1.0)
     fine_tuning: float | None = eqx.field(static=True, default=None)
 
@@ -48,10 +50,13 @@ class ControlFamily(eqx.Module):
 def _plane(*reward: str, discrete: bool = False) -> ControlFamily:
     """The navigation of Finn et al. (2017), by the inner rate of their code (the paper says 0.1).
 
+    With a head of zeros a policy starts by exploring around the origin. One of three seeds with random heads drifted off there, and
+    MAML's return stayed at -14 after an update for all of 100 meta-steps; by the same seed zeros had -2.5 after 50.
+
     Fine-tuning at 0.03 brings a pretrained policy to -6.0, -3.0 and -1.3 of squared distance in three updates; 0.1 to -6.9,
     -2.5 and -3.0, 0.01 to -12.4, -10.5 and -8.7, and the inner rate below -2,000.
     """
-    return ControlFamily(partial(Navigation, *reward, discrete=discrete), rate=0.5, fine_tuning=0.03)
+    return ControlFamily(partial(Navigation, *reward, discrete=discrete), rate=0.5, spread=0.0, fine_tuning=0.03)
 
 
 CONTROL: dict[str, ControlFamily] = {
@@ -104,7 +109,7 @@ def build_world(family: str, **settings: Any) -> AbstractWorld:
 def build_policy(family: str, world: AbstractWorld) -> AbstractModel:
     """Return the policy of a family, for the observations and actions of a world."""
     home = pick("family of environments", family, CONTROL)
-    network = MLP((world.observations, *home.hidden, world.actions), home.activation)
+    network = MLP((world.observations, *home.hidden, world.actions), home.activation, spread=home.spread)
     return CategoricalModel(network) if world.discrete else GaussianPolicy(network, world.actions, std=home.std)
 
 
