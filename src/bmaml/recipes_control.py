@@ -50,8 +50,8 @@ class ControlFamily(eqx.Module):
 def _plane(*reward: str, discrete: bool = False) -> ControlFamily:
     """The navigation of Finn et al. (2017), by the inner rate of their code (the paper says 0.1).
 
-    With a head of zeros a policy starts by exploring around the origin. One of three seeds with random heads drifted off there, and
-    MAML's return stayed at -14 after an update for all of 100 meta-steps; by the same seed zeros had -2.5 after 50.
+    With a head of zeros a policy starts by exploring around the origin. One of three seeds with random heads drifted off from
+    there, and MAML's return stayed at -14 after an update for all of 100 meta-steps; by the same seed zeros had -2.5 after 50.
 
     Fine-tuning at 0.03 brings a pretrained policy to -6.0, -3.0 and -1.3 of squared distance in three updates; 0.1 to -6.9,
     -2.5 and -3.0, 0.01 to -12.4, -10.5 and -8.7, and the inner rate below -2,000.
