@@ -30,8 +30,8 @@ class ControlFamily(eqx.Module):
     """A family of environments: how to make it, and the policy, rate and sizes to train it with.
 
     `std` is the deviation that continuous actions start with, `spread` what the head's first weights are multiplied by, `trace`
-    that of the advantages. A pretrained policy is fine-tuned
-    by `fine_tuning` (None: by `rate`): it has grown so sure of itself that a step of `rate` may throw it off.
+    that of the advantages. A pretrained policy is fine-tuned by `fine_tuning` (None: by `rate`): it has grown so sure of itself
+    that a step of `rate` may throw it off.
     """
 
     build: Callable[..., AbstractWorld] = eqx.field(static=True)
@@ -70,8 +70,8 @@ CONTROL: dict[str, ControlFamily] = {
 def _bodies(world: Callable[..., AbstractWorld], prefix: str = "") -> dict[str, ControlFamily]:
     """The locomotion families of Finn et al. (2017), section 5.3, which gather 40 trajectories for an ant's direction.
 
-    Policy, rate and trace are what a half-cheetah learned its direction with on two cores. With the paper's (two layers of 100
-    units, rate 0.1, advantages of whole returns) an update moved it by a third of that, for as many steps.
+    Policy, rate and trace are what a half-cheetah learned its direction with on two cores. At the paper's rate of 0.1, with
+    advantages of whole returns, an update brought it 35 at most, where now it brings 140 to 290.
     """
     kinds = [(body, task) for body in ("half-cheetah", "ant") for task in ("direction", "velocity")]
     return {
