@@ -71,8 +71,8 @@ def _bodies(world: Callable[..., AbstractWorld], prefix: str = "") -> dict[str, 
     """The locomotion families of Finn et al. (2017), section 5.3, which gather 40 trajectories for an ant's direction.
 
     Policy, rate and trace are what a half-cheetah learned its direction with on two cores: with Meta-SGD an update brings it
-    140 to 290 after 2.4 million steps. With MAML at the paper's rate of 0.1 and advantages of whole returns it brought 35 at most,
-    after 1.2 million.
+    140 to 290 after 2.4 million steps. With MAML at the paper's rate of 0.1 and advantages of whole returns it brought 35 at
+    most, after 1.2 million.
     """
     kinds = [(body, task) for body in ("half-cheetah", "ant") for task in ("direction", "velocity")]
     return {
