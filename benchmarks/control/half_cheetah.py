@@ -17,24 +17,23 @@ from pathlib import Path
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from PIL import Image, ImageDraw
 
 import bmaml
 from bmaml.cli.progress import BarProgress
 from bmaml.control import AdaptedPolicy, gather
-from bmaml.control.sampling import nothing
 from bmaml.io.files import write_atomically
 from bmaml.recipes_control import build_policy_method, build_policy_plan, build_world
 from bmaml.tasks.control import AbstractWorld
 from bmaml.worlds.mujoco_world import make
 
 FAMILY, METHOD = "half-cheetah-direction", "meta-sgd"
-TASKS, TRAJECTORIES, STEPS = 2, 20, 200
-EVALUATED = 4  # batches of TRAJECTORIES episodes a direction
+TASKS, STEPS = 2, 200
+EVALUATED = 4  # times the family's 20 episodes, in each direction
 # Of a picture: pixels, and the metres that its width shows.
 SIZE, METRES, COLOUR = (300, 170), 5.0, "#0072B2"
-CAPSULE = 3  # as MuJoCo numbers shapes
 
 
 def world() -> AbstractWorld:
@@ -69,7 +68,7 @@ def shapes(policy: AdaptedPolicy, goal: float) -> list[np.ndarray]:
     environment = make("half-cheetah", "direction", goal)
     seen, _ = environment.reset(seed=0)
     body, now = environment.unwrapped.model, environment.unwrapped.data
-    limbs = np.flatnonzero(body.geom_type == CAPSULE)
+    limbs = np.flatnonzero(body.geom_type == mujoco.mjtGeom.mjGEOM_CAPSULE)
     radius, half = body.geom_size[limbs, 0], body.geom_size[limbs, 1]
     act, taken = eqx.filter_jit(policy.act), []
     for step in range(STEPS):
@@ -106,10 +105,9 @@ def picture(limbs: np.ndarray, title: str) -> Image.Image:
 def film(folder: Path, path: Path) -> None:
     """Draw four episodes at once: before an update above after it, told to run forwards beside backwards."""
     run, home = bmaml.load(folder), world()
-    fresh = AdaptedPolicy(run.method.policies.finish(run.meta, run.method.policies.start(run.meta, nothing())))
-    episodes = []
+    fresh, episodes = run.adapt([]), []
     for goal, way in ((1.0, "forwards"), (-1.0, "backwards")):
-        adapted = run.adapt(fresh.gather(home, goal, TRAJECTORIES))
+        adapted = run.adapt(fresh.gather(home, goal, run.method.sampling.episodes))
         for when, policy in enumerate((fresh, adapted)):
             title = f"{way}, {('before', 'after one update')[when]}"
             episodes.append([picture(limbs, title) for limbs in shapes(policy, goal)])
@@ -125,7 +123,7 @@ def main() -> None:
     parser.add_argument("what", choices=("train", "score", "film"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--iterations", type=int, default=120)
+    parser.add_argument("--iterations", type=int, default=150)
     options = parser.parse_args()
     if options.what == "train":
         train(options.out / f"seed{options.seed}", options.seed, options.iterations)
