@@ -40,7 +40,7 @@ def test_seeds_of_a_method_are_pooled_task_by_task(folders):
     assert world == WORLD
     each = [evaluate_policies(run.method, run.meta, WORLD, updates=1, count=5) for run in runs["maml"]]
     wanted = np.mean([one.scores[2, 1][RETURN] for one in each])
-    (row,) = [row for row in returns(runs, world, count=5, updates=1).where(method="maml") if row["updates"] == 1]
+    (row,) = returns(runs, world, count=5, updates=1).where(method="maml", updates=1)
     assert row["return"] == pytest.approx(wanted)
     assert (row["runs"], row["tasks"]) == (2, 5)
     assert row["low"] < row["return"] < row["high"]
