@@ -25,7 +25,8 @@ from bmaml.training import Progress
 FAMILY = Sinusoids((3, 5, 10), 20)
 STEPS = (0, 1, 5, 10)
 GIVEN = (0, 3, 5, 10)
-_SIZES = {"experts": {"steps": 3600}, "bmaml": {"steps": 1000, "particles": 5}}
+# Of so few meta-steps more are worth more than finer codes.
+_SIZES = {"experts": {"steps": 3600, "particles": 64}, "bmaml": {"steps": 1000, "particles": 5}}
 
 
 class View(eqx.Module):
@@ -42,7 +43,7 @@ class View(eqx.Module):
 def fit(name: str, *, seed: int = 0, share: float = 1.0, progress: Progress | None = None) -> Run:
     """Meta-train one of the demo's two methods, `share` of the demo's length."""
     size = _SIZES[name]
-    method = build_method(name, particles=size.get("particles"))
+    method = build_method(name, particles=size["particles"])
     plan = build_plan(name, steps=max(int(size["steps"] * share), 20), seed=seed)
     # BMAML's own setting: five points, five more for the leader. Experts see tasks before any point, too: it is drawn.
     tasks = Sinusoids(5, 5) if name == "bmaml" else Sinusoids((0, *FAMILY.shots), 20)

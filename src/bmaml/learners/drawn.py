@@ -12,8 +12,9 @@ from bmaml.learners.conjugate import ConjugateLearner
 from bmaml.learners.features import replace_core
 from bmaml.learners.platipus import PlatipusLearner
 
-# Experts are trained with some codes drawn for each task; more of them integrate the code more finely.
-EXPERTS = 256
+# Fewer codes lie so far apart that features must also stand for those between: directions whose weights each task has to
+# pay for with its points. Of so many a quarter is kept to predict with: after three points, fewer are a rough sample.
+EXPERTS, _SHARE = 256, 0.25
 
 
 def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
@@ -36,5 +37,7 @@ def draws_codes(learner: AbstractLearner) -> TypeGuard[ConjugateLearner]:
 
 
 def finely_drawn(learner: AbstractLearner) -> AbstractLearner:
-    """Return the learner with 256 experts, or more, where it draws them."""
-    return drawing(learner, max(EXPERTS, learner.particles)) if draws_codes(learner) else learner
+    """Return the learner with 256 experts or more, of which a quarter or more is kept, where it draws them."""
+    if not draws_codes(learner):
+        return learner
+    return dataclasses.replace(learner, particles=max(EXPERTS, learner.particles), kept=max(_SHARE, learner.kept))
