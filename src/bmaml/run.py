@@ -83,20 +83,18 @@ def train(
         raise ValueError(f"save_every is {save_every} and keep {keep}: give at least 1 of each.")
     plan = dataclasses.replace(plan or Plan(), **options)
     method.check(tasks)
-    if directory is None:
-        with Interrupt() as interrupt:
+    with Interrupt() as interrupt:
+        if directory is None:
             loop = Loop(method, tasks, plan)
             loop.run(progress=progress, interrupt=interrupt)
             return _result(loop, loop.history)
-    folder = RunFolder(directory, keep)
-    try:
-        with Interrupt() as interrupt:
-            parts = {"method": method, "tasks": tasks, "plan": plan, "options": {"save_every": save_every}}
-            folder.create(parts, about or {})
+        folder = RunFolder(directory, keep)
+        folder.create({"method": method, "tasks": tasks, "plan": plan, "options": {"save_every": save_every}}, about or {})
+        try:
             return _saved_run(folder, Loop(method, tasks, plan), save_every, progress, interrupt)
-    except NoRoomError:
-        folder.forget()
-        raise
+        except NoRoomError:
+            folder.forget()
+            raise
 
 
 def _saved_run(folder: RunFolder, loop: Loop, save_every: int | None, progress: Progress | None, interrupt: Interrupt) -> Run:

@@ -40,6 +40,8 @@ def leaderboard(
     y: Annotated[str | None, typer.Option(help="Of a table: output columns, such as conc.")] = None,
     context: Annotated[Context, typer.Option(help="Of a table: given rows are a random few, or the first.")] = Context.random,
     order: Annotated[str | None, typer.Option(help="Of a table: column that sorts a task's rows.")] = None,
+    categorical: Annotated[str | None, typer.Option(help="Of a table: inputs that are categories though numbers.")] = None,
+    log: Annotated[str | None, typer.Option(help="Of a table: inputs whose logarithm is taken.")] = None,
     split_by: Annotated[str | None, typer.Option(help="Of a table: what shares this column is held out together.")] = None,
     test_share: Annotated[float, typer.Option(min=0.01, max=0.9, help="Of a table: share of tasks held out.")] = 0.15,
 ) -> None:
@@ -56,6 +58,7 @@ def leaderboard(
 
     given = whole_numbers(shots, "--shots")
     columns = {"task": task, "x": names_of(x), "y": names_of(y), "order": order}
+    columns |= {"categorical": names_of(categorical), "log": names_of(log)}
     table = {"context": context.value, "split_by": split_by, "test_share": test_share}
     if task is not None and task_count is not None:
         raise InputError("--task-count is for families, whose tasks are endless: leave it out with a table.")

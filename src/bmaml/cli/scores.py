@@ -77,15 +77,15 @@ def evaluate(
 
 
 def _drawing(learner: AbstractLearner, particles: int | None) -> AbstractLearner:
-    """Return a learner that draws so many particles when it adapts.
+    """Return a learner that draws so many particles when it adapts; without a number, as many as it is best asked with.
 
     Raises: InputError where a learner's particles are what it was trained with.
     """
     from bmaml.errors import InputError
-    from bmaml.learners.drawn import drawing
+    from bmaml.learners.drawn import drawing, finely_drawn
 
     try:
-        return learner if particles is None else drawing(learner, particles)
+        return finely_drawn(learner) if particles is None else drawing(learner, particles)
     except TypeError:
         raise InputError(f"--particles is {particles} and this run's particles are learned, not drawn: leave it out.") from None
 

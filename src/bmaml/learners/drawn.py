@@ -20,13 +20,16 @@ EXPERTS, _SHARE = 256, 0.25
 def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
     """Return the learner with so many particles drawn at each adaptation, whatever it was trained with.
 
-    Raises: TypeError where its particles are learned, so that there are as many as there are.
+    Of experts at least a quarter is kept. Raises: TypeError where its particles are learned, so that there are as many as
+    there are.
     """
     return replace_core(learner, partial(_drawing, particles=particles))
 
 
 def _drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
-    if draws_codes(learner) or isinstance(learner, AbmlLearner | PlatipusLearner):
+    if draws_codes(learner):
+        return dataclasses.replace(learner, particles=particles, kept=max(_SHARE, learner.kept))
+    if isinstance(learner, AbmlLearner | PlatipusLearner):
         return dataclasses.replace(learner, particles=particles)
     raise TypeError(f"drawing needs particles that adaptation draws and those of {type(learner).__name__} are learned.")
 
@@ -37,7 +40,5 @@ def draws_codes(learner: AbstractLearner) -> TypeGuard[ConjugateLearner]:
 
 
 def finely_drawn(learner: AbstractLearner) -> AbstractLearner:
-    """Return the learner with 256 experts or more, of which a quarter or more is kept, where it draws them."""
-    if not draws_codes(learner):
-        return learner
-    return dataclasses.replace(learner, particles=max(EXPERTS, learner.particles), kept=max(_SHARE, learner.kept))
+    """Return the learner as it is best asked: with 256 experts or more, where it draws them."""
+    return drawing(learner, max(EXPERTS, learner.particles)) if draws_codes(learner) else learner
