@@ -18,6 +18,7 @@ from bmaml.data import Data
 from bmaml.errors import InputError
 from bmaml.experiments.table import Numbers
 from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.learners.drawn import finely_drawn
 from bmaml.metrics import interval
 from bmaml.recipes import build_method, build_plan, build_tasks
 from bmaml.run import Run, about, load, train
@@ -50,7 +51,7 @@ def fit(*, steps: int = 3600, seed: int = 0, progress: Progress | None = None) -
     """Meta-train experts on supports of 1 to 10 points, about two minutes on two cores."""
     source = build_tasks("sinusoid", shots=(1, 2, 3, 5, 10))
     plan = build_plan("experts", steps=steps, seed=seed)
-    return {"experts": train(build_method("experts", particles=32), source, plan, progress=progress).whole()}
+    return {"experts": train(build_method("experts", particles=64), source, plan, progress=progress).whole()}
 
 
 def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, seed: int = 0) -> tuple[Numbers, Numbers]:
@@ -66,7 +67,8 @@ def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, see
     assert isinstance(source, Sinusoids)
     rows, needed = [], []
     for name, one in runs.items():
-        errors = {by: task_errors(one.method.learner, one.meta, source, by, tasks, seed) for by in ACQUISITIONS}
+        learner = finely_drawn(one.method.learner)
+        errors = {by: task_errors(learner, one.meta, source, by, tasks, seed) for by in ACQUISITIONS}
         for by, each in errors.items():
             rows += [(name, by, START + i, *interval(column)) for i, column in enumerate(each.T)]
             needed.append((name, by, *_replaced(each, errors["random"][:, -1])))
