@@ -139,6 +139,16 @@ def test_the_experiment_starts_alike_and_goes_on_as_the_acquisition_says():
     assert len(plot.draw(numbers).axes) == 1
 
 
+@pytest.mark.slow
+def test_a_method_without_particles_is_measured_without_their_information():
+    methods = {"cnp": preset("cnp"), "pretrain": preset("pretrain")}
+    runs = {name: Run(method, jit(method.learner.init)(KEY), 1, 1) for name, method in methods.items()}
+    numbers, needed = experiment.run(runs, tasks=2)
+    assert [row["by"] for row in needed.where(method="cnp")] == ["variance", "reduction", "random"]
+    assert [row["by"] for row in needed.where(method="pretrain")] == ["variance", "information", "reduction", "random"]
+    assert len(plot.draw(numbers).axes) == 2
+
+
 def test_how_many_points_replace_ten():
     errors = np.array([[9.0, 3.0, 1.0], [9.0, 2.0, 1.0]])
     points, gap, low, high = experiment._replaced(errors, np.array([3.0, 3.0]))

@@ -17,8 +17,10 @@ from bmaml.distributions import Categorical, Normal
 from bmaml.errors import InputError
 from bmaml.evaluation import evaluate, regret, to_records
 from bmaml.learners.base import AbstractLearner
+from bmaml.learners.drawn import drawing, finely_drawn
 from bmaml.models import MLP, GaussianModel
 from bmaml.posteriors import AbstractPosterior
+from bmaml.recipes import build_method
 from bmaml.tasks import AbstractTasks, FixedTasks, Sinusoids
 
 FAMILY = Sinusoids(shots=5, queries=10)
@@ -206,3 +208,14 @@ def test_rows_become_json_and_a_table():
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(scores().table("mean"))
     assert "nll" in console.export_text()
+
+
+def test_experts_train_with_few_of_them_and_are_judged_with_a_quarter():
+    learner = build_method("experts").learner
+    assert (learner.particles, learner.kept_particles) == (256, 16)
+    assert (finely_drawn(learner).particles, finely_drawn(learner).kept_particles) == (256, 64)
+    few = build_method("experts", particles=8).learner
+    assert few.kept == 1, "so few all go on"
+    assert (finely_drawn(few).particles, finely_drawn(few).kept) == (256, 1)
+    with pytest.raises(TypeError, match="those of GradientLearner are learned"):
+        drawing(GRADIENT, 4)

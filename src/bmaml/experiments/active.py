@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.active import ACQUISITIONS, acquisition
 from bmaml.data import Data
+from bmaml.distributions import Mixture
 from bmaml.errors import InputError
 from bmaml.experiments.table import Numbers
 from bmaml.learners.base import AbstractLearner, Meta
@@ -60,19 +61,27 @@ def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, see
     A task starts with the same random point for every acquisition; each next one is the pool point that the acquisition
     likes best, never one twice. The pool is 100 even points of the domain, measured with the family's noise; the error is
     the mean over tasks of the squared error of the predictive mean on 100 even points without noise, with its 95%
-    interval. The second table has columns method, by, points (the fewest with a mean error of at most random's at 10, None
-    where there is none), gap, low, high (its error minus random's at 10, paired over tasks, with its 95% interval).
+    interval. A method without particles has no information about them to choose by. The second table has columns method,
+    by, points (the fewest with a mean error of at most random's at 10, None where there is none), gap, low, high (its error
+    minus random's at 10, paired over tasks, with its 95% interval).
     """
     source = build_tasks(family)
     assert isinstance(source, Sinusoids)
     rows, needed = [], []
     for name, one in runs.items():
         learner = finely_drawn(one.method.learner)
-        errors = {by: task_errors(learner, one.meta, source, by, tasks, seed) for by in ACQUISITIONS}
+        errors = {by: task_errors(learner, one.meta, source, by, tasks, seed) for by in _offered(learner, one.meta, source)}
         for by, each in errors.items():
             rows += [(name, by, START + i, *interval(column)) for i, column in enumerate(each.T)]
             needed.append((name, by, *_replaced(each, errors["random"][:, -1])))
     return Numbers(COLUMNS, rows), Numbers(("method", "by", "points", "gap", "low", "high"), needed)
+
+
+def _offered(learner: AbstractLearner, meta: Meta, source: Sinusoids) -> list[str]:
+    """Return the acquisitions that a method has: without particles there is nothing to be informed about."""
+    support = source.sample(jax.random.key(0)).support
+    answer = eqx.filter_eval_shape(lambda: learner.adapt(meta, support, key=jax.random.key(0)).predict(support.x))
+    return [by for by in ACQUISITIONS if by != "information" or isinstance(answer, Mixture)]
 
 
 def _replaced(errors: np.ndarray, target: np.ndarray) -> tuple[int | None, float, float, float]:
