@@ -36,7 +36,10 @@ def draw(numbers: Numbers) -> Figure:
         axis.set_title(NAMES.get(method, method), fontsize=10)
     for axis in axes[len(methods) :]:
         axis.set_visible(False)
-    axes[0].legend(fontsize=8, frameon=False, loc="upper right")
+    # A method may lack an acquisition that others have.
+    handles, labels = zip(*(pair for axis in axes for pair in zip(*axis.get_legend_handles_labels(), strict=True)), strict=True)
+    lines = dict(zip(labels, handles, strict=True))
+    axes[0].legend(lines.values(), lines.keys(), fontsize=8, frameon=False, loc="upper right")
     figure.supxlabel("points measured", fontsize=10)
     figure.supylabel("squared error of the mean", fontsize=10)
     return figure
