@@ -27,9 +27,9 @@ class Numbers(eqx.Module):
         """Return one column of the rows that `where` gives."""
         return [row[column] for row in self.where(**equal)]
 
-    def distinct(self, column: str) -> list:
-        """Return the different values of a column, in order of first appearance."""
-        return list(dict.fromkeys(row[self.columns.index(column)] for row in self.rows))
+    def distinct(self, column: str, **equal) -> list:
+        """Return the different values of a column of the rows that `where` gives, in order of first appearance."""
+        return list(dict.fromkeys(self.values(column, **equal)))
 
     def write(self, path: Path) -> None:
         """Write the rows as CSV, whole or not at all."""

@@ -23,7 +23,7 @@ def draw(numbers: Numbers) -> Figure:
     floor = 0.5 * min(numbers.values("mse"))
     figure, axes = panels(-(-len(methods) // columns), columns, width=5.2, height=3.8, sharex=True, sharey=True)
     for axis, method in zip(axes, methods, strict=False):
-        for by in dict.fromkeys(row["by"] for row in numbers.where(method=method)):
+        for by in numbers.distinct("by", method=method):
             rows, (colour, label) = numbers.where(method=method, by=by), _STYLE[by]
             points = [r["points"] for r in rows]
             low = [max(r["low"], floor) for r in rows]
