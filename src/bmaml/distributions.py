@@ -279,6 +279,28 @@ def mixture(log_weights: Float[Array, " particles"], components: AbstractDistrib
     raise TypeError(f"cannot mix {type(components).__name__}: give Normal, StudentT or Categorical components.")
 
 
+# Of 1 / degrees of freedom: at 1/2 a Student-t has no variance.
+MOST_TAILS = 0.48
+# Where a Student-t is all but a normal.
+_LEAST_TAILS = 1e-4
+
+
+def stretched(predictive: AbstractDistribution, factor: Array | float, tails: Array | float) -> AbstractContinuous:
+    """Return a predictive with all its scales multiplied, and `tails` added to 1 over its degrees of freedom (0 of a normal).
+
+    A mixture's components are stretched each about its own mean, so that its weights, modes and mean stay. Degrees of freedom
+    stay above 2. Raises: TypeError for a predictive that is not made of normals and Student-ts.
+    """
+    if isinstance(predictive, Mixture):
+        return Mixture(predictive.log_weights, stretched(predictive.components, factor, tails))
+    if isinstance(predictive, Normal):
+        return StudentT(1 / jnp.clip(tails, _LEAST_TAILS, MOST_TAILS), predictive.loc, factor * predictive.scale)
+    if isinstance(predictive, StudentT):
+        heaviness = jnp.clip(1 / predictive.df + tails, _LEAST_TAILS, MOST_TAILS)
+        return StudentT(1 / heaviness, predictive.loc, factor * predictive.scale)
+    raise TypeError(f"cannot stretch {type(predictive).__name__}: give normals, Student-ts or mixtures of them.")
+
+
 def kl_divergence(p: AbstractDistribution, q: AbstractDistribution) -> Float[Array, "*batch n"]:
     """Return KL(p || q) of each point's target, in nats, for two normals or two Categoricals.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 from collections.abc import Sequence
@@ -13,14 +14,15 @@ import numpy as np
 from bmaml.adapted import AdaptedTask
 from bmaml.errors import InputError
 from bmaml.fitted import AbstractEstimator, listener, saved
-from bmaml.learners import ConjugateLearner
+from bmaml.learners import ConjugateLearner, RecalibratedLearner
 from bmaml.methods import AMORTISED, METHODS, REGRESSION, Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.objectives import QueryLoss
 from bmaml.outer import Adam
 from bmaml.plan import Plan
+from bmaml.recalibration import recalibrate
 from bmaml.run import Run, train
-from bmaml.tables import Schema, Table, fit_schema, read_table, table_tasks
+from bmaml.tables import Schema, Table, default_shots, fit_schema, read_table, some_shots, table_tasks, task_rows
 from bmaml.tasks.base import Context, FixedTasks
 from bmaml.training import Progress
 
@@ -128,6 +130,38 @@ class FewShotRegressor(AbstractEstimator):
             method = regression_method(method, schema.width, len(schema.outputs), self.particles)
         about, progress = self._about(schema), listener(self.progress)
         return train(method, tasks, self.plan(), directory=directory, about=about, progress=progress)
+
+    def recalibrate(
+        self, X: Any, y: Any = None, *, groups: Any = None, shots: int | Sequence[int] | None = None
+    ) -> FewShotRegressor:
+        """Widen or narrow the intervals by what the errors on further tasks are (`bmaml.recalibration`); returns self.
+
+        The tasks are given as `fit` takes them (a table's columns are known by now) and must not be those fitted on.
+        `shots` says after how many rows errors are looked at (None: up to five of the counts trained with).
+        Raises: InputError before `fit`, or where a value or a task does not fit.
+        """
+        run = self.fitted()
+        table = read_table(X) if groups is None else _array_table(X, y, groups)[0]
+        counts = self._judged(table, shots)
+        tasks = table_tasks(table, self.schema_, shots=counts, context=self.context, training=False)
+        learner, meta = run.method.learner, run.meta
+        if isinstance(learner, RecalibratedLearner):
+            learner, meta = learner.inner, meta.inner
+        learner, meta = recalibrate(learner, meta, tasks, shots=counts, queries=tasks.queries)
+        self.run_ = dataclasses.replace(run, method=dataclasses.replace(run.method, learner=learner), meta=meta)
+        return self
+
+    def _judged(self, table: Table, shots: int | Sequence[int] | None) -> list[int]:
+        """Return after how many rows errors on a table's tasks are looked at."""
+        sizes = [len(rows) for rows in task_rows(table, self.schema_).values()]
+        wanted = self.shots if shots is None else shots
+        wanted = default_shots(sizes, self.context) if wanted is None else wanted
+        wanted = [wanted] if isinstance(wanted, int) else wanted
+        counts = some_shots(wanted, max(sizes))
+        if not counts:
+            longest = f"{table.name} has no task of over {max(sizes)} rows"
+            raise InputError(f"{longest} and shots are {', '.join(map(str, wanted))}: use fewer shots, or longer tasks.")
+        return counts
 
     def plan(self) -> Plan:
         outer = Adam(self.rate, clip=1.0, weight_decay=self.weight_decay)

@@ -142,7 +142,7 @@ def _total(tasks: AbstractTasks, shots: int, count: int) -> int:
     return min(count, len(tasks.rows.mask))
 
 
-def _draw(tasks: AbstractTasks, key: PRNGKeyArray, i: Array, given: Array, most: int, queries: int) -> tuple[Task, Array]:
+def draw_task(tasks: AbstractTasks, key: PRNGKeyArray, i: Array, given: Array, most: int, queries: int) -> tuple[Task, Array]:
     """Return the task of an index and its noise-free targets (the targets there are, where none is known).
 
     The support is always padded to the most shots, so that one program serves all; fewer shots are a prefix of more.
@@ -191,7 +191,7 @@ def _scores(
     """Return every score of every task; compiled once, whatever the meta-parameters, the shots given and the seed."""
 
     def one(i: Array) -> dict[str, Array]:
-        task, truth = _draw(tasks, key, i, given, most, queries)
+        task, truth = draw_task(tasks, key, i, given, most, queries)
         adapt_key, score_key = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
         predictive = learner.adapt(meta, task.support, key=adapt_key).predict(task.query.x)
         score = regression_scores if isinstance(predictive, AbstractContinuous) else classification_scores

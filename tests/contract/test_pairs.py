@@ -38,6 +38,7 @@ from bmaml.learners import (
     Optax,
     PlatipusLearner,
     PrototypeLearner,
+    RecalibratedLearner,
     RidgeLearner,
     Sgd,
 )
@@ -96,6 +97,7 @@ VARIANTS = {
     "laplace, diagonal": Laplace(STEEP, Diagonal()),
     "laplace, last layer": Laplace(STEEP, LastLayer()),
     "laplace, exact": Laplace(STEEP, ExactHessian(), precision=1e5),
+    "recalibrated": RecalibratedLearner(ConjugateLearner(FEATURES, particles=3), 2),
     "exact with own priors": ConjugateLearner(NOISY, particles=3, own_prior=True),
     "abml": AbmlLearner(GradientLearner(MODEL, rule=Sgd(1e-3), steps=2, clip=5.0), particles=3, draws=2),
     "latent of classes": PlatipusLearner(GradientLearner(CLASSES, rule=Sgd(0.1), fit="mean"), particles=3),

@@ -168,6 +168,15 @@ def test_bad_rows_to_predict_are_refused(refused, runs, table):
     assert "--level is 90" in refused("predict", model, table(["a,1,3", "a,2,"]), "--level", "90")
 
 
+def test_bad_tasks_to_recalibrate_on_are_refused(refused, runs, table, tmp_path):
+    model, out = runs / "model", tmp_path / "other"
+    assert "there already" in refused("recalibrate", model, table(rows()), "--out", runs / "model")
+    assert "conc" in refused("recalibrate", model, table(["a,1", "a,2"], "patient,time"), "--out", out)
+    assert "has 1 row" in refused("recalibrate", model, table(["a,1,2", "b,1,2", "b,2,2"]), "--out", out)
+    assert "shots are 9" in refused("recalibrate", model, table(rows()), "--out", out, "--shots", "9")
+    assert "no fitted table model" in refused("recalibrate", runs / "family", table(rows()), "--out", out)
+
+
 def flip(path, place, bits=0xFF):
     """Flip bits of one byte of a file; `place` is a share of its length."""
     data = bytearray(path.read_bytes())

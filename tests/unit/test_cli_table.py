@@ -262,3 +262,19 @@ def test_scores_of_a_plain_guess_are_the_ones_worked_out_by_hand():
     pooled = scores[0, "mean of all training rows"]
     assert pooled.rmse["y"].value == pytest.approx(np.sqrt(np.mean((tasks - past.mean()) ** 2)), rel=1e-5)
     assert {s.tasks for s in scores.values()} == {3}
+
+
+def test_recalibrate_writes_another_model_with_other_intervals_and_the_same_means(folder, new, tmp_path, capsys):
+    further = write(tmp_path / "further.csv", ["patient", "time", "dose", "conc"], patients(3))
+    before = (folder / "model" / "run.json").read_bytes()
+    assert run("recalibrate", folder / "model", further, "--out", tmp_path / "other") == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[1:4]] == ["0", "1", "3"]
+    assert (folder / "model" / "run.json").read_bytes() == before
+    rows = []
+    for model in (folder / "model", tmp_path / "other"):
+        assert run("predict", model, new) == 0
+        rows.append(list(csv.DictReader(io.StringIO(capsys.readouterr().out))))
+    assert [r["conc_mean"] for r in rows[0]] == [r["conc_mean"] for r in rows[1]]
+    assert [r["conc_low"] for r in rows[0]] != [r["conc_low"] for r in rows[1]]
+    assert run("suggest", tmp_path / "other", new, "--by", "information") == 0

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.integrate import trapezoid
 
-from bmaml.distributions import Categorical, CategoricalMixture, Mixture, Normal, StudentT, mixture
+from bmaml.distributions import Categorical, CategoricalMixture, Mixture, Normal, StudentT, mixture, stretched
 
 LEVELS = (0.001, 0.05, 0.5, 0.7, 0.999)
 LOC = np.array([[0.3, -2.0], [1.5, 10.0], [-0.7, 0.0]])
@@ -148,3 +148,29 @@ def test_categorical_mixture_averages_probabilities(x64):
 def test_only_known_components_mix():
     with pytest.raises(TypeError, match="give Normal, StudentT or Categorical"):
         mixture(jnp.zeros(2), object())  # type: ignore[arg-type]
+
+
+def test_stretched_is_a_density_about_the_same_mean_with_the_scales_it_says(continuous):
+    wide = stretched(continuous, 1.7, 0.1)
+    np.testing.assert_allclose(wide.mean, continuous.mean, rtol=1e-12)
+    # One output at a time: the marginal's mass, by its quantiles and its CDF.
+    low, high = wide.interval(0.8)
+    np.testing.assert_allclose(wide.cdf(high) - wide.cdf(low), 0.8, atol=1e-9)
+    parts = wide.components if isinstance(wide, Mixture) else wide
+    own = continuous.components if isinstance(continuous, Mixture) else continuous
+    np.testing.assert_allclose(parts.scale, 1.7 * jnp.broadcast_to(own.scale, parts.scale.shape), rtol=1e-12)
+    heaviness = 0.1 + (1 / own.df if isinstance(own, StudentT) else 0.0)
+    np.testing.assert_allclose(1 / parts.df, jnp.broadcast_to(jnp.minimum(heaviness, 0.48), parts.df.shape), rtol=1e-12)
+    assert jnp.isfinite(wide.variance).all()
+
+
+def test_stretching_by_nothing_changes_next_to_nothing(continuous):
+    y = jnp.asarray(LOC + 1.5 * SCALE)
+    same = stretched(continuous, 1.0, 0.0)
+    np.testing.assert_allclose(same.log_prob(y), continuous.log_prob(y), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(same.cdf(y), continuous.cdf(y), atol=1e-3)
+
+
+def test_classes_cannot_be_stretched():
+    with pytest.raises(TypeError, match=r"cannot stretch Categorical: give normals, Student-ts"):
+        stretched(Categorical(jnp.zeros((2, 3))), 2.0, 0.0)

@@ -194,3 +194,49 @@ def test_refusals(model, name):
     action, words = REFUSALS[name]
     with pytest.raises(InputError, match=words):
         action(model)
+
+
+def held(model, x, y):
+    """The share of the other rows of new tasks that lies in the 90% interval after four of them."""
+    inside = []
+    for one, target in zip(x, y, strict=True):
+        low, high = model.adapt(one[:4], target[:4]).interval(one[4:])
+        inside.append(np.mean((low < target[4:]) & (target[4:] < high)))
+    return np.mean(inside)
+
+
+def noisier(tasks, seed):
+    """Tasks of the family with five times the noise that the model was fitted on."""
+    x, y, groups = family(tasks, 40, seed)
+    return x, y + 0.25 * SCALE * np.random.default_rng(seed).normal(size=y.shape), groups
+
+
+def test_recalibrated_intervals_hold_on_tasks_of_another_kind(model, tmp_path):
+    further, (x, y, _) = noisier(40, 5), noisier(30, 6)
+    before, mean = held(model, x, y), model.adapt(x[0][:4], y[0][:4]).predict(x[0])
+    assert before < 0.8
+    changed = FewShotRegressor.load(_saved(model, tmp_path / "plain"))
+    assert changed.recalibrate(further[0].ravel(), further[1].ravel(), groups=further[2], shots=(2, 4)) is changed
+    assert held(changed, x, y) == pytest.approx(0.9, abs=0.05), "40 tasks to learn from, 30 to judge by"
+    np.testing.assert_allclose(changed.adapt(x[0][:4], y[0][:4]).predict(x[0]), mean, rtol=1e-5)
+    assert held(model, x, y) == before, "the model it was loaded from is another one"
+    # Once more is the same, not a change of the change; and it is saved.
+    change = changed.run_.meta.change
+    again = changed.recalibrate(further[0].ravel(), further[1].ravel(), groups=further[2], shots=(2, 4)).run_.meta.change
+    np.testing.assert_array_equal(change.log_stretch, again.log_stretch)
+    loaded = FewShotRegressor.load(_saved(changed, tmp_path / "changed"))
+    np.testing.assert_array_equal(loaded.run_.meta.change.log_stretch, change.log_stretch)
+    one, other = (m.adapt(x[0][:4], y[0][:4]).interval(x[0]) for m in (changed, loaded))
+    np.testing.assert_array_equal(one, other)
+    assert len(loaded.adapt(x[0][:3], y[0][:3]).suggest(x[0], 2, by="information")) == 2
+
+
+def _saved(model, path):
+    model.save(path)
+    return path
+
+
+def test_shots_that_no_further_task_can_give_are_refused(model):
+    x, y, groups = family(3, 2, 7)
+    with pytest.raises(InputError, match=r"has no task of over 2 rows and shots are 4: use fewer shots"):
+        model.recalibrate(x.ravel(), y.ravel(), groups=groups, shots=4)

@@ -1,6 +1,7 @@
 """The leaderboard: what is kept is used, what changed is done again, intervals and marks say what they claim."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from bmaml.cli import main
 from bmaml.errors import InputError
 from bmaml.experiments import leaderboard, standings
-from bmaml.experiments.arenas import FamilyArena
+from bmaml.experiments.arenas import FamilyArena, ImageArena
 from bmaml.experiments.leaderboard import OPTIMAL, Board, Entry
 
 
@@ -150,3 +151,19 @@ def test_wrong_input_is_one_sentence_and_nothing_written(tmp_path, capsys, argum
 def test_unknown_family_is_named():
     with pytest.raises(InputError, match="unknown task family"):
         FamilyArena.default_shots("waves")
+
+
+def test_recalibrated_scores_are_kept_apart_and_hold_what_they_should(tmp_path):
+    plain = board(count=100)
+    changed = dataclasses.replace(plain, recalibrated=True)
+    (before,), (after,) = plain.run(tmp_path), changed.run(tmp_path)
+    assert abs(after.scores[2, "coverage"].mean() - 0.9) < 0.04 < abs(before.scores[2, "coverage"].mean() - 0.9)
+    np.testing.assert_allclose(after.scores[2, "mse"], before.scores[2, "mse"], rtol=1e-4)
+    (again,) = plain.run(tmp_path)
+    assert (again.scores[2, "coverage"] == before.scores[2, "coverage"]).all()
+
+
+def test_recalibrating_classes_is_refused():
+    arena = ImageArena("digits", (1,), 2, None, None)
+    with pytest.raises(InputError, match=r"digits has no tasks to recalibrate on: only families and tables"):
+        Board(arena, ("protonet",), (0,), recalibrated=True)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import typer
 
 from bmaml.errors import InputError
@@ -15,10 +14,8 @@ from bmaml.estimators import FewShotRegressor
 from bmaml.held_out import Estimate, Score, score_held_out
 from bmaml.io.files import write_atomically
 from bmaml.metrics import LEVEL
-from bmaml.tables import Table, default_shots, fit_schema, split_tasks, table_tasks, task_rows
+from bmaml.tables import Table, default_shots, fit_schema, some_shots, split_tasks, table_tasks, task_rows
 from bmaml.tasks.base import Context
-
-_MOST_COUNTS = 4
 
 
 def split(table: Table, task: str, by: str | None, share: float, seed: int) -> tuple[Table, Table | None]:
@@ -58,7 +55,7 @@ def report_scores(model: FewShotRegressor, held: Table, training: Table, shots: 
     Raises: InputError where the file cannot be written.
     """
     parts = task_rows(held, model.schema_)
-    scores = score_held_out(model, held, training, _counts(shots, max(len(rows) for rows in parts.values())))
+    scores = score_held_out(model, held, training, some_shots(shots, max(len(rows) for rows in parts.values())))
     head = {"table": held.name, "task": model.schema_.task, "held_out": list(parts), "level": LEVEL}
     path = folder / "scores.json"
     try:
@@ -68,13 +65,6 @@ def report_scores(model: FewShotRegressor, held: Table, training: Table, shots: 
     typer.echo(f"\non {len(parts)} held-out tasks, their other rows predicted from those given (95% interval over tasks):")
     typer.echo(aligned([_header(model), *(_row(score, model) for score in scores)]))
     typer.echo(f"\nscores in {path}")
-
-
-def _counts(shots: Sequence[int], longest: int) -> list[int]:
-    """Return the shot counts to score: 0 if trained with, and up to four of the others, spread over their range."""
-    some = sorted({count for count in shots if 0 < count < longest})
-    places = np.unique(np.linspace(0, len(some) - 1, _MOST_COUNTS).round().astype(int)) if some else []
-    return [0] * (0 in shots) + [some[place] for place in places]
 
 
 def _header(model: FewShotRegressor) -> list[str]:

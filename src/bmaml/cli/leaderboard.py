@@ -31,6 +31,9 @@ def leaderboard(
     steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps of every method (default: its recipe's).")] = None,
     count: Annotated[int, typer.Option(min=2, help="New tasks of a family to score on.")] = 1000,
     quick: Annotated[bool, typer.Option("--quick", help="One seed, 300 meta-steps, 50 tasks: shows the shape.")] = False,
+    recalibrated: Annotated[
+        bool, typer.Option("--recalibrated", help="Stretch predictions by each method's errors on further tasks.")
+    ] = False,
     task_count: Annotated[int | None, typer.Option(min=1, help="Train on so many fixed tasks, not endless ones.")] = None,
     samples: Annotated[int, typer.Option(min=2, help="Points of each fixed task.")] = 40,
     way: Annotated[int, typer.Option(min=2, help="Of images: classes of a task.")] = 5,
@@ -59,7 +62,7 @@ def leaderboard(
     given = whole_numbers(shots, "--shots")
     columns = {"task": task, "x": names_of(x), "y": names_of(y), "order": order}
     columns |= {"categorical": names_of(categorical), "log": names_of(log)}
-    table = {"context": context.value, "split_by": split_by, "test_share": test_share}
+    table = {"context": context.value, "split_by": split_by, "test_share": test_share, "spare": recalibrated}
     if task is not None and task_count is not None:
         raise InputError("--task-count is for families, whose tasks are endless: leave it out with a table.")
     if tasks in IMAGES and not task:
@@ -70,7 +73,7 @@ def leaderboard(
     for name in chosen:
         pick("method", name, dict.fromkeys(arena.methods))
     size = {"steps": steps or (300 if quick else None), "count": 50 if quick else count}
-    board = Board(arena, tuple(chosen), tuple(range(1 if quick else seeds)), **size)
+    board = Board(arena, tuple(chosen), tuple(range(1 if quick else seeds)), **size, recalibrated=recalibrated)
     out.mkdir(parents=True, exist_ok=True)
     try:
         entries = board.run(out, BarProgress, lambda line: typer.echo(line, err=True))
@@ -106,14 +109,16 @@ def _table(
     context: str,
     split_by: str | None,
     test_share: float,
+    spare: bool,
 ) -> AbstractArena:
     from bmaml.cli.held_out import split
     from bmaml.experiments.arenas import TableArena
     from bmaml.tables import read_table
 
     training, held = split(read_table(path), columns["task"], split_by, test_share, 0)
+    training, others = split(training, columns["task"], split_by, test_share, 0) if spare else (training, None)
     assert held is not None  # the share is above 0
-    return TableArena.build(training, held, columns, shots or (2, 5), context)  # pyright: ignore[reportArgumentType]
+    return TableArena.build(training, held, columns, shots or (2, 5), context, others)  # pyright: ignore[reportArgumentType]
 
 
 def _report(numbers: Any, times: Any, bins: Any, out: Path) -> None:

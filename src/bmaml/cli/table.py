@@ -1,7 +1,8 @@
-"""`bmaml fit`, `bmaml predict` and `bmaml suggest`: tables or images in, tables out."""
+"""`bmaml fit`, `bmaml recalibrate`, `bmaml predict` and `bmaml suggest`: tables or images in, tables out."""
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,7 +39,7 @@ New = Annotated[Path, typer.Argument(help="Rows of new tasks; an empty outcome i
 
 def add(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (fit, predict, suggest):
+    for command in (fit, recalibrate, predict, suggest):
         app.command()(command)
 
 
@@ -148,6 +149,35 @@ def _fit_table(
             held_out.report_scores(model, held, training, counts, folder)
 
 
+def recalibrate(
+    model: Model,
+    table: Annotated[Path, typer.Argument(help="Table of further tasks, all measured, that the model was not fitted on.")],
+    out: Annotated[Path, typer.Option(help="Folder for the changed model; the model itself stays as it is.")],
+    shots: Annotated[
+        str | None, typer.Option("--shots", "--shot", help="Numbers of given rows to look at errors after, as 2,5,10.")
+    ] = None,
+) -> None:
+    """Widen or narrow a table model's intervals by what its errors on further tasks are.
+
+    For tasks of another kind than those fitted on, or a fit on few: means stay, 90% intervals then hold 90% of such tasks.
+    """
+    from bmaml.cli.answers import must_be_new, plain_warnings
+    from bmaml.cli.held_out import aligned
+    from bmaml.tables import read_table
+
+    counts = whole_numbers(shots, "--shots", 0)
+    must_be_new(out)
+    fitted = _loaded(model)
+    with plain_warnings():
+        fitted.recalibrate(read_table(table), shots=counts)
+    fitted.save(out)
+    change = fitted.run_.meta.change
+    rows = zip(change.shots.tolist(), change.held.tolist(), change.log_stretch.tolist(), change.tails.tolist(), strict=True)
+    lines = [[f"{given:g}", f"{held:.0%}", f"{math.exp(log):.3g}", f"{tails:g}"] for given, held, log, tails in rows]
+    typer.echo(aligned([["given", "90% interval held", "stretched by", "tails (1/df) added"], *lines]))
+    typer.echo(f"\nsaved in {out}")
+
+
 def predict(
     model: Model,
     new: Annotated[Path | None, typer.Argument(help="Rows of new tasks; an empty outcome is a row to predict.")] = None,
@@ -223,20 +253,31 @@ def names_of(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
+def _loaded(model: Path) -> FewShotRegressor:
+    """Return the model.
+
+    Raises: InputError for one that is not trained to the end.
+    """
+    from bmaml.errors import InputError
+    from bmaml.estimators import FewShotRegressor
+
+    fitted = FewShotRegressor.load(model)
+    run = fitted.run_
+    if not run.finished:
+        raise InputError(f"{model} stopped at meta-step {run.step} of {run.steps}: finish it with bmaml resume {model}.")
+    return fitted
+
+
 def _opened(model: Path, new: Path, at: Path | None) -> tuple[FewShotRegressor, list[NewTask]]:
     """Return the model and the tasks to answer for.
 
     Raises: InputError for a model that is not trained to the end, or where no row is asked for.
     """
     from bmaml.errors import InputError
-    from bmaml.estimators import FewShotRegressor
     from bmaml.tables import read_table
     from bmaml.tables.new import new_tasks
 
-    fitted = FewShotRegressor.load(model)
-    run = fitted.run_
-    if not run.finished:
-        raise InputError(f"{model} stopped at meta-step {run.step} of {run.steps}: finish it with bmaml resume {model}.")
+    fitted = _loaded(model)
     tasks = new_tasks(read_table(new), fitted.schema_, None if at is None else read_table(at))
     if not any(len(task.asked) for task in tasks):
         empty = fitted.schema_.outputs[0].name

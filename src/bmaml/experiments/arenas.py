@@ -62,6 +62,10 @@ class AbstractArena(eqx.Module):
         """Return the tasks to be scored on."""
 
     @abstractmethod
+    def spare(self) -> AbstractTasks | None:
+        """Return tasks that are neither trained nor scored on, to recalibrate on; None where there are none."""
+
+    @abstractmethod
     def about(self, name: str) -> dict[str, Any]:
         """Return what a run of a method remembers of where it came from."""
 
@@ -107,6 +111,10 @@ class FamilyArena(AbstractArena):
     def test(self):
         return FAMILIES[self.name].build(self.shots, self.queries)
 
+    def spare(self):
+        # Endless, and of another seed.
+        return self.test()
+
     def judged(self, name, learner):
         return finely_drawn(learner)
 
@@ -120,13 +128,14 @@ class FamilyArena(AbstractArena):
 
 
 class TableArena(AbstractArena):
-    """A table's tasks, standardised as `bmaml fit` does; some of them are held out to be scored on."""
+    """A table's tasks, standardised as `bmaml fit` does; some are held out to be scored on, and others to recalibrate on."""
 
     name: str = eqx.field(static=True)
     shots: tuple[int, ...] = eqx.field(static=True)
     schema: Schema = eqx.field(static=True)
     training: FixedTasks
     held: FixedTasks
+    others: FixedTasks | None = None
 
     @property
     def queries(self):
@@ -138,15 +147,21 @@ class TableArena(AbstractArena):
 
     @staticmethod
     def build(
-        training: Table, held: Table, columns: dict[str, Any], shots: tuple[int, ...], context: Context = "random"
+        training: Table,
+        held: Table,
+        columns: dict[str, Any],
+        shots: tuple[int, ...],
+        context: Context = "random",
+        spare: Table | None = None,
     ) -> TableArena:
         """Return the arena of a table already split by task.
 
         Raises: InputError naming the column, line or task that does not fit.
         """
         schema = fit_schema(training, **columns)
-        train, test = (table_tasks(rows, schema, shots=shots, context=context) for rows in (training, held))
-        return TableArena(training.name, shots, schema, train, test)
+        tables = (training, held) if spare is None else (training, held, spare)
+        tasks = (table_tasks(rows, schema, shots=shots, context=context) for rows in tables)
+        return TableArena(training.name, shots, schema, *tasks)
 
     def method(self, name):
         return regression_method(name, self.schema.width, len(self.schema.outputs))
@@ -159,6 +174,9 @@ class TableArena(AbstractArena):
 
     def test(self):
         return self.held
+
+    def spare(self):
+        return self.others
 
     def judged(self, name, learner):
         return finely_drawn(learner)
@@ -200,6 +218,9 @@ class ImageArena(AbstractArena):
 
     def test(self):
         return self.held.episodes(self.way, self.shots, self.queries, rotations=True)
+
+    def spare(self):
+        return None
 
     def judged(self, name, learner):
         return image_recipe(name).judged(for_classes(learner, self.way, self.way))

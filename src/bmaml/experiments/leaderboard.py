@@ -6,6 +6,7 @@ import io
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bmaml.io.checkpoint import RunFolder
 from bmaml.io.files import write_atomically
 from bmaml.learners import AbstractLearner
 from bmaml.learners.base import Meta
+from bmaml.recalibration import recalibrate
 from bmaml.run import Run, resume, train
 from bmaml.tasks.bayes_optimal import AT_ONCE, BayesOptimal
 from bmaml.training import NonFiniteError, Progress
@@ -43,13 +45,22 @@ class Entry(eqx.Module):
 
 
 class Board(eqx.Module):
-    """What is compared and how: methods, seeds, meta-steps (None: each recipe's own) and test tasks."""
+    """What is compared and how: methods, seeds, meta-steps (None: each recipe's own) and test tasks.
+
+    With `recalibrated` every method's predictions are stretched by what its errors on the arena's spare tasks were.
+    Raises: InputError where the arena has none.
+    """
 
     arena: AbstractArena
     methods: tuple[str, ...] = eqx.field(static=True, converter=tuple)
     seeds: tuple[int, ...] = eqx.field(static=True, converter=tuple)
     steps: int | None = eqx.field(static=True, default=None)
     count: int = eqx.field(static=True, default=1000)
+    recalibrated: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        if self.recalibrated and self.arena.spare() is None:
+            raise InputError(f"{self.arena.name} has no tasks to recalibrate on: only families and tables can be recalibrated.")
 
     def run(
         self,
@@ -79,7 +90,11 @@ class Board(eqx.Module):
         learner = self.arena.judged(method, run.method.learner)
         seconds = sum(record["seconds"] for record in run.history)
         about = {"method": method, "seed": seed, "steps": run.step, "train_seconds": seconds}
-        return self._scored(folder / "scores" / f"{name}.npz", learner, run.meta, about, batch=10)
+        spare = self.arena.spare() if self.recalibrated else None
+        if spare is None:
+            return self._scored(folder / "scores" / f"{name}.npz", lambda: (learner, run.meta), about, batch=10)
+        changed = partial(recalibrate, learner, run.meta, spare, shots=self.arena.shots)
+        return self._scored(folder / "recalibrated" / f"{name}.npz", changed, about, batch=10)
 
     def _run(self, path: Path, method: str, seed: int, progress: Progress | None) -> Run:
         arena = self.arena
@@ -100,13 +115,16 @@ class Board(eqx.Module):
 
     def _optimal(self, folder: Path, learner: BayesOptimal) -> Entry:
         about = {"method": OPTIMAL, "seed": 0, "steps": 0, "train_seconds": 0.0}
-        return self._scored(folder / "scores" / f"{OPTIMAL}.npz", learner, None, about, batch=AT_ONCE)
+        return self._scored(folder / "scores" / f"{OPTIMAL}.npz", lambda: (learner, None), about, batch=AT_ONCE)
 
-    def _scored(self, path: Path, learner: AbstractLearner, meta: Meta, about: dict[str, Any], batch: int) -> Entry:
+    def _scored(
+        self, path: Path, judged: Callable[[], tuple[AbstractLearner, Meta]], about: dict[str, Any], batch: int
+    ) -> Entry:
         stamp = about | {"shots": list(self.arena.shots), "count": self.count, "test": self.arena.name}
         kept = _read(path, stamp)
         if kept is not None:
             return kept
+        learner, meta = judged()
         options = {
             "shots": self.arena.shots,
             "count": self.count,

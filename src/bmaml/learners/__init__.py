@@ -12,6 +12,7 @@ from bmaml.learners.laplace import Laplace as Laplace
 from bmaml.learners.matching import MatchingLearner as MatchingLearner
 from bmaml.learners.platipus import PlatipusLearner as PlatipusLearner
 from bmaml.learners.prototypes import PrototypeLearner as PrototypeLearner
+from bmaml.learners.recalibrated import RecalibratedLearner as RecalibratedLearner
 from bmaml.learners.ridge import RidgeLearner as RidgeLearner
 from bmaml.learners.rules import LearnedRates as LearnedRates
 from bmaml.learners.rules import Optax as Optax

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from bmaml.data import Data, Task
 from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.models.network import AbstractNetwork
 from bmaml.posteriors import AbstractPosterior
 
@@ -68,22 +70,25 @@ def _with(data: Data, x: Array) -> Data:
     return Data(x, data.y, data.mask)
 
 
+_Wrapper = FeatureLearner | RecalibratedLearner
+
+
 def core(learner: AbstractLearner) -> AbstractLearner:
-    """Return the learner behind all extractors."""
-    while isinstance(learner, FeatureLearner):
+    """Return the learner behind all extractors and recalibrations."""
+    while isinstance(learner, _Wrapper):
         learner = learner.inner
     return learner
 
 
 def at_core(learner: AbstractLearner, meta: Meta, task: Task) -> tuple[AbstractLearner, Meta, Task]:
-    """Return the learner behind all extractors, its meta-parameters, and the task as it sees it."""
-    while isinstance(learner, FeatureLearner):
+    """Return the learner behind all extractors and recalibrations, its meta-parameters, and the task as it sees it."""
+    while isinstance(learner, _Wrapper):
         learner, meta, task = learner.inner, meta.inner, learner.seen(meta, task)
     return learner, meta, task
 
 
 def replace_core(learner: AbstractLearner, replace: Callable[[AbstractLearner], AbstractLearner]) -> AbstractLearner:
-    """Return the learner with what lies behind all extractors replaced."""
-    if isinstance(learner, FeatureLearner):
-        return FeatureLearner(learner.extractor, replace_core(learner.inner, replace))
+    """Return the learner with what lies behind all extractors and recalibrations replaced."""
+    if isinstance(learner, _Wrapper):
+        return dataclasses.replace(learner, inner=replace_core(learner.inner, replace))
     return replace(learner)

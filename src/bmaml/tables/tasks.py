@@ -16,6 +16,7 @@ from bmaml.tasks.base import Context, FixedTasks
 # A task of more rows is thinned: every task is padded to the longest, which costs memory and time.
 _MOST_ROWS = 512
 _MOST_SHOTS = 10
+_MOST_JUDGED = 4
 # A forecast is asked of far rows too, and those past its queries would never be trained on.
 _QUERIES = {"random": 20, "first": 32}
 
@@ -83,6 +84,13 @@ def default_shots(sizes: Sequence[int], context: Context = "random") -> tuple[in
     forecast (`context="first"`) starts at 1.
     """
     return tuple(range(0 if context == "random" else 1, max(1, min(_MOST_SHOTS, int(np.median(sizes)) - 1)) + 1))
+
+
+def some_shots(shots: Sequence[int], longest: int) -> list[int]:
+    """Return the shot counts to judge at: 0 if trained with, and up to four of the others, spread over their range."""
+    some = sorted({int(count) for count in shots if 0 < count < longest})
+    places = np.unique(np.linspace(0, len(some) - 1, _MOST_JUDGED).round().astype(int)) if some else []
+    return [0] * (0 in shots) + [some[place] for place in places]
 
 
 def table_tasks(
