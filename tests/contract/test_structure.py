@@ -33,7 +33,7 @@ ORDER = (
     ("memory", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
     (
         *("tables", "images", "padding", "fitted", "adapted", "estimators", "evaluation", "policy_evaluation", "active"),
-        *("mcmc", "worlds", "recipes", "recipes_images", "adapted_classes", "classifiers"),
+        *("mcmc", "worlds", "recalibration", "recipes", "recipes_images", "adapted_classes", "classifiers"),
     ),
     ("__init__",),
     (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bmaml.cli import main
+from bmaml.cli.leaderboard import _table
 from bmaml.errors import InputError
 from bmaml.experiments import leaderboard, standings
 from bmaml.experiments.arenas import FamilyArena, ImageArena
@@ -86,6 +87,17 @@ def test_interval_over_tasks_and_seeds_covers_the_truth():
     assert 0.93 < np.mean(held) < 0.985
 
 
+def test_interval_over_seeds_with_tasks_of_their_own_covers_the_truth():
+    rng = np.random.default_rng(1)
+    held = []
+    for _ in range(2000):
+        values = [0.1 * rng.normal() + rng.normal(0, 1.0, count) for count in rng.permutation(np.arange(60, 72))]
+        _, low, high = standings.two_way(values)
+        held.append(low <= 0 <= high)
+    # Between seeds whose tasks are their own the tasks count twice: wider than it need be, never narrower.
+    assert 0.95 < np.mean(held) < 0.999
+
+
 def entry(method, nll, coverage, seed=0):
     scores = {(5, name): np.full(10, value) for name, value in (("nll", nll), ("mse", 1.0), ("crps", 1.0))}
     scores[5, "coverage"] = np.full(10, coverage)
@@ -131,6 +143,31 @@ def test_command_on_a_table_writes_the_same_numbers_everywhere(tmp_path):
         assert [row["mean"] for row in csv.DictReader(file)] == [f"{row['mean']:.6g}" for row in results]
     assert (out / "leaderboard.png").stat().st_size > 10_000
     assert "| cnp" in (out / "results.md").read_text()
+
+
+def test_seeds_of_a_table_hold_out_other_tasks_and_spare_ones_are_neither_trained_nor_scored_on(tmp_path):
+    rows = [(t, x, t + x) for t in range(20) for x in range(6)]
+    table = tmp_path / "lines.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("task", "x", "y"), *rows])
+    columns = {"task": "task", "x": ["x"], "y": ["y"]}
+    options = {"context": "random", "split_by": None, "test_share": 0.2, "spare": True}
+    arenas = _table(table, columns, (2,), (0, 1), **options)
+    found = [[_levels(a, part) for part in (a.training, a.test(), a.spare())] for a in arenas]
+    for parts in found:
+        assert sorted(set.union(*parts)) == list(range(20))
+        assert sum(len(part) for part in parts) == 20
+    assert found[0][1] != found[1][1]
+    common = ("--task", "task", "--x", "x", "--y", "y", "--shots", "2", "--methods", "pretrain", "--steps", 2)
+    assert run(table, "--out", tmp_path / "board", *common, "--seeds", 2, "--recalibrated") == 0
+    results = json.loads((tmp_path / "board" / "results.json").read_text())["scores"]
+    assert {row["seeds"] for row in results} == {2}
+
+
+def _levels(arena, tasks):
+    """Which lines they are: y is the task's number where x is 0."""
+    y = arena.schema.decode_value(np.asarray(tasks.rows.y))
+    return {round(float(level)) for level in y.min((1, 2))}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from bmaml.cli.training import METHODS, Shots, whole_numbers
 
 if TYPE_CHECKING:
     from bmaml.experiments.arenas import AbstractArena
+    from bmaml.experiments.leaderboard import Board
 
 
 def add(app: typer.Typer) -> None:
@@ -26,7 +27,7 @@ def leaderboard(
     ],
     out: Annotated[Path, typer.Option(help="Folder for runs, scores, results and the picture; goes on with what it holds.")],
     methods: Annotated[str | None, typer.Option(help=f"Separated by commas (default: all): {METHODS}")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method; of a table each holds out other tasks.")] = 3,
     shots: Shots = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps of every method (default: its recipe's).")] = None,
     count: Annotated[int, typer.Option(min=2, help="New tasks of a family to score on.")] = 1000,
@@ -52,9 +53,7 @@ def leaderboard(
 
     Finished trainings and scores are kept in the folder and used again; an interrupted one is resumed.
     """
-    from bmaml.cli.progress import BarProgress
     from bmaml.errors import InputError
-    from bmaml.experiments import standings
     from bmaml.experiments.image_tasks import IMAGES
     from bmaml.experiments.leaderboard import Board
     from bmaml.recipes import pick
@@ -62,18 +61,26 @@ def leaderboard(
     given = whole_numbers(shots, "--shots")
     columns = {"task": task, "x": names_of(x), "y": names_of(y), "order": order}
     columns |= {"categorical": names_of(categorical), "log": names_of(log)}
+    chosen_seeds = tuple(range(1 if quick else seeds))
     table = {"context": context.value, "split_by": split_by, "test_share": test_share, "spare": recalibrated}
     if task is not None and task_count is not None:
         raise InputError("--task-count is for families, whose tasks are endless: leave it out with a table.")
-    if tasks in IMAGES and not task:
-        arena = _images(tasks, data, given, way)
+    if task:
+        arenas = _table(Path(tasks), columns, given, chosen_seeds, **table)
     else:
-        arena = _table(Path(tasks), columns, given, **table) if task else _family(tasks, given, task_count, samples)
-    chosen = names_of(methods) or arena.methods
+        arenas = [_images(tasks, data, given, way) if tasks in IMAGES else _family(tasks, given, task_count, samples)]
+    chosen = names_of(methods) or arenas[0].methods
     for name in chosen:
-        pick("method", name, dict.fromkeys(arena.methods))
+        pick("method", name, dict.fromkeys(arenas[0].methods))
     size = {"steps": steps or (300 if quick else None), "count": 50 if quick else count}
-    board = Board(arena, tuple(chosen), tuple(range(1 if quick else seeds)), **size, recalibrated=recalibrated)
+    _run(Board(arenas, tuple(chosen), chosen_seeds, **size, recalibrated=recalibrated), out)
+
+
+def _run(board: Board, out: Path) -> None:
+    """Run a board and write what came of it."""
+    from bmaml.cli.progress import BarProgress
+    from bmaml.experiments import standings
+
     out.mkdir(parents=True, exist_ok=True)
     try:
         entries = board.run(out, BarProgress, lambda line: typer.echo(line, err=True))
@@ -105,20 +112,25 @@ def _table(
     path: Path,
     columns: dict[str, Any],
     shots: tuple[int, ...] | None,
+    seeds: tuple[int, ...],
     *,
     context: str,
     split_by: str | None,
     test_share: float,
     spare: bool,
-) -> AbstractArena:
+) -> list[AbstractArena]:
+    """Return a table's arena for each seed, each with tasks of its own held out."""
     from bmaml.cli.held_out import split
     from bmaml.experiments.arenas import TableArena
     from bmaml.tables import read_table
 
-    training, held = split(read_table(path), columns["task"], split_by, test_share, 0)
-    training, others = split(training, columns["task"], split_by, test_share, 0) if spare else (training, None)
-    assert held is not None  # the share is above 0
-    return TableArena.build(training, held, columns, shots or (2, 5), context, others)  # pyright: ignore[reportArgumentType]
+    table, arenas = read_table(path), []
+    for seed in seeds:
+        training, held = split(table, columns["task"], split_by, test_share, seed)
+        training, others = split(training, columns["task"], split_by, test_share, seed) if spare else (training, None)
+        assert held is not None  # the share is above 0
+        arenas.append(TableArena.build(training, held, columns, shots or (2, 5), context, others))  # pyright: ignore
+    return arenas
 
 
 def _report(numbers: Any, times: Any, bins: Any, out: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,19 @@ class Entry(eqx.Module):
     steps: int = eqx.field(static=True)
 
 
+def _several(arenas: AbstractArena | Sequence[AbstractArena]) -> tuple[AbstractArena, ...]:
+    return (arenas,) if isinstance(arenas, AbstractArena) else tuple(arenas)
+
+
 class Board(eqx.Module):
     """What is compared and how: methods, seeds, meta-steps (None: each recipe's own) and test tasks.
 
-    With `recalibrated` every method's predictions are stretched by what its errors on the arena's spare tasks were.
+    There is one arena for all seeds, or one for each (of a table, where each seed holds out other tasks). With `recalibrated`
+    every method's predictions are stretched by what its errors on the arena's spare tasks were.
     Raises: InputError where the arena has none.
     """
 
-    arena: AbstractArena
+    arenas: tuple[AbstractArena, ...] = eqx.field(converter=_several)
     methods: tuple[str, ...] = eqx.field(static=True, converter=tuple)
     seeds: tuple[int, ...] = eqx.field(static=True, converter=tuple)
     steps: int | None = eqx.field(static=True, default=None)
@@ -59,8 +64,10 @@ class Board(eqx.Module):
     recalibrated: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
-        if self.recalibrated and self.arena.spare() is None:
-            raise InputError(f"{self.arena.name} has no tasks to recalibrate on: only families and tables can be recalibrated.")
+        if self.recalibrated and self.arenas[0].spare() is None:
+            raise InputError(
+                f"{self.arenas[0].name} has no tasks to recalibrate on: only families and tables can be recalibrated."
+            )
 
     def run(
         self,
@@ -81,23 +88,27 @@ class Board(eqx.Module):
                 except NonFiniteError as error:
                     said(f"{method}, seed {seed}, is left out: {error}")
                     break
-        optimal = self.arena.optimal()
+        optimal = self.arenas[0].optimal()
         return entries if optimal is None else [*entries, self._optimal(folder, optimal)]
+
+    def _arena(self, seed: int) -> AbstractArena:
+        return self.arenas[seed % len(self.arenas)]
 
     def _entry(self, folder: Path, method: str, seed: int, progress: Callable[[str], Progress] | None) -> Entry:
         name = f"{method}-{seed}"
         run = self._run(folder / "runs" / name, method, seed, progress and progress(f"{method}, seed {seed}")).whole()
-        learner = self.arena.judged(method, run.method.learner)
+        arena = self._arena(seed)
+        learner = arena.judged(method, run.method.learner)
         seconds = sum(record["seconds"] for record in run.history)
         about = {"method": method, "seed": seed, "steps": run.step, "train_seconds": seconds}
-        spare = self.arena.spare() if self.recalibrated else None
+        spare = arena.spare() if self.recalibrated else None
         if spare is None:
             return self._scored(folder / "scores" / f"{name}.npz", lambda: (learner, run.meta), about, batch=10)
-        changed = partial(recalibrate, learner, run.meta, spare, shots=self.arena.shots)
+        changed = partial(recalibrate, learner, run.meta, spare, shots=arena.shots)
         return self._scored(folder / "recalibrated" / f"{name}.npz", changed, about, batch=10)
 
     def _run(self, path: Path, method: str, seed: int, progress: Progress | None) -> Run:
-        arena = self.arena
+        arena = self._arena(seed)
         wanted = {
             "method": arena.method(method),
             "tasks": arena.tasks(method, seed),
@@ -120,39 +131,41 @@ class Board(eqx.Module):
     def _scored(
         self, path: Path, judged: Callable[[], tuple[AbstractLearner, Meta]], about: dict[str, Any], batch: int
     ) -> Entry:
-        stamp = about | {"shots": list(self.arena.shots), "count": self.count, "test": self.arena.name}
+        arena = self._arena(about["seed"])
+        stamp = about | {"shots": list(arena.shots), "count": self.count, "test": arena.name}
         kept = _read(path, stamp)
         if kept is not None:
             return kept
         learner, meta = judged()
         options = {
-            "shots": self.arena.shots,
+            "shots": arena.shots,
             "count": self.count,
-            "queries": self.arena.queries,
+            "queries": arena.queries,
             "seed": _TEST_SEED,
             "batch": batch,
         }
-        scores = _flat(evaluate(learner, meta, self.arena.test(), **options))
+        scores = _flat(evaluate(learner, meta, arena.test(), **options))
         entry = Entry(
-            about["method"], about["seed"], scores, about["train_seconds"], self._seconds(learner, meta), about["steps"]
+            about["method"], about["seed"], scores, about["train_seconds"], _seconds(learner, meta, arena), about["steps"]
         )
         _write(path, entry, stamp)
         return entry
 
-    def _seconds(self, learner: AbstractLearner, meta: Meta) -> float:
-        """Return the median seconds to adapt to one task's most points and predict its query, compiled before."""
-        task = self.arena.example(jax.random.key(_TEST_SEED))
 
-        @jax.jit
-        def answer(meta: Meta, task: Any, key: jax.Array) -> jax.Array:
-            return learner.adapt(meta, task.support, key=key).predict(task.query.x).mean
+def _seconds(learner: AbstractLearner, meta: Meta, arena: AbstractArena) -> float:
+    """Return the median seconds to adapt to one task's most points and predict its query, compiled before."""
+    task = arena.example(jax.random.key(_TEST_SEED))
 
-        spent = []
-        for i in range(_TIMED + 1):
-            began = time.perf_counter()
-            jax.block_until_ready(answer(meta, task, jax.random.key(i)))
-            spent.append(time.perf_counter() - began)
-        return float(np.median(spent[1:]))
+    @jax.jit
+    def answer(meta: Meta, task: Any, key: jax.Array) -> jax.Array:
+        return learner.adapt(meta, task.support, key=key).predict(task.query.x).mean
+
+    spent = []
+    for i in range(_TIMED + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(answer(meta, task, jax.random.key(i)))
+        spent.append(time.perf_counter() - began)
+    return float(np.median(spent[1:]))
 
 
 def _flat(evaluation: Evaluation) -> Scores:

@@ -27,7 +27,8 @@ def standings(entries: Sequence[Entry]) -> tuple[Numbers, Numbers]:
     """Return the scores (a row for each method, shots and metric) and the times (a row for each method).
 
     `low` and `high` are the ends of the 95% interval: the standard errors over tasks and over seeds, added in squares (one
-    seed: over tasks alone). Regrets are paired with the Bayes-optimal predictor on the same tasks.
+    seed: over tasks alone). Where seeds hold out tasks of their own, `tasks` is how many there are in all. Regrets are paired
+    with the Bayes-optimal predictor on the same tasks.
     """
     methods = list(dict.fromkeys(entry.method for entry in entries))
     best = next((entry for entry in entries if entry.method == OPTIMAL), None)
@@ -35,7 +36,7 @@ def standings(entries: Sequence[Entry]) -> tuple[Numbers, Numbers]:
     for method in methods:
         own = [entry for entry in entries if entry.method == method]
         for shots in dict.fromkeys(shots for shots, _ in own[0].scores):
-            rows += [(method, shots, *row, len(own), len(own[0].scores[shots, "nll"])) for row in _rows(own, best, shots)]
+            rows += [(method, shots, *row, len(own), _tasks(own, shots)) for row in _rows(own, best, shots)]
         adapt = 1e3 * float(np.median([entry.adapt_seconds for entry in own]))
         train = float(np.mean([entry.train_seconds for entry in own]))
         times.append((method, len(own), own[0].steps, train, adapt))
@@ -43,23 +44,37 @@ def standings(entries: Sequence[Entry]) -> tuple[Numbers, Numbers]:
 
 
 def _rows(own: list[Entry], best: Entry | None, shots: int) -> list[tuple[str, float, float, float]]:
-    each = {name: np.stack([entry.scores[shots, name] for entry in own]) for s, name in own[0].scores if s == shots}
+    each = {name: [entry.scores[shots, name] for entry in own] for s, name in own[0].scores if s == shots}
     rows = [(name, *two_way(each[name])) for name in _SCORED if name in each]
-    calibration = bootstrap_calibration({name: values.reshape(-1) for name, values in each.items()})
+    calibration = bootstrap_calibration({name: np.concatenate(values) for name, values in each.items()})
     assert calibration is not None
     rows.append(("calibration", *calibration))
     if best is not None and own[0].method != OPTIMAL:
-        rows += [(f"regret_{name}", *two_way(each[name] - best.scores[shots, name])) for name in ("nll", "mse")]
+        rows += [
+            (f"regret_{name}", *two_way([values - best.scores[shots, name] for values in each[name]]))
+            for name in ("nll", "mse")
+        ]
     return rows
 
 
-def two_way(values: np.ndarray) -> tuple[float, float, float]:
-    """Return the mean of scores of shape (seeds, tasks) with the 95% interval over both."""
-    seeds, tasks = values.shape
-    square = values.mean(0).var(ddof=1) / tasks
+def _tasks(own: list[Entry], shots: int) -> int:
+    sizes = [len(entry.scores[shots, "nll"]) for entry in own]
+    return sizes[0] if len(set(sizes)) == 1 else sum(sizes)
+
+
+def two_way(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """Return the mean of scores, an array over tasks for each seed, with the 95% interval over both.
+
+    Arrays of one length are of the same tasks; of several, each seed has tasks of its own.
+    """
+    seeds, means = len(values), np.array([each.mean() for each in values])
+    if len({len(each) for each in values}) == 1:
+        square = np.mean(values, axis=0).var(ddof=1) / len(values[0])
+    else:
+        square = sum(each.var(ddof=1) / len(each) for each in values) / seeds**2
     if seeds > 1:
-        square += values.mean(1).var(ddof=1) / seeds
-    mean, half = float(values.mean()), 1.96 * math.sqrt(square)
+        square += means.var(ddof=1) / seeds
+    mean, half = float(means.mean()), 1.96 * math.sqrt(square)
     return mean, mean - half, mean + half
 
 
