@@ -126,12 +126,14 @@ def resume(
     """Go on with a saved run from its last checkpoint; the result is bit for bit that of a run never stopped.
 
     `method` and `tasks` are needed only where they held Python functions.
-    Raises: InputError where the folder holds no run or a damaged one.
+    Raises: InputError where the folder holds no run or a damaged one, or no tasks and none are given.
     """
     folder = RunFolder(directory, keep)
-    method, plan = _method(folder, method), folder.part("plan")
+    method, plan, source = _method(folder, method), folder.part("plan"), tasks or folder.part("tasks")
+    if source is None:
+        raise InputError(f"{directory} was saved without the tasks it was fitted on: resume the folder that training wrote.")
     with Interrupt() as interrupt:
-        loop = Loop(method, tasks or folder.part("tasks"), plan, _state(folder, method, plan))
+        loop = Loop(method, source, plan, _state(folder, method, plan))
         if loop.step >= plan.steps:
             return _result(loop, folder.history())
         return _saved_run(folder, loop, folder.part("options")["save_every"], progress, interrupt)

@@ -9,6 +9,7 @@ import pytest
 from bmaml.adapted import AdaptedTask
 from bmaml.errors import InputError
 from bmaml.estimators import FewShotRegressor, regression_method
+from bmaml.run import resume
 from bmaml.tables import read_table
 
 MEAN, SCALE = 500.0, 40.0
@@ -229,6 +230,11 @@ def test_recalibrated_intervals_hold_on_tasks_of_another_kind(model, tmp_path):
     one, other = (m.adapt(x[0][:4], y[0][:4]).interval(x[0]) for m in (changed, loaded))
     np.testing.assert_array_equal(one, other)
     assert len(loaded.adapt(x[0][:3], y[0][:3]).suggest(x[0], 2, by="information")) == 2
+
+
+def test_a_model_saved_without_its_tasks_says_so_when_it_is_to_go_on(model, tmp_path):
+    with pytest.raises(InputError, match=r"plain was saved without the tasks it was fitted on: resume the folder"):
+        resume(_saved(model, tmp_path / "plain"))
 
 
 def _saved(model, path):
