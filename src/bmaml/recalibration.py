@@ -30,6 +30,8 @@ from bmaml.tasks.base import AbstractTasks, FixedTasks
 _TAILS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, MOST_TAILS)
 # Log stretches are looked for within these ends, halved so many times.
 _WIDEST, _HALVINGS = 4.0, 11
+# How far from the level coverage may stay: points are countable.
+_NEAR = 0.02
 _AT_ONCE = 10
 
 
@@ -56,9 +58,11 @@ def recalibrate(
     `tasks` are such as were not trained on. After each number of `shots`, `count` of them are asked for `queries` points
     each (`FixedTasks`: each task in turn, its support drawn anew each time). For each of several tails the stretch is found
     with which 90% intervals hold 90% of the targets, each task weighing the same; of those pairs the likeliest is taken.
-    Between numbers of shots they are interpolated. Means, and draws of functions, stay. As in Kuleshov et al. (2018), but
+    Where none does (particles that lie too far apart, however sure each is) nothing is changed after so many shots. Between
+    numbers of shots they are interpolated. Means, and draws of functions, stay. As in Kuleshov et al. (2018), but
     each component of a mixture is stretched about its own mean, so that modes stay apart and a density stays one.
-    Raises: InputError where no task has more points than some number of shots, or targets are classes.
+    Raises: InputError where no task has more points than some number of shots, predictions are not finite, or targets are
+    classes.
     """
     counts = sorted(set(shots))
     if not counts or counts[0] < 0 or count < 1 or queries < 1:
@@ -77,9 +81,12 @@ def _found(
         raise InputError("recalibration is of intervals, and these targets are classes: leave it out.")
     if not float(asked.weight.sum()):
         raise InputError(f"{given} shots leave no task to recalibrate on a point to ask for: use fewer shots, or longer tasks.")
-    held, stretch, nll = _stretches(asked)
-    best = int(np.argmin(nll))
-    return float(held), float(stretch[best]), _TAILS[best]
+    held, stretch, reached, nll = map(np.asarray, _stretches(asked))
+    if not np.isfinite(nll).all():
+        raise InputError(f"predictions after {given} shots are not finite on the tasks to recalibrate on: use a model that is.")
+    mended = np.abs(reached - LEVEL) < _NEAR
+    best = int(np.argmin(np.where(mended, nll, np.inf)))
+    return float(held), *((float(stretch[best]), _TAILS[best]) if mended[best] else (0.0, 0.0))
 
 
 @eqx.filter_jit
@@ -96,7 +103,9 @@ def _asked(
     total = len(tasks.rows.mask) if isinstance(tasks, FixedTasks) else count
 
     def one(i: Array) -> _Asked:
-        task, _ = draw_task(tasks, jax.random.fold_in(key, i // total), i % total, given, most, queries)
+        # Of more tasks than are asked for some all over the table, for neighbours are alike.
+        which = i % total if total <= count else i * total // count
+        task, _ = draw_task(tasks, jax.random.fold_in(key, i // total), which, given, most, queries)
         posterior = learner.adapt(meta, task.support, key=jax.random.fold_in(jax.random.key(1), i))
         whole = (task.support.mask.sum() == given) & (task.query.mask.sum() > 0)
         return _Asked(posterior.predict(task.query.x), task.query, whole.astype(float))  # pyright: ignore[reportArgumentType]
@@ -105,8 +114,8 @@ def _asked(
 
 
 @eqx.filter_jit
-def _stretches(asked: _Asked) -> tuple[Float[Array, ""], Float[Array, " tails"], Float[Array, " tails"]]:
-    """Return what intervals hold, and for each of the tails the log stretch that mends it, and the NLL with that."""
+def _stretches(asked: _Asked) -> tuple[Array, Array, Array, Array]:
+    """Return what intervals hold; and for each of the tails the log stretch that mends it, what they hold then, and the NLL."""
 
     def over_tasks(score, stretch: Array, tails: Array) -> Array:
         def one(predictive: AbstractContinuous, query: Data) -> Array:
@@ -118,7 +127,7 @@ def _stretches(asked: _Asked) -> tuple[Float[Array, ""], Float[Array, " tails"],
     def covered(predictive: AbstractContinuous, y: Array) -> Array:
         return (jnp.abs(2 * _quick_cdf(predictive, y) - 1) < LEVEL).mean(-1)
 
-    def with_tails(tails: Array) -> tuple[Array, Array]:
+    def with_tails(tails: Array) -> tuple[Array, Array, Array]:
         def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = ends
             middle = 0.5 * (low + high)
@@ -127,7 +136,8 @@ def _stretches(asked: _Asked) -> tuple[Float[Array, ""], Float[Array, " tails"],
 
         ends = (jnp.asarray(-_WIDEST), jnp.asarray(_WIDEST))
         stretch = jax.lax.fori_loop(0, _HALVINGS, halve, ends)[1]
-        return stretch, over_tasks(lambda predictive, y: -predictive.log_prob(y), stretch, tails)
+        nll = over_tasks(lambda predictive, y: -predictive.log_prob(y), stretch, tails)
+        return stretch, over_tasks(covered, stretch, tails), nll
 
     return over_tasks(covered, jnp.zeros(()), jnp.zeros(())), *jax.lax.map(with_tails, jnp.asarray(_TAILS))
 

@@ -99,6 +99,32 @@ def test_heavy_tails_are_found_and_score_better_than_a_stretch_alone():
     assert scores[0] < scores[1] - 0.01
 
 
+class Apart(Sure):
+    """Two particles ten deviations of the noise apart, so that their interval holds everything however sure each is."""
+
+    def adapt(self, meta, support, *, key):
+        return Wide(jnp.asarray(SPREAD), True)
+
+
+class Wide(Believed):
+    """The two of them."""
+
+    def predict(self, x):
+        loc = jnp.stack([jnp.full_like(x, 5 * SPREAD), jnp.full_like(x, -5 * SPREAD)])
+        return Mixture(jnp.zeros(2), Normal(loc, jnp.full_like(loc, self.scale)))
+
+
+def test_what_no_stretch_can_mend_stays_as_it_was():
+    _, meta = recalibrate(Apart(), jnp.asarray(1.0), Noise(), shots=(2,))
+    assert meta.change.held[0] == 1.0
+    assert (meta.change.log_stretch[0], meta.change.tails[0]) == (0.0, 0.0)
+
+
+def test_predictions_that_are_not_finite_are_refused():
+    with pytest.raises(InputError, match="predictions after 2 shots are not finite"):
+        recalibrate(Sure(), jnp.asarray(jnp.nan), Noise(), shots=(2,))
+
+
 def test_intervals_of_a_trained_learner_hold_on_new_tasks():
     """Experts that start at random are far off; 300 new tasks of 10 points."""
     learner = ConjugateLearner(FEATURES, particles=3)
