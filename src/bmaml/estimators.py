@@ -14,7 +14,7 @@ import numpy as np
 from bmaml.adapted import AdaptedTask
 from bmaml.errors import InputError
 from bmaml.fitted import AbstractEstimator, listener, saved
-from bmaml.learners import ConjugateLearner, RecalibratedLearner
+from bmaml.learners import ConjugateLearner
 from bmaml.methods import AMORTISED, METHODS, REGRESSION, Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.objectives import QueryLoss
@@ -144,10 +144,7 @@ class FewShotRegressor(AbstractEstimator):
         table = read_table(X) if groups is None else _array_table(X, y, groups)[0]
         counts = self._judged(table, shots)
         tasks = table_tasks(table, self.schema_, shots=counts, context=self.context, training=False)
-        learner, meta = run.method.learner, run.meta
-        if isinstance(learner, RecalibratedLearner):
-            learner, meta = learner.inner, meta.inner
-        learner, meta = recalibrate(learner, meta, tasks, shots=counts, queries=tasks.queries)
+        learner, meta = recalibrate(run.method.learner, run.meta, tasks, shots=counts, queries=tasks.queries)
         self.run_ = dataclasses.replace(run, method=dataclasses.replace(run.method, learner=learner), meta=meta)
         return self
 

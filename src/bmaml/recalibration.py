@@ -61,12 +61,15 @@ def recalibrate(
     Where none does (particles that lie too far apart, however sure each is) nothing is changed after so many shots. Between
     numbers of shots they are interpolated. Means, and draws of functions, stay. As in Kuleshov et al. (2018), but
     each component of a mixture is stretched about its own mean, so that modes stay apart and a density stays one.
+    Of a learner recalibrated before, the learner itself is looked at anew.
     Raises: InputError where no task has more points than some number of shots, predictions are not finite, or targets are
     classes.
     """
     counts = sorted(set(shots))
     if not counts or counts[0] < 0 or count < 1 or queries < 1:
         raise InputError(f"shots are {list(shots)}, tasks {count}, queries {queries}: give counts of at least 0, 1 and 1.")
+    if isinstance(learner, RecalibratedLearner):
+        learner, meta = learner.inner, meta.inner
     found = [_found(learner, meta, tasks, given, max(counts), count, queries, seed) for given in counts]
     change = Recalibration(*(jnp.asarray(values, jnp.float32) for values in (counts, *zip(*found, strict=True))))
     return RecalibratedLearner(learner, len(counts)), RecalibratedMeta(meta, change)
