@@ -92,7 +92,7 @@ def test_interval_over_seeds_with_tasks_of_their_own_covers_the_truth():
     held = []
     for _ in range(2000):
         values = [0.1 * rng.normal() + rng.normal(0, 1.0, count) for count in rng.permutation(np.arange(60, 72))]
-        _, low, high = standings.two_way(values)
+        _, low, high = standings.two_way(values, own_tasks=True)
         held.append(low <= 0 <= high)
     # Between seeds whose tasks are their own the tasks count twice: wider than it need be, never narrower.
     assert 0.95 < np.mean(held) < 0.999
@@ -117,6 +117,12 @@ def test_rank_regret_and_marks():
     text = standings.to_markdown(numbers, times, "bmaml leaderboard sinusoid")
     assert "| maml (!) |" in text
     assert "| experts |" in text
+
+
+def test_tasks_of_several_seeds_are_counted_once_or_each():
+    entries = [entry("maml", 1.0, 0.9), entry("maml", 2.0, 0.9, 1)]
+    assert set(standings.standings(entries)[0].values("tasks")) == {10}
+    assert set(standings.standings(entries, own_tasks=True)[0].values("tasks")) == {20}
 
 
 def run(*arguments):

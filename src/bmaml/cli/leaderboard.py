@@ -87,7 +87,8 @@ def _run(board: Board, out: Path) -> None:
     except KeyboardInterrupt:
         typer.echo(f"stopped; what is done is kept in {out}: the same command goes on from there", err=True)
         raise typer.Exit(130) from None
-    _report(*standings.standings(entries), standings.reliabilities(entries), out)
+    own_tasks = len(board.arenas) > 1
+    _report(*standings.standings(entries, own_tasks=own_tasks), standings.reliabilities(entries), out)
 
 
 def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, samples: int) -> AbstractArena:

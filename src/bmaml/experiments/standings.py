@@ -23,12 +23,12 @@ TIMES = ("method", "seeds", "meta_steps", "train_seconds", "adapt_ms")
 HONEST = (0.87, 0.93)
 
 
-def standings(entries: Sequence[Entry]) -> tuple[Numbers, Numbers]:
+def standings(entries: Sequence[Entry], *, own_tasks: bool = False) -> tuple[Numbers, Numbers]:
     """Return the scores (a row for each method, shots and metric) and the times (a row for each method).
 
-    `low` and `high` are the ends of the 95% interval: the standard errors over tasks and over seeds, added in squares (one
-    seed: over tasks alone). Where seeds hold out tasks of their own, `tasks` is how many there are in all. Regrets are paired
-    with the Bayes-optimal predictor on the same tasks.
+    `own_tasks` says that each seed was scored on tasks of its own. `low` and `high` are the ends of the 95% interval: the
+    standard errors over tasks and over seeds, added in squares (one seed: over tasks alone). `tasks` is how many there are
+    in all. Regrets are paired with the Bayes-optimal predictor on the same tasks.
     """
     methods = list(dict.fromkeys(entry.method for entry in entries))
     best = next((entry for entry in entries if entry.method == OPTIMAL), None)
@@ -36,16 +36,18 @@ def standings(entries: Sequence[Entry]) -> tuple[Numbers, Numbers]:
     for method in methods:
         own = [entry for entry in entries if entry.method == method]
         for shots in dict.fromkeys(shots for shots, _ in own[0].scores):
-            rows += [(method, shots, *row, len(own), _tasks(own, shots)) for row in _rows(own, best, shots)]
+            sizes = [len(entry.scores[shots, "nll"]) for entry in own]
+            tasks = sum(sizes) if own_tasks else sizes[0]
+            rows += [(method, shots, *row, len(own), tasks) for row in _rows(own, best, shots, own_tasks)]
         adapt = 1e3 * float(np.median([entry.adapt_seconds for entry in own]))
         train = float(np.mean([entry.train_seconds for entry in own]))
         times.append((method, len(own), own[0].steps, train, adapt))
     return Numbers(COLUMNS, rows), Numbers(TIMES, times)
 
 
-def _rows(own: list[Entry], best: Entry | None, shots: int) -> list[tuple[str, float, float, float]]:
+def _rows(own: list[Entry], best: Entry | None, shots: int, own_tasks: bool) -> list[tuple[str, float, float, float]]:
     each = {name: [entry.scores[shots, name] for entry in own] for s, name in own[0].scores if s == shots}
-    rows = [(name, *two_way(each[name])) for name in _SCORED if name in each]
+    rows = [(name, *two_way(each[name], own_tasks=own_tasks)) for name in _SCORED if name in each]
     calibration = bootstrap_calibration({name: np.concatenate(values) for name, values in each.items()})
     assert calibration is not None
     rows.append(("calibration", *calibration))
@@ -57,21 +59,16 @@ def _rows(own: list[Entry], best: Entry | None, shots: int) -> list[tuple[str, f
     return rows
 
 
-def _tasks(own: list[Entry], shots: int) -> int:
-    sizes = [len(entry.scores[shots, "nll"]) for entry in own]
-    return sizes[0] if len(set(sizes)) == 1 else sum(sizes)
-
-
-def two_way(values: Sequence[np.ndarray]) -> tuple[float, float, float]:
+def two_way(values: Sequence[np.ndarray], *, own_tasks: bool = False) -> tuple[float, float, float]:
     """Return the mean of scores, an array over tasks for each seed, with the 95% interval over both.
 
-    Arrays of one length are of the same tasks; of several, each seed has tasks of its own.
+    The tasks are the same for every seed, or each seed's own.
     """
     seeds, means = len(values), np.array([each.mean() for each in values])
-    if len({len(each) for each in values}) == 1:
-        square = np.mean(values, axis=0).var(ddof=1) / len(values[0])
-    else:
+    if own_tasks:
         square = sum(each.var(ddof=1) / len(each) for each in values) / seeds**2
+    else:
+        square = np.mean(values, axis=0).var(ddof=1) / len(values[0])
     if seeds > 1:
         square += means.var(ddof=1) / seeds
     mean, half = float(means.mean()), 1.96 * math.sqrt(square)
