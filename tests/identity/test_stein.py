@@ -71,6 +71,18 @@ def test_median_heuristic_counts_the_diagonal_and_lets_no_gradient_through():
     np.testing.assert_allclose(RBF().width(jnp.zeros((1, 1))), 1.0)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("count", [31, 32, 33, 80])
+def test_the_median_is_numpys_however_many_particles_there_are(count, dtype):
+    """Odd and even, sorted or found bit by bit, and beyond half of the particles in one place."""
+    for size, apart in ((1.0, count), (1e-12, count), (1e12, count // 4)):
+        squares = size * np.random.default_rng(count).exponential(size=(count, count)).astype(dtype)
+        squares = np.where(np.arange(count) < apart, squares + squares.T, 0) * (1 - np.eye(count, dtype=dtype))
+        middle = np.median(squares)
+        wanted = middle / math.log(count + 1) if middle > 0 else 1.0
+        np.testing.assert_allclose(jit(RBF().width)(jnp.asarray(squares, dtype)), wanted, rtol=1e-6)
+
+
 def test_stein_on_a_pytree_is_stein_on_the_flat_vector():
     points, scores = particles(size=7)
     like = {"a": jnp.zeros((5, 2, 2)), "b": [jnp.zeros(5), jnp.zeros((5, 2))]}
