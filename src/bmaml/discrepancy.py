@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from bmaml.particles import flatten
 
 
+@partial(jax.jit, static_argnames=("scale", "exponent"))
 def stein_kernel(
     x: Float[Array, "n d"], scores: Float[Array, "n d"], *, scale: float = 1.0, exponent: float = -0.5
 ) -> Float[Array, "n n"]:
@@ -44,7 +46,7 @@ def stein_discrepancy(
     particles. `scale` is the kernel's length, in units of the particles. Memory is n^2 d.
     Source: Gorham and Mackey (2017).
     """
-    x, scores = flatten(particles), flatten(jax.vmap(jax.grad(log_density))(particles))
+    x, scores = flatten(particles), flatten(jax.jit(jax.vmap(jax.grad(log_density)))(particles))
     weights = jax.nn.softmax(jnp.zeros(len(x)) if log_weights is None else log_weights)
     total = weights @ stein_kernel(x, scores, scale=scale) @ weights
     return jnp.sqrt(jnp.maximum(total, 0.0))

@@ -154,10 +154,14 @@ def convergence(values: Float[Array, "chains draws *rest"]) -> Convergence:
     if draws < 4:
         raise ValueError(f"{draws} draws of a chain cannot be cut in halves with a variance: give at least 4.")
     half = draws // 2
-    split = values[:, : 2 * half].reshape(2 * chains, half, *values.shape[2:])
+    return _diagnosed(values[:, : 2 * half].reshape(2 * chains, half, *values.shape[2:]))
+
+
+@jax.jit
+def _diagnosed(chains: Float[Array, "chains draws *rest"]) -> Convergence:
     diagnostics = _blackjax().diagnostics
-    ess = diagnostics.effective_sample_size(split)
-    return Convergence(jnp.asarray(diagnostics.potential_scale_reduction(split)), jnp.asarray(ess))
+    ess = diagnostics.effective_sample_size(chains)
+    return Convergence(jnp.asarray(diagnostics.potential_scale_reduction(chains)), jnp.asarray(ess))
 
 
 def log_posterior(model: AbstractModel, prior: AbstractPrior, support: Data, anchor: Particle | None = None) -> LogDensity:
@@ -197,6 +201,7 @@ def task_posterior(
     return ParticlePosterior(model, params, jnp.zeros(run.log_density.size)), run
 
 
+@eqx.filter_jit
 def followed(model: AbstractModel, chains: Chains, x: Float[Array, "n inputs"]) -> Float[Array, "chains draws n outputs"]:
     """Return the predictive mean at inputs `x` of every draw of every chain."""
     return jax.vmap(jax.vmap(lambda params: model.predictive(params, x).mean))(chains.draws.params)

@@ -9,7 +9,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Array, Float
 
+from bmaml.data import Data
 from bmaml.discrepancy import stein_discrepancy
 from bmaml.experiments.inferences import Inference, Size, inferences
 from bmaml.experiments.one_task import OneTask
@@ -79,9 +81,25 @@ def sample_truth(task: OneTask, warmup: int, draws: int, seed: int) -> Truth:
     )
     jax.block_until_ready(posterior)
     seconds = time.perf_counter() - began
-    predictive = posterior.predict(task.grid)
-    mean, variance = (np.asarray(part[:, 0], np.float64) for part in (predictive.mean, predictive.variance))
+    mean, variance = (np.asarray(part, np.float64) for part in _moments(posterior, task.grid))
     return Truth(posterior, mean, variance, seconds, _report(task, chains))
+
+
+@eqx.filter_jit
+def _moments(posterior: AbstractPosterior, x: Float[Array, "n inputs"]) -> tuple[Array, Array]:
+    predictive = posterior.predict(x)
+    return predictive.mean[:, 0], predictive.variance[:, 0]
+
+
+@eqx.filter_jit
+def _nll(posterior: AbstractPosterior, query: Data) -> Array:
+    return -posterior.predict(query.x).log_prob(query.y).mean()
+
+
+@eqx.filter_jit
+def _band(posterior: AbstractPosterior, x: Float[Array, "n inputs"]) -> tuple[Array, ...]:
+    predictive = posterior.predict(x)
+    return predictive.mean[:, 0], *(end[:, 0] for end in predictive.interval(0.9))  # type: ignore[attr-defined]
 
 
 def _report(task: OneTask, chains: Chains) -> dict[str, float]:
@@ -116,11 +134,10 @@ def _timed(infer: Inference, key: jax.Array) -> tuple[AbstractPosterior, float]:
 
 def scores(task: OneTask, truth: Truth, posterior: AbstractPosterior) -> tuple[float | None, ...]:
     """Return a posterior's scores in the order of `COLUMNS`, all but its name and seconds."""
-    predictive = posterior.predict(task.grid)
-    mean, variance = (np.asarray(part[:, 0], np.float64) for part in (predictive.mean, predictive.variance))
+    mean, variance = (np.asarray(part, np.float64) for part in _moments(posterior, task.grid))
     errors, noise = np.abs(mean - truth.mean) / np.sqrt(truth.variance), task.noise**2
     ratio, function = variance / truth.variance, (variance - noise) / (truth.variance - noise)
-    nll = -float(posterior.predict(task.query.x).log_prob(task.query.y).mean())
+    nll = float(_nll(posterior, task.query))
     return float(errors.mean()), float(errors.max()), float(ratio.mean()), float(function.mean()), nll, _ksd(task, posterior)
 
 
@@ -132,9 +149,7 @@ def _ksd(task: OneTask, posterior: AbstractPosterior) -> float | None:
 
 
 def _curve(task: OneTask, posterior: AbstractPosterior) -> list[tuple[float, ...]]:
-    predictive = posterior.predict(task.grid)
-    ends = predictive.interval(0.9)  # type: ignore[attr-defined]
-    columns = (task.grid[:, 0], *(part[:, 0] for part in (predictive.mean, *ends)))
+    columns = (task.grid[:, 0], *_band(posterior, task.grid))
     return list(zip(*(np.asarray(column, np.float64).tolist() for column in columns), strict=True))
 
 
