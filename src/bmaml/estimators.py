@@ -22,7 +22,7 @@ from bmaml.outer import Adam
 from bmaml.plan import Plan
 from bmaml.recalibration import recalibrate
 from bmaml.run import Run, train
-from bmaml.tables import Schema, Table, default_shots, fit_schema, read_table, some_shots, table_tasks, task_rows
+from bmaml.tables import Schema, Table, fit_schema, read_table, some_shots, table_tasks
 from bmaml.tasks.base import Context, FixedTasks
 from bmaml.training import Progress
 
@@ -142,23 +142,12 @@ class FewShotRegressor(AbstractEstimator):
         """
         run = self.fitted()
         table = read_table(X) if groups is None else _array_table(X, y, groups)[0]
-        counts = self._judged(table, shots)
-        tasks = table_tasks(table, self.schema_, shots=counts, context=self.context, training=False)
+        wanted = self.shots if shots is None else shots
+        tasks = table_tasks(table, self.schema_, shots=wanted, context=self.context, training=False)
+        counts = some_shots(tasks.shots, int(tasks.rows.count.max()))
         learner, meta = recalibrate(run.method.learner, run.meta, tasks, shots=counts, queries=tasks.queries)
         self.run_ = dataclasses.replace(run, method=dataclasses.replace(run.method, learner=learner), meta=meta)
         return self
-
-    def _judged(self, table: Table, shots: int | Sequence[int] | None) -> list[int]:
-        """Return after how many rows errors on a table's tasks are looked at."""
-        sizes = [len(rows) for rows in task_rows(table, self.schema_).values()]
-        wanted = self.shots if shots is None else shots
-        wanted = default_shots(sizes, self.context) if wanted is None else wanted
-        wanted = [wanted] if isinstance(wanted, int) else wanted
-        counts = some_shots(wanted, max(sizes))
-        if not counts:
-            longest = f"{table.name} has no task of over {max(sizes)} rows"
-            raise InputError(f"{longest} and shots are {', '.join(map(str, wanted))}: use fewer shots, or longer tasks.")
-        return counts
 
     def plan(self) -> Plan:
         outer = Adam(self.rate, clip=1.0, weight_decay=self.weight_decay)

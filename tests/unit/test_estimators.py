@@ -41,6 +41,7 @@ def unseen():
     return x, y
 
 
+@pytest.mark.optimised
 def test_adapted_prediction_beats_the_pooled_mean_and_intervals_hold(model, unseen):
     errors, inside, densities = [], [], []
     for x, y in zip(*unseen, strict=True):
@@ -212,6 +213,7 @@ def noisier(tasks, seed):
     return x, y + 0.25 * SCALE * np.random.default_rng(seed).normal(size=y.shape), groups
 
 
+@pytest.mark.optimised
 def test_recalibrated_intervals_hold_on_tasks_of_another_kind(model, tmp_path):
     further, (x, y, _) = noisier(40, 5), noisier(30, 6)
     before, mean = held(model, x, y), model.adapt(x[0][:4], y[0][:4]).predict(x[0])
@@ -244,5 +246,5 @@ def _saved(model, path):
 
 def test_shots_that_no_further_task_can_give_are_refused(model):
     x, y, groups = family(3, 2, 7)
-    with pytest.raises(InputError, match=r"has no task of over 2 rows and shots are 4: use fewer shots"):
+    with pytest.raises(InputError, match=r"has 2 rows and shots are 4: use at most 1 shots"):
         model.recalibrate(x.ravel(), y.ravel(), groups=groups, shots=4)
