@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+from contextlib import contextmanager
 from importlib.metadata import version
 
 import jax
@@ -13,15 +14,30 @@ if version("jaxlib").startswith("0.9."):
     os.environ["XLA_FLAGS"] = f"{older} {os.environ.get('XLA_FLAGS', '')}".strip()
 
 
+@contextmanager
+def compiled(cheaply):
+    """Programs that are compiled meanwhile, with XLA's cheap code generation or not."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", cheaply)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def cheap_compilation(request):
-    """XLA's cheap code generation: most tests compile much and run little. Modules that run much are marked `optimised`."""
-    if request.node.get_closest_marker("optimised"):
+    """XLA's cheap code generation: most tests compile much and run little. What runs much is marked `optimised`."""
+    with compiled(cheaply=not request.node.get_closest_marker("optimised")):
         yield
-        return
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(autouse=True)
+def costly_compilation(request, cheap_compilation):
+    """XLA's optimisations for a single test that is marked so."""
+    if request.node.get_closest_marker("optimised"):
+        with compiled(cheaply=False):
+            yield
+    else:
+        yield
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_a_saved_run_is_loaded_by_name_alone_in_another_process(runs):
 def in_new_process(code, **environment):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **environment},
         capture_output=True,
         text=True,
         timeout=600,
@@ -153,7 +153,8 @@ def test_two_devices_share_a_meta_batch_and_change_nothing(x64):
         spread = len(loop.state.step.sharding.device_set)
         print(json.dumps([len(jax.devices()), spread, ravel_pytree(loop.state.meta)[0].tolist()]))
     """
-    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_ENABLE_X64": "1"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    environment = {"XLA_FLAGS": flags, "JAX_ENABLE_X64": "1"}
     devices, spread, meta = json.loads(in_new_process(code, **environment))
     assert (devices, spread) == (2, 2)
     loop = Loop(fomaml(MODEL), Sinusoids(4, 3), Plan(5, 4, Adam(0.01)))
