@@ -16,6 +16,7 @@ from bmaml.posteriors import AbstractPosterior
 Acquisition = Literal["variance", "information", "reduction", "random"]
 _DRAWS = 512
 _FUNCTIONS = 256
+_AT_ONCE = 32
 
 
 def variance(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:
@@ -52,7 +53,8 @@ def _continuous(predictive: Mixture, key: PRNGKeyArray) -> Float[Array, " n"]:
     count = max(1, _DRAWS // len(predictive.log_weights))
     draws = parts.sample(key, (count,))
     own = jax.vmap(parts.log_prob)(draws)
-    mixed = jax.vmap(jax.vmap(predictive.log_prob))(draws)
+    # A few draws at a time: all components at all draws at once would be gigabytes where components are many.
+    mixed = jax.lax.map(predictive.log_prob, draws.reshape(-1, *draws.shape[2:]), batch_size=_AT_ONCE).reshape(own.shape)
     return jnp.tensordot(softmax(predictive.log_weights), (own - mixed).mean(0), 1)
 
 

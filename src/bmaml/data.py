@@ -14,7 +14,8 @@ class Data(eqx.Module):
     """A padded data set of one task: inputs, targets, and which rows are real.
 
     Shapes: `x` is `(n, inputs)`, `y` is `(n, outputs)` for regression or `(n,)` integers for classes, `mask` is `(n,)`.
-    A mask entry of 0 removes a row from every sum; 1 keeps it; other values weigh the row's log-likelihood.
+    A mask entry of 0 removes a row from every sum; 1 keeps it; other values weigh the row's log-likelihood (exact heads take
+    0 and 1 alone). What stands in a masked row must be finite.
     """
 
     x: Num[Array, "*batch n inputs"]

@@ -52,8 +52,15 @@ class Evaluation(eqx.Module):
     seed: int = eqx.field(static=True, default=0)
 
     def get(self, metric: str, shots: int, steps: int | None = None) -> Row:
-        """Return the row of a metric at some shots (and steps, where several were asked for)."""
-        return next(r for r in self.rows if (r.metric, r.shots) == (metric, shots) and steps in (None, r.steps))
+        """Return the row of a metric at some shots (and steps, where several were asked for).
+
+        Raises: KeyError naming what there is.
+        """
+        found = [r for r in self.rows if (r.metric, r.shots) == (metric, shots) and steps in (None, r.steps)]
+        if not found:
+            there = ", ".join(sorted({f"{r.metric} at {r.shots}" for r in self.rows}))
+            raise KeyError(f"no {metric} at {shots} shots was scored: there is {there}.")
+        return found[0]
 
     def to_json(self) -> str:
         """Return the rows as JSON; a score that is not a number, as an interval of one task is not, becomes null."""
@@ -90,10 +97,14 @@ def evaluate(
     `Laplace`) after. For sinusoids `mse` is against noise-free targets, as in the literature; elsewhere against the targets
     there are. All else is against the noisy targets. Tasks are a function of (seed, index, the most shots) alone: two learners
     scored with the same seed see the same tasks.
-    Raises: InputError for steps where the learner takes none, or shots that leave a fixed task nothing to ask for.
+    Raises: InputError for steps where the learner takes none, counts that make no sense, shots that leave a fixed task nothing
+    to ask for, or tasks that give fewer points than that.
     """
     if steps is not None and not isinstance(core(learner), GradientLearner | Laplace):
-        raise InputError(f"{type(core(learner)).__name__} adapts in one exact step: leave out steps.")
+        raise InputError(f"{type(core(learner)).__name__} has no number of inner steps to set: leave out steps.")
+    if not shots or min(shots) < 0 or min(count, queries, batch) < 1:
+        counts = f"shots are {list(shots)}, tasks {count}, queries {queries} and the batch {batch}"
+        raise InputError(f"{counts}: give counts of at least 0 shots, and at least 1 of the others.")
     scores: dict[Setting, dict[str, np.ndarray]] = {}
     total, most = _total(tasks, max(shots), count), max(shots)
     size = min(batch, total)
@@ -147,7 +158,7 @@ def draw_task(tasks: AbstractTasks, key: PRNGKeyArray, i: Array, given: Array, m
 
     The support is always padded to the most shots, so that one program serves all; fewer shots are a prefix of more.
     """
-    key, shots = jax.random.fold_in(jax.random.fold_in(key, 7), i), most
+    key = jax.random.fold_in(jax.random.fold_in(key, 7), i)
     if isinstance(tasks, Sinusoids):
         task, truth = _wave_task(tasks, key, most, queries)
         return _given(task, given), truth
@@ -155,12 +166,23 @@ def draw_task(tasks: AbstractTasks, key: PRNGKeyArray, i: Array, given: Array, m
         rows = jax.tree.map(lambda leaf: leaf[i], tasks.rows)
         task = split_rows(tasks.ordered(rows, key), given, most, queries)
     else:
-        known = {field.name for field in dataclasses.fields(tasks)}  # pyright: ignore[reportArgumentType]
-        wanted = {"shots": (shots,), "queries": queries}
-        task = dataclasses.replace(tasks, **{k: v for k, v in wanted.items() if k in known}).sample(key)
+        task = _sized(tasks, most, queries).sample(key)
+        if len(task.support.mask) < most:
+            few = f"{type(tasks).__name__} gives {len(task.support.mask)} points of a task and shots are {most}"
+            raise InputError(f"{few}: use fewer shots, or give it a field `shots` to set.")
         # Shots of an episode are rows of each class, and its rows go shot by shot.
         given = given * tasks.way if isinstance(tasks, Episodes) else given
     return _given(task, given), task.query.y
+
+
+def _sized(tasks: AbstractTasks, shots: int, queries: int) -> AbstractTasks:
+    """Return a source that gives so many shots and asks for so many points; of a source made from another, that one does."""
+    known = {field.name for field in dataclasses.fields(tasks)}  # pyright: ignore[reportArgumentType]
+    if "source" in known:
+        source = _sized(tasks.source, shots, queries)  # pyright: ignore[reportAttributeAccessIssue]
+        return dataclasses.replace(tasks, source=source)  # pyright: ignore[reportCallIssue]
+    wanted = {"shots": (shots,), "queries": queries}
+    return dataclasses.replace(tasks, **{name: value for name, value in wanted.items() if name in known})
 
 
 def _given(task: Task, count: Array) -> Task:

@@ -19,7 +19,7 @@ from bmaml.errors import InputError
 from bmaml.learners.gradient import GradientLearner
 from bmaml.models.contract import AbstractModel
 from bmaml.posteriors import ParticlePosterior
-from bmaml.priors import AbstractPrior, Particle
+from bmaml.priors import AbstractPrior, AroundInit, Particle
 
 LogDensity = Callable[[Any], Float[Array, ""]]
 
@@ -168,7 +168,12 @@ def log_posterior(model: AbstractModel, prior: AbstractPrior, support: Data, anc
     """Return the function from a particle to its log posterior density on a task: log prior plus summed log-likelihood.
 
     In nats, up to a constant. `anchor` is where adaptation would start, which only a prior around it asks for.
+    Raises: ValueError where the prior is around an anchor and there is none.
     """
+    if anchor is None and isinstance(prior, AroundInit):
+        raise ValueError(
+            "AroundInit is a prior around where adaptation starts, and there is no anchor: give one, or GaussianPrior."
+        )
     climbed = GradientLearner(model, prior).log_posterior
     return lambda particle: climbed(particle, particle if anchor is None else anchor, support)
 

@@ -38,6 +38,11 @@ class AbstractPrior(eqx.Module):
         """Return the log prior density of a particle, in nats."""
 
 
+def _check_positive(what: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{what} is {value}: give a number above 0.")
+
+
 def _square_norm(tree: PyTree[Any]) -> Float[Array, ""]:
     return sum((jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)), start=jnp.zeros(()))
 
@@ -57,9 +62,15 @@ class FlatPrior(AbstractPrior):
 
 
 class GaussianPrior(AbstractPrior):
-    """Weights ~ N(0, 1 / precision)."""
+    """Weights ~ N(0, 1 / precision).
+
+    Raises: ValueError for a precision that is not above 0.
+    """
 
     precision: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self):
+        _check_positive("GaussianPrior's precision", self.precision)
 
     def init(self):
         return None
@@ -69,9 +80,15 @@ class GaussianPrior(AbstractPrior):
 
 
 class AroundInit(AbstractPrior):
-    """Weights ~ N(where adaptation starts, 1 / precision): p(phi | theta) of Grant et al. (2018), also iMAML's pull."""
+    """Weights ~ N(where adaptation starts, 1 / precision): p(phi | theta) of Grant et al. (2018), also iMAML's pull.
+
+    Raises: ValueError for a precision that is not above 0.
+    """
 
     precision: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self):
+        _check_positive("AroundInit's precision", self.precision)
 
     def init(self):
         return None
@@ -91,6 +108,7 @@ class GammaPrior(AbstractPrior):
 
     lambda is the particle's hyper-parameter, kept as its log; gamma is the model's noise precision. Kim et al. (2018),
     section 5.1; the defaults are those of the authors' code, where gamma starts at 100 (set on the model) and lambda at 1.
+    Raises: ValueError for a number that is not above 0.
     """
 
     a_noise: float = eqx.field(static=True, default=2.0)
@@ -98,6 +116,10 @@ class GammaPrior(AbstractPrior):
     a_weight: float = eqx.field(static=True, default=2.0)
     b_weight: float = eqx.field(static=True, default=2.0)
     start: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self):
+        for name in ("a_noise", "b_noise", "a_weight", "b_weight", "start"):
+            _check_positive(f"GammaPrior's {name}", getattr(self, name))
 
     def init(self):
         return {"log_weight_precision": jnp.log(jnp.asarray(self.start))}
@@ -123,10 +145,10 @@ def early_stopping_precision(hessian: Float[Array, "d d"], rate: float, steps: i
     Raises: ValueError where a step would overshoot (an eigenvalue of rate H outside 0 to 1), since no prior does that, or
     for fewer than one step.
     """
-    values, vectors = jnp.linalg.eigh(hessian)
     if steps < 1:
         raise ValueError(f"{steps} steps have no prior: give at least 1.")
-    if not bool(((values > 0) & (rate * values < 1)).all()):
+    values, vectors = jnp.linalg.eigh(hessian)
+    if not bool(((values > 0) & (rate * values > 0) & (rate * values < 1)).all()):
         raise ValueError("rate times an eigenvalue of the Hessian is not between 0 and 1: give a lower rate, or full rank.")
     # expm1 and log1p: (1 - rate l)^-steps - 1 without cancelling for small steps.
     return (vectors * (values / jnp.expm1(-steps * jnp.log1p(-rate * values)))) @ vectors.T

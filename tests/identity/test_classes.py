@@ -9,7 +9,7 @@ import pytest
 from cases import EXTRACTOR, HEADS, jit, labelled, task
 
 from bmaml.adjoints import FirstOrder
-from bmaml.data import Data, Task
+from bmaml.data import Data, Task, pad
 from bmaml.directions import Stein
 from bmaml.distributions import CategoricalMixture
 from bmaml.learners import FeatureLearner, GradientLearner, MatchingLearner, PrototypeLearner, RidgeLearner, Sgd
@@ -228,6 +228,25 @@ def test_tasks_pass_the_extractor_as_one_batch_with_unbatched_weights():
     # The support's 5 rows of all 3 tasks meet the weights in one product, the query's 6 in another.
     products = [e for e in equations.eqns if e.primitive.name == "dot_general" and e.invars[1].aval.shape == (1, 4)]
     assert [e.invars[0].aval.shape for e in products] == [(3, 5, 1), (3, 6, 1)]
+
+
+@pytest.mark.parametrize("learner", [PrototypeLearner(3, "cosine"), MatchingLearner(3)])
+def test_rows_without_features_leave_the_gradient_finite(learner):
+    """Padding that an extractor maps to exactly 0 has no direction: neither it nor its derivative may be anything but 0."""
+    with jax.enable_x64(False):
+        support, query = (pad(jax.tree.map(lambda v: jnp.asarray(v), labelled(n, n)), n + 2) for n in (5, 6))
+        given = [
+            Data(jnp.concatenate([d.x, d.x**2], 1).astype("float32"), d.y, d.mask.astype("float32")) for d in (support, query)
+        ]
+
+        def loss(weight):
+            rows = [Data(d.x @ weight, d.y, d.mask) for d in given]
+            posterior = learner.adapt(learner.init(KEY), rows[0], key=KEY)
+            return -(posterior.predict(rows[1].x).log_prob(rows[1].y) * rows[1].mask).sum()
+
+        gradient = jax.grad(loss)(jax.random.normal(KEY, (2, 4), "float32"))
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 1e-4
 
 
 def test_bad_settings_are_refused():

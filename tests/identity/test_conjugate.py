@@ -133,11 +133,14 @@ def test_masked_rows_are_as_good_as_absent():
 
 
 def test_the_jitter_is_worth_a_relative_noise_of_three_in_a_hundred_thousand(monkeypatch):
-    """With it, a head is the exact posterior for the noise raised by 3e-5 of the kernel's mean diagonal."""
+    """With it, a head is the exact posterior for the noise raised by 3e-5 of the kernel's mean diagonal; in float64 by less."""
     rng = np.random.default_rng(4)
     prior, (features, _, y) = random_prior(rng), random_rows(rng, 6)
     added = 3e-5 * (features**2 @ np.exp(np.asarray(prior.log_scale))).mean()
     monkeypatch.setattr(base, "_JITTER", 3e-5)
+    assert base._jitter(np.dtype("float32")) == 3e-5
+    assert base._jitter(np.dtype("float64")) < 1e-13
+    monkeypatch.setattr(base, "_jitter", lambda dtype: 3e-5)
     # A function of its own, for programs are kept by function and the others were traced without jitter.
     found = conditioned(prior, features, np.zeros(6), y, function=lambda *rows: HEAD.condition(*rows)).log_evidence
     noise = float(np.exp(prior.log_noise))

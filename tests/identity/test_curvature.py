@@ -259,6 +259,29 @@ def test_draws_have_the_covariance_of_the_inverse():
     assert (np.abs(drawn.T @ drawn / len(drawn) - wanted) < 5 * spread).all()
 
 
+@pytest.mark.parametrize("count", [6, 60], ids=["fewer outputs than weights", "more"])
+def test_a_weak_prior_is_not_lost_in_single_precision(count):
+    """Prior precision 0.001, noise precision 100: log det and deviations by float32 are those by float64."""
+    model = GaussianModel(MLP((1, 8, 8, 1), "tanh"), precision=100.0)
+    x = np.linspace(-3, 3, count)[:, None]
+    found = []
+    for size in ("float64", "float32"):
+        with jax.enable_x64(size == "float64"):
+            params = jax.tree.map(lambda leaf, size=size: jnp.asarray(leaf, size), jit(model.init)(KEY))
+            rows = Data(jnp.asarray(x, size), jnp.asarray(np.sin(x), size), jnp.ones(count, size))
+
+            @jit
+            def moments(params, rows):
+                precision, weights = GaussNewton()(model, params, rows, 1e-3), model.weights(params)
+                jacobian = jax.jacobian(lambda flat: model.network.apply(ravel_pytree(weights)[1](flat), rows.x)[:, 0])
+                return precision.logdet(), precision.variance(weights, jacobian(ravel_pytree(weights)[0]))
+
+            found.append([np.asarray(leaf, np.float64) for leaf in moments(params, rows)])
+    (logdet, variance), (single, other) = found
+    np.testing.assert_allclose(single, logdet, atol=0.05)
+    np.testing.assert_allclose(np.sqrt(other + 0.01), np.sqrt(variance + 0.01), rtol=0.005)
+
+
 @pytest.mark.parametrize("form", ["kronecker", "last layer"])
 def test_forms_by_layer_refuse_other_networks(form):
     model = GaussianModel(Functional(lambda key: jnp.zeros((1, 1)), lambda params, x: x @ params))

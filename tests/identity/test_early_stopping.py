@@ -49,7 +49,9 @@ def test_the_figures_numbers_hold_the_identity_and_the_shrinkage():
             np.testing.assert_allclose(row["descent"], value / (value + prior), rtol=1e-12)
 
 
-@pytest.mark.parametrize(("rate", "steps", "hessian"), [(0.1, 0, 1.0), (1.5, 1, 1.0), (0.1, 1, 0.0)])
+@pytest.mark.parametrize(
+    ("rate", "steps", "hessian"), [(0.1, 0, 1.0), (1.5, 1, 1.0), (0.1, 1, 0.0), (-0.1, 1, 1.0), (0.0, 1, 1.0)]
+)
 def test_what_no_prior_does_is_refused(rate, steps, hessian):
     with pytest.raises(ValueError, match="give") as error:
         early_stopping_precision(jnp.asarray([[hessian]]), rate, steps)

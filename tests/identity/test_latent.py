@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from cases import CLASSES, MODEL, is_one_sentence, jit, labelled, points, task
 
+from bmaml.adjoints import Implicit
 from bmaml.data import Task
+from bmaml.directions import Langevin, Stein
 from bmaml.distributions import Normal
-from bmaml.learners import AbmlLearner, GradientLearner, PlatipusLearner, Sgd
+from bmaml.learners import AbmlLearner, GradientLearner, LearnedRates, PlatipusLearner, Sgd
 from bmaml.learners.diagonal import DiagonalGaussian
 from bmaml.learners.gradient import GradientMeta
+from bmaml.learners.rules import Scaled
 from bmaml.models import AbstractModel
 from bmaml.models.contract import log_likelihood, squared_error
 from bmaml.objectives import Elbo, QueryLoss
+from bmaml.priors import AroundInit
 
 KEY = jax.random.key(3)
 NOISE = 0.3
@@ -149,5 +153,21 @@ def test_abml_hyper_prior_is_the_density_it_names(x64):
 )
 def test_settings_that_make_no_sense_are_refused(build):
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the sentence is checked below
+        build()
+    assert is_one_sentence(error.value), error.value
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: PlatipusLearner(GradientLearner(MODEL, AroundInit(), adjoint=Implicit(), adapt_noise=False)),
+        lambda: AbmlLearner(GradientLearner(MODEL, AroundInit(), adjoint=Implicit(), adapt_noise=False)),
+        lambda: AbmlLearner(GradientLearner(MODEL, direction=Stein())),
+        lambda: GradientLearner(MODEL, rule=Sgd(0.1), direction=Langevin(0.1), clip=1.0),
+        lambda: GradientLearner(MODEL, AroundInit(), Scaled(LearnedRates(), 0.5), adjoint=Implicit(), adapt_noise=False),
+    ],
+)
+def test_pieces_that_do_not_fit_together_are_refused(build):
+    with pytest.raises(TypeError) as error:
         build()
     assert is_one_sentence(error.value), error.value

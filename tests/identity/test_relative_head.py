@@ -157,3 +157,13 @@ def test_drawn_weights_have_the_predictive_s_moments():
 def test_heads_without_centres_cells_or_span_are_refused(options):
     with pytest.raises(ValueError, match="give at least 1"):
         RelativeHead(**options)
+
+
+def test_a_support_of_no_rows_leaves_the_prior():
+    rng = np.random.default_rng(8)
+    prior, query = random_prior(rng), rows(rng, 3)
+    none = HEAD.condition(prior, jnp.zeros((0, F)), jnp.zeros(0), jnp.zeros((0, P)), jnp.zeros(0))
+    masked = HEAD.condition(prior, *rows(rng, 2), jnp.zeros(2))
+    np.testing.assert_allclose(none.log_evidence, 0.0, atol=1e-12)
+    for one, other in zip(*(jax.tree.leaves(h.predict(*query[:2])) for h in (none, masked)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10)

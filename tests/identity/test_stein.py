@@ -83,6 +83,13 @@ def test_the_median_is_numpys_however_many_particles_there_are(count, dtype):
         np.testing.assert_allclose(jit(RBF().width)(jnp.asarray(squares, dtype)), wanted, rtol=1e-6)
 
 
+def test_particles_far_from_the_origin_push_apart_as_those_near_it():
+    with jax.enable_x64(False):
+        points = jnp.asarray(particles()[0], "float32")
+        near, far = (Stein()(points + shift, jnp.zeros_like(points)) for shift in (0.0, 1024.0))
+    np.testing.assert_allclose(far, near, atol=1e-4 * np.abs(near).max())
+
+
 def test_stein_on_a_pytree_is_stein_on_the_flat_vector():
     points, scores = particles(size=7)
     like = {"a": jnp.zeros((5, 2, 2)), "b": [jnp.zeros(5), jnp.zeros((5, 2))]}

@@ -88,6 +88,9 @@ def test_what_makes_no_sense_is_refused(monkeypatch):
         nuts(lambda x: -(x**2), jnp.zeros(2), warmup=3, key=KEY)
     with pytest.raises(ValueError, match="give at least 1"):
         hmc(lambda x: -(x**2), jnp.zeros(2), leapfrogs=0, key=KEY)
+    model = GaussianModel(MLP((1, 1)))
+    with pytest.raises(ValueError, match="give that as the anchor, or use GaussianPrior"):
+        task_posterior(model, AroundInit(), data([0.0], [0.0]), key=KEY)
     with pytest.raises(ValueError, match="give at least 4"):
         convergence(jnp.zeros((4, 3)))
     monkeypatch.setitem(sys.modules, "blackjax", None)

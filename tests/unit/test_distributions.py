@@ -65,6 +65,24 @@ def test_student_cdf_holds_in_float32():
     np.testing.assert_allclose(ours, stats.t.cdf(t, 2.3), atol=2e-6)
 
 
+def test_student_density_holds_in_float32_however_many_degrees_of_freedom():
+    t = np.linspace(-6, 6, 121, dtype=np.float32)[:, None]
+    for df in (1.0, 2.3, 50.0, 2002.0, 1e4):
+        ours = StudentT(jnp.full((1, 1), df), jnp.zeros_like(t), jnp.full((1, 1), 2.0)).log_prob(t)
+        np.testing.assert_allclose(ours, stats.t.logpdf(t.astype(float), df, 0, 2)[:, 0], atol=6e-6)
+
+
+def test_a_level_that_is_no_probability_has_no_quantile():
+    with pytest.raises(ValueError, match="strictly between 0 and 1"):
+        Normal(jnp.zeros((1, 1)), jnp.ones((1, 1))).quantile(1.2)
+
+
+def test_without_more_tails_a_student_keeps_its_own():
+    for df in (2.02, 7.0):
+        one = StudentT(jnp.full((1, 1), df), jnp.zeros((1, 1)), jnp.ones((1, 1)))
+        np.testing.assert_allclose(stretched(one, 1.0, 0.0).df, df, rtol=1e-6)
+
+
 def test_quantile_inverts_cdf(continuous):
     through = jax.jit(jax.vmap(lambda q: continuous.cdf(continuous.quantile(q))))(jnp.asarray(LEVELS))
     np.testing.assert_allclose(through, np.broadcast_to(np.reshape(LEVELS, (-1, 1, 1)), through.shape), rtol=1e-8)

@@ -15,13 +15,14 @@ from bmaml.data import Data, Task, stack
 from bmaml.data import data as to_data
 from bmaml.distributions import Categorical, Normal
 from bmaml.errors import InputError
-from bmaml.evaluation import evaluate, regret, to_records
+from bmaml.evaluation import draw_task, evaluate, regret, to_records
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.drawn import drawing, finely_drawn
 from bmaml.models import MLP, GaussianModel
 from bmaml.posteriors import AbstractPosterior
 from bmaml.recipes import build_method
 from bmaml.tasks import AbstractTasks, FixedTasks, Sinusoids
+from bmaml.tasks.derived import FiniteTasks
 
 FAMILY = Sinusoids(shots=5, queries=10)
 GRADIENT = methods.maml(GaussianModel(MLP((1, 4, 1), "tanh"))).learner
@@ -219,3 +220,34 @@ def test_experts_train_with_few_of_them_and_are_judged_with_a_quarter():
     assert (finely_drawn(few).particles, finely_drawn(few).kept) == (256, 1)
     with pytest.raises(TypeError, match="those of GradientLearner are learned"):
         drawing(GRADIENT, 4)
+
+
+@pytest.mark.parametrize("wrong", [{"shots": ()}, {"shots": (-1,)}, {"count": 0}, {"queries": 0}, {"batch": 0}])
+def test_counts_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(InputError, match="give counts of at least 0 shots"):
+        scores(**wrong)
+
+
+class Sized(AbstractTasks):
+    """Tasks of sinusoids that always give four points."""
+
+    inputs: int = 1
+    outputs: int = 1
+
+    def sample(self, key):
+        return Sinusoids(shots=4, queries=10).sample(key)
+
+
+def test_tasks_are_given_as_many_shots_as_the_row_says_or_refused():
+    """Also where they are made from another source; tasks that cannot be told how many to give have no score of so many."""
+    key = jax.random.key(0)
+    task, _ = draw_task(FiniteTasks(FAMILY, 3), key, jnp.asarray(0), jnp.asarray(7), 12, 9)
+    assert (task.support.count, len(task.support.mask), task.query.count) == (7, 12, 9)
+    assert scores(tasks=Sized(), shots=(2, 4)).rows
+    with pytest.raises(InputError, match="Sized gives 4 points of a task and shots are 5: use fewer"):
+        scores(tasks=Sized())
+
+
+def test_a_row_that_was_not_scored_is_said_to_be_none():
+    with pytest.raises(KeyError, match="no mse at 4 shots was scored: there is"):
+        scores().get("mse", 4)

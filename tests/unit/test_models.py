@@ -10,7 +10,19 @@ from scipy import stats
 
 from bmaml import methods
 from bmaml.data import Data, Task
-from bmaml.models import MLP, CategoricalModel, FromEquinox, FromFlax, Functional, GaussianModel, log_likelihood
+from bmaml.directions import RBF, Langevin
+from bmaml.learners import ConjugateLearner, GradientLearner, LearnedRates, Sgd
+from bmaml.models import (
+    MLP,
+    CategoricalModel,
+    FromEquinox,
+    FromFlax,
+    Functional,
+    GaussianModel,
+    MLPFeatures,
+    log_likelihood,
+)
+from bmaml.priors import AroundInit, GammaPrior, GaussianPrior
 
 KEY = jax.random.key(4)
 X = jnp.linspace(-1, 1, 6)[:, None]
@@ -107,4 +119,32 @@ def test_no_rows_have_no_likelihood_and_no_mean_of_it_divides_by_zero():
 def test_networks_that_cannot_be_are_refused(sizes, activation, says):
     with pytest.raises(ValueError, match=says) as error:
         MLP(sizes, activation)
+    assert is_one_sentence(error.value)
+
+
+NOT_A_NUMBER = float("nan")
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: MLP((1, 1), initial="he"),
+        lambda: MLPFeatures(1, code=0),
+        lambda: GaussianModel(MLP((1, 1)), precision=-1.0),
+        lambda: GaussianPrior(0.0),
+        lambda: AroundInit(NOT_A_NUMBER),
+        lambda: GammaPrior(start=-1.0),
+        lambda: Sgd(NOT_A_NUMBER),
+        lambda: LearnedRates(NOT_A_NUMBER),
+        lambda: RBF(NOT_A_NUMBER),
+        lambda: RBF(median="distances"),
+        lambda: Langevin(NOT_A_NUMBER),
+        lambda: ConjugateLearner(MLPFeatures(1), outputs=0),
+        lambda: ConjugateLearner(MLPFeatures(1), noise=-1.0),
+        lambda: GradientLearner(GaussianModel(MLP((1, 1))), rule=Sgd(0.1), direction=Langevin(0.2)),
+    ],
+)
+def test_pieces_with_numbers_that_make_no_sense_are_refused(build):
+    with pytest.raises(ValueError, match=r"give|use") as error:
+        build()
     assert is_one_sentence(error.value)

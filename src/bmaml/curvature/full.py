@@ -13,10 +13,6 @@ from jaxtyping import Array, Float
 from bmaml.curvature.base import AbstractCurvature, AbstractPrecision
 from bmaml.curvature.outputs import output_function, whitened_jacobian
 
-# Times the machine's epsilon, relative to each diagonal entry: enough for a Cholesky factorisation of a Gram matrix whose
-# rows nearly coincide, and nothing to a masked row, whose entry is 0.
-_JITTER = 10
-
 
 class DensePrecision(AbstractPrecision):
     """H by its lower Cholesky factor over the flattened weights."""
@@ -37,10 +33,15 @@ class DensePrecision(AbstractPrecision):
 
 
 class LowRankPrecision(AbstractPrecision):
-    """H = prior I + R^T R with fewer rows in R than weights, by the Cholesky factor of prior I + R R^T."""
+    """H = prior I + R^T R with fewer rows in R than weights, by the Cholesky factor of prior I + R R^T.
+
+    `basis` and `rest` are the two parts of orthonormal columns Q with Q U = [R^T; sqrt(prior) I], U the factor transposed.
+    """
 
     root: Float[Array, "rows weights"]
     cholesky: Float[Array, "rows rows"]
+    basis: Float[Array, "weights rows"]
+    rest: Float[Array, "rows rows"]
     prior: Float[Array, ""]
 
     def logdet(self):
@@ -49,7 +50,13 @@ class LowRankPrecision(AbstractPrecision):
 
     def solve(self, vector):
         flat, unravel = ravel_pytree(vector)
-        return unravel((flat - self.root.T @ cho_solve((self.cholesky, True), self.root @ flat)) / self.prior)
+        return unravel((flat - self.basis @ (self.basis.T @ flat)) / self.prior)
+
+    def variance(self, like, rows):
+        # As a sum of squares: the difference of r^T r and what the data take off cancels where the prior is weak.
+        inside = rows @ self.basis
+        outside = ((rows - inside @ self.basis.T) ** 2).sum(-1)
+        return (outside + ((inside @ self.rest.T) ** 2).sum(-1)) / self.prior
 
     def spread(self, noise):
         """Return H^(-1/2) noise = noise / sqrt(t) - R^T (sqrt(t) S (sqrt(t) + S))^-1 R noise, S = (t I + R R^T)^(1/2)."""
@@ -79,13 +86,19 @@ def _symmetric_root_jvp(primals, tangents):
 
 
 def from_root(root: Float[Array, "rows weights"], prior: float | Array) -> DensePrecision | LowRankPrecision:
-    """Return prior I + R^T R, factorised on its smaller side."""
+    """Return prior I + R^T R, factorised on its smaller side.
+
+    By orthonormal columns, not by a Gram matrix: in its squared condition a weak prior is lost in single precision.
+    """
     prior = jnp.asarray(prior, root.dtype)
     few = len(root) < root.shape[1]
-    gram = root @ root.T if few else root.T @ root
-    jitter = _JITTER * jnp.finfo(gram.dtype).eps * jnp.diagonal(gram)
-    cholesky = jnp.linalg.cholesky(gram + jnp.diag(jitter + prior), symmetrize_input=False)
-    return LowRankPrecision(root, cholesky, prior) if few else DensePrecision(cholesky)
+    tall = root.T if few else root
+    columns, factor = jnp.linalg.qr(jnp.concatenate([tall, jnp.sqrt(prior) * jnp.eye(tall.shape[1], dtype=root.dtype)]))
+    sign = jnp.where(jnp.diagonal(factor) < 0, -1.0, 1.0).astype(root.dtype)
+    columns, cholesky = columns * sign, (factor * sign[:, None]).T
+    if not few:
+        return DensePrecision(cholesky)
+    return LowRankPrecision(root, cholesky, columns[: len(tall)], columns[len(tall) :], prior)
 
 
 class GaussNewton(AbstractCurvature):

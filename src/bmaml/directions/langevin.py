@@ -20,7 +20,7 @@ class Langevin(AbstractDirection):
     temperature: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
-        if self.rate <= 0 or self.temperature < 0:
+        if not self.rate > 0 or not self.temperature >= 0:
             raise ValueError(
                 f"Langevin has rate {self.rate} and temperature {self.temperature}: give a rate above 0 (that of the "
                 "step rule) and a temperature of at least 0."

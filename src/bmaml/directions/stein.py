@@ -30,8 +30,10 @@ class RBF(eqx.Module):
     median: Median = eqx.field(static=True, default="squared")
 
     def __check_init__(self):
-        if self.bandwidth is not None and self.bandwidth <= 0:
+        if self.bandwidth is not None and not self.bandwidth > 0:
             raise ValueError(f"kernel bandwidth is {self.bandwidth}: give a number above 0, or None for the median.")
+        if self.median not in ("squared", "distance"):
+            raise ValueError(f"unknown median {self.median!r}: use 'squared' or 'distance'.")
 
     def width(self, squares: Float[Array, "n n"]) -> Float[Array, ""]:
         """Return h for a matrix of squared distances."""
@@ -80,8 +82,12 @@ def square_distances(particles) -> Float[Array, "n n"]:
 
 
 def _gram(leaf: Float[Array, "n ..."]) -> Float[Array, "n n"]:
-    centred = (leaf - jax.lax.stop_gradient(leaf.mean(0))).reshape(len(leaf), -1)
+    centred = _centred(leaf).reshape(len(leaf), -1)
     return centred @ centred.T
+
+
+def _centred(leaf: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+    return leaf - jax.lax.stop_gradient(leaf.mean(0))
 
 
 def _mix(weights: Float[Array, "n n"], leaf: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
@@ -108,4 +114,5 @@ class Stein(AbstractDirection):
         h = self.kernel.width(squares)
         k = jnp.exp(-squares / h) / len(squares)
         repulsion = 2 * self.repulsion / h * (jnp.diag(k.sum(1)) - k)
-        return jax.tree.map(lambda x, s: _mix(k, s) + _mix(repulsion, x), particles, scores)
+        # Rows of the repulsion add up to 0: centred, particles far from the origin do not cancel in it.
+        return jax.tree.map(lambda x, s: _mix(k, s) + _mix(repulsion, _centred(x)), particles, scores)

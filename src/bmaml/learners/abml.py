@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.adjoints import Implicit
 from bmaml.data import Data
+from bmaml.directions import Independent
 from bmaml.learners.base import AbstractLatentLearner
 from bmaml.learners.diagonal import DiagonalGaussian, filled
 from bmaml.learners.gradient import GradientLearner, clip_norm
@@ -44,7 +45,7 @@ class AbmlLearner(AbstractLatentLearner):
     means and Gamma(shape, rate) on its precisions. Ravi and Beatson (2019), algorithm 1, where `inner_kl` is
     down-weighted; the prior starts at the deviation `deviation`. `adapt` draws `particles` phis from q.
     Raises: ValueError as `PlatipusLearner`, and for fewer than one draw or a negative weight of the inner KL; TypeError for
-    an implicit adjoint.
+    an implicit adjoint, or a direction other than `Independent`.
     """
 
     inner: GradientLearner
@@ -59,6 +60,8 @@ class AbmlLearner(AbstractLatentLearner):
         check_inner("AbmlLearner", self.inner, self.particles, self.deviation)
         if self.draws < 1 or not self.inner_kl >= 0:
             raise ValueError(f"{self.draws} draws and an inner KL weight of {self.inner_kl}: give at least 1 and at least 0.")
+        if not isinstance(self.inner.direction, Independent):
+            raise TypeError("AbmlLearner needs the direction Independent because its steps move no particles; use Independent.")
         if isinstance(self.inner.adjoint, Implicit):
             raise TypeError(
                 "AbmlLearner needs an adjoint that goes through the steps because drawn gradients come to rest nowhere; use "

@@ -121,6 +121,8 @@ class ConjugateLearner(AbstractLearner):
         if self.particles < 1 or not 0 < self.kept <= 1:
             counts = f"{self.particles} particles, of which the share {self.kept} is kept"
             raise ValueError(f"{counts}: give at least 1, and a share above 0 of at most 1.")
+        if self.outputs < 1 or not self.noise > 0:
+            raise ValueError(f"{self.outputs} outputs and a noise of {self.noise}: give at least 1, and a number above 0.")
         if self.codes not in ("learned", "drawn"):
             raise ValueError(f"unknown codes {self.codes!r}: use 'learned' or 'drawn'.")
         if self.codes == "drawn" and self.own_prior:

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.adjoints import AbstractAdjoint, Implicit, Unrolled
 from bmaml.data import Data
-from bmaml.directions import AbstractDirection, Independent
+from bmaml.directions import AbstractDirection, Independent, Langevin
 from bmaml.learners.base import AbstractIterativeLearner
-from bmaml.learners.rules import AbstractRule, LearnedRates, Sgd
+from bmaml.learners.rules import AbstractRule, LearnedRates, Sgd, unscaled
 from bmaml.models.contract import AbstractModel, CategoricalModel, log_likelihood, replace_weights, squared_error
 from bmaml.models.surrogates import surrogate
 from bmaml.particles import map_particles
@@ -53,7 +53,8 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
     of each step and particle.
 
     Raises: ValueError for a count of particles below 1, steps below 0, a clip that is not above 0 or an unknown `fit`;
-    TypeError for squared error of classes, or an adjoint that does not fit prior, direction, rule and data.
+    TypeError for squared error of classes, Langevin steps that are clipped, or an adjoint that does not fit prior, direction,
+    rule and data.
     Source: Finn et al. (2017), algorithm 2; Kim et al. (2018), algorithms 2 and 3.
     """
 
@@ -81,9 +82,18 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
         self.adjoint.check(self.prior, self.direction)
         if isinstance(self.adjoint, Implicit):
             self._check_implicit()
+        if isinstance(self.direction, Langevin):
+            self._check_langevin(self.direction)
+
+    def _check_langevin(self, direction: Langevin) -> None:
+        if self.clip is not None:
+            raise TypeError("Langevin needs clip=None because a bound on the direction would bound its noise; use clip=None.")
+        if isinstance(self.rule, Sgd) and self.rule.rate != direction.rate:
+            rates = f"{direction.rate} and the rule's are {self.rule.rate}"
+            raise ValueError(f"Langevin's noise is for steps of {rates}: give both the same rate.")
 
     def _check_implicit(self) -> None:
-        if isinstance(self.rule, LearnedRates):
+        if isinstance(unscaled(self.rule), LearnedRates):
             raise TypeError(
                 "LearnedRates needs an adjoint that goes through the steps because a solution does not depend on how it was "
                 "reached; use Sgd, or the adjoint Unrolled."

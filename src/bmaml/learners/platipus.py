@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from bmaml.adjoints import Implicit
 from bmaml.data import Data
 from bmaml.directions import Independent
 from bmaml.learners.base import AbstractLatentLearner
@@ -47,7 +48,7 @@ class PlatipusLearner(AbstractLatentLearner):
     at `deviation`, both gammas at `gamma`. `inner.clip` bounds the gradients of the means, too. Where that paper's inner
     loss has no noise precision, here it is one more of a model's parameters, with its own mean and variance.
     Raises: ValueError for an inner learner of several particles, fewer than one particle or a deviation that is not
-    above 0.
+    above 0; TypeError for an implicit adjoint.
     """
 
     inner: GradientLearner
@@ -57,6 +58,11 @@ class PlatipusLearner(AbstractLatentLearner):
 
     def __check_init__(self):
         check_inner("PlatipusLearner", self.inner, self.particles, self.deviation)
+        if isinstance(self.inner.adjoint, Implicit):
+            raise TypeError(
+                "PlatipusLearner needs an adjoint that goes through the steps because prior and guide are one step from their "
+                "mean, not a solution; use Unrolled or FirstOrder."
+            )
 
     def init(self, key: PRNGKeyArray) -> PlatipusMeta:
         inner = self.inner.init(key)

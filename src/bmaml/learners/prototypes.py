@@ -39,7 +39,9 @@ class PrototypePosterior(AbstractPosterior):
 
 def unit(x: Float[Array, "n features"]) -> Float[Array, "n features"]:
     """Return the rows scaled to length 1; a row of zeros stays one."""
-    return x * jax.lax.rsqrt(jnp.maximum((x**2).sum(-1, keepdims=True), jnp.finfo(x.dtype).tiny))
+    square = (x**2).sum(-1, keepdims=True)
+    # Not a maximum with something tiny: the root's derivative there is infinite, and masked rows make that not a number.
+    return x * jax.lax.rsqrt(jnp.where(square > jnp.finfo(x.dtype).tiny, square, 1.0))
 
 
 class PrototypeLearner(AbstractLearner):

@@ -54,7 +54,8 @@ class RecalibratedPosterior(AbstractPosterior):
 class RecalibratedLearner(AbstractLearner):
     """Adapts as `inner` does and changes its predictive by what was found at `counts` numbers of points.
 
-    `bmaml.recalibration.recalibrate` finds it; fresh meta-parameters change nothing. Every objective is handed `inner`.
+    `bmaml.recalibration.recalibrate` finds it; fresh meta-parameters change nothing to speak of. Every objective is handed
+    `inner`.
     """
 
     inner: AbstractLearner

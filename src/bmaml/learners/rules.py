@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -37,7 +38,7 @@ class Sgd(AbstractRule):
     rate: float = eqx.field(static=True, default=1e-2)
 
     def __check_init__(self):
-        if self.rate <= 0:
+        if not self.rate > 0:
             raise ValueError(f"inner rate is {self.rate}: give a number above 0.")
 
     def init_meta(self, particle):
@@ -51,9 +52,16 @@ class Sgd(AbstractRule):
 
 
 class LearnedRates(AbstractRule):
-    """A learned rate for every parameter, started at `rate` (Meta-SGD, Li et al., 2017); rates may turn negative."""
+    """A learned rate for every parameter, started at `rate` (Meta-SGD, Li et al., 2017); rates may turn negative.
+
+    Raises: ValueError for a rate that is not finite.
+    """
 
     rate: float = eqx.field(static=True, default=1e-2)
+
+    def __check_init__(self):
+        if not math.isfinite(self.rate):
+            raise ValueError(f"inner rate is {self.rate}: give a finite number.")
 
     def init_meta(self, particle):
         return jax.tree.map(lambda leaf: jnp.full_like(leaf, self.rate), particle)
@@ -97,3 +105,8 @@ class Scaled(AbstractRule):
     def step(self, meta, state, direction):
         move, state = self.rule.step(meta, state, direction)
         return jax.tree.map(lambda leaf: self.factor * leaf, move), state
+
+
+def unscaled(rule: AbstractRule) -> AbstractRule:
+    """Return the rule under any number of `Scaled`."""
+    return unscaled(rule.rule) if isinstance(rule, Scaled) else rule

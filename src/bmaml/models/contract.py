@@ -59,11 +59,16 @@ class GaussianModel(AbstractModel):
 
     Parameters are `{"weights": the network's, "log_precision": log gamma}`, as in Kim et al. (2018), whose gamma starts at 100.
     With `known=True` gamma is `precision` and no parameter.
+    Raises: ValueError for a precision that is not above 0.
     """
 
     network: AbstractNetwork
     precision: float = eqx.field(static=True, default=100.0)
     known: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        if not self.precision > 0:
+            raise ValueError(f"GaussianModel's precision is {self.precision}: give a number above 0.")
 
     def init(self, key):
         weights = {"weights": self.network.init(key)}

@@ -37,7 +37,10 @@ class AbstractFeatures(eqx.Module):
 
 
 class MLPFeatures(AbstractFeatures):
-    """An MLP of (x, code), with a constant as the last feature, and optionally a noise that depends on (x, code)."""
+    """An MLP of (x, code), with a constant as the last feature, and optionally a noise that depends on (x, code).
+
+    Raises: ValueError for a count below 1.
+    """
 
     inputs: int = eqx.field(static=True)
     learned: int = eqx.field(static=True, default=8)
@@ -46,6 +49,11 @@ class MLPFeatures(AbstractFeatures):
     activation: Activation = eqx.field(static=True, default="silu")
     input_scale: float = eqx.field(static=True, default=1.0)
     heteroscedastic: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        if min(self.inputs, self.learned, self.code) < 1:
+            counts = f"{self.inputs} inputs, {self.learned} learned features and codes of {self.code} numbers"
+            raise ValueError(f"MLPFeatures has {counts}: give at least 1 of each.")
 
     @property
     def count(self) -> int:

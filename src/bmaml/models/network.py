@@ -37,10 +37,10 @@ class AbstractNetwork(eqx.Module):
 class MLP(AbstractNetwork):
     """Fully connected layers of the given `sizes` (inputs first, outputs last).
 
-    Weights start Glorot-uniform (`init="glorot"`) or truncated-normal with deviation 1/sqrt(fan in) (`"lecun"`), biases
+    Weights start Glorot-uniform (`initial="glorot"`) or truncated-normal with deviation 1/sqrt(fan in) (`"lecun"`), biases
     N(0, 0.01^2) as in the code of Kim et al. (2018) and 0 respectively; the last layer's are multiplied by `spread`. Inputs are
     multiplied by `input_scale`.
-    Raises: ValueError for fewer than two sizes, an unknown activation or a negative spread.
+    Raises: ValueError for fewer than two sizes, an unknown activation or start, or a negative spread.
     """
 
     sizes: tuple[int, ...] = eqx.field(static=True, converter=tuple)
@@ -56,6 +56,8 @@ class MLP(AbstractNetwork):
             raise ValueError(f"MLP sizes are {self.sizes}: give inputs, hidden widths and outputs, such as (1, 40, 1).")
         if self.activation not in _ACTIVATIONS:
             raise ValueError(f"unknown activation {self.activation!r}: use one of {', '.join(_ACTIVATIONS)}.")
+        if self.initial not in ("glorot", "lecun"):
+            raise ValueError(f"unknown start {self.initial!r} of the weights: use 'glorot' or 'lecun'.")
 
     def init(self, key):
         keys = jax.random.split(key, len(self.sizes) - 1)

@@ -13,8 +13,13 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.distributions import StudentT
 
-# Relative to the kernel's mean diagonal; without it the float32 Cholesky fails once the learned noise is small.
+# Relative to the kernel's mean diagonal; without it the float32 Cholesky fails once the learned noise is small. In double
+# precision it is smaller by as much as the precision is finer.
 _JITTER = 3e-5
+
+
+def _jitter(dtype: jnp.dtype) -> float:
+    return _JITTER * float(jnp.finfo(dtype).eps / jnp.finfo(jnp.float32).eps)
 
 
 class AbstractHeadPosterior(eqx.Module):
@@ -84,7 +89,7 @@ class Kernel(eqx.Module):
         """
         features = features * mask[:, None]
         gram = (features * scale) @ features.T
-        jitter = _JITTER * jnp.trace(gram) / jnp.maximum(mask.sum(), 1.0)
+        jitter = _jitter(gram.dtype) * jnp.trace(gram) / jnp.maximum(mask.sum(), 1.0)
         noise = noise + jitter
         cholesky = jnp.linalg.cholesky(gram + jnp.diag(jnp.where(mask > 0, noise, 1.0)), symmetrize_input=False)
         log_det = 2 * jnp.log(jnp.diagonal(cholesky)).sum() + mask.sum() * jnp.log(2 * jnp.pi)

@@ -116,7 +116,7 @@ class RelativeHead(AbstractHead):
         kernel = Kernel.of(features, jnp.exp(prior.log_scale), jnp.exp(prior.log_noise + log_noise), mask)
         white = kernel.whiten(y * mask[:, None])
         functions = jnp.einsum("nf,ojf->noj", kernel.features, prior.centres)
-        signals = kernel.whiten(functions.reshape(len(y), -1)).reshape(functions.shape)
+        signals = kernel.whiten(functions.reshape(len(y), functions.shape[1] * functions.shape[2])).reshape(functions.shape)
         sigma = jnp.exp(prior.log_sigma[:, None] + jnp.linspace(-self.span, self.span, self.cells))
         log_density = -0.5 * (_misfit(white, signals, sigma) + kernel.log_det) - mask.sum() * jnp.log(sigma)[:, None]
         log_prior = jax.nn.log_softmax(prior.log_which)[:, None] + jax.nn.log_softmax(prior.log_share)
