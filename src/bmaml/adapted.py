@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +20,7 @@ from bmaml.posteriors import AbstractPosterior
 from bmaml.run import Run
 from bmaml.tables import Schema, Table, read_table
 
+_MOST = 0.99999
 _ACQUISITIONS = {name: eqx.filter_jit(function) for name, function in ACQUISITIONS.items()}
 
 
@@ -69,20 +71,23 @@ class AdaptedTask:
     def quantile(self, X: Any, q: float) -> np.ndarray:
         """Return the quantile of level `q` of each output.
 
-        Raises: InputError where `q` is not strictly between 0 and 1.
+        Raises: InputError where `q` is not above 0 and at most 0.99999, past which single precision knows no tail.
         """
-        if not 0.0 < q < 1.0:
-            raise InputError(f"quantile level is {q}: give a probability strictly between 0 and 1, such as 0.5.")
+        if not (np.ndim(q) == 0 and isinstance(q, Real) and 0.0 < q <= _MOST):
+            raise InputError(
+                f"quantile level is {q}: give one probability strictly between 0 and 1, at most {_MOST}, such as 0.5."
+            )
         value = self._over_rows(lambda posterior, x: _quantile(posterior, x, jnp.asarray(q)), X)
         return self._squeeze(self.schema.decode_value(value))
 
     def interval(self, X: Any, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Return the central interval (low, high) that should hold `level` of the next measurements of each output.
 
-        Raises: InputError where `level` is not strictly between 0 and 1.
+        Raises: InputError where `level` is not above 0 and at most 0.99998.
         """
-        if not 0.0 < level < 1.0:
-            raise InputError(f"interval level is {level}: give a probability strictly between 0 and 1, such as 0.9.")
+        if not 0.0 < level <= 2 * _MOST - 1:
+            most = f"at most {2 * _MOST - 1:.6g}"
+            raise InputError(f"interval level is {level}: give a probability strictly between 0 and 1, {most}, such as 0.9.")
         return self.quantile(X, 0.5 - level / 2), self.quantile(X, 0.5 + level / 2)
 
     def sample(self, X: Any, n: int = 1, seed: int = 0) -> np.ndarray:
@@ -159,7 +164,10 @@ def _as_table(X: Any, schema: Schema) -> Table:
     """Return inputs as a table; the columns of an array are the schema's inputs in order."""
     if isinstance(X, Table | str | dict) or hasattr(X, "columns") or hasattr(X, "__fspath__"):
         return read_table(X, "X")
-    array = np.asarray(X)
+    try:
+        array = np.asarray(X)
+    except ValueError:
+        raise InputError("X has rows of different lengths: give as many numbers in each.") from None
     names = [column.name for column in schema.inputs]
     array = array[:, None] if array.ndim == 1 and len(names) == 1 else array
     if array.ndim != 2 or array.shape[1] != len(names):

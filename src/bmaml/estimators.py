@@ -35,6 +35,8 @@ def regression_method(name: str, inputs: int, outputs: int, particles: int | Non
     network, 5 inner steps, 5 particles where the method has any.
     Raises: InputError for an unknown name, or particles where a method has none.
     """
+    if particles is not None and particles < 1:
+        raise InputError(f"{particles} particles were asked for: give at least 1, or None for the method's own number.")
     if name not in REGRESSION:
         near = difflib.get_close_matches(name, REGRESSION, 1, 0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -141,7 +143,7 @@ class FewShotRegressor(AbstractEstimator):
         Raises: InputError before `fit`, or where a value or a task does not fit.
         """
         run = self.fitted()
-        table = read_table(X) if groups is None else _array_table(X, y, groups)[0]
+        table = read_table(X) if groups is None else _named(_array_table(X, y, groups)[0], self.schema_)
         wanted = self.shots if shots is None else shots
         tasks = table_tasks(table, self.schema_, shots=wanted, context=self.context, training=False)
         counts = some_shots(tasks.shots, int(tasks.rows.count.max()))
@@ -160,6 +162,8 @@ class FewShotRegressor(AbstractEstimator):
         outputs), or is left out where the table has the output columns. Without points: what is expected of any task.
         Raises: InputError before `fit`, or where a value does not fit.
         """
+        if X_few is None and y_few is not None:
+            raise InputError("y_few has targets and X_few is missing: give the inputs of the same points.")
         prior = AdaptedTask.prior(self.fitted(), self.schema_, self.seed)
         return prior if X_few is None else prior.observe(X_few, y_few)
 
@@ -194,9 +198,26 @@ def _array_table(X: Any, y: Any, groups: Any) -> tuple[Table, dict[str, Any]]:
     return read_table(inputs | outputs | {"task": np.asarray(groups)}, "the data"), names
 
 
+def _named(table: Table, schema: Schema) -> Table:
+    """Return the table of some arrays with the columns of a schema, in order.
+
+    Raises: InputError where there are more or fewer.
+    """
+    own = [*(column.name for column in schema.inputs), *(column.name for column in schema.outputs), schema.task]
+    if len(own) != len(table.columns):
+        given = f"X and y have {len(table.columns) - 1} columns"
+        raise InputError(f"{given} and the model {len(own) - 1} ({', '.join(own[:-1])}): give as many, in this order.")
+    if set(own) == set(table.columns):
+        return table
+    return Table(table.name, dict(zip(own, table.columns.values(), strict=True)), table.places, table.unit)
+
+
 def columns_of(values: Any, letter: str) -> dict[str, np.ndarray]:
     """Return an array of one or two dimensions as named columns."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise InputError(f"{letter} has rows of different lengths: give as many numbers in each.") from None
     if array.ndim not in (1, 2):
         raise InputError(f"{letter} has shape {array.shape}: give one or two dimensions, rows first.")
     array = array[:, None] if array.ndim == 1 else array

@@ -83,6 +83,8 @@ class AbstractEstimator(ABC):
         for name, value in params.items():
             if isinstance(value, Method):
                 params[name] = None
+            elif isinstance(value, np.integer):
+                params[name] = int(value)
             elif isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
                 params[name] = [int(s) for s in value]
         return {"kind": type(self).__name__, "params": params}

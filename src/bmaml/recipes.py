@@ -111,7 +111,8 @@ def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method
     chosen = {k: v for k, v in settings.items() if v is not None}
     unknown = sorted(set(chosen) - set(inspect.signature(make).parameters))
     if unknown:
-        raise InputError(f"method {name} has no setting {unknown[0]!r}: leave it out or choose another method.")
+        setting = "inner steps" if unknown[0] == "steps" else unknown[0]
+        raise InputError(f"method {name} has no {setting} to set: leave that out or choose another method.")
     if name == "experts":
         features = MLPFeatures(1, learned=10, code=1, input_scale=home.input_scale)
         particles = chosen.get("particles", EXPERTS)

@@ -138,7 +138,8 @@ def build_policy_method(
         pick("surrogate", chosen["surrogate"], dict.fromkeys(SURROGATES))
     unknown = sorted(set(chosen) - set(inspect.signature(make).parameters))
     if unknown:
-        raise InputError(f"method {name} has no setting {unknown[0]!r}: leave it out or choose another method.")
+        setting = "inner steps" if unknown[0] == "steps" else unknown[0]
+        raise InputError(f"method {name} has no {setting} to set: leave that out or choose another method.")
     sampling = Sampling(trajectories or home.episodes, Advantages(trace=home.trace))
     rate = home.fine_tuning if name == "pretrain" and home.fine_tuning else home.rate
     return make(build_policy(family, world), **{"rate": rate, "sampling": sampling, **chosen})

@@ -128,6 +128,8 @@ class Loop:
                     if on_chunk is not None:
                         on_chunk(self)
                     count = max(1, int(speed * _SECONDS))
+                if self.step and int(self.state.skipped) == self.step >= self.plan.steps:
+                    raise NonFiniteError(self.method.explain(self.state.bad, self.step))
             finally:
                 progress.close()
         return self.step >= self.plan.steps

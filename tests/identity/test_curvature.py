@@ -263,11 +263,10 @@ def test_draws_have_the_covariance_of_the_inverse():
 def test_a_weak_prior_is_not_lost_in_single_precision(count):
     """Prior precision 0.001, noise precision 100: log det and deviations by float32 are those by float64."""
     model = GaussianModel(MLP((1, 8, 8, 1), "tanh"), precision=100.0)
-    x = np.linspace(-3, 3, count)[:, None]
-    found = []
+    x, fresh, found = np.linspace(-3, 3, count)[:, None], jit(model.init)(KEY), []
     for size in ("float64", "float32"):
         with jax.enable_x64(size == "float64"):
-            params = jax.tree.map(lambda leaf, size=size: jnp.asarray(leaf, size), jit(model.init)(KEY))
+            params = jax.tree.map(lambda leaf, size=size: jnp.asarray(leaf, size), fresh)
             rows = Data(jnp.asarray(x, size), jnp.asarray(np.sin(x), size), jnp.ones(count, size))
 
             @jit

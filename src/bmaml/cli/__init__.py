@@ -1,4 +1,4 @@
-"""The command line, `bmaml`: train, resume, evaluate, figure, compare-posteriors, leaderboard, fit, predict, suggest, demo."""
+"""The command line, `bmaml`: its commands, and how an error becomes one sentence."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ def main(arguments: list[str] | None = None) -> None:
         code = app(arguments, standalone_mode=True)
     except (InputError, NonFiniteError) as error:
         _fail(str(error))
+    except (ValueError, TypeError) as error:
+        if not _said_here(error):
+            raise
+        _fail(str(error))
     except KeyboardInterrupt:
         _fail(_STOPPED)
     except SystemExit as stop:
@@ -44,6 +48,14 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
     else:
         sys.exit(code or 0)
+
+
+def _said_here(error: Exception) -> bool:
+    """Return whether the library itself raised an error, so that its message is a sentence about what was given."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("bmaml.")
 
 
 def _fail(sentence: str) -> None:

@@ -46,6 +46,17 @@ def must_be_new(*paths: Path | None) -> None:
             raise InputError(f"{path} is there already: give another name, or remove it first.")
 
 
+def must_be_writable(*files: Path | None) -> None:
+    """Check before long work that a file can be written after it, and that none would be written over.
+
+    Raises: InputError naming what is there already, or the folder that is not.
+    """
+    must_be_new(*files)
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise InputError(f"{file} cannot be written, since there is no folder {file.parent}: make it first.")
+
+
 @contextmanager
 def plain_warnings() -> Iterator[None]:
     """Say each warning once, as a sentence on standard error without the place in the code."""

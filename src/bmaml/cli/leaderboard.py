@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bmaml.cli.table import Context, names_of
-from bmaml.cli.training import METHODS, Shots, whole_numbers
+from bmaml.cli.training import METHODS, Shots, must_be_absent, whole_numbers
 
 if TYPE_CHECKING:
     from bmaml.experiments.arenas import AbstractArena
@@ -68,6 +68,8 @@ def leaderboard(
     if task:
         arenas = _table(Path(tasks), columns, given, chosen_seeds, **table)
     else:
+        must_be_absent({"--x": x, "--y": y, "--order": order, "--split-by": split_by}, f"{tasks} has no --task, as a table has")
+        must_be_absent({"--categorical": categorical, "--log": log}, f"{tasks} has no --task, as a table has")
         arenas = [_images(tasks, data, given, way) if tasks in IMAGES else _family(tasks, given, task_count, samples)]
     chosen = names_of(methods) or arenas[0].methods
     for name in chosen:
@@ -98,6 +100,8 @@ def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, sa
 
     if name not in FAMILIES and Path(name).is_file():
         raise InputError(f"{name} is a file: say which of its columns are what with --task, --x and --y.")
+    if name not in FAMILIES and Path(name).suffix:
+        raise InputError(f"there is no file {name}: give a table that is there, or one of {', '.join(FAMILIES)}.")
     return FamilyArena(name, shots or FamilyArena.default_shots(name), task_count, samples)
 
 

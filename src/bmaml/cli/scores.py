@@ -40,6 +40,7 @@ def evaluate(
 
     import bmaml
     from bmaml.cli import images, policies
+    from bmaml.cli.answers import must_be_writable
     from bmaml.cli.training import must_be_absent, whole_numbers
     from bmaml.errors import InputError
     from bmaml.evaluation import evaluate as score
@@ -47,6 +48,7 @@ def evaluate(
     from bmaml.io.files import write_atomically
     from bmaml.recipes import build_tasks
 
+    must_be_writable(out)
     about, given = bmaml.about(run), whole_numbers(shots, "--shots")
     if about.get("kind") == "FewShotClassifier":
         must_be_absent({"--steps": steps, "--particles": particles, "--optimal": optimal or None}, f"{run} is of images")
@@ -62,7 +64,7 @@ def evaluate(
         typer.echo(text) if json else policies.show(results)
         return
     if about.get("kind") != "family":
-        raise InputError(f"{run} was fitted on a table: `bmaml fit` has written its held-out scores beside it.")
+        raise InputError(f"{run} was fitted on a table: `bmaml fit` writes its held-out scores beside it when it ends.")
     loaded, given, count, queries = bmaml.load(run), given or (3, 5, 10), count or 1000, queries or 50
     family = build_tasks(about["tasks"], shots=given)
     taken, learner = _steps(steps), _drawing(loaded.method.learner, particles)

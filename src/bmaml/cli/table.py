@@ -211,7 +211,7 @@ def predict(
     if new is None:
         raise InputError("which rows to predict is missing: give the file of the new tasks after the model.")
     answers.check_options(level, plot)
-    answers.must_be_new(out, plot)
+    answers.must_be_writable(out, plot)
     with answers.plain_warnings():
         fitted, tasks = _opened(model, new, at)
         content = answers.predictions(fitted, tasks, level)

@@ -40,19 +40,26 @@ class AbstractPrecision(eqx.Module):
     def spread(self, noise: Weights) -> Weights:
         """Return H^(-1/2) times a vector: the symmetric root, which the data's order and padding do not change."""
 
+    @abstractmethod
     def variance(self, like: Weights, rows: Float[Array, "*batch weights"]) -> Float[Array, "*batch"]:
         """Return r^T H^-1 r for rows r over flattened weights shaped like `like`: the variance of outputs of that Jacobian."""
-        unravel = ravel_pytree(like)[1]
-
-        def one(row: Float[Array, " weights"]) -> Float[Array, ""]:
-            return jnp.vdot(row, ravel_pytree(self.solve(unravel(row)))[0])
-
-        return jax.vmap(one)(rows.reshape(-1, rows.shape[-1])).reshape(rows.shape[:-1])
 
     def sample(self, like: Weights, *, key: PRNGKeyArray) -> Weights:
         """Return a draw from N(0, H^-1) in the shape of the weights `like`."""
         flat, unravel = ravel_pytree(like)
         return self.spread(unravel(jax.random.normal(key, flat.shape, flat.dtype)))
+
+
+def solved_variance(
+    precision: AbstractPrecision, like: Weights, rows: Float[Array, "*batch weights"]
+) -> Float[Array, "*batch"]:
+    """Return what `AbstractPrecision.variance` is, as the product of a row and H^-1 times it."""
+    unravel = ravel_pytree(like)[1]
+
+    def one(row: Float[Array, " weights"]) -> Float[Array, ""]:
+        return jnp.vdot(row, ravel_pytree(precision.solve(unravel(row)))[0])
+
+    return jax.vmap(one)(rows.reshape(-1, rows.shape[-1])).reshape(rows.shape[:-1])
 
 
 class AbstractCurvature(eqx.Module):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
-from bmaml.curvature.base import AbstractCurvature, AbstractPrecision
+from bmaml.curvature.base import AbstractCurvature, AbstractPrecision, solved_variance
 from bmaml.curvature.outputs import output_function, whitened_jacobian
 
 
@@ -23,6 +23,9 @@ class DiagonalPrecision(AbstractPrecision):
 
     def solve(self, vector):
         return jax.tree.map(jnp.divide, vector, self.entries)
+
+    def variance(self, like, rows):
+        return solved_variance(self, like, rows)
 
     def spread(self, noise):
         return jax.tree.map(lambda z, entry: z / jnp.sqrt(entry), noise, self.entries)

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
-from bmaml.curvature.base import AbstractCurvature, AbstractPrecision
+from bmaml.curvature.base import AbstractCurvature, AbstractPrecision, solved_variance
 from bmaml.curvature.outputs import output_function, whitened_jacobian
 
 
@@ -25,6 +25,9 @@ class DensePrecision(AbstractPrecision):
     def solve(self, vector):
         flat, unravel = ravel_pytree(vector)
         return unravel(cho_solve((self.cholesky, True), flat))
+
+    def variance(self, like, rows):
+        return solved_variance(self, like, rows)
 
     def spread(self, noise):
         """Return H^(-1/2) noise: not the Cholesky factor's, so that the low-rank form of the same H gives the same draw."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.lax import custom_linear_solve, stop_gradient
 from jaxtyping import Array, Float
 
-from bmaml.curvature.base import AbstractCurvature, AbstractPrecision
+from bmaml.curvature.base import AbstractCurvature, AbstractPrecision, solved_variance
 from bmaml.curvature.layers import layered
 from bmaml.curvature.outputs import output_function, output_root
 
@@ -41,6 +41,9 @@ class KroneckerPrecision(AbstractPrecision):
             return ua @ ((ua.T @ rhs @ ug) / (jnp.maximum(jnp.outer(la, lg), 0.0) + prior)) @ ug.T
 
         return _layer(custom_linear_solve(lambda v: a @ v @ g + prior * v, _matrix(layer), invert, symmetric=True))
+
+    def variance(self, like, rows):
+        return solved_variance(self, like, rows)
 
     def spread(self, noise):
         pairs = zip(self.factors, noise, strict=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from bmaml.curvature.base import AbstractCurvature, AbstractPrecision
 from bmaml.curvature.full import from_root
@@ -23,6 +24,10 @@ class LastLayerPrecision(AbstractPrecision):
 
     def solve(self, vector):
         return [*jax.tree.map(jnp.zeros_like, vector[:-1]), self.last.solve(vector[-1])]
+
+    def variance(self, like, rows):
+        # The last layer's weights are the last of the flattened ones.
+        return self.last.variance(like[-1], rows[..., -ravel_pytree(like[-1])[0].size :])
 
     def spread(self, noise):
         return [*jax.tree.map(jnp.zeros_like, noise[:-1]), self.last.spread(noise[-1])]

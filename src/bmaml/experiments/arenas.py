@@ -160,7 +160,7 @@ class TableArena(AbstractArena):
         """
         schema = fit_schema(training, **columns)
         tables = (training, held) if spare is None else (training, held, spare)
-        tasks = (table_tasks(rows, schema, shots=shots, context=context) for rows in tables)
+        tasks = (table_tasks(rows, schema, shots=shots, context=context, training=rows is training) for rows in tables)
         return TableArena(training.name, shots, schema, *tasks)
 
     def method(self, name):

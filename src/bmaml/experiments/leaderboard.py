@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import equinox as eqx
 import jax
@@ -182,13 +183,14 @@ def _write(path: Path, entry: Entry, stamp: dict[str, Any]) -> None:
 
 
 def _read(path: Path, stamp: dict[str, Any]) -> Entry | None:
-    """Return a kept entry; None where there is none or it is of something else."""
-    if not path.exists():
+    """Return a kept entry; None where there is none, a damaged one, or one of something else."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            head = json.loads(str(kept["head"]))
+            if head["stamp"] != stamp:
+                return None
+            names = [name.split("/", 1) for name in kept.files if name != "head"]
+            scores = {(int(shots), name): kept[f"{shots}/{name}"] for shots, name in names}
+    except (FileNotFoundError, BadZipFile, KeyError, ValueError, EOFError):
         return None
-    with np.load(path, allow_pickle=False) as kept:
-        head = json.loads(str(kept["head"]))
-        if head["stamp"] != stamp:
-            return None
-        names = [name.split("/", 1) for name in kept.files if name != "head"]
-        scores = {(int(shots), name): kept[f"{shots}/{name}"] for shots, name in names}
     return Entry(stamp["method"], stamp["seed"], scores, stamp["train_seconds"], head["adapt_seconds"], stamp["steps"])

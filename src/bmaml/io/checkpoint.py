@@ -178,8 +178,15 @@ class RunFolder:
 
     def _manifest(self) -> dict[str, Any]:
         path = self.path / "manifest.json"
+        # One checkpoint without a manifest is a run that was killed between the two; several had one.
+        if not path.exists() and len(list(self.path.glob("checkpoint-*.safetensors"))) > 1:
+            raise InputError(f"{path} is gone and the checkpoints that it listed are there: restore it from a copy.")
         content = _read_json(path) if path.exists() else {"checkpoints": [], "history": []}
-        if not isinstance(content.get("checkpoints"), list) or not isinstance(content.get("history"), list):
+        entries = content.get("checkpoints")
+        whole = isinstance(entries, list) and all(
+            isinstance(e, dict) and {"step", "file", "sha256"} <= e.keys() for e in entries
+        )
+        if not whole or not isinstance(content.get("history"), list):
             raise InputError(f"{path} is damaged (it lists no checkpoints or no history): restore it from a copy.")
         return content
 
@@ -209,4 +216,6 @@ class RunFolder:
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return InputError(f"cannot write to {path}, since a file is where a folder has to be: give another folder.")
     return InputError(f"cannot write to {path} ({error.strerror or error}): free some space or give another folder.")

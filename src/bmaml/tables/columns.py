@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,10 @@ from bmaml.tables.table import Table, listed
 
 # One-hot columns past this are an id or free text; the error says so.
 _MOST_LEVELS = 256
+# In deviations of the rows fitted on: past this single precision has no answer, and a model nothing to say.
+_FURTHEST = 1e6
+# A column all in numbers past these has no variance in double precision.
+_LARGEST, _SMALLEST = 1e100, 1e-100
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,15 @@ class Column:
         """
         if self.kind == "category":
             return self._one_hot(table.texts(self.name))
-        return ((_raw(table, self.name, self.log) - self.mean) / self.scale)[:, None]
+        values = (_raw(table, self.name, self.log) - self.mean) / self.scale
+        far = np.flatnonzero(~(np.abs(values) <= _FURTHEST))
+        if len(far):
+            place = f"{table.name}, {table.place(far[0])}, column {self.name!r}"
+            raise InputError(
+                f"{place} is {abs(values[far[0]]):.1g} deviations from the mean of the rows fitted on: check its unit, "
+                "or remove the row."
+            )
+        return values[:, None]
 
     def _one_hot(self, texts: np.ndarray) -> np.ndarray:
         place = {level: i for i, level in enumerate(self.levels)}
@@ -69,9 +82,14 @@ def fit_input(table: Table, name: str, *, categorical: bool, log: bool, tasks: S
     """
     if log and categorical:
         raise InputError(f"column {name!r} is listed as categorical and for its logarithm: choose one.")
+    if not categorical and _are_dates(table, name):
+        raise InputError(
+            f"{table.name}, column {name!r} holds dates: give numbers, such as days since the first, or list it as categorical."
+        )
     if categorical or not table.is_numeric(name):
         return _fit_category(table, name, tasks)
     values = _raw(table, name, log)
+    _check_size(table, name, values)
     return Column(name, "number", float(values.mean()), _spread(values) or 1.0, log)
 
 
@@ -81,6 +99,7 @@ def fit_output(table: Table, name: str) -> Column:
     Raises: InputError for a cell that is not a finite number, or a column that never changes.
     """
     values = table.numbers(name)
+    _check_size(table, name, values)
     scale = _spread(values)
     if not scale:
         raise InputError(
@@ -88,6 +107,22 @@ def fit_output(table: Table, name: str) -> Column:
             "there is nothing to learn; give a column that varies."
         )
     return Column(name, "number", float(values.mean()), scale)
+
+
+def _are_dates(table: Table, name: str) -> bool:
+    cells = table.column(name)
+    if cells.dtype.kind == "M":
+        return True
+    try:
+        return not table.is_numeric(name) and all(datetime.fromisoformat(text) for text in set(table.texts(name)))
+    except ValueError:
+        return False
+
+
+def _check_size(table: Table, name: str, values: np.ndarray) -> None:
+    largest = float(np.abs(values).max())
+    if largest > _LARGEST or 0 < largest < _SMALLEST:
+        raise InputError(f"{table.name}, column {name!r} has numbers up to {largest:.3g}: give it in another unit.")
 
 
 def _spread(values: np.ndarray) -> float:

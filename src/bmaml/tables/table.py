@@ -101,7 +101,7 @@ class Table:
                 raise InputError(f"{self._cell(name, row)} is {_shown(text)}: give a finite number, or remove the row.")
             raise InputError(
                 f"{self._cell(name, row)} is {_shown(text)}, which is not a number: "
-                "correct it, or list the column as categorical."
+                "correct it (a decimal point, no separators), or list an input as categorical when fitting."
             )
         return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from operator import index
 
 import numpy as np
 
@@ -86,6 +87,17 @@ def default_shots(sizes: Sequence[int], context: Context = "random") -> tuple[in
     return tuple(range(0 if context == "random" else 1, max(1, min(_MOST_SHOTS, int(np.median(sizes)) - 1)) + 1))
 
 
+def counts_of(shots: int | Sequence[int]) -> tuple[int, ...]:
+    """Return one count or several as a tuple.
+
+    Raises: InputError for what is no whole number.
+    """
+    try:
+        return (index(shots),) if np.ndim(shots) == 0 and not isinstance(shots, str) else tuple(map(index, shots))  # pyright: ignore
+    except TypeError:
+        raise InputError(f"shots are {shots!r}: give a whole number, or several, such as 5 or (1, 5, 10).") from None
+
+
 def some_shots(shots: Sequence[int], longest: int) -> list[int]:
     """Return the shot counts to judge at: 0 if trained with, and up to four of the others, spread over their range."""
     some = sorted({int(count) for count in shots if 0 < count < longest})
@@ -110,10 +122,11 @@ def table_tasks(
     concern a whole table: at least 3 tasks, and one longer than the largest shot count.
     Raises: InputError where a cell does not fit, or a task has too few rows, naming it.
     """
+    if context not in _QUERIES:
+        raise InputError(f"unknown context {context!r}: use 'random' or 'first'.")
     x, y, _ = schema.encode(table)
     parts = task_rows(table, schema)
-    shots = (shots,) if isinstance(shots, int) else shots
-    shots = default_shots([len(rows) for rows in parts.values()], context) if shots is None else tuple(int(s) for s in shots)
+    shots = default_shots([len(rows) for rows in parts.values()], context) if shots is None else counts_of(shots)
     longest = max(len(rows) for rows in parts.values())
     queries = max(1, min(_QUERIES[context], longest - min(shots, default=0))) if queries is None else queries
     _check_shortest(table, schema, parts, shots, queries)
