@@ -70,16 +70,18 @@ class _Errors(NamedTuple):
     covered: np.ndarray
 
 
-def score_held_out(model: FewShotRegressor, held: Table, training: Table, shots: Sequence[int], seed: int = 0) -> list[Score]:
+def score_held_out(
+    model: FewShotRegressor, held: Table, training: Table | None, shots: Sequence[int], seed: int = 0
+) -> list[Score]:
     """Return the scores of a model, and of plain baselines, on the held-out tasks at each number of given rows.
 
     Each task is asked five times with random rows given (once where the model forecasts), for at most 64 other rows. The
     baselines are normals around the mean of the given rows (and around the last of them for a forecast), as wide as that
-    errs on the training tasks.
+    errs on the training tasks; without these there are none.
     Raises: InputError where no held-out task has more rows than a shot count, or a cell does not fit.
     """
     most = max(shots)
-    seen = [_questions(training, model, count, most, seed) for count in shots]
+    seen = [None if training is None else _questions(training, model, count, most, seed) for count in shots]
     asked = [one for count in shots if (one := _questions(held, model, count, most, seed)) is not None]
     if len(asked) < len(shots):
         raise InputError(f"no held-out task of {held.name} has more than {most} rows: score with fewer shots.")

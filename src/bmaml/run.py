@@ -74,7 +74,8 @@ def train(
 
     `plan` says how long and how; `options` change single fields of it (`steps`, `batch`, `outer`, `seed`). With a
     `directory` the run is saved there every `save_every` meta-steps (a tenth of the run by default) and at the end or on
-    Ctrl-C, and `resume` goes on from it. Returns the run so far where Ctrl-C stopped it (`run.finished` is then False).
+    Ctrl-C, and `resume` goes on from it. Returns the run so far where Ctrl-C stopped it (`run.finished` is then False; before
+    the first meta-step nothing is kept).
     Raises: InputError where the directory holds a run already or cannot be written; NoRoomError (an InputError) where
     the program needs more memory than is free; NonFiniteError past the plan's limit; ValueError for `save_every` or `keep`
     below 1.
@@ -91,10 +92,13 @@ def train(
         folder = RunFolder(directory, keep)
         folder.create({"method": method, "tasks": tasks, "plan": plan, "options": {"save_every": save_every}}, about or {})
         try:
-            return _saved_run(folder, Loop(method, tasks, plan), save_every, progress, interrupt)
+            run = _saved_run(folder, Loop(method, tasks, plan), save_every, progress, interrupt)
         except NoRoomError:
             folder.forget()
             raise
+        if not run.step:
+            folder.forget()
+        return run
 
 
 def _saved_run(folder: RunFolder, loop: Loop, save_every: int | None, progress: Progress | None, interrupt: Interrupt) -> Run:

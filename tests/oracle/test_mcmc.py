@@ -89,7 +89,7 @@ def test_what_makes_no_sense_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="give at least 1"):
         hmc(lambda x: -(x**2), jnp.zeros(2), leapfrogs=0, key=KEY)
     model = GaussianModel(MLP((1, 1)))
-    with pytest.raises(ValueError, match="give that as the anchor, or use GaussianPrior"):
+    with pytest.raises(ValueError, match="give one, or GaussianPrior"):
         task_posterior(model, AroundInit(), data([0.0], [0.0]), key=KEY)
     with pytest.raises(ValueError, match="give at least 4"):
         convergence(jnp.zeros((4, 3)))

@@ -109,7 +109,7 @@ def test_front_doors_know_the_names(name):
     """The command line's recipe, and tables of several inputs and outputs (shapes alone: nothing is computed)."""
     assert build_plan(name).steps >= 10_000
     assert isinstance(build_method(name).learner, AmortisedLearner)
-    with pytest.raises(InputError, match="no setting 'particles'"):
+    with pytest.raises(InputError, match="no particles to set"):
         build_method(name, particles=3)
     learner = regression_method(name, 4, 2).learner
     x, y, mask = jnp.zeros((3, 4)), jnp.zeros((3, 2)), jnp.ones(3)

@@ -159,6 +159,53 @@ def test_a_run_that_is_there_is_not_written_over(refused, runs, table, tmp_path)
     assert "is there already" in refused("predict", tmp_path / "model", new, "--out", tmp_path / "answers.csv")
 
 
+def test_scores_are_written_over_no_file_and_into_no_missing_folder(refused, runs, table, tmp_path):
+    path = table(rows())
+    assert "is there already" in refused("evaluate", runs / "family", "--out", path)
+    assert "there is no folder" in refused("evaluate", runs / "family", "--out", tmp_path / "none" / "scores.json")
+    assert "there is no folder" in refused("predict", runs / "model", path, "--out", tmp_path / "none" / "answers.csv")
+    assert "a file is where a folder has to be" in refused("train", "sinusoid", "--out", path, *TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--seed", "-1"], "seed is -1"),
+        (["--seed", "99999999999"], "seed is 99999999999"),
+        (["--outer-rate", "-1"], "outer rate -1"),
+        (["--rate", "nan"], "inner rate is nan"),
+        (["--method", "experts"], "no inner steps to set"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(refused, tmp_path, flags, says):
+    assert says in refused("train", "sinusoid", "--out", tmp_path / "run", *TRAIN, *flags)
+
+
+def test_a_run_of_which_no_meta_step_was_finite_is_not_said_to_be_trained(tmp_path, capfd):
+    out = tmp_path / "run"
+    code = run("train", "sinusoid", "--method", "maml", "--rate", "1e30", "--steps", "3", "--out", out)
+    said = capfd.readouterr()
+    assert code == 2
+    assert "not finite" in said.err
+    assert "trained" not in said.out
+
+
+def test_a_board_of_a_family_takes_no_columns_and_a_file_has_to_be_there(refused, tmp_path):
+    assert "--x is x" in refused("leaderboard", "sinusoid", "--x", "x", "--out", tmp_path / "board")
+    assert "there is no file none.csv" in refused("leaderboard", "none.csv", "--out", tmp_path / "board")
+
+
+def test_a_tables_model_is_scored_on_a_table_alone(refused, runs, table, tmp_path, capfd):
+    path, out = table(rows()), tmp_path / "scores.json"
+    assert "give --table" in refused("evaluate", runs / "model")
+    assert "--table is" in refused("evaluate", runs / "family", "--table", path)
+    assert "--steps is 1" in refused("evaluate", runs / "model", "--table", path, "--steps", "1")
+    assert "shots are 9" in refused("evaluate", runs / "model", "--table", path, "--shots", "9")
+    assert run("evaluate", runs / "model", "--table", path, "--shots", "1,2", "--out", out) == 0
+    assert "on 5 tasks of" in capfd.readouterr().out
+    assert [(row["shots"], row["tasks"]) for row in json.loads(out.read_text())] == [(1, 5), (2, 5)]
+
+
 def test_bad_rows_to_predict_are_refused(refused, runs, table):
     model = runs / "model"
     assert "has no column 'time'" in refused("predict", model, table(["a,3", "a,"], "patient,conc"))
@@ -175,6 +222,17 @@ def test_bad_tasks_to_recalibrate_on_are_refused(refused, runs, table, tmp_path)
     assert "has 1 row" in refused("recalibrate", model, table(["a,1,2", "b,1,2", "b,2,2"]), "--out", out)
     assert "shots are 9" in refused("recalibrate", model, table(rows()), "--out", out, "--shots", "9")
     assert "no fitted table model" in refused("recalibrate", runs / "family", table(rows()), "--out", out)
+
+
+def test_checkpoints_whose_manifest_is_gone_are_not_written_over(refused, runs, tmp_path):
+    shutil.copytree(runs / "family", tmp_path / "family")
+    manifest = tmp_path / "family" / "manifest.json"
+    whole = manifest.read_text()
+    manifest.unlink()
+    for command in ("resume", "evaluate"):
+        assert "manifest.json is gone" in refused(command, tmp_path / "family")
+    manifest.write_text(json.dumps(json.loads(whole) | {"checkpoints": [5]}))
+    assert "manifest.json is damaged" in refused("resume", tmp_path / "family")
 
 
 def flip(path, place, bits=0xFF):
@@ -332,8 +390,8 @@ def test_ctrl_c_while_compiling_leaves_nothing_that_looks_trained(refused, tmp_p
     assert output == ""
     # Before it there may be the line that says what is compiled.
     assert is_one_sentence(err.splitlines()[-1], tells="Ctrl-C"), err
-    assert [path.name for path in out.iterdir()] == ["run.json"]
-    assert "no checkpoint yet" in refused("evaluate", out)
+    assert not out.exists(), "the same command can be given again"
+    assert "is not a run" in refused("evaluate", out)
 
 
 # Dies as its second checkpoint is about to get its name, or just after, before the manifest speaks of it.

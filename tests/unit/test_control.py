@@ -222,7 +222,7 @@ def test_recipes_fit_their_worlds_and_say_what_a_method_lacks():
     method = build_policy_method("bmaml", "navigation", WORLD, trajectories=3, particles=4, fisher_episodes=2)
     assert (method.sampling.episodes, method.policies.particles, method.step.fisher_episodes) == (3, 4, 2)
     assert build_policy_plan("navigation", steps=7).steps == 7
-    with pytest.raises(InputError, match="no setting 'particles'"):
+    with pytest.raises(InputError, match="no particles to set"):
         build_policy_method("maml", "navigation", WORLD, particles=3)
 
 

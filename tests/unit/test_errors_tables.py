@@ -43,6 +43,19 @@ CONTENTS = {
     "duplicate headers": ("task,x,x,y\n1,2,3,4\n", ["2 columns named 'x'"]),
     "ragged row": (_text(GOOD) + "t9,1,a\n", ["line 22 has 3 cells", "4 columns"]),
     "non-numeric cell": (_changed(7, 1, "tall"), ["bad.csv, line 7, column 'x' is 'tall'", "not a number"]),
+    "decimal comma": (_changed(7, 1, '"0,5"'), ["line 7", "'0,5'", "a decimal point"]),
+    "dates": (
+        _text([["task", "x", "kind", "y"], *([t, f"2024-01-0{1 + int(x)}", k, y] for t, x, k, y in GOOD[1:])]),
+        ["column 'x' holds dates", "days since"],
+    ),
+    "huge numbers": (
+        _text([GOOD[0], *([t, x + "e200", k, y] for t, x, k, y in GOOD[1:])]),
+        ["column 'x' has numbers up to 4e+200", "unit"],
+    ),
+    "tiny numbers": (
+        _text([GOOD[0], *([t, x, k, y + "e-200"] for t, x, k, y in GOOD[1:])]),
+        ["column 'y' has numbers up to", "unit"],
+    ),
     "digit separator": (_changed(7, 1, "1_0"), ["line 7", "'1_0'", "not a number"]),
     "empty cell": (_changed(7, 1, ""), ["line 7, column 'x' is empty"]),
     "missing value": (_changed(9, 3, "NA"), ["line 9, column 'y' is 'NA'"]),

@@ -188,6 +188,23 @@ REFUSALS = {
     "pool": (lambda m: m.adapt().suggest([1.0, 2.0], 3), "ask for 1 to 2"),
     "several tasks": (lambda m: m.adapt({"task": ["a", "b"], "x0": [1, 2], "y0": [1, 2]}), "several tasks"),
     "missing output": (lambda m: m.adapt({"x0": [1, 2]}), "no column 'y0'"),
+    "targets without inputs": (lambda m: m.adapt(None, [1.0]), "X_few is missing"),
+    "ragged rows": (lambda m: m.adapt().predict([[1.0], [1.0, 2.0]]), "rows of different lengths"),
+    "far away": (lambda m: m.adapt().predict([[1e30]]), "deviations from the mean of the rows fitted on"),
+    "far targets": (lambda m: m.adapt([1.0], [1e30]), "deviations from the mean of the rows fitted on"),
+    "level past single precision": (lambda m: m.adapt().interval([1.0], 0.9999999), "at most 0.99998"),
+    "several levels": (lambda m: m.adapt().quantile([1.0], [0.1, 0.9]), "give one probability"),
+    "no particles": (lambda m: regression_method("experts", 1, 1, 0), "0 particles"),
+    "shots in words": (lambda m: FewShotRegressor(shots="10").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]), "shots are '10'"),
+    "half a shot": (lambda m: FewShotRegressor(shots=1.5).fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]), "shots are 1.5"),
+    "unknown context": (
+        lambda m: FewShotRegressor(context="last").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]),
+        "use 'random' or 'first'",
+    ),
+    "columns to recalibrate on": (
+        lambda m: m.recalibrate(np.ones((4, 2)), np.ones(4), groups=[0, 0, 1, 1]),
+        "X and y have 3 columns and the model 2",
+    ),
 }
 
 
@@ -196,6 +213,18 @@ def test_refusals(model, name):
     action, words = REFUSALS[name]
     with pytest.raises(InputError, match=words):
         action(model)
+
+
+def test_arrays_to_recalibrate_on_are_a_tables_columns_in_order():
+    x, y, groups = family(6, 6, 3)
+    table = {"who": groups, "when": x.ravel(), "what": y.ravel()}
+    model = FewShotRegressor("maml", steps=2, batch=2, shots=np.int64(2)).fit(table, task="who", x=["when"], y=["what"])
+    by_name, by_order = FewShotRegressor(), FewShotRegressor()
+    for one, given in ((by_name, (table,)), (by_order, (x.ravel(), y.ravel()))):
+        one.__dict__.update(model.__dict__)
+        one.recalibrate(*given, **({"groups": groups} if len(given) == 2 else {}))
+    changes = [one.run_.meta.change.log_stretch for one in (by_name, by_order)]
+    np.testing.assert_array_equal(*changes)
 
 
 def held(model, x, y):

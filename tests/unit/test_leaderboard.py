@@ -31,6 +31,15 @@ def test_what_is_kept_is_not_trained_or_scored_again(tmp_path, monkeypatch):
         assert (one.train_seconds, one.adapt_seconds) == (other.train_seconds, other.adapt_seconds)
 
 
+def test_damaged_scores_are_made_again_and_nothing_trained(tmp_path, monkeypatch):
+    (first,) = board().run(tmp_path)
+    monkeypatch.setattr(leaderboard, "train", lambda *_, **__: pytest.fail("trained again"))
+    path = tmp_path / "scores" / "pretrain-0.npz"
+    path.write_bytes(path.read_bytes()[:300])
+    (again,) = board().run(tmp_path)
+    np.testing.assert_array_equal(first.scores[2, "mse"], again.scores[2, "mse"])
+
+
 def test_other_test_tasks_are_scored_again_and_nothing_trained(tmp_path, monkeypatch):
     board().run(tmp_path)
     monkeypatch.setattr(leaderboard, "train", lambda *_, **__: pytest.fail("trained again"))

@@ -62,9 +62,29 @@ def report_scores(model: FewShotRegressor, held: Table, training: Table, shots: 
         write_atomically(path, json.dumps(head | {"scores": [score.to_json() for score in scores]}, indent=1))
     except OSError as error:
         raise InputError(f"cannot write {path} ({error.strerror or error}): the model itself is saved.") from error
-    typer.echo(f"\non {len(parts)} held-out tasks, their other rows predicted from those given (95% interval over tasks):")
-    typer.echo(aligned([_header(model), *(_row(score, model) for score in scores)]))
+    _show(scores, model, f"{len(parts)} held-out tasks")
     typer.echo(f"\nscores in {path}")
+
+
+def evaluate(
+    model: FewShotRegressor, table: Table, shots: Sequence[int] | None, *, as_json: bool = False, out: Path | None = None
+) -> None:
+    """Print, and write to a file where one is given, the scores of a model on further tasks, all measured.
+
+    Raises: InputError where a cell or a task does not fit.
+    """
+    wanted = model.shots if shots is None else shots
+    tasks = table_tasks(table, model.schema_, shots=wanted, context=model.context, training=False)
+    scores = score_held_out(model, table, None, some_shots(tasks.shots, int(tasks.rows.count.max())))
+    text = json.dumps([score.to_json() for score in scores], indent=1)
+    if out is not None:
+        write_atomically(out, text)
+    typer.echo(text) if as_json else _show(scores, model, f"{len(tasks.rows.mask)} tasks of {table.name}")
+
+
+def _show(scores: Sequence[Score], model: FewShotRegressor, tasks: str) -> None:
+    typer.echo(f"\non {tasks}, their other rows predicted from those given (95% interval over tasks):")
+    typer.echo(aligned([_header(model), *(_row(score, model) for score in scores)]))
 
 
 def _header(model: FewShotRegressor) -> list[str]:

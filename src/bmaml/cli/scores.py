@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from bmaml.evaluation import Evaluation
     from bmaml.learners import AbstractLearner
+
+# The flags that have no meaning for each kind of run, and why.
+_NOT_OF = {
+    "family": (("--table",), "was not fitted on a table"),
+    "control": (("--shots", "--queries", "--particles", "--optimal", "--table"), "is a run of policies"),
+    "FewShotClassifier": (("--steps", "--particles", "--optimal", "--table"), "is of images"),
+    "FewShotRegressor": (("--steps", "--particles", "--count", "--queries", "--optimal"), "was fitted on a table"),
+}
 
 
 def add(app: typer.Typer) -> None:
@@ -30,52 +39,99 @@ def evaluate(
     queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (50), or images of a class.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the new tasks.")] = 1,
     optimal: Annotated[bool, typer.Option("--optimal", help="Score the Bayes-optimal predictor, too.")] = False,
+    table: Annotated[Path | None, typer.Option(help="Of a model fitted on a table: further tasks, all measured.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
 ) -> None:
     """Score a saved run on new tasks, each score with a 95% interval over tasks: MSE, NLL, CRPS, coverage and calibration; of
-    policies the mean return before and after each update.
+    policies the mean return before and after each update; of a table's model RMSE, NLL and coverage on the tasks of `--table`.
     """
-    import json as to_text
-
     import bmaml
-    from bmaml.cli import images, policies
+    from bmaml.cli import images
     from bmaml.cli.answers import must_be_writable
     from bmaml.cli.training import must_be_absent, whole_numbers
     from bmaml.errors import InputError
-    from bmaml.evaluation import evaluate as score
-    from bmaml.evaluation import to_records
-    from bmaml.io.files import write_atomically
-    from bmaml.recipes import build_tasks
 
     must_be_writable(out)
-    about, given = bmaml.about(run), whole_numbers(shots, "--shots")
-    if about.get("kind") == "FewShotClassifier":
-        must_be_absent({"--steps": steps, "--particles": particles, "--optimal": optimal or None}, f"{run} is of images")
+    about = bmaml.about(run)
+    kind = about.get("kind")
+    if kind not in _NOT_OF:
+        raise InputError(f"{run} is a training of a leaderboard: its scores are on the board.")
+    flags = {"--shots": shots, "--steps": steps, "--particles": particles, "--count": count, "--queries": queries}
+    flags |= {"--optimal": optimal or None, "--table": table}
+    names, why = _NOT_OF[kind]
+    must_be_absent({name: flags[name] for name in names}, f"{run} {why}")
+    given = whole_numbers(shots, "--shots", 0 if kind == "FewShotRegressor" else 1)
+    if kind == "FewShotRegressor":
+        _on_table(run, table, given, json, out)
+    elif kind == "FewShotClassifier":
         images.evaluate(run, given, queries, count or 600, seed, json, out)
-        return
-    if about.get("kind") == "control":
-        flags = {"--shots": shots, "--queries": queries, "--particles": particles, "--optimal": optimal or None}
-        must_be_absent(flags, f"{run} is a run of policies")
-        results = {about["method"]: policies.evaluate(run, steps=_steps(steps), count=count or 400, seed=seed)}
-        text = to_text.dumps(to_records(results), indent=1)
-        if out is not None:
-            write_atomically(out, text)
-        typer.echo(text) if json else policies.show(results)
-        return
-    if about.get("kind") != "family":
-        raise InputError(f"{run} was fitted on a table: `bmaml fit` writes its held-out scores beside it when it ends.")
-    loaded, given, count, queries = bmaml.load(run), given or (3, 5, 10), count or 1000, queries or 50
-    family = build_tasks(about["tasks"], shots=given)
-    taken, learner = _steps(steps), _drawing(loaded.method.learner, particles)
-    options = {"shots": given, "steps": taken, "count": count, "queries": queries, "seed": seed}
-    results = {about["method"]: score(learner, loaded.meta, family, **options)}
+    elif kind == "control":
+        _of_policies(run, about["method"], steps, count or 400, seed, json, out)
+    else:
+        options = {"shots": given or (3, 5, 10), "count": count or 1000, "queries": queries or 50, "seed": seed}
+        _on_family(run, about, options, _steps(steps), particles, optimal, json, out)
+
+
+def _of_policies(run: Path, method: str, steps: str | None, count: int, seed: int, as_json: bool, out: Path | None) -> None:
+    from bmaml.cli import policies
+
+    results = {method: policies.evaluate(run, steps=_steps(steps), count=count, seed=seed)}
+    _answer(results, [], as_json, out, policies.show)
+
+
+def _on_family(
+    run: Path,
+    about: dict[str, Any],
+    options: dict[str, Any],
+    steps: tuple[int, ...] | None,
+    particles: int | None,
+    optimal: bool,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    import bmaml
+    from bmaml.evaluation import evaluate as score
+    from bmaml.recipes import build_tasks
+
+    loaded, family = bmaml.load(run), build_tasks(about["tasks"], shots=options["shots"])
+    learner = _drawing(loaded.method.learner, particles)
+    results = {about["method"]: score(learner, loaded.meta, family, steps=steps, **options)}
     if optimal:
-        results["bayes-optimal"] = _optimal(family, given, count, queries, seed)
-    text = to_text.dumps(to_records(results) + (_regrets(results) if optimal else []), indent=1)
+        results["bayes-optimal"] = _optimal(family, options)
+    _answer(results, _regrets(results) if optimal else [], as_json, out, show)
+
+
+def _answer(
+    results: dict[str, Evaluation],
+    more: list[dict],
+    as_json: bool,
+    out: Path | None,
+    shown: Callable[[dict[str, Evaluation]], None],
+) -> None:
+    """Write and print scores, with further rows of the JSON."""
+    import json
+
+    from bmaml.evaluation import to_records
+    from bmaml.io.files import write_atomically
+
+    text = json.dumps(to_records(results) + more, indent=1)
     if out is not None:
         write_atomically(out, text)
-    typer.echo(text) if json else show(results)
+    typer.echo(text) if as_json else shown(results)
+
+
+def _on_table(run: Path, table: Path | None, shots: tuple[int, ...] | None, as_json: bool, out: Path | None) -> None:
+    from bmaml.cli import held_out
+    from bmaml.cli.answers import plain_warnings
+    from bmaml.errors import InputError
+    from bmaml.estimators import FewShotRegressor
+    from bmaml.tables import read_table
+
+    if table is None:
+        raise InputError(f"{run} was fitted on a table: give --table, further tasks to score it on, all measured.")
+    with plain_warnings():
+        held_out.evaluate(FewShotRegressor.load(run), read_table(table), shots, as_json=as_json, out=out)
 
 
 def _drawing(learner: AbstractLearner, particles: int | None) -> AbstractLearner:
@@ -104,11 +160,11 @@ def _steps(text: str | None) -> tuple[int, ...] | None:
     return steps
 
 
-def _optimal(family, shots: tuple[int, ...], count: int, queries: int, seed: int) -> Evaluation:
+def _optimal(family: Any, options: dict[str, Any]) -> Evaluation:
     from bmaml.evaluation import evaluate as score
     from bmaml.tasks.bayes_optimal import AT_ONCE, BayesOptimal
 
-    return score(BayesOptimal(family), None, family, shots=shots, count=count, queries=queries, seed=seed, batch=AT_ONCE)
+    return score(BayesOptimal(family), None, family, batch=AT_ONCE, **options)
 
 
 def _regrets(results: dict[str, Evaluation]) -> list[dict]:

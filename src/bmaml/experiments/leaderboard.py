@@ -185,7 +185,7 @@ def _write(path: Path, entry: Entry, stamp: dict[str, Any]) -> None:
 def _read(path: Path, stamp: dict[str, Any]) -> Entry | None:
     """Return a kept entry; None where there is none, a damaged one, or one of something else."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             head = json.loads(str(kept["head"]))
             if head["stamp"] != stamp:
                 return None

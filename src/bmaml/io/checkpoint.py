@@ -121,9 +121,11 @@ class RunFolder:
             raise _unwritable(self.path, error) from error
 
     def forget(self) -> None:
-        """Remove what `create` wrote, for a run that could not begin."""
+        """Remove what `create` wrote, for a run that could not begin; the folder, too, where nothing else is in it."""
         for name in ("run.json", "arrays.safetensors"):
             (self.path / name).unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def about(self) -> dict[str, Any]:
         """Return the caller's own record of the run."""

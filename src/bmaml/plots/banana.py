@@ -30,6 +30,9 @@ def draw(draws: Numbers, scores: Numbers) -> Figure:
         shown = points[:: max(len(points) // _SHOWN, 1)]
         axis.plot(*shown.T, ".", color=COLOURS["bmaml" if method == "SVGD" else "experts"], ms=3 + 2 * (method == "SVGD"))
         axis.set_title(_title(scores.where(method=method)[0]), fontsize=9)
+    axes[0].set_ylabel("$x_2$")
+    for axis in axes:
+        axis.set_xlabel("$x_1$")
     return figure
 
 

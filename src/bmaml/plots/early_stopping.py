@@ -27,7 +27,7 @@ def draw(results: tuple[Numbers, Numbers], *, seed: int = 0) -> Figure:
 
 
 def _weights(axis, paths: Numbers, hessian: np.ndarray, best: np.ndarray) -> None:
-    grid = np.stack(np.meshgrid(np.linspace(-2.2, 2.0, 120), np.linspace(-0.6, 3.4, 120)), -1)
+    grid = np.stack(np.meshgrid(np.linspace(-2.2, 2.0, 120), np.linspace(-2.4, 3.4, 120)), -1)
     away = grid - best
     loss = 0.5 * np.einsum("abi,ij,abj->ab", away, hessian, away)
     axis.contour(grid[..., 0], grid[..., 1], np.sqrt(loss), 9, colors="#cccccc", linewidths=0.8)
@@ -38,7 +38,7 @@ def _weights(axis, paths: Numbers, hessian: np.ndarray, best: np.ndarray) -> Non
     axis.plot(paths.values("map_bias"), paths.values("map_weight"), "o", mfc="none", color=COLOURS["bmaml"], ms=8, label="MAP")
     axis.plot(*START, "s", color="black", ms=5, label="start = prior mean")
     axis.plot(*best, "*", color="black", ms=9, label="least squares")
-    axis.set(xlabel="bias", ylabel="weight", xlim=(-2.2, 2.0), ylim=(-0.6, 3.4))
+    axis.set(xlabel="bias", ylabel="weight", xlim=(-2.2, 2.0), ylim=(-2.4, 3.4))
     axis.set_title("each step count has its Gaussian prior", fontsize=10)
     axis.legend(fontsize=7, frameon=False, loc="lower right")
 
@@ -75,5 +75,5 @@ def _gap(axis, paths: Numbers) -> None:
     axis.text(512, np.finfo(float).eps / 2, "float64's epsilon", fontsize=8, ha="right", va="top")
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
-    axis.set(xlabel="gradient steps", ylabel="largest |descent - MAP|", ylim=(1e-17, 1e-9))
+    axis.set(xlabel="gradient steps", ylabel="largest |descent - MAP|", ylim=(1e-17, 1e-12))
     axis.set_title("the two are equal to rounding", fontsize=10)

@@ -44,7 +44,8 @@ def draw(numbers: Numbers) -> Figure:
             colour, (mean, low, high) = _colour(name), rows[name]
             axis.plot([max(low, 0), high], [place, place], color=colour, lw=1.5)
             filled = colour if honest(numbers, name) else "white"
-            axis.plot(mean, place, "o", color=colour, mfc=filled, ms=6)
+            # The best of all lies on the axis where nothing better is known: its mark is shown whole.
+            axis.plot(mean, place, "o", color=colour, mfc=filled, ms=6, clip_on=False, zorder=3)
         axis.set_xscale("symlog", linthresh=_LINEAR)
         axis.set_xlim(left=0)
         axis.grid(axis="x", lw=0.3)
