@@ -1,12 +1,15 @@
-"""Tiny models, tasks and every named method, for tests that go over all of them."""
+"""Tiny models, tasks and every named method, for tests that go over all of them; the command line called from a test."""
 
+import hashlib
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from bmaml import methods
+from bmaml.cli import main
 from bmaml.data import Data, Task
 from bmaml.models import MLP, CategoricalModel, GaussianModel, MLPFeatures
 from bmaml.tasks import FixedTasks
@@ -80,3 +83,15 @@ def is_one_sentence(message, *, tells=r"\b(use|give|restore|resume|update|free|p
     """Whether a message is one sentence on one line that says what to do."""
     message = str(message)
     return message.endswith((".", ").")) and not re.search(r"\n|[.!?] +[A-Z]", message) and bool(re.search(tells, message))
+
+
+def run(*arguments):
+    """The command line's exit code."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def content(folder):
+    """A digest of every file of a folder, by its path."""
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}

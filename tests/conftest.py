@@ -59,3 +59,25 @@ def compilations():
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield seen
     jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture
+def refused(capfd, tmp_path):
+    """Run the command line; it must fail with code 2 and one sentence, and leave the test's folder as it was."""
+    # Not at the top: the flags there have to be set before anything of JAX's is made.
+    from cases import content, is_one_sentence, run
+
+    def check(*arguments):
+        before = content(tmp_path)
+        capfd.readouterr()
+        assert run(*arguments) == 2
+        out, err = capfd.readouterr()
+        sentence = err.removesuffix("\n").removeprefix("bmaml: ")
+        assert out == ""
+        assert err.startswith("bmaml: ")
+        assert is_one_sentence(sentence, tells="."), err
+        assert "Traceback" not in err
+        assert content(tmp_path) == before
+        return sentence
+
+    return check

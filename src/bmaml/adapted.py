@@ -19,6 +19,7 @@ from bmaml.padding import adapt_padded, chunks, over_rows
 from bmaml.posteriors import AbstractPosterior
 from bmaml.run import Run
 from bmaml.tables import Schema, Table, read_table
+from bmaml.tables.table import as_array
 
 _MOST = 0.99999
 _ACQUISITIONS = {name: eqx.filter_jit(function) for name, function in ACQUISITIONS.items()}
@@ -164,10 +165,7 @@ def _as_table(X: Any, schema: Schema) -> Table:
     """Return inputs as a table; the columns of an array are the schema's inputs in order."""
     if isinstance(X, Table | str | dict) or hasattr(X, "columns") or hasattr(X, "__fspath__"):
         return read_table(X, "X")
-    try:
-        array = np.asarray(X)
-    except ValueError:
-        raise InputError("X has rows of different lengths: give as many numbers in each.") from None
+    array = as_array(X, "X")
     names = [column.name for column in schema.inputs]
     array = array[:, None] if array.ndim == 1 and len(names) == 1 else array
     if array.ndim != 2 or array.shape[1] != len(names):

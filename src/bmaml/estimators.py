@@ -23,6 +23,7 @@ from bmaml.plan import Plan
 from bmaml.recalibration import recalibrate
 from bmaml.run import Run, train
 from bmaml.tables import Schema, Table, fit_schema, read_table, some_shots, table_tasks
+from bmaml.tables.table import as_array
 from bmaml.tasks.base import Context, FixedTasks
 from bmaml.training import Progress
 
@@ -144,12 +145,20 @@ class FewShotRegressor(AbstractEstimator):
         """
         run = self.fitted()
         table = read_table(X) if groups is None else _named(_array_table(X, y, groups)[0], self.schema_)
-        wanted = self.shots if shots is None else shots
-        tasks = table_tasks(table, self.schema_, shots=wanted, context=self.context, training=False)
-        counts = some_shots(tasks.shots, int(tasks.rows.count.max()))
+        tasks, counts = self.further(table, shots)
         learner, meta = recalibrate(run.method.learner, run.meta, tasks, shots=counts, queries=tasks.queries)
         self.run_ = dataclasses.replace(run, method=dataclasses.replace(run.method, learner=learner), meta=meta)
         return self
+
+    def further(self, table: Table, shots: int | Sequence[int] | None = None) -> tuple[FixedTasks, list[int]]:
+        """Return a table's tasks as the fitted model sees them, and after how many rows to judge it on them.
+
+        `shots` None: up to five of the counts trained with.
+        Raises: InputError where a value or a task does not fit.
+        """
+        wanted = self.shots if shots is None else shots
+        tasks = table_tasks(table, self.schema_, shots=wanted, context=self.context, training=False)
+        return tasks, some_shots(tasks.shots, int(tasks.rows.count.max()))
 
     def plan(self) -> Plan:
         outer = Adam(self.rate, clip=1.0, weight_decay=self.weight_decay)
@@ -214,10 +223,7 @@ def _named(table: Table, schema: Schema) -> Table:
 
 def columns_of(values: Any, letter: str) -> dict[str, np.ndarray]:
     """Return an array of one or two dimensions as named columns."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise InputError(f"{letter} has rows of different lengths: give as many numbers in each.") from None
+    array = as_array(values, letter)
     if array.ndim not in (1, 2):
         raise InputError(f"{letter} has shape {array.shape}: give one or two dimensions, rows first.")
     array = array[:, None] if array.ndim == 1 else array

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -78,6 +78,17 @@ def pick(kind: str, name: str, known: dict[str, Any]) -> Any:
     raise InputError(f"unknown {kind} {name!r}: {hint}use one of {', '.join(known)}.")
 
 
+def check_settings(name: str, chosen: Iterable[str], known: Iterable[str]) -> None:
+    """Check that a method has all the settings that were chosen.
+
+    Raises: InputError naming the first that it has not.
+    """
+    unknown = sorted(set(chosen) - set(known))
+    if unknown:
+        setting = "inner steps" if unknown[0] == "steps" else unknown[0]
+        raise InputError(f"method {name} has no {setting} to set: leave that out or choose another method.")
+
+
 def build_tasks(
     name: str,
     *,
@@ -109,10 +120,7 @@ def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method
     """
     make, home = pick("method", name, {known: METHODS[known] for known in REGRESSION}), pick("task family", family, FAMILIES)
     chosen = {k: v for k, v in settings.items() if v is not None}
-    unknown = sorted(set(chosen) - set(inspect.signature(make).parameters))
-    if unknown:
-        setting = "inner steps" if unknown[0] == "steps" else unknown[0]
-        raise InputError(f"method {name} has no {setting} to set: leave that out or choose another method.")
+    check_settings(name, chosen, inspect.signature(make).parameters)
     if name == "experts":
         features = MLPFeatures(1, learned=10, code=1, input_scale=home.input_scale)
         particles = chosen.get("particles", EXPERTS)

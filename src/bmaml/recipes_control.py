@@ -21,7 +21,7 @@ from bmaml.models import MLP, AbstractModel, CategoricalModel, GaussianPolicy
 from bmaml.models.network import Activation
 from bmaml.outer import Adam
 from bmaml.plan import Plan
-from bmaml.recipes import pick
+from bmaml.recipes import check_settings, pick
 from bmaml.tasks.control import AbstractWorld, Navigation
 from bmaml.worlds import BraxLocomotion, MujocoLocomotion
 
@@ -136,10 +136,7 @@ def build_policy_method(
         chosen["outer"] = dataclasses.replace(_trust_region(chosen), fisher_episodes=fisher_episodes)
     if "surrogate" in chosen:
         pick("surrogate", chosen["surrogate"], dict.fromkeys(SURROGATES))
-    unknown = sorted(set(chosen) - set(inspect.signature(make).parameters))
-    if unknown:
-        setting = "inner steps" if unknown[0] == "steps" else unknown[0]
-        raise InputError(f"method {name} has no {setting} to set: leave that out or choose another method.")
+    check_settings(name, chosen, inspect.signature(make).parameters)
     sampling = Sampling(trajectories or home.episodes, Advantages(trace=home.trace))
     rate = home.fine_tuning if name == "pretrain" and home.fine_tuning else home.rate
     return make(build_policy(family, world), **{"rate": rate, "sampling": sampling, **chosen})

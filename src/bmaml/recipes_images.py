@@ -21,7 +21,7 @@ from bmaml.models import MLP, CategoricalModel
 from bmaml.models.images import Network, Shape, image_network
 from bmaml.outer import AbstractOuter, Adam, Muon
 from bmaml.plan import Plan
-from bmaml.recipes import pick
+from bmaml.recipes import check_settings, pick
 from bmaml.tasks.episodes import Episodes
 
 
@@ -159,9 +159,7 @@ def _known(name: str, settings: dict[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"method {name!r} has one particle and {settings['particles']} were asked for: use 'shared-bmaml' or 'ridge'."
         )
-    unknown = sorted(set(chosen) - set(has))
-    if unknown:
-        raise InputError(f"method {name} has no setting {unknown[0]!r}: leave it out or choose another method.")
+    check_settings(name, chosen, has)
     return {"particles": _PARTICLES} | chosen if "particles" in has and name not in CLOSED_FORM else chosen
 
 

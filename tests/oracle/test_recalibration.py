@@ -126,18 +126,18 @@ def test_predictions_that_are_not_finite_are_refused():
 
 
 def test_intervals_of_a_trained_learner_hold_on_new_tasks():
-    """Experts that start at random are far off; 200 new tasks of 5 points."""
+    """Experts that start at random are far off; 300 new tasks of 10 points."""
     learner = ConjugateLearner(FEATURES, particles=3)
     bare = learner.init(jax.random.key(0))
     shots = (2, 5)
     tasks = FAMILIES["ambiguous"].build(shots, 20)
     changed, meta = recalibrate(learner, bare, tasks, shots=shots)
     before, after = (
-        evaluate(one, m, tasks, shots=shots, count=200, queries=5, seed=5) for one, m in ((learner, bare), (changed, meta))
+        evaluate(one, m, tasks, shots=shots, count=300, queries=10, seed=5) for one, m in ((learner, bare), (changed, meta))
     )
     for given, held in zip(shots, meta.change.held, strict=True):
         assert before.get("coverage", given).mean == pytest.approx(float(held), abs=0.04)
-        assert after.get("coverage", given).mean == pytest.approx(0.9, abs=0.04)
+        assert after.get("coverage", given).mean == pytest.approx(0.9, abs=0.03)
         assert after.get("nll", given).mean < before.get("nll", given).mean
         assert after.get("mse", given).mean == pytest.approx(before.get("mse", given).mean, rel=1e-4), "means stay"
 

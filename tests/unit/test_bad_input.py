@@ -1,58 +1,19 @@
-"""Wrong input, a failing disk and sudden ends, through the command line: one sentence, exit code 2, nothing written over."""
+"""Wrong input and a failing disk, through the command line: one sentence, exit code 2, nothing written over."""
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
 import resource
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
-from cases import is_one_sentence
-
-from bmaml.cli import main
+from cases import content, is_one_sentence, run
 
 HEADER = "patient,time,conc"
 FIT = ["--task", "patient", "--x", "time", "--y", "conc", "--steps", "2", "--particles", "2", "--shots", "1"]
 TRAIN = ["--method", "maml", "--inner-steps", "1", "--steps", "4", "--save-every", "2"]
-
-
-def run(*arguments):
-    """The command line's exit code."""
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return stop.value.code
-
-
-def content(folder):
-    """A digest of every file of a folder, by its path."""
-    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-@pytest.fixture
-def refused(capfd, tmp_path):
-    """Run the command line; it must fail with code 2 and one sentence, and leave the test's folder as it was."""
-
-    def check(*arguments):
-        before = content(tmp_path)
-        capfd.readouterr()
-        assert run(*arguments) == 2
-        out, err = capfd.readouterr()
-        sentence = err.removesuffix("\n").removeprefix("bmaml: ")
-        assert out == ""
-        assert err.startswith("bmaml: ")
-        assert is_one_sentence(sentence, tells="."), err
-        assert "Traceback" not in err
-        assert content(tmp_path) == before
-        return sentence
-
-    return check
 
 
 @pytest.fixture(scope="module")
@@ -350,85 +311,3 @@ def test_a_disk_too_small_for_the_answers_leaves_none(runs, table, tmp_path, cap
     assert "out.csv (File too large)" in err
     assert is_one_sentence(err.rstrip("\n"))
     assert content(tmp_path) == before
-
-
-def started(*arguments, first=""):
-    """The command line as a process of its own, which runs `first` before."""
-    # A background shell starts its children with SIGINT ignored; a person's terminal does not.
-    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{first}\n{listen}; from bmaml.cli import main; main()"
-    command = [sys.executable, "-c", code, *(str(argument) for argument in arguments)]
-    cheap = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cheap)
-
-
-def ended(*arguments, first=""):
-    """The exit code of the command line in a process of its own."""
-    process = started(*arguments, first=first)
-    process.communicate(timeout=300)
-    return process.returncode
-
-
-def wait_for(there, process, seconds=300):
-    """Wait until a condition holds while a process runs."""
-    end = time.monotonic() + seconds
-    while not there() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.002)
-    assert there(), process.communicate(timeout=10)
-
-
-@pytest.mark.slow
-def test_ctrl_c_while_compiling_leaves_nothing_that_looks_trained(refused, tmp_path):
-    out = tmp_path / "run"
-    process = started("train", "sinusoid", "--method", "bmaml", "--out", out)
-    # The folder is made just before the program is compiled, which takes seconds.
-    wait_for((out / "run.json").exists, process)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    output, err = process.communicate(timeout=300)
-    assert process.returncode == 2
-    assert output == ""
-    # Before it there may be the line that says what is compiled.
-    assert is_one_sentence(err.splitlines()[-1], tells="Ctrl-C"), err
-    assert not out.exists(), "the same command can be given again"
-    assert "is not a run" in refused("evaluate", out)
-
-
-# Dies as its second checkpoint is about to get its name, or just after, before the manifest speaks of it.
-KILLED = """
-import os, signal
-replace = os.replace
-def dying(source, target):
-    last = "checkpoint-00000040" in str(target)
-    if last and {after}:
-        replace(source, target)
-    if last:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-os.replace = dying
-"""
-
-
-SHORT = ["sinusoid", "--method", "maml", "--inner-steps", "1", "--steps", "100", "--save-every", "20", "--seed", "3"]
-
-
-# Each in a process of its own: programs that other tests have compiled here round differently.
-@pytest.fixture(scope="module")
-def never_stopped(tmp_path_factory):
-    """The folder of a run that nobody killed."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    assert ended("train", *SHORT, "--out", out) == 0
-    return out
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("after", [False, True])
-def test_a_killed_run_resumes_to_the_same_parameters_bit_for_bit(tmp_path, never_stopped, after):
-    killed = tmp_path / "run"
-    assert ended("train", *SHORT, "--out", killed, first=KILLED.format(after=after)) == -signal.SIGKILL
-    last = json.loads((killed / "manifest.json").read_text())["checkpoints"][-1]["step"]
-    assert last == 20
-    assert ended("resume", killed) == 0
-    name = "checkpoint-00000100.safetensors"
-    assert (killed / name).read_bytes() == (never_stopped / name).read_bytes()
-    assert not re.search(r"\.checkpoint", " ".join(os.listdir(never_stopped)))

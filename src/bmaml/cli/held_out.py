@@ -73,9 +73,8 @@ def evaluate(
 
     Raises: InputError where a cell or a task does not fit.
     """
-    wanted = model.shots if shots is None else shots
-    tasks = table_tasks(table, model.schema_, shots=wanted, context=model.context, training=False)
-    scores = score_held_out(model, table, None, some_shots(tasks.shots, int(tasks.rows.count.max())))
+    tasks, counts = model.further(table, shots)
+    scores = score_held_out(model, table, None, counts)
     text = json.dumps([score.to_json() for score in scores], indent=1)
     if out is not None:
         write_atomically(out, text)

@@ -50,10 +50,9 @@ class Column:
         values = (_raw(table, self.name, self.log) - self.mean) / self.scale
         far = np.flatnonzero(~(np.abs(values) <= _FURTHEST))
         if len(far):
-            place = f"{table.name}, {table.place(far[0])}, column {self.name!r}"
             raise InputError(
-                f"{place} is {abs(values[far[0]]):.1g} deviations from the mean of the rows fitted on: check its unit, "
-                "or remove the row."
+                f"{table.cell(self.name, far[0])} is {abs(values[far[0]]):.1g} deviations from the mean of the rows fitted on: "
+                "check its unit, or remove the row."
             )
         return values[:, None]
 
@@ -154,7 +153,7 @@ def _raw(table: Table, name: str, log: bool) -> np.ndarray:
     bad = np.flatnonzero(values <= 0) if log else []
     if len(bad):
         raise InputError(
-            f"{table.name}, {table.place(bad[0])}, column {name!r} is {values[bad[0]]:g} which has no logarithm: "
+            f"{table.cell(name, bad[0])} is {values[bad[0]]:g} which has no logarithm: "
             "give a positive number, or do not take the log of this column."
         )
     return np.log(values) if log else values

@@ -54,7 +54,7 @@ class Table:
         texts = np.array([as_text(cell) for cell in cells.tolist()], dtype=object)
         for row, text in enumerate(texts):
             if text.lower() in _MISSING:
-                raise InputError(f"{self._cell(name, row)} is {_shown(text)}: fill it in, or remove the row.")
+                raise InputError(f"{self.cell(name, row)} is {_shown(text)}: fill it in, or remove the row.")
         return texts
 
     def numbers(self, name: str) -> np.ndarray:
@@ -69,7 +69,7 @@ class Table:
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             what = _shown(as_text(cells[bad[0]]))
-            raise InputError(f"{self._cell(name, bad[0])} is {what}: give a finite number, or remove the row.")
+            raise InputError(f"{self.cell(name, bad[0])} is {what}: give a finite number, or remove the row.")
         return values
 
     def is_numeric(self, name: str) -> bool:
@@ -90,7 +90,8 @@ class Table:
         kept = {name: column[rows] for name, column in self.columns.items()}
         return Table(self.name, kept, self.places[rows], self.unit)
 
-    def _cell(self, name: str, row: int) -> str:
+    def cell(self, name: str, row: int) -> str:
+        """Return where a cell is, in words for a message."""
         return f"{self.name}, {self.place(row)}, column {name!r}"
 
     def _number(self, name: str, row: int, cell: Any) -> float:
@@ -98,12 +99,23 @@ class Table:
         if value is None:
             text = as_text(cell)
             if text.lower() in _MISSING:
-                raise InputError(f"{self._cell(name, row)} is {_shown(text)}: give a finite number, or remove the row.")
+                raise InputError(f"{self.cell(name, row)} is {_shown(text)}: give a finite number, or remove the row.")
             raise InputError(
-                f"{self._cell(name, row)} is {_shown(text)}, which is not a number: "
+                f"{self.cell(name, row)} is {_shown(text)}, which is not a number: "
                 "correct it (a decimal point, no separators), or list an input as categorical when fitting."
             )
         return value
+
+
+def as_array(values: Any, name: str) -> np.ndarray:
+    """Return values as an array.
+
+    Raises: InputError where rows have different lengths.
+    """
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise InputError(f"{name} has rows of different lengths: give as many numbers in each.") from None
 
 
 def listed(names: Sequence[Any], most: int = 12) -> str:
