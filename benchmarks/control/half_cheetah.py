@@ -23,11 +23,10 @@ from PIL import Image, ImageDraw
 
 import bmaml
 from bmaml.cli.progress import BarProgress
-from bmaml.control import AdaptedPolicy, gather
 from bmaml.io.files import write_atomically
-from bmaml.recipes_control import build_policy_method, build_policy_plan, build_world
-from bmaml.tasks.control import AbstractWorld
-from bmaml.worlds.mujoco_world import make
+from bmaml.rl import AbstractWorld, AdaptedPolicy, gather
+from bmaml.rl.recipes import build_policy_method, build_policy_plan, build_world
+from bmaml.rl.simulators.mujoco import make
 
 FAMILY, METHOD = "half-cheetah-direction", "meta-sgd"
 TASKS, STEPS = 2, 200

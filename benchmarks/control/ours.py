@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import navigation
 import numpy as np
 
-from bmaml.control import PolicyMethod, Sampling, TrustRegion
-from bmaml.control.methods import maml
 from bmaml.data import Data, Task
-from bmaml.meta_step import MetaBatch
 from bmaml.models import MLP, GaussianPolicy
-from bmaml.plan import Plan
-from bmaml.tasks.control import Navigation
-from bmaml.training import Loop
+from bmaml.rl import Navigation, PolicyMethod, Sampling, TrustRegion
+from bmaml.rl.presets import maml
+from bmaml.training.loop import Loop
+from bmaml.training.meta_step import MetaBatch
+from bmaml.training.plan import Plan
 
 Leaves = list[np.ndarray]
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

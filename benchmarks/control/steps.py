@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from bmaml.models import MLP, AbstractModel, CategoricalModel, GaussianPolicy
-from bmaml.tasks.control import AbstractWorld, Navigation
-from bmaml.worlds import BraxLocomotion, GymnasiumWorld, MujocoLocomotion
+from bmaml.rl import AbstractWorld, Navigation
+from bmaml.rl.simulators import BraxLocomotion, GymnasiumWorld, MujocoLocomotion
 
 TASKS, EPISODES = 4, 20
 

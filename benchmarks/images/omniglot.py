@@ -14,11 +14,12 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bmaml.evaluation import Evaluation, evaluate, regret
+from bmaml.evaluation.evaluate import Evaluation, evaluate, regret
 from bmaml.images import Split, read_images, split_images
+from bmaml.learners.resized import for_classes
 from bmaml.methods import CLOSED_FORM
-from bmaml.recipes_images import build_image_method, for_classes, image_recipe
-from bmaml.run import Run, resume, train
+from bmaml.recipes.images import build_image_method, image_recipe
+from bmaml.training.run import Run, resume, train
 
 METRICS = ("accuracy", "nll", "calibration", "brier")
 METHODS = "protonet;matching;ridge;maml;shared-bmaml;shared-bmaml:particles=1"

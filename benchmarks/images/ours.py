@@ -26,11 +26,11 @@ from settings import (
 
 from bmaml import methods
 from bmaml.data import Data, Task
-from bmaml.meta_step import MetaBatch, batch_gradient, init_state, meta_step
+from bmaml.inference.priors import GammaPrior
 from bmaml.models import MLP, CategoricalModel, Conv4
-from bmaml.outer import Adam
-from bmaml.plan import Plan
-from bmaml.priors import GammaPrior
+from bmaml.training.meta_step import MetaBatch, batch_gradient, init_state, meta_step
+from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
 
 Run = Callable[[int], None]
 

@@ -6,10 +6,10 @@ import numpy as np
 from baselines_curves import Prediction, student_t
 from baselines_tides import NOISE, gaussian_mixture
 from scipy.special import logsumexp, softmax
+from tide_mixture import fit_tides
+from tide_tasks import TideTasks
 
 from bmaml.data import Data
-from bmaml.experiments.tides import fit_tides
-from bmaml.tasks.tides import TideTasks
 
 MOST = 32  # contexts are padded to this, so that all have one shape
 

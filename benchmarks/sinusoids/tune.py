@@ -15,11 +15,11 @@ import math
 from pathlib import Path
 
 import bmaml
-from bmaml.evaluation import evaluate
-from bmaml.experiments.table import Numbers
+from bmaml.evaluation.evaluate import evaluate
+from bmaml.experiments.numbers import Numbers
 from bmaml.io.files import write_atomically
-from bmaml.recipes import build_method, build_plan, build_tasks
-from bmaml.training import NonFiniteError
+from bmaml.recipes.sinusoids import build_method, build_plan, build_tasks
+from bmaml.training.loop import NonFiniteError
 
 METHODS = ("maml", "bmaml", "bfa", "platipus", "meta-sgd", "ml-laplace", "reptile", "pretrain", "fomaml", "abml", "ml-point")
 RATES = (3e-3, 1e-2, 3e-2)

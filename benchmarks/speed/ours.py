@@ -11,14 +11,14 @@ import numpy as np
 
 from bmaml import methods
 from bmaml.data import Data, Task
-from bmaml.meta_step import build_chunk, init_state
+from bmaml.inference.priors import Particle
 from bmaml.methods import Method
 from bmaml.models import MLP, GaussianModel
-from bmaml.outer import Adam
-from bmaml.plan import Plan
-from bmaml.priors import Particle
 from bmaml.tasks import Sinusoids
-from bmaml.training import Loop
+from bmaml.training.loop import Loop
+from bmaml.training.meta_step import build_chunk, init_state
+from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
 
 Run = Callable[[int], None]
 Leaves = dict[str, np.ndarray]

@@ -5,22 +5,22 @@ from importlib.metadata import version as _version
 from bmaml import images as images
 from bmaml import methods as methods
 from bmaml import tasks as tasks
-from bmaml.classifiers import FewShotClassifier as FewShotClassifier
 from bmaml.data import Data as Data
 from bmaml.data import Task as Task
 from bmaml.errors import InputError as InputError
-from bmaml.estimators import FewShotRegressor as FewShotRegressor
-from bmaml.evaluation import evaluate as evaluate
+from bmaml.estimators.classifier import FewShotClassifier as FewShotClassifier
+from bmaml.estimators.regressor import FewShotRegressor as FewShotRegressor
+from bmaml.evaluation.evaluate import evaluate as evaluate
+from bmaml.inference.svgd import svgd as svgd
 from bmaml.methods import Method as Method
-from bmaml.outer import Adam as Adam
-from bmaml.outer import CustomOuter as CustomOuter
-from bmaml.plan import Plan as Plan
-from bmaml.run import Run as Run
-from bmaml.run import about as about
-from bmaml.run import load as load
-from bmaml.run import resume as resume
-from bmaml.run import train as train
-from bmaml.svgd import svgd as svgd
-from bmaml.training import NonFiniteError as NonFiniteError
+from bmaml.training.loop import NonFiniteError as NonFiniteError
+from bmaml.training.optimisers import Adam as Adam
+from bmaml.training.optimisers import CustomOuter as CustomOuter
+from bmaml.training.plan import Plan as Plan
+from bmaml.training.run import Run as Run
+from bmaml.training.run import about as about
+from bmaml.training.run import load as load
+from bmaml.training.run import resume as resume
+from bmaml.training.run import train as train
 
 __version__ = _version("bmaml")

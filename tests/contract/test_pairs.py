@@ -24,10 +24,11 @@ from cases import (
     task,
 )
 
-from bmaml.adjoints import FirstOrder, Implicit, Unrolled
-from bmaml.curvature import Diagonal, ExactHessian, GaussNewton, Kronecker, LastLayer
 from bmaml.data import Data, Task
-from bmaml.directions import RBF, Langevin, Stein
+from bmaml.inference.adjoints import FirstOrder, Implicit, Unrolled
+from bmaml.inference.curvature import Diagonal, ExactHessian, GaussNewton, Kronecker, LastLayer
+from bmaml.inference.directions import RBF, Langevin, Stein
+from bmaml.inference.priors import AroundInit, GammaPrior, GaussianPrior
 from bmaml.learners import (
     AbmlLearner,
     AmortisedLearner,
@@ -48,11 +49,10 @@ from bmaml.learners.features import FeatureMeta, core
 from bmaml.methods import CLOSED_FORM, METHODS, SHARED, Method
 from bmaml.models import MLP, CategoricalHead, DeepSets, GaussianModel, MLPFeatures, NormalHead, Recurrent, Transformer
 from bmaml.objectives import ChaserLoss, Elbo, EvidenceLoss, LaplaceLoss, PooledLoss, QueryLoss
-from bmaml.outer import Adam
-from bmaml.plan import Plan
-from bmaml.priors import AroundInit, GammaPrior, GaussianPrior
 from bmaml.tasks import FixedTasks
-from bmaml.training import Loop
+from bmaml.training.loop import Loop
+from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
 
 KEY = jax.random.key(2)
 NOISY = MLPFeatures(1, learned=3, hidden=(4,), code=2, heteroscedastic=True)

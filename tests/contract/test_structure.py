@@ -18,39 +18,25 @@ FILES = {
     ".".join(("bmaml", *f.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): f for f in ROOT.rglob("*.py")
 }
 
-# Imports point from a line of this list to lines above it, or stay within a line (where nothing may go round in a circle).
-# A name stands for a module or for all of a package that no longer name claims.
-ORDER = (
-    ("errors", "interrupt", "platform", "io", "io.files"),
-    ("data", "trajectories", "advantages", "distributions", "particles"),
-    ("models", "priors", "posteriors"),
-    ("directions", "adjoints", "curvature"),
-    ("learners",),
-    ("objectives",),
-    ("tasks", "metrics", "outer", "plan"),
-    ("meta_step",),
-    ("methods", "control"),
-    ("memory", "training", "io.config", "io.checkpoint", "run", "svgd", "discrepancy"),
-    (
-        *("tables", "images", "padding", "fitted", "adapted", "estimators", "evaluation", "policy_evaluation", "active"),
-        *("mcmc", "worlds", "recalibration", "recipes", "recipes_images", "adapted_classes", "classifiers"),
-    ),
-    ("__init__",),
-    (
-        *("recipes_control", "held_out", "held_out_images", "experiments", "plots", "cli"),
-        "__main__",
-    ),
+# The rooms of the house, bottom up: a room imports only what stands above it in this list, and what is in the same room.
+# `__init__` is the package's own list of public names; what is below it may use that list.
+ROOMS = (
+    *("errors", "io", "data", "distributions", "models", "inference", "tasks", "learners", "objectives", "training"),
+    *("evaluation", "methods", "tables", "images", "recipes", "estimators", "rl", "__init__", "experiments", "plots", "cli"),
+    "__main__",
 )
-RANK = {f"bmaml.{name}".removesuffix(".__init__"): rank for rank, line in enumerate(ORDER) for name in line}
-CORE = 9  # The lines that a researcher's import touches: nothing but arrays, JAX and the standard library.
+CORE = ROOMS.index("training")  # The rooms that a researcher's import touches: arrays, JAX and the standard library alone.
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 
 @functools.cache
-def imported(module):
-    """What a module imports: modules of ours by their full name, others by their first."""
-    found = set()
-    for node in ast.walk(ast.parse(FILES[module].read_text())):
+def imported(module, at_once=False):
+    """What a module imports: modules of ours by their full name, others by their first.
+
+    With `at_once` only what is imported when the module is, and not what a function imports when it is called.
+    """
+    found, tree = set(), ast.parse(FILES[module].read_text())
+    for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -60,19 +46,26 @@ def imported(module):
     return {name if name in FILES else name.split(".")[0] for name in found}
 
 
+def room(module):
+    """The room that a module lies in: its folder, or its own name where it is loose."""
+    return module.removeprefix("bmaml.").split(".")[0] if module != "bmaml" else "__init__"
+
+
 def rank(module):
-    """The line of `ORDER` that a module stands on: that of the longest name it begins with."""
-    parts = module.split(".")
-    names = [".".join(parts[:i]) for i in range(len(parts), 1, -1)] if len(parts) > 1 else ["bmaml"]
-    known = [RANK[name] for name in names if name in RANK]
-    assert known, f"{module} stands nowhere in ORDER of tests/contract/test_structure.py: say which layer it belongs to."
-    return known[0]
+    """The place of a module's room in the list."""
+    return ROOMS.index(room(module))
+
+
+def test_every_room_is_in_the_list_and_no_file_lies_loose():
+    assert {room(module) for module in FILES} == set(ROOMS)
+    loose = {file.stem for file in ROOT.glob("*.py")}
+    assert loose == {"__init__", "__main__", "data", "distributions", "errors"}
 
 
 @pytest.mark.parametrize("module", sorted(FILES))
 def test_imports_point_one_way(module):
     ahead = [name for name in imported(module) if name in FILES and rank(name) > rank(module)]
-    assert not ahead, f"{module} imports {', '.join(ahead)}, of a later layer."
+    assert not ahead, f"{module} imports {', '.join(ahead)}, of a later room."
 
 
 def test_imports_do_not_go_round_in_a_circle():
@@ -84,7 +77,7 @@ def test_the_core_needs_arrays_and_jax_alone():
     allowed = {"equinox", "jax", "jaxlib", "jaxtyping", "numpy", "optax", "safetensors"}
     for module in FILES:
         if rank(module) <= CORE:
-            others = {n for n in imported(module) if n not in FILES} - allowed - sys.stdlib_module_names
+            others = {n for n in imported(module, at_once=True) if n not in FILES} - allowed - sys.stdlib_module_names
             assert not others, f"{module} is of the core and imports {', '.join(others)}."
 
 

@@ -7,12 +7,12 @@ import pytest
 from cases import jit, task
 from jax.flatten_util import ravel_pytree
 
-from bmaml.adjoints import FirstOrder
-from bmaml.directions import Independent, Stein
+from bmaml.inference.adjoints import FirstOrder
+from bmaml.inference.directions import Independent, Stein
+from bmaml.inference.priors import AroundInit, GammaPrior
 from bmaml.learners import GradientLearner, Sgd
 from bmaml.models import MLP, GaussianModel
 from bmaml.objectives import ChaserLoss
-from bmaml.priors import AroundInit, GammaPrior
 
 MODEL = GaussianModel(MLP((1, 4, 1), "tanh"), precision=4.0)
 RATE = 0.02

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from cases import EXTRACTOR, HEADS, jit, labelled, task
 
-from bmaml.adjoints import FirstOrder
 from bmaml.data import Data, Task, pad
-from bmaml.directions import Stein
 from bmaml.distributions import CategoricalMixture
+from bmaml.inference.adjoints import FirstOrder
+from bmaml.inference.directions import Stein
+from bmaml.inference.priors import GammaPrior
 from bmaml.learners import FeatureLearner, GradientLearner, MatchingLearner, PrototypeLearner, RidgeLearner, Sgd
 from bmaml.models import CategoricalModel, Functional
 from bmaml.objectives import ChaserLoss, QueryLoss
-from bmaml.priors import GammaPrior
 
 KEY = jax.random.key(0)
 

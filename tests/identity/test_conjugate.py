@@ -9,12 +9,12 @@ from scipy import stats
 from scipy.special import gammaln, logsumexp, softmax
 
 from bmaml.data import Data
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners import ConjugateLearner, conjugate
 from bmaml.learners.codes import draw_codes, thin
-from bmaml.learners.heads import InverseGammaHead, base
-from bmaml.learners.heads.inverse_gamma import InverseGammaPrior
+from bmaml.learners.exact_heads import InverseGammaHead, base
+from bmaml.learners.exact_heads.inverse_gamma import InverseGammaPrior
 from bmaml.models import MLPFeatures
-from bmaml.posteriors import AbstractPosterior
 
 KEY = jax.random.key(11)
 F, P = 4, 2  # features, outputs

@@ -8,7 +8,8 @@ import pytest
 from cases import is_one_sentence, jit, labelled, points
 from jax.flatten_util import ravel_pytree
 
-from bmaml.curvature import (
+from bmaml.data import Data
+from bmaml.inference.curvature import (
     Diagonal,
     ExactHessian,
     GaussNewton,
@@ -17,10 +18,9 @@ from bmaml.curvature import (
     LastLayer,
     require_definite,
 )
-from bmaml.curvature.full import DensePrecision, LowRankPrecision
-from bmaml.data import Data
+from bmaml.inference.curvature.full import DensePrecision, LowRankPrecision
 from bmaml.models import MLP, CategoricalModel, Functional, GaussianModel, log_likelihood
-from bmaml.models.contract import replace_weights
+from bmaml.models.base import replace_weights
 
 KEY, PRIOR = jax.random.key(7), 0.3
 FORMS = {

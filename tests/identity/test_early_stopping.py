@@ -9,9 +9,9 @@ from jax.flatten_util import ravel_pytree
 
 from bmaml.data import Data
 from bmaml.experiments import early_stopping
+from bmaml.inference.priors import early_stopping_precision
 from bmaml.learners import GradientLearner, Sgd
 from bmaml.models import MLP, GaussianModel
-from bmaml.priors import early_stopping_precision
 
 pytestmark = pytest.mark.usefixtures("x64")
 GAMMA, RATE = 3.0, 0.004

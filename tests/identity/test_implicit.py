@@ -9,12 +9,12 @@ import pytest
 from cases import is_one_sentence, jit, task
 from jax.flatten_util import ravel_pytree
 
-from bmaml.adjoints import Implicit, Unrolled
-from bmaml.directions import Langevin, Stein
+from bmaml.inference.adjoints import Implicit, Unrolled
+from bmaml.inference.directions import Langevin, Stein
+from bmaml.inference.priors import AroundInit, FlatPrior, GaussianPrior
 from bmaml.learners import GradientLearner, LearnedRates, Sgd
 from bmaml.models import MLP, GaussianModel
 from bmaml.objectives import QueryLoss
-from bmaml.priors import AroundInit, FlatPrior, GaussianPrior
 
 KEY = jax.random.key(3)
 MODEL = GaussianModel(MLP((1, 4, 1), "tanh"), precision=4.0)

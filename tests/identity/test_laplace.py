@@ -9,14 +9,14 @@ import pytest
 from cases import CLASSES, MODEL, is_one_sentence, jit, labelled, points, task
 from jax.flatten_util import ravel_pytree
 
-from bmaml.curvature import Diagonal, ExactHessian, GaussNewton, IndefiniteError, Kronecker, LastLayer
 from bmaml.data import Data
+from bmaml.inference.curvature import Diagonal, ExactHessian, GaussNewton, IndefiniteError, Kronecker, LastLayer
+from bmaml.inference.priors import AroundInit
 from bmaml.learners import GradientLearner, Laplace, Sgd
 from bmaml.methods import Method
 from bmaml.models import MLP, GaussianModel, log_likelihood
 from bmaml.objectives import EvidenceLoss, LaplaceLoss, QueryLoss
 from bmaml.objectives.laplace import log_evidence
-from bmaml.priors import AroundInit
 
 KEY, TAU, GAMMA = jax.random.key(4), 2.0, 5.0
 LINE = GaussianModel(MLP((2, 1)), precision=GAMMA)

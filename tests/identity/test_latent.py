@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from cases import CLASSES, MODEL, is_one_sentence, jit, labelled, points, task
 
-from bmaml.adjoints import Implicit
 from bmaml.data import Task
-from bmaml.directions import Langevin, Stein
 from bmaml.distributions import Normal
+from bmaml.inference.adjoints import Implicit
+from bmaml.inference.directions import Langevin, Stein
+from bmaml.inference.priors import AroundInit
 from bmaml.learners import AbmlLearner, GradientLearner, LearnedRates, PlatipusLearner, Sgd
 from bmaml.learners.diagonal import DiagonalGaussian
 from bmaml.learners.gradient import GradientMeta
 from bmaml.learners.rules import Scaled
 from bmaml.models import AbstractModel
-from bmaml.models.contract import log_likelihood, squared_error
+from bmaml.models.base import log_likelihood, squared_error
 from bmaml.objectives import Elbo, QueryLoss
-from bmaml.priors import AroundInit
 
 KEY = jax.random.key(3)
 NOISE = 0.3

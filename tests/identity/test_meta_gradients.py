@@ -10,7 +10,7 @@ from cases import jit, task
 from jax.flatten_util import ravel_pytree
 
 from bmaml import methods
-from bmaml.adjoints import FirstOrder, Unrolled
+from bmaml.inference.adjoints import FirstOrder, Unrolled
 from bmaml.learners import GradientLearner, LearnedRates, Sgd
 from bmaml.methods import Method
 from bmaml.models import MLP, GaussianModel, log_likelihood

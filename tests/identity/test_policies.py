@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from cases import jit
 
-from bmaml.advantages import Advantages, discounted, linear_values
-from bmaml.control import PolicyMethod, TrustRegion
-from bmaml.control.trust_region import conjugate_gradients
 from bmaml.data import Data, Task
-from bmaml.directions import Stein
 from bmaml.distributions import Categorical, Normal, kl_divergence
+from bmaml.inference.directions import Stein
+from bmaml.inference.priors import Particle
 from bmaml.learners import GradientLearner, Sgd
 from bmaml.learners.gradient import GradientMeta
-from bmaml.meta_step import MetaBatch
 from bmaml.models import MLP, CategoricalModel, Functional, GaussianPolicy, surrogate
 from bmaml.objectives import ChaserLoss, PolicyLoss
-from bmaml.plan import Plan
-from bmaml.priors import Particle
-from bmaml.trajectories import Trajectories
+from bmaml.rl import PolicyMethod, TrustRegion
+from bmaml.rl.advantages import Advantages, discounted, linear_values
+from bmaml.rl.trajectories import Trajectories
+from bmaml.rl.trust_region import conjugate_gradients
+from bmaml.training.meta_step import MetaBatch
+from bmaml.training.plan import Plan
 
 pytestmark = pytest.mark.usefixtures("x64")
 KEY = jax.random.key(3)

@@ -8,8 +8,8 @@ from cases import jit
 from jax.flatten_util import ravel_pytree
 from scipy import stats
 
+from bmaml.inference.priors import AroundInit, FlatPrior, GammaPrior, GaussianPrior, Particle
 from bmaml.models import MLP, CategoricalModel, GaussianModel
-from bmaml.priors import AroundInit, FlatPrior, GammaPrior, GaussianPrior, Particle
 
 pytestmark = pytest.mark.usefixtures("x64")
 MODEL = GaussianModel(MLP((1, 3, 1)))

@@ -8,7 +8,7 @@ from cases import jit
 from scipy import stats
 from scipy.special import logsumexp, softmax
 
-from bmaml.learners.heads import InverseGammaHead, RelativeHead, base
+from bmaml.learners.exact_heads import InverseGammaHead, RelativeHead, base
 
 F, P, J, G = 4, 2, 3, 5  # features, outputs, centres, cells
 HEAD = RelativeHead(J, G, span=0.7)

@@ -10,13 +10,13 @@ from cases import jit, task
 from jax.flatten_util import ravel_pytree
 
 from bmaml import methods
-from bmaml.directions import RBF, Independent, Stein
-from bmaml.directions.stein import square_distances
+from bmaml.inference.directions import RBF, Independent, Stein
+from bmaml.inference.directions.stein import square_distances
+from bmaml.inference.priors import GammaPrior
 from bmaml.learners import GradientLearner, Sgd
 from bmaml.methods import Method
 from bmaml.models import MLP, GaussianModel
 from bmaml.objectives import QueryLoss
-from bmaml.priors import GammaPrior
 
 MODEL = GaussianModel(MLP((1, 4, 1), "tanh"), precision=4.0)
 KEY = jax.random.key(7)

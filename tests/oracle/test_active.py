@@ -5,17 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import MODEL, jit, points, preset
+from linear_experts import Harmonics, LinearExperts
 from scipy import integrate, stats
 
-from bmaml import active
 from bmaml.distributions import Mixture, Normal, StudentT, mixture
 from bmaml.errors import InputError
 from bmaml.experiments import active as experiment
+from bmaml.inference import acquisitions as active
+from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
 from bmaml.learners import ConjugateLearner
-from bmaml.models.linear_experts import Harmonics, LinearExperts
 from bmaml.plots import active as plot
-from bmaml.posteriors import AbstractPosterior, ParticlePosterior
-from bmaml.run import Run
+from bmaml.training.run import Run
 
 KEY = jax.random.key(0)
 

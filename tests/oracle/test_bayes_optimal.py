@@ -7,9 +7,9 @@ import pytest
 from scipy.special import logsumexp
 
 from bmaml.data import Data, data, pad
-from bmaml.evaluation import evaluate
+from bmaml.evaluation.evaluate import evaluate
+from bmaml.learners.bayes_optimal import BayesOptimal
 from bmaml.tasks import Sinusoids, ambiguous, maml_sinusoids
-from bmaml.tasks.bayes_optimal import BayesOptimal
 
 pytestmark = pytest.mark.optimised
 

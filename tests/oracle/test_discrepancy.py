@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import integrate
 
-from bmaml.discrepancy import stein_discrepancy, stein_kernel
+from bmaml.inference.stein_discrepancy import stein_discrepancy, stein_kernel
 
 
 def log_normal(x):

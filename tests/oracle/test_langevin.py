@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cases import jit
 
-from bmaml.directions import Langevin
+from bmaml.inference.directions import Langevin
 from bmaml.learners import Sgd
 
 MEAN, DEVIATION, COUNT = 2.0, 0.5, 20_000

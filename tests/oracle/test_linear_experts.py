@@ -5,15 +5,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from linear_experts import Harmonics, LinearExperts
 from scipy.special import logsumexp
 from scipy.stats import norm
+from tide_mixture import GaussianMixture, fit_mixture, fit_tides, mixture_experts, train_experts
+from tide_tasks import TideTasks
 
 from bmaml.data import Data, data
-from bmaml.experiments.tides import GaussianMixture, fit_mixture, fit_tides, mixture_experts, train_experts
-from bmaml.models.linear_experts import Harmonics, LinearExperts
-from bmaml.outer import Adam
-from bmaml.plan import Plan
-from bmaml.tasks.tides import TideTasks
+from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
 
 pytestmark = pytest.mark.optimised
 

@@ -13,11 +13,11 @@ from bmaml.experiments import banana, posteriors
 from bmaml.experiments.inferences import HiddenLayer, Size, inferences
 from bmaml.experiments.one_task import OneTask, PriorTasks
 from bmaml.experiments.posteriors import sample_truth, scores
-from bmaml.mcmc import convergence, followed, hmc, log_posterior, nuts, task_posterior
+from bmaml.inference.particles import flatten
+from bmaml.inference.priors import AroundInit, GammaPrior, GaussianPrior, Particle
+from bmaml.learners.mcmc import convergence, followed, hmc, log_posterior, nuts, task_posterior
 from bmaml.models import MLP, GaussianModel
-from bmaml.particles import flatten
 from bmaml.plots import posteriors as plot
-from bmaml.priors import AroundInit, GammaPrior, GaussianPrior, Particle
 
 pytest.importorskip("blackjax", reason="the reference sampler is an extra: pip install 'bmaml[mcmc]'")
 KEY = jax.random.key(0)

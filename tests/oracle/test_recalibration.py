@@ -13,11 +13,11 @@ from jaxtyping import Array
 from bmaml.data import Data, Task
 from bmaml.distributions import AbstractContinuous, Mixture, Normal
 from bmaml.errors import InputError
-from bmaml.evaluation import evaluate
+from bmaml.evaluation.evaluate import evaluate
+from bmaml.evaluation.recalibrate import recalibrate
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners import AbstractLearner, ConjugateLearner, PrototypeLearner
-from bmaml.posteriors import AbstractPosterior
-from bmaml.recalibration import recalibrate
-from bmaml.recipes import FAMILIES
+from bmaml.recipes.sinusoids import FAMILIES
 from bmaml.tasks.base import AbstractTasks
 
 SPREAD = 0.4

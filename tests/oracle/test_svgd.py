@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from bmaml.directions.stein import RBF, square_distances
 from bmaml.experiments import banana, svgd_mixture
-from bmaml.svgd import svgd
+from bmaml.inference.directions.stein import RBF, square_distances
+from bmaml.inference.svgd import svgd
 
 pytestmark = pytest.mark.optimised
 

@@ -37,5 +37,5 @@ def test_six_batched_factorisations_in_one_program_finish():
     try:
         done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=300)
     except subprocess.TimeoutExpired:
-        pytest.fail("batched Cholesky factorisations hang with this jaxlib: add its version to bmaml.platform.")
+        pytest.fail("batched Cholesky factorisations hang with this jaxlib: add its version to bmaml.training.jaxlib_versions.")
     assert done.stdout.strip() == "finished", done.stderr

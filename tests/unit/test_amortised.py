@@ -10,10 +10,10 @@ import bmaml
 from bmaml import methods
 from bmaml.data import Data, pad
 from bmaml.errors import InputError
-from bmaml.estimators import regression_method
 from bmaml.learners import AmortisedLearner
 from bmaml.models import CategoricalHead, DeepSets, NormalHead, Recurrent, Transformer
-from bmaml.recipes import build_method, build_plan
+from bmaml.recipes.sinusoids import build_method, build_plan
+from bmaml.recipes.tables import regression_method
 from bmaml.tasks import Sinusoids
 
 KEY = jax.random.key(4)

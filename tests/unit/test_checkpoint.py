@@ -15,12 +15,12 @@ import bmaml
 from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved, from_config, to_config
-from bmaml.meta_step import init_state
 from bmaml.methods import METHODS, maml
 from bmaml.models import Functional, GaussianModel
-from bmaml.outer import Adam
-from bmaml.plan import Plan
 from bmaml.tasks import Sinusoids, ambiguous
+from bmaml.training.meta_step import init_state
+from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
 
 STATE = {"w": np.arange(6, dtype="float32").reshape(2, 3), "step": np.asarray(3, "int32"), "none": None}
 
@@ -252,7 +252,7 @@ def test_python_functions_are_named_and_asked_for(tmp_path):
         "builtins:eval",
         "bmaml.io.config:importlib",
         "bmaml.io.files:os",
-        "bmaml.run:Path",
+        "bmaml.training.run:Path",
         "bmaml:nothing",
         "",
     ],

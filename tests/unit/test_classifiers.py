@@ -5,9 +5,9 @@ import pytest
 from cases import is_one_sentence
 
 import bmaml
-from bmaml.classifiers import FewShotClassifier
 from bmaml.errors import InputError
-from bmaml.held_out_images import best_threshold, score_episodes
+from bmaml.estimators.classifier import FewShotClassifier
+from bmaml.estimators.held_out_classes import best_threshold, score_episodes
 from bmaml.images import from_arrays
 from bmaml.methods import emaml, shared
 from bmaml.models import MLP, CategoricalModel

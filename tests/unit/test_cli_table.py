@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from bmaml.cli import main
-from bmaml.cli.held_out import split
+from bmaml.cli.on_tables import split
 from bmaml.errors import InputError
-from bmaml.estimators import FewShotRegressor
-from bmaml.held_out import score_held_out
+from bmaml.estimators.held_out_tasks import score_held_out
+from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.tables import Column, Schema, read_table
 from bmaml.tables.new import moving_inputs, new_tasks
 

@@ -13,22 +13,21 @@ from cases import MODEL, is_one_sentence
 from typer.testing import CliRunner
 
 import bmaml
-from bmaml.advantages import Advantages
 from bmaml.cli import app
-from bmaml.control import AdaptedPolicy, ClippedSteps, GradientStep, PolicyMethod, Sampling, TrustRegion
-from bmaml.control.methods import POLICY_METHODS, bmaml_chaser, fomaml, maml
 from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder
 from bmaml.learners import GradientLearner
 from bmaml.models import MLP, CategoricalModel, GaussianPolicy
 from bmaml.objectives import ChaserLoss, PolicyLoss
-from bmaml.outer import Adam
-from bmaml.plan import Plan
-from bmaml.policy_evaluation import evaluate_policies
-from bmaml.recipes_control import CONTROL, build_policy, build_policy_method, build_policy_plan, build_world
+from bmaml.rl import AbstractWorld, AdaptedPolicy, ClippedSteps, GradientStep, Navigation, PolicyMethod, Sampling, TrustRegion
+from bmaml.rl.advantages import Advantages
+from bmaml.rl.presets import POLICY_METHODS, bmaml_chaser, fomaml, maml
+from bmaml.rl.recipes import CONTROL, build_policy, build_policy_method, build_policy_plan, build_world
+from bmaml.rl.returns import evaluate_policies
 from bmaml.tasks import Sinusoids
-from bmaml.tasks.control import AbstractWorld, Navigation
-from bmaml.training import NonFiniteError, Progress
+from bmaml.training.loop import NonFiniteError, Progress
+from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
 
 POLICY = GaussianPolicy(MLP((2, 3, 2), "tanh"), 2)
 CHOICES = CategoricalModel(MLP((2, 3, 5), "tanh"))

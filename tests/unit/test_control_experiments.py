@@ -8,15 +8,14 @@ from typer.testing import CliRunner
 
 import bmaml
 from bmaml.cli import app
-from bmaml.control import Sampling
-from bmaml.control.methods import POLICY_METHODS
 from bmaml.errors import InputError
-from bmaml.experiments.control import paths, policies_of, progress_of, returns
+from bmaml.experiments.policies import paths, policies_of, progress_of, returns
 from bmaml.models import MLP, GaussianPolicy
-from bmaml.outer import Adam
-from bmaml.plan import Plan
-from bmaml.policy_evaluation import RETURN, evaluate_policies
-from bmaml.tasks.control import Navigation
+from bmaml.rl import Navigation, Sampling
+from bmaml.rl.presets import POLICY_METHODS
+from bmaml.rl.returns import RETURN, evaluate_policies
+from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
 
 POLICY, WORLD = GaussianPolicy(MLP((2, 3, 2), "tanh"), 2), Navigation(horizon=6)
 PLAN = Plan(2, 2, Adam(0.01), skip_limit=0)

@@ -9,7 +9,7 @@ from cases import is_one_sentence, jit
 
 from bmaml.errors import InputError
 from bmaml.models import MLP, CategoricalModel, GaussianModel
-from bmaml.tasks.control import AbstractEnvironment, Navigation, check_policy
+from bmaml.rl import AbstractEnvironment, Navigation, check_policy
 
 KEY = jax.random.key(0)
 

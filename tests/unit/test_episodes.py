@@ -9,8 +9,8 @@ import pytest
 from cases import is_one_sentence, jit
 
 from bmaml.errors import InputError
-from bmaml.meta_step import draw_batch
 from bmaml.tasks import Bank, Episodes
+from bmaml.training.meta_step import draw_batch
 
 SIZES, GROUPS = (4, 6, 3, 5), (1, 3)
 

@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from bmaml.adapted import AdaptedTask
 from bmaml.errors import InputError
-from bmaml.estimators import FewShotRegressor, regression_method
-from bmaml.run import resume
+from bmaml.estimators.regressor import FewShotRegressor
+from bmaml.estimators.regressor_task import AdaptedTask
+from bmaml.recipes.tables import regression_method
 from bmaml.tables import read_table
+from bmaml.training.run import resume
 
 MEAN, SCALE = 500.0, 40.0
 
@@ -114,7 +115,7 @@ def test_saved_model_answers_alike_in_another_process(model, unseen, tmp_path):
     model.save(tmp_path / "model")
     np.savez(tmp_path / "points.npz", x=x, y=y)
     code = (
-        "import sys, numpy as np; from bmaml.estimators import FewShotRegressor\n"
+        "import sys, numpy as np; from bmaml.estimators.regressor import FewShotRegressor\n"
         "p = np.load(sys.argv[2]); m = FewShotRegressor.load(sys.argv[1])\n"
         "np.save(sys.argv[3], m.adapt(p['x'][:4], p['y'][:4]).predict(p['x']))"
     )

@@ -15,12 +15,13 @@ from bmaml.data import Data, Task, stack
 from bmaml.data import data as to_data
 from bmaml.distributions import Categorical, Normal
 from bmaml.errors import InputError
-from bmaml.evaluation import draw_task, evaluate, regret, to_records
+from bmaml.evaluation.draws import draw_task
+from bmaml.evaluation.evaluate import evaluate, regret, to_records
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
-from bmaml.learners.drawn import drawing, finely_drawn
+from bmaml.learners.resized import drawing, finely_drawn
 from bmaml.models import MLP, GaussianModel
-from bmaml.posteriors import AbstractPosterior
-from bmaml.recipes import build_method
+from bmaml.recipes.sinusoids import build_method
 from bmaml.tasks import AbstractTasks, FixedTasks, Sinusoids
 from bmaml.tasks.derived import FiniteTasks
 

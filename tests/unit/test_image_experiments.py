@@ -8,13 +8,15 @@ from cases import fixed_tasks, is_one_sentence, labelled
 
 from bmaml.distributions import Categorical
 from bmaml.errors import InputError
-from bmaml.evaluation import evaluate
-from bmaml.experiments import active_images, particles, standings
-from bmaml.experiments.arenas import ImageArena
+from bmaml.evaluation.evaluate import evaluate
+from bmaml.experiments import active_images, particles
+from bmaml.experiments.board import standings
+from bmaml.experiments.board.arenas import ImageArena
+from bmaml.experiments.board.run import Board
 from bmaml.experiments.image_tasks import image_classes
-from bmaml.experiments.leaderboard import Board
-from bmaml.experiments.table import Numbers
+from bmaml.experiments.numbers import Numbers
 from bmaml.images import from_arrays
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners import MatchingLearner
 from bmaml.learners.base import AbstractLearner
 from bmaml.plots import active_images as active_plot
@@ -22,7 +24,6 @@ from bmaml.plots import leaderboard as board_plot
 from bmaml.plots import particles as particles_plot
 from bmaml.plots import reliability as reliability_plot
 from bmaml.plots import style
-from bmaml.posteriors import AbstractPosterior
 from bmaml.tasks import FiniteTasks, PartialTasks
 
 KEY = jax.random.key(0)

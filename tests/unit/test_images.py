@@ -18,7 +18,7 @@ from bmaml.images import digits, from_arrays, read_images, split_images
 from bmaml.images.decode import Form, decode
 from bmaml.methods import maml
 from bmaml.models import MLP, CategoricalModel
-from bmaml.training import Progress
+from bmaml.training.loop import Progress
 
 Image = pytest.importorskip("PIL.Image")
 RNG = np.random.default_rng(0)

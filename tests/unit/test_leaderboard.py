@@ -10,9 +10,10 @@ import pytest
 from bmaml.cli import main
 from bmaml.cli.leaderboard import _table
 from bmaml.errors import InputError
-from bmaml.experiments import leaderboard, standings
-from bmaml.experiments.arenas import FamilyArena, ImageArena
-from bmaml.experiments.leaderboard import OPTIMAL, Board, Entry
+from bmaml.experiments.board import run as leaderboard
+from bmaml.experiments.board import standings
+from bmaml.experiments.board.arenas import FamilyArena, ImageArena
+from bmaml.experiments.board.run import OPTIMAL, Board, Entry
 
 
 def board(methods=("pretrain",), seeds=(0,), count=6):
@@ -69,7 +70,7 @@ def test_an_interrupted_training_goes_on_to_what_it_would_have_been(tmp_path):
 
 
 def test_a_method_that_diverges_is_said_so_of_and_left_out(tmp_path, monkeypatch):
-    from bmaml.training import NonFiniteError
+    from bmaml.training.loop import NonFiniteError
 
     whole = leaderboard.train
 

@@ -6,9 +6,9 @@ import pytest
 from cases import fixed_tasks, is_one_sentence, preset
 
 import bmaml
-from bmaml import memory
-from bmaml.meta_step import batch_gradient, draw_batch, init_state, step_keys
-from bmaml.plan import Plan
+from bmaml.training import memory
+from bmaml.training.meta_step import batch_gradient, draw_batch, init_state, step_keys
+from bmaml.training.plan import Plan
 
 
 def test_arguments_results_and_temporaries_are_counted():

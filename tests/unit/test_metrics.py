@@ -8,7 +8,7 @@ from scipy import stats
 
 from bmaml.data import Data, pad
 from bmaml.distributions import Categorical, Mixture, Normal
-from bmaml.metrics import (
+from bmaml.evaluation.metrics import (
     LEVELS,
     accuracy_under_rejection,
     bootstrap_calibration,

@@ -10,7 +10,8 @@ from scipy import stats
 
 from bmaml import methods
 from bmaml.data import Data, Task
-from bmaml.directions import RBF, Langevin
+from bmaml.inference.directions import RBF, Langevin
+from bmaml.inference.priors import AroundInit, GammaPrior, GaussianPrior
 from bmaml.learners import ConjugateLearner, GradientLearner, LearnedRates, Sgd
 from bmaml.models import (
     MLP,
@@ -22,7 +23,6 @@ from bmaml.models import (
     MLPFeatures,
     log_likelihood,
 )
-from bmaml.priors import AroundInit, GammaPrior, GaussianPrior
 
 KEY = jax.random.key(4)
 X = jnp.linspace(-1, 1, 6)[:, None]

@@ -7,8 +7,8 @@ import optax
 import pytest
 from cases import FEATURES, fixed_tasks, is_one_sentence, preset
 
-from bmaml.outer import Adam, Muon
-from bmaml.run import load, train
+from bmaml.training.optimisers import Adam, Muon
+from bmaml.training.run import load, train
 
 RATE = 0.1
 

@@ -4,7 +4,7 @@ import jax
 import pytest
 from cases import is_one_sentence
 
-from bmaml.platform import check_platform
+from bmaml.training.jaxlib_versions import check_platform
 
 
 @pytest.mark.parametrize("version", ["0.10.0", "0.10.1", "0.10.2", "0.11.0", "0.10.3", "0.10.0.dev20260301", "0.11.0rc1"])

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from cases import is_one_sentence, jit
 
-from bmaml.classifiers import FewShotClassifier
 from bmaml.errors import InputError
+from bmaml.estimators.classifier import FewShotClassifier
 from bmaml.images import from_arrays
 from bmaml.learners.features import core
+from bmaml.learners.resized import for_classes
 from bmaml.methods import CLASSIFICATION
-from bmaml.models.images import image_network
-from bmaml.recipes_images import COMPARED, RECIPES, build_image_method, for_classes, image_recipe
+from bmaml.models.by_name import image_network
+from bmaml.recipes.images import COMPARED, RECIPES, build_image_method, image_recipe
 
 
 def images(side=6, classes=8, count=10):

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tide_tasks import SPEEDS, TideTasks, load_tides, tide_tasks
 
 from bmaml.errors import InputError
-from bmaml.tasks.tides import SPEEDS, TideTasks, load_tides, tide_tasks
 
 
 def table(gauges=12):

@@ -17,19 +17,19 @@ from cases import MODEL, fixed_tasks, is_one_sentence, jit
 from jax.flatten_util import ravel_pytree
 
 import bmaml
-from bmaml.adjoints import FirstOrder
-from bmaml.directions import Langevin
-from bmaml.experiments import progress
-from bmaml.interrupt import Interrupt
+from bmaml.experiments import training_curves as progress
+from bmaml.inference.adjoints import FirstOrder
+from bmaml.inference.directions import Langevin
 from bmaml.learners import GradientLearner, Sgd
-from bmaml.meta_step import batch_gradient, draw_batch, step_keys
 from bmaml.methods import Method, fomaml
 from bmaml.models import Functional, GaussianModel
 from bmaml.objectives import QueryLoss
-from bmaml.outer import Adam
-from bmaml.plan import Plan
 from bmaml.tasks import AbstractTasks, Sinusoids
-from bmaml.training import Loop, NonFiniteError, Progress
+from bmaml.training.interrupt import Interrupt
+from bmaml.training.loop import Loop, NonFiniteError, Progress
+from bmaml.training.meta_step import batch_gradient, draw_batch, step_keys
+from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
 
 # Random tasks and a random direction: whatever depended on more than the seed and the step would show.
 RANDOM = Method(
@@ -147,7 +147,7 @@ def test_two_devices_share_a_meta_batch_and_change_nothing(x64):
         from jax.flatten_util import ravel_pytree
         from bmaml.models import MLP, GaussianModel
         method = bmaml.methods.fomaml(GaussianModel(MLP((1, 4, 1), "tanh")))
-        loop = bmaml.training.Loop(method, bmaml.tasks.Sinusoids(4, 3), bmaml.Plan(5, 4, bmaml.Adam(0.01)))
+        loop = bmaml.training.loop.Loop(method, bmaml.tasks.Sinusoids(4, 3), bmaml.Plan(5, 4, bmaml.Adam(0.01)))
         loop.compile()
         loop.advance(5)
         spread = len(loop.state.step.sharding.device_set)

@@ -6,12 +6,12 @@ import pytest
 from cases import is_one_sentence
 
 import bmaml
-from bmaml.control import GradientStep, Sampling
-from bmaml.control.methods import maml
 from bmaml.errors import InputError
 from bmaml.models import MLP, GaussianPolicy
-from bmaml.plan import Plan
-from bmaml.worlds import GymnasiumWorld
+from bmaml.rl import GradientStep, Sampling
+from bmaml.rl.presets import maml
+from bmaml.rl.simulators import GymnasiumWorld
+from bmaml.training.plan import Plan
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs the extra gymnasium")
 METHOD = maml(GaussianPolicy(MLP((1, 1)), 1), sampling=Sampling(2), outer=GradientStep())

@@ -11,10 +11,10 @@ from cases import is_one_sentence
 
 from bmaml.errors import InputError
 from bmaml.models import MLP, CategoricalModel, GaussianModel
-from bmaml.recipes_control import CONTROL, build_policy, build_world
-from bmaml.tasks.control import check_policy
-from bmaml.worlds import BraxLocomotion, GymnasiumWorld, MujocoLocomotion
-from bmaml.worlds.locomotion import reward
+from bmaml.rl import check_policy
+from bmaml.rl.recipes import CONTROL, build_policy, build_world
+from bmaml.rl.simulators import BraxLocomotion, GymnasiumWorld, MujocoLocomotion
+from bmaml.rl.simulators.locomotion import reward
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs the extra gymnasium")
 KEY = jax.random.key(0)

@@ -6,7 +6,10 @@ import sys
 
 import typer
 
-from bmaml.cli import compare, demo, figure, leaderboard, scores, table, training
+from bmaml.cli import compare, demo, figure, leaderboard
+from bmaml.cli import evaluate as scores
+from bmaml.cli import fit as table
+from bmaml.cli import train as training
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +28,7 @@ _STOPPED = "stopped by Ctrl-C before there was anything to keep; nothing was wri
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 with one sentence on wrong input, 130 stopped by Ctrl-C with a checkpoint."""
     from bmaml.errors import InputError
-    from bmaml.training import NonFiniteError
+    from bmaml.training.loop import NonFiniteError
 
     try:
         code = app(arguments, standalone_mode=True)

@@ -21,9 +21,9 @@ def demo(
     """Meta-train the best method and BMAML on sinusoids, adapt to a new task, draw and score both."""
     import json
 
+    from bmaml.cli.evaluate import show
     from bmaml.cli.progress import BarProgress
-    from bmaml.cli.scores import show
-    from bmaml.evaluation import to_records
+    from bmaml.evaluation.evaluate import to_records
     from bmaml.experiments import demo as job
     from bmaml.io.files import write_atomically
     from bmaml.plots import demo as plot

@@ -34,8 +34,8 @@ def _maml(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 
 
 def _bmaml_1(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    from bmaml.experiments import progress
-    from bmaml.plots import progress as plot
+    from bmaml.experiments import training_curves as progress
+    from bmaml.plots import training_curves as plot
 
     size = {"steps": 150, "marks": 5, "test_tasks": 50} if quick else {}
     numbers = progress.run(**size, **settings)
@@ -88,7 +88,7 @@ def _curvature(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], A
 
 def _policies(quick: bool, settings: dict[str, Any]) -> tuple[Any, Any]:
     """Return runs of policies and their world: those given, or ones trained now."""
-    from bmaml.experiments import control
+    from bmaml.experiments import policies as control
 
     folders = settings.pop("runs")
     if folders:
@@ -97,8 +97,8 @@ def _policies(quick: bool, settings: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _returns(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    from bmaml.experiments import control
-    from bmaml.plots import control as plot
+    from bmaml.experiments import policies as control
+    from bmaml.plots import policies as plot
 
     runs, world = _policies(quick, settings)
     numbers, training = control.returns(runs, world, count=40 if quick else 400), control.progress_of(runs)
@@ -109,8 +109,8 @@ def _returns(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any
 
 
 def _paths(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    from bmaml.experiments import control
-    from bmaml.plots import control as plot
+    from bmaml.experiments import policies as control
+    from bmaml.plots import policies as plot
 
     numbers = control.paths(*_policies(quick, settings), seed=settings["seed"])
     return {"paths": numbers}, plot.draw_paths(numbers)
@@ -176,7 +176,7 @@ def figure(
     from bmaml.cli.progress import BarProgress
     from bmaml.errors import InputError
     from bmaml.plots import style
-    from bmaml.recipes import pick
+    from bmaml.recipes.lookup import pick
 
     make = pick("figure", name, FIGURES)
     if runs and name not in _OF_RUNS:

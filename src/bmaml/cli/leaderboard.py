@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bmaml.cli.table import Context, names_of
-from bmaml.cli.training import METHODS, Shots, must_be_absent, whole_numbers
+from bmaml.cli.fit import Context
+from bmaml.cli.options import must_be_absent, names_of, whole_numbers
+from bmaml.cli.train import METHODS, Shots
 
 if TYPE_CHECKING:
-    from bmaml.experiments.arenas import AbstractArena
-    from bmaml.experiments.leaderboard import Board
+    from bmaml.experiments.board.arenas import AbstractArena
+    from bmaml.experiments.board.run import Board
 
 
 def add(app: typer.Typer) -> None:
@@ -54,9 +55,9 @@ def leaderboard(
     Finished trainings and scores are kept in the folder and used again; an interrupted one is resumed.
     """
     from bmaml.errors import InputError
+    from bmaml.experiments.board.run import Board
     from bmaml.experiments.image_tasks import IMAGES
-    from bmaml.experiments.leaderboard import Board
-    from bmaml.recipes import pick
+    from bmaml.recipes.lookup import pick
 
     given = whole_numbers(shots, "--shots")
     columns = {"task": task, "x": names_of(x), "y": names_of(y), "order": order}
@@ -81,7 +82,7 @@ def leaderboard(
 def _run(board: Board, out: Path) -> None:
     """Run a board and write what came of it."""
     from bmaml.cli.progress import BarProgress
-    from bmaml.experiments import standings
+    from bmaml.experiments.board import standings
 
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -95,8 +96,8 @@ def _run(board: Board, out: Path) -> None:
 
 def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, samples: int) -> AbstractArena:
     from bmaml.errors import InputError
-    from bmaml.experiments.arenas import FamilyArena
-    from bmaml.recipes import FAMILIES
+    from bmaml.experiments.board.arenas import FamilyArena
+    from bmaml.recipes.sinusoids import FAMILIES
 
     if name not in FAMILIES and Path(name).is_file():
         raise InputError(f"{name} is a file: say which of its columns are what with --task, --x and --y.")
@@ -106,7 +107,7 @@ def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, sa
 
 
 def _images(name: str, data: Path | None, shots: tuple[int, ...] | None, way: int) -> AbstractArena:
-    from bmaml.experiments.arenas import ImageArena
+    from bmaml.experiments.board.arenas import ImageArena
     from bmaml.experiments.image_tasks import image_classes
 
     split = image_classes(name, data)
@@ -125,8 +126,8 @@ def _table(
     spare: bool,
 ) -> list[AbstractArena]:
     """Return a table's arena for each seed, each with tasks of its own held out."""
-    from bmaml.cli.held_out import split
-    from bmaml.experiments.arenas import TableArena
+    from bmaml.cli.on_tables import split
+    from bmaml.experiments.board.arenas import TableArena
     from bmaml.tables import read_table
 
     table, arenas = read_table(path), []
@@ -143,7 +144,7 @@ def _report(numbers: Any, times: Any, bins: Any, out: Path) -> None:
     import json
     import sys
 
-    from bmaml.experiments.standings import rejections, to_markdown
+    from bmaml.experiments.board.standings import rejections, to_markdown
     from bmaml.io.files import write_atomically
     from bmaml.plots import leaderboard as plot
     from bmaml.plots import reliability, style

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from bmaml.memory import in_words
-from bmaml.training import Progress
+from bmaml.training.loop import Progress
+from bmaml.training.memory import in_words
 
 _QUIET_SECONDS, _MUCH = 10.0, 10**9
 

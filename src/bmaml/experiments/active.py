@@ -13,18 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from bmaml.active import ACQUISITIONS, acquisition
 from bmaml.data import Data
 from bmaml.distributions import Mixture
 from bmaml.errors import InputError
-from bmaml.experiments.table import Numbers
+from bmaml.evaluation.metrics import interval
+from bmaml.experiments.numbers import Numbers
+from bmaml.inference.acquisitions import ACQUISITIONS, acquisition
 from bmaml.learners.base import AbstractLearner, Meta
-from bmaml.learners.drawn import finely_drawn
-from bmaml.metrics import interval
-from bmaml.recipes import build_method, build_plan, build_tasks
-from bmaml.run import Run, about, load, train
+from bmaml.learners.resized import finely_drawn
+from bmaml.recipes.sinusoids import build_method, build_plan, build_tasks
 from bmaml.tasks.sinusoid import Sinusoids
-from bmaml.training import Progress
+from bmaml.training.loop import Progress
+from bmaml.training.run import Run, about, load, train
 
 START, MOST = 1, 10
 _POOL, _GRID = 100, 100

@@ -12,19 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from bmaml.active import entropy, random
 from bmaml.data import Data, Task
+from bmaml.evaluation.metrics import interval, masked_mean
 from bmaml.experiments.image_tasks import image_classes
-from bmaml.experiments.table import Numbers
+from bmaml.experiments.numbers import Numbers
+from bmaml.inference.acquisitions import entropy, random
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.features import at_core
-from bmaml.metrics import interval, masked_mean
-from bmaml.posteriors import AbstractPosterior
-from bmaml.recipes_images import build_image_method, for_classes, image_recipe
-from bmaml.run import train
+from bmaml.learners.resized import for_classes
+from bmaml.recipes.images import build_image_method, image_recipe
 from bmaml.tasks.derived import PartialTasks
 from bmaml.tasks.episodes import Episodes
-from bmaml.training import Progress
+from bmaml.training.loop import Progress
+from bmaml.training.run import train
 
 METHODS = ("ridge", "shared-bmaml", "shared-bfa")
 # From which labels a task begins: of one random image, or of one image of each class as in the paper.
@@ -41,7 +42,7 @@ _BATCH = 8
 def mutual_information(posterior: AbstractPosterior, x: Array, *, key: PRNGKeyArray) -> Float[Array, " n"]:
     """Return how much the class of each image would tell of the task's function, in nats, by 64 draws of the function.
 
-    H[mean of the draws] - mean H[draw]: unlike `bmaml.active.information` it counts what one exact head does not know of its
+    H[mean of the draws] - mean H[draw]: unlike `bmaml.inference.acquisitions.information` it counts what one exact head does not know of its
     weights. Houlsby et al. (2011).
     """
     p = jnp.clip(posterior.functions(x, key=key, count=_DRAWS), 1e-12, 1.0)

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.data import Data
-from bmaml.experiments.table import Numbers
+from bmaml.evaluation.metrics import interval
+from bmaml.experiments.numbers import Numbers
 from bmaml.learners.gradient import GradientLearner
 from bmaml.methods import Method
-from bmaml.metrics import interval
-from bmaml.recipes import build_method, build_plan, build_tasks
-from bmaml.run import train
+from bmaml.recipes.sinusoids import build_method, build_plan, build_tasks
 from bmaml.tasks.sinusoid import Sinusoids
-from bmaml.training import Progress
+from bmaml.training.loop import Progress
+from bmaml.training.run import train
 
 METHODS = ("maml", "pretrain")
 STEPS = (0, 1, 2, 3, 5, 10)

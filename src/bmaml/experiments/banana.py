@@ -10,10 +10,10 @@ import optax
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
-from bmaml.directions import RBF
-from bmaml.experiments.table import Numbers
-from bmaml.mcmc import Chains, convergence, hmc, nuts
-from bmaml.svgd import svgd
+from bmaml.experiments.numbers import Numbers
+from bmaml.inference.directions import RBF
+from bmaml.inference.svgd import svgd
+from bmaml.learners.mcmc import Chains, convergence, hmc, nuts
 
 BEND, WIDTH = 0.8, 0.5
 # x2 = BEND (x1^2 - 1) + WIDTH z with x1, z standard normal: x1^2 - 1 has mean 0, variance 2, and no covariance with x1.

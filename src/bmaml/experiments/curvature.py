@@ -10,15 +10,15 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from bmaml.curvature import AbstractCurvature, Diagonal, ExactHessian, GaussNewton, Kronecker
-from bmaml.curvature.outputs import jacobian, output_function
 from bmaml.data import Data
-from bmaml.experiments.table import Numbers
+from bmaml.experiments.numbers import Numbers
+from bmaml.inference.curvature import AbstractCurvature, Diagonal, ExactHessian, GaussNewton, Kronecker
+from bmaml.inference.curvature.outputs import jacobian, output_function
+from bmaml.inference.priors import AroundInit
 from bmaml.learners.gradient import GradientLearner
 from bmaml.learners.rules import Sgd
-from bmaml.models.contract import AbstractModel, CategoricalModel, GaussianModel
+from bmaml.models.base import AbstractModel, CategoricalModel, GaussianModel
 from bmaml.models.network import MLP
-from bmaml.priors import AroundInit
 
 FORMS: dict[str, AbstractCurvature] = {
     "full": GaussNewton(),

@@ -12,15 +12,15 @@ import numpy as np
 from jaxtyping import Array
 
 from bmaml.data import Data
-from bmaml.evaluation import Evaluation, evaluate
-from bmaml.learners.drawn import finely_drawn
+from bmaml.evaluation.evaluate import Evaluation, evaluate
+from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
 from bmaml.learners.gradient import GradientLearner
-from bmaml.posteriors import AbstractPosterior
-from bmaml.recipes import build_method, build_plan
-from bmaml.run import Run, train
-from bmaml.tasks.bayes_optimal import AT_ONCE, BayesOptimal
+from bmaml.learners.resized import finely_drawn
+from bmaml.recipes.sinusoids import build_method, build_plan
 from bmaml.tasks.sinusoid import Sinusoids
-from bmaml.training import Progress
+from bmaml.training.loop import Progress
+from bmaml.training.run import Run, train
 
 FAMILY = Sinusoids((3, 5, 10), 20)
 STEPS = (0, 1, 5, 10)

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.data import Data, data
-from bmaml.experiments.table import Numbers
+from bmaml.experiments.numbers import Numbers
+from bmaml.inference.priors import early_stopping_precision
 from bmaml.learners.gradient import GradientLearner
 from bmaml.learners.rules import Sgd
-from bmaml.models.contract import GaussianModel, log_likelihood, replace_weights
+from bmaml.models.base import GaussianModel, log_likelihood, replace_weights
 from bmaml.models.network import MLP
-from bmaml.priors import early_stopping_precision
 
 RATE, PRECISION = 0.01, 4.0
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

@@ -13,19 +13,19 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from bmaml import methods
-from bmaml.directions import RBF, AbstractDirection, Independent, Langevin
 from bmaml.experiments.one_task import HIDDEN, OneTask, PriorTasks, prior_weights
+from bmaml.inference.directions import RBF, AbstractDirection, Independent, Langevin
+from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
+from bmaml.inference.svgd import svgd
 from bmaml.learners import AbstractLearner, ConjugateLearner, GradientLearner, Laplace, Optax, Sgd
 from bmaml.learners.conjugate import ConjugateMeta
-from bmaml.learners.heads.inverse_gamma import InverseGammaPrior
+from bmaml.learners.exact_heads.inverse_gamma import InverseGammaPrior
 from bmaml.learners.rules import AbstractRule
 from bmaml.models.features import AbstractFeatures
-from bmaml.outer import Adam
-from bmaml.plan import Plan
-from bmaml.posteriors import AbstractPosterior, ParticlePosterior
-from bmaml.run import train
-from bmaml.svgd import svgd
-from bmaml.training import Progress
+from bmaml.training.loop import Progress
+from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
+from bmaml.training.run import train
 
 Inference = Callable[[PRNGKeyArray], AbstractPosterior]
 # About twice the median squared distance of two draws from the posterior: with median / log n, the usual choice, particles

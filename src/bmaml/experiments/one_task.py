@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from bmaml.data import Data, data
+from bmaml.inference.priors import GaussianPrior, Particle
 from bmaml.learners.diagonal import DiagonalGaussian, filled
-from bmaml.mcmc import log_posterior
+from bmaml.learners.mcmc import log_posterior
 from bmaml.models import MLP, GaussianModel
-from bmaml.priors import GaussianPrior, Particle
 from bmaml.tasks.base import AbstractTasks, split_rows
 
 HIDDEN = 16

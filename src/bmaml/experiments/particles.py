@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bmaml.evaluation import evaluate
+from bmaml.evaluation.evaluate import evaluate
 from bmaml.experiments.image_tasks import image_classes
-from bmaml.experiments.table import Numbers
+from bmaml.experiments.numbers import Numbers
 from bmaml.learners.base import AbstractLearner, Meta
-from bmaml.recipes_images import build_image_method, image_recipe
-from bmaml.run import train
+from bmaml.recipes.images import build_image_method, image_recipe
 from bmaml.tasks.base import AbstractTasks
 from bmaml.tasks.derived import FiniteTasks
 from bmaml.tasks.episodes import Episodes
-from bmaml.training import Progress
+from bmaml.training.loop import Progress
+from bmaml.training.run import train
 
 METHODS = ("shared-bmaml", "shared-bfa", "shared-emaml")
 PARTICLES, COUNTS = (1, 2, 5, 10), (10, 100, 1000)

@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from bmaml.data import Data
-from bmaml.discrepancy import stein_discrepancy
 from bmaml.experiments.inferences import Inference, Size, inferences
+from bmaml.experiments.numbers import Numbers
 from bmaml.experiments.one_task import OneTask
-from bmaml.experiments.table import Numbers
-from bmaml.mcmc import Chains, convergence, followed, task_posterior
-from bmaml.posteriors import AbstractPosterior, ParticlePosterior
-from bmaml.training import Progress
+from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
+from bmaml.inference.stein_discrepancy import stein_discrepancy
+from bmaml.learners.mcmc import Chains, convergence, followed, task_posterior
+from bmaml.training.loop import Progress
 
 COLUMNS = ("inference", "mean_error", "worst_error", "variance_ratio", "function_ratio", "nll", "ksd", "seconds")
 CURVES = ("inference", "x", "mean", "low", "high")

@@ -9,8 +9,8 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
-from bmaml.experiments.table import Numbers
-from bmaml.svgd import svgd
+from bmaml.experiments.numbers import Numbers
+from bmaml.inference.svgd import svgd
 
 PANELS = (0, 50, 75, 100, 150, 500)
 MEAN, SECOND, BELOW = 2 / 3, 5.0, 0.3409

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
 from bmaml.models.context import AbstractContextNetwork, Context, Params
-from bmaml.models.heads import AbstractHead
-from bmaml.posteriors import AbstractPosterior
+from bmaml.models.target_heads import AbstractHead
 
 # Rows of a draw that are sampled one after another: about as many as supports have, so that a network is not asked
 # to read far more rows than it has learned to.

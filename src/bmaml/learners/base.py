@@ -9,8 +9,8 @@ import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data, Task
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.diagonal import DiagonalGaussian
-from bmaml.posteriors import AbstractPosterior
 
 Meta = PyTree[Any]
 State = TypeVar("State")

@@ -22,11 +22,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.distributions import Mixture
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.codes import draw_codes, spread_codes, thin
-from bmaml.learners.heads import AbstractHead, AbstractHeadPosterior, InverseGammaHead
+from bmaml.learners.exact_heads import AbstractHead, AbstractHeadPosterior, InverseGammaHead
 from bmaml.models.features import AbstractFeatures
-from bmaml.posteriors import AbstractPosterior
 
 Codes = Literal["learned", "drawn"]
 # Bins of a drawn code's density, along each of its axes.

@@ -11,10 +11,10 @@ import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from bmaml.data import Data, Task
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.models.network import AbstractNetwork
-from bmaml.posteriors import AbstractPosterior
 
 
 class FeatureMeta(eqx.Module):

@@ -10,16 +10,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from bmaml.adjoints import AbstractAdjoint, Implicit, Unrolled
 from bmaml.data import Data
-from bmaml.directions import AbstractDirection, Independent, Langevin
+from bmaml.inference.adjoints import AbstractAdjoint, Implicit, Unrolled
+from bmaml.inference.directions import AbstractDirection, Independent, Langevin
+from bmaml.inference.particles import map_particles
+from bmaml.inference.posteriors import ParticlePosterior
+from bmaml.inference.priors import AbstractPrior, FlatPrior, Particle
 from bmaml.learners.base import AbstractIterativeLearner
 from bmaml.learners.rules import AbstractRule, LearnedRates, Sgd, unscaled
-from bmaml.models.contract import AbstractModel, CategoricalModel, log_likelihood, replace_weights, squared_error
+from bmaml.models.base import AbstractModel, CategoricalModel, log_likelihood, replace_weights, squared_error
 from bmaml.models.surrogates import surrogate
-from bmaml.particles import map_particles
-from bmaml.posteriors import ParticlePosterior
-from bmaml.priors import AbstractPrior, FlatPrior, Particle
 
 Fit = Literal["sum", "mean", "squared_error", "ratio", "dice"]
 _FITS = ("sum", "mean", "squared_error", "ratio", "dice")

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from bmaml.curvature import AbstractCurvature, AbstractPrecision, GaussNewton, require_definite
-from bmaml.curvature.outputs import jacobian, natural, output_function, with_natural
 from bmaml.data import Data
 from bmaml.distributions import AbstractDistribution, Categorical, Normal, mixture
+from bmaml.inference.curvature import AbstractCurvature, AbstractPrecision, GaussNewton, require_definite
+from bmaml.inference.curvature.outputs import jacobian, natural, output_function, with_natural
+from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.gradient import GradientLearner, GradientMeta
-from bmaml.models.contract import AbstractModel, replace_weights
-from bmaml.posteriors import AbstractPosterior, ParticlePosterior
+from bmaml.models.base import AbstractModel, replace_weights
 
 Predictive = Literal["linear", "sample"]
 

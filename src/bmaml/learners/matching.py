@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.distributions import Categorical
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.prototypes import check_classes, unit
-from bmaml.posteriors import AbstractPosterior
 
 
 class MatchingMeta(eqx.Module):

@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from bmaml.adjoints import Implicit
 from bmaml.data import Data
-from bmaml.directions import Independent
+from bmaml.inference.adjoints import Implicit
+from bmaml.inference.directions import Independent
+from bmaml.inference.posteriors import ParticlePosterior
+from bmaml.inference.priors import Particle
 from bmaml.learners.base import AbstractLatentLearner
 from bmaml.learners.diagonal import DiagonalGaussian, filled
 from bmaml.learners.gradient import GradientLearner, GradientMeta
 from bmaml.learners.rules import LearnedRates
-from bmaml.posteriors import ParticlePosterior
-from bmaml.priors import Particle
 
 
 class PlatipusMeta(eqx.Module):

@@ -8,8 +8,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
 from bmaml.distributions import AbstractDistribution, stretched
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner, Meta
-from bmaml.posteriors import AbstractPosterior
 
 
 class Recalibration(eqx.Module):
@@ -54,7 +54,7 @@ class RecalibratedPosterior(AbstractPosterior):
 class RecalibratedLearner(AbstractLearner):
     """Adapts as `inner` does and changes its predictive by what was found at `counts` numbers of points.
 
-    `bmaml.recalibration.recalibrate` finds it; fresh meta-parameters change nothing to speak of. Every objective is handed
+    `bmaml.evaluation.recalibrate.recalibrate` finds it; fresh meta-parameters change nothing to speak of. Every objective is handed
     `inner`.
     """
 

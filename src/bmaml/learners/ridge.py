@@ -24,10 +24,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.distributions import Categorical, CategoricalMixture
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
-from bmaml.learners.heads.base import Kernel
+from bmaml.learners.exact_heads.base import Kernel
 from bmaml.learners.prototypes import check_classes
-from bmaml.posteriors import AbstractPosterior
 
 
 class RidgeMeta(eqx.Module):

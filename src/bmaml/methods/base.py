@@ -6,8 +6,9 @@ import jax.numpy as jnp
 
 from bmaml.data import data
 from bmaml.errors import InputError
-from bmaml.meta_step import AbstractMethod, build_chunk, init_state
 from bmaml.tasks.base import AbstractTasks
+from bmaml.training.meta_step import build_chunk, init_state
+from bmaml.training.method import AbstractMethod
 
 
 class Method(AbstractMethod):

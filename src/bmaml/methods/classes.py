@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bmaml.inference.priors import AbstractPrior, GaussianPrior
 from bmaml.learners.features import FeatureLearner
 from bmaml.learners.matching import MatchingLearner
 from bmaml.learners.prototypes import Distance, PrototypeLearner
@@ -10,7 +11,6 @@ from bmaml.methods.base import Method
 from bmaml.methods.presets import bfa, bmaml, emaml, maml
 from bmaml.models import AbstractModel, AbstractNetwork
 from bmaml.objectives import QueryLoss
-from bmaml.priors import AbstractPrior, GaussianPrior
 
 _NORMAL = GaussianPrior()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bmaml.adjoints import FirstOrder, Implicit, Unrolled
-from bmaml.curvature import AbstractCurvature, GaussNewton
-from bmaml.directions import Stein
+from bmaml.inference.adjoints import FirstOrder, Implicit, Unrolled
+from bmaml.inference.curvature import AbstractCurvature, GaussNewton
+from bmaml.inference.directions import Stein
+from bmaml.inference.priors import AbstractPrior, AroundInit, GammaPrior
 from bmaml.learners import (
     AbmlLearner,
     AmortisedLearner,
@@ -16,8 +17,8 @@ from bmaml.learners import (
     Sgd,
 )
 from bmaml.learners.conjugate import Codes
+from bmaml.learners.exact_heads import AbstractHead, InverseGammaHead
 from bmaml.learners.gradient import Fit
-from bmaml.learners.heads import AbstractHead, InverseGammaHead
 from bmaml.methods.base import Method
 from bmaml.models import (
     AbstractContextNetwork,
@@ -32,7 +33,6 @@ from bmaml.models import (
 )
 from bmaml.objectives import ChaserLoss, Elbo, LaplaceLoss, PooledLoss, QueryLoss
 from bmaml.objectives.query import Score
-from bmaml.priors import AbstractPrior, AroundInit, GammaPrior
 
 _GAUSS_NEWTON = GaussNewton()
 _INVERSE_GAMMA = InverseGammaHead()

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from bmaml.distributions import Normal
-from bmaml.models.contract import AbstractModel
+from bmaml.models.base import AbstractModel
 from bmaml.models.network import AbstractNetwork
 
 

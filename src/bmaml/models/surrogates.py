@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from bmaml.data import Data
-from bmaml.models.contract import AbstractModel
+from bmaml.models.base import AbstractModel
 
 Surrogate = Literal["sum", "ratio", "dice"]
 

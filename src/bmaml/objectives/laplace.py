@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from bmaml.curvature import LastLayer
 from bmaml.data import Data
+from bmaml.inference.curvature import LastLayer
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.gradient import GradientMeta
 from bmaml.learners.laplace import Laplace
-from bmaml.models.contract import AbstractModel, log_likelihood
+from bmaml.models.base import AbstractModel, log_likelihood
 from bmaml.objectives.base import AbstractObjective
 
 

@@ -8,10 +8,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
 from bmaml.distributions import AbstractDistribution
+from bmaml.inference.particles import map_particles
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.gradient import GradientLearner
 from bmaml.objectives.base import AbstractObjective
-from bmaml.particles import map_particles
 
 
 class PolicyLoss(AbstractObjective):

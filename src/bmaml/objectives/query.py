@@ -12,12 +12,12 @@ from jaxtyping import Array, Float
 
 from bmaml.data import Data
 from bmaml.distributions import Normal
+from bmaml.inference.particles import map_particles
+from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
 from bmaml.learners.conjugate import ConjugateLearner, ConjugatePosterior
 from bmaml.learners.gradient import GradientLearner
-from bmaml.models.contract import GaussianModel, log_likelihood, squared_error
+from bmaml.models.base import GaussianModel, log_likelihood, squared_error
 from bmaml.objectives.base import AbstractObjective
-from bmaml.particles import map_particles
-from bmaml.posteriors import AbstractPosterior, ParticlePosterior
 
 Score = Literal["points", "joint", "each", "squared_error"]
 

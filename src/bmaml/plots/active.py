@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from bmaml.experiments.table import Numbers
+from bmaml.experiments.numbers import Numbers
 from bmaml.plots.style import NAMES, panels
 
 _STYLE = {

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from bmaml.experiments.table import Numbers
+from bmaml.experiments.numbers import Numbers
 from bmaml.plots.style import COLOURS, panels
 
 _TITLES = {"maml": "MAML", "pretrain": "pretrained on all tasks"}

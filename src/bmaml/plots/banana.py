@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bmaml.experiments.banana import log_banana
-from bmaml.experiments.table import Numbers
+from bmaml.experiments.numbers import Numbers
 from bmaml.plots.style import COLOURS, panels
 
 _SHOWN = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from bmaml.experiments.curvature import FORMS
-from bmaml.experiments.table import Numbers
+from bmaml.experiments.numbers import Numbers
 from bmaml.plots.style import COLOURS, panels
 
 _COLOURS = dict(zip(FORMS, ("#000000", COLOURS["experts"], COLOURS["bmaml"], COLOURS["maml"]), strict=True))

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from bmaml.experiments.early_stopping import RATE, START, surface
-from bmaml.experiments.table import Numbers
+from bmaml.experiments.numbers import Numbers
+from bmaml.inference.priors import early_stopping_precision
 from bmaml.plots.style import COLOURS, panels
-from bmaml.priors import early_stopping_precision
 
 _PRIORS = (2, 8)
 

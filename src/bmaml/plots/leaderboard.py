@@ -7,9 +7,9 @@ import math
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bmaml.experiments.leaderboard import OPTIMAL
-from bmaml.experiments.standings import honest, ranked
-from bmaml.experiments.table import Numbers
+from bmaml.experiments.board.run import OPTIMAL
+from bmaml.experiments.board.standings import honest, ranked
+from bmaml.experiments.numbers import Numbers
 from bmaml.plots.style import panels
 
 # Where the axis turns from linear to logarithmic, in nats.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from bmaml.experiments.numbers import Numbers
 from bmaml.experiments.one_task import OneTask
 from bmaml.experiments.posteriors import TRUTH
-from bmaml.experiments.table import Numbers
 from bmaml.plots.style import COLOURS, panels
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bmaml.errors import InputError
-from bmaml.estimators import FewShotRegressor
+from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.plots.style import COLOURS, SUPPORT, panels
 from bmaml.tables import Column, Table
 from bmaml.tables.new import NewTask, moving_inputs

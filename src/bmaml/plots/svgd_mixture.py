@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
+from bmaml.experiments.numbers import Numbers
 from bmaml.experiments.svgd_mixture import log_mixture
-from bmaml.experiments.table import Numbers
 from bmaml.plots.style import COLOURS, panels
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -16,7 +16,15 @@ from bmaml.data import Data, Task
 Context = Literal["random", "first"]
 
 
-class AbstractTasks(eqx.Module):
+class AbstractSource(eqx.Module):
+    """What a run learns from: data to predict, or an environment to act in."""
+
+    @abstractmethod
+    def sample(self, key: PRNGKeyArray) -> Any:
+        """Return what tells one task from another, a pure function of the key."""
+
+
+class AbstractTasks(AbstractSource):
     """Where tasks come from: a pure function of a key, so that tasks are drawn inside the compiled training loop."""
 
     @abstractmethod

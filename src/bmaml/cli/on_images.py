@@ -1,0 +1,194 @@
+"""The image half of `bmaml fit`, `bmaml predict` and `bmaml evaluate`: folders of class folders in, tables out."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from bmaml.cli.options import must_be_new
+from bmaml.cli.output import plain_warnings, write
+from bmaml.cli.train import report
+from bmaml.errors import InputError
+from bmaml.io.files import write_atomically
+
+if TYPE_CHECKING:
+    from bmaml.estimators.classifier import FewShotClassifier
+    from bmaml.estimators.held_out_classes import EpisodeScores
+    from bmaml.images import ImageSet
+    from bmaml.tasks import Episodes
+
+
+def fit(
+    path: Path,
+    out: Path | None,
+    settings: dict[str, Any],
+    *,
+    groups: Path | None,
+    split: str | None,
+    test_share: float,
+    episodes: int,
+) -> None:
+    """Learn from a folder or zip of class folders, score on classes held out, and save both.
+
+    Raises: InputError before training where anything does not fit.
+    """
+    from bmaml.cli.progress import BarProgress
+    from bmaml.estimators.classifier import FewShotClassifier
+    from bmaml.estimators.held_out_classes import score_episodes
+    from bmaml.images import read_images
+
+    folder = out or Path(f"{path.name.split('.')[0]}-model")
+    must_be_new(folder)
+    with plain_warnings():
+        images = read_images(path, size=settings["size"], groups=groups)
+    training, held = _split(images, split, test_share, settings["way"], settings["seed"])
+    model = FewShotClassifier(**settings, progress=BarProgress(f"fitting {path.name}"))
+    asked = None if held is None else model.episodes(held)
+    notes = {"images": str(path.absolute()), "held_out": [] if held is None else list(held.classes)}
+    model.fit(training, directory=folder, notes=notes)
+    report(model.run_, folder)
+    if asked is None or held is None:
+        return
+    scores = score_episodes(model.learner(), model.run_.meta, asked, episodes)
+    _write_json(folder / "scores.json", notes | {"scores": [scores.to_json()]})
+    typer.echo(f"\non {episodes} episodes of {len(held.classes)} held-out classes (95% interval over episodes):")
+    typer.echo(f"{shown([scores])}\n\nscores in {folder / 'scores.json'}")
+
+
+def _split(images: ImageSet, by: str | None, share: float, way: int, seed: int) -> tuple[ImageSet, ImageSet | None]:
+    from bmaml.images import split_images
+
+    if not share:
+        return images, None
+    if by is None:
+        by = "parts" if {"train", "test"} <= set(images.parts) else "groups" if len(set(images.groups)) > 2 else "random"
+    if by == "random":
+        # A task needs as many held-out classes as it tells apart.
+        share = min(max(share, way / len(images.classes)), 0.9)
+    parts = split_images(images, by, held_out=share, seed=seed)
+    return parts.train, parts.test
+
+
+def shown(rows: list[EpisodeScores]) -> str:
+    """Return scores as an aligned table, with a line on when the model had better not answer."""
+    from bmaml.cli.on_tables import aligned, shown_estimate
+
+    head = ["way", "shots", "accuracy", "NLL (nats)", "Brier", "ECE", "answers if 95% right", "from a confidence of"]
+    cells = [
+        [
+            str(r.way),
+            str(r.shots),
+            *(shown_estimate(e) for e in (r.accuracy, r.nll, r.brier, r.ece)),
+            f"{r.answered:.1%}",
+            f"{r.abstain_below:.3f}",
+        ]
+        for r in rows
+    ]
+    return aligned([head, *cells])
+
+
+def predict(model: Path, support: Path | None, query: Path | None, abstain_below: float | None, out: Path | None) -> None:
+    """Write a CSV with a row for each query image: the likeliest class, whether to abstain, each class's probability.
+
+    Where the model has no scores of held-out classes nothing says when to abstain, and a note says that.
+
+    Raises: InputError where the model is none of images, or an image does not fit.
+    """
+    if support is None or query is None:
+        raise InputError("a classifier of images needs labelled and new images: give --support and --query.")
+    if abstain_below is not None and not 0.0 <= abstain_below <= 1.0:
+        raise InputError(f"--abstain-below is {abstain_below:g}: give a confidence from 0 to 1, such as 0.8.")
+    must_be_new(out)
+    with plain_warnings():
+        content = predictions(_finished(model), support, query, _threshold(model) if abstain_below is None else abstain_below)
+    write(content, out)
+
+
+def predictions(model: FewShotClassifier, support: Path, query: Path, below: float) -> str:
+    """Return the CSV of a query's class probabilities, and say how many are right where their folders tell."""
+    from bmaml.images.rows import image_rows
+
+    task, rows = model.adapt(support), image_rows(query, model.form_)
+    p = task.probabilities(rows)
+    names = [str(name) for name in task.classes_]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["image", "label", "abstain", *(f"p_{name}" for name in names)])
+    for name, each in zip(rows.names, p, strict=True):
+        table.writerow([name, names[each.argmax()], str(bool(each.max() < below)).lower(), *(f"{value:.6g}" for value in each)])
+    if all(folder in names for folder in rows.folders):
+        right = sum(names[each.argmax()] == folder for each, folder in zip(p, rows.folders, strict=True))
+        typer.echo(f"{right} of {len(rows)} images are given the class that their folder names", err=True)
+    return text.getvalue()
+
+
+def _threshold(model: Path) -> float:
+    """Return the confidence chosen on held-out episodes, 0 (never abstain) where there were none."""
+    path = model / "scores.json"
+    if not path.exists():
+        text = f"{model} has no scores of held-out classes, so it never abstains: give --abstain-below, or run bmaml evaluate."
+        warnings.warn(text, stacklevel=2)
+        return 0.0
+    try:
+        return float(json.loads(path.read_text())["scores"][0]["abstain_below"])
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise InputError(f"{path} is damaged: restore it, or give --abstain-below.") from error
+
+
+def _finished(model: Path) -> FewShotClassifier:
+    from bmaml.estimators.classifier import FewShotClassifier
+
+    fitted = FewShotClassifier.load(model)
+    run = fitted.run_
+    if not run.finished:
+        raise InputError(f"{model} stopped at meta-step {run.step} of {run.steps}: resume it with bmaml resume {model}.")
+    return fitted
+
+
+def evaluate(
+    model: Path, shots: tuple[int, ...] | None, queries: int | None, count: int, seed: int, as_json: bool, out: Path | None
+) -> None:
+    """Score a saved classifier on new episodes of its held-out classes, whose images are read again.
+
+    A model that was resumed has no scores.json yet, which says when to abstain: it then gets one.
+    """
+    from bmaml.estimators.held_out_classes import score_episodes
+
+    fitted = _finished(model)
+    tasks = _held_out(model, fitted)
+    rows = []
+    for given in shots or (max(tasks.shots),):
+        asked = dataclasses.replace(tasks, shots=(given,), queries=queries or tasks.queries)
+        rows.append(score_episodes(fitted.learner(), fitted.run_.meta, asked, count, seed))
+    scores = [row.to_json() for row in rows]
+    if out is not None:
+        _write_json(out, scores)
+    if not (model / "scores.json").exists():
+        _write_json(model / "scores.json", fitted.notes_ | {"scores": scores})
+    typer.echo(json.dumps(scores, indent=1) if as_json else shown(rows))
+
+
+def _held_out(model: Path, fitted: FewShotClassifier) -> Episodes:
+    from bmaml.images.image_set import AbstractImageSource
+    from bmaml.io.checkpoint import RunFolder
+
+    held = fitted.notes_.get("held_out")
+    tasks: Episodes = RunFolder(model).part("tasks")
+    source = tasks.bank.origin
+    if not held or not isinstance(source, AbstractImageSource):
+        raise InputError(f"{model} remembers no held-out classes of image files: fit it anew with a --test-share above 0.")
+    return dataclasses.replace(tasks, bank=source.of(tuple(held)).read(), way=fitted.way)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    try:
+        write_atomically(path, json.dumps(content, indent=1))
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror or error}): free some space or give another place.") from error

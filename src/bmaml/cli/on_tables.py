@@ -1,0 +1,111 @@
+"""The held-out part of `bmaml fit`: which tasks, checked before training, scored after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from bmaml.errors import InputError
+from bmaml.estimators.held_out_tasks import Estimate, Score, score_held_out
+from bmaml.estimators.regressor import FewShotRegressor
+from bmaml.evaluation.metrics import LEVEL
+from bmaml.io.files import write_atomically
+from bmaml.tables import Table, default_shots, fit_schema, some_shots, split_tasks, table_tasks, task_rows
+from bmaml.tasks.base import Context
+
+
+def split(table: Table, task: str, by: str | None, share: float, seed: int) -> tuple[Table, Table | None]:
+    """Return the rows of the training tasks and of the held-out ones (None where `share` is 0).
+
+    Raises: InputError where fewer than three tasks would be left to train on.
+    """
+    labels = table.texts(task).astype(str)
+    coarse = None if by is None else table.texts(by)
+    if not share:
+        return table, None
+    train, _, test = split_tasks(labels, (1 - share, 0.0, share), seed, coarse)
+    left, total = len(set(labels[train])), len(set(labels))
+    if left < 3 <= total:
+        raise InputError(
+            f"{table.name} has {total} tasks and {total - left} of them would be held out: "
+            "a prior needs at least 3 tasks to learn from; add tasks, or give --test-share 0."
+        )
+    return table.take(train), table.take(test)
+
+
+def checked_shots(
+    table: Table, training: Table, columns: dict[str, Any], shots: Sequence[int] | None, context: Context
+) -> tuple[int, ...]:
+    """Return the shot counts to train with, after checking every row of the table, so that nothing fails late.
+
+    Raises: InputError for a cell or a task that does not fit, held-out ones included.
+    """
+    schema = fit_schema(table, **columns)
+    table_tasks(table, schema, shots=shots, context=context)
+    return tuple(shots or default_shots([len(rows) for rows in task_rows(training, schema).values()], context))
+
+
+def report_scores(model: FewShotRegressor, held: Table, training: Table, shots: Sequence[int], folder: Path) -> None:
+    """Print the scores on the held-out tasks at some of `shots` and write them to scores.json beside the model.
+
+    Raises: InputError where the file cannot be written.
+    """
+    parts = task_rows(held, model.schema_)
+    scores = score_held_out(model, held, training, some_shots(shots, max(len(rows) for rows in parts.values())))
+    head = {"table": held.name, "task": model.schema_.task, "held_out": list(parts), "level": LEVEL}
+    path = folder / "scores.json"
+    try:
+        write_atomically(path, json.dumps(head | {"scores": [score.to_json() for score in scores]}, indent=1))
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror or error}): the model itself is saved.") from error
+    _show(scores, model, f"{len(parts)} held-out tasks")
+    typer.echo(f"\nscores in {path}")
+
+
+def evaluate(
+    model: FewShotRegressor, table: Table, shots: Sequence[int] | None, *, as_json: bool = False, out: Path | None = None
+) -> None:
+    """Print, and write to a file where one is given, the scores of a model on further tasks, all measured.
+
+    Raises: InputError where a cell or a task does not fit.
+    """
+    tasks, counts = model.further(table, shots)
+    scores = score_held_out(model, table, None, counts)
+    text = json.dumps([score.to_json() for score in scores], indent=1)
+    if out is not None:
+        write_atomically(out, text)
+    typer.echo(text) if as_json else _show(scores, model, f"{len(tasks.rows.mask)} tasks of {table.name}")
+
+
+def _show(scores: Sequence[Score], model: FewShotRegressor, tasks: str) -> None:
+    typer.echo(f"\non {tasks}, their other rows predicted from those given (95% interval over tasks):")
+    typer.echo(aligned([_header(model), *(_row(score, model) for score in scores)]))
+
+
+def _header(model: FewShotRegressor) -> list[str]:
+    names = [column.name for column in model.schema_.outputs]
+    within = [f"{LEVEL:.0%} interval holds" + (f" {name}" if len(names) > 1 else "") for name in names]
+    return ["given", "tasks", "predicted by", *(f"RMSE of {name}" for name in names), "NLL a row (nats)", *within]
+
+
+def _row(score: Score, model: FewShotRegressor) -> list[str]:
+    names = [column.name for column in model.schema_.outputs]
+    rmse, within = ([shown_estimate(part[name]) for name in names] for part in (score.rmse, score.coverage))
+    return [str(score.shots), str(score.tasks), score.method, *rmse, shown_estimate(score.nll), *within]
+
+
+def shown_estimate(estimate: Estimate) -> str:
+    """Return a mean with its interval, where it has one."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3g}"
+    return f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """Return rows of cells as lines, columns below each other."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -1,0 +1,82 @@
+"""What several commands share: numbers and names as typed, and what must not be there yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bmaml.errors import InputError
+
+
+def check_options(level: float, plot: Path | None) -> None:
+    """Check what can be checked before a model is loaded.
+
+    Raises: InputError for a level that is no share, or a picture that is no PNG.
+    """
+    if not 0.0 < level < 1.0:
+        raise InputError(f"--level is {level:g}: give a share strictly between 0 and 1, such as 0.9.")
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise InputError(f"--plot is {plot}: give a name that ends in .png.")
+
+
+def must_be_new(*paths: Path | None) -> None:
+    """Check that nothing would be written over.
+
+    Raises: InputError naming the path that is there already.
+    """
+    for path in paths:
+        if path is not None and path.is_dir() and not any(path.iterdir()):
+            continue
+        if path is not None and (path.exists() or path.is_symlink()):
+            raise InputError(f"{path} is there already: give another name, or remove it first.")
+
+
+def must_be_writable(*files: Path | None) -> None:
+    """Check before long work that a file can be written after it, and that none would be written over.
+
+    Raises: InputError naming what is there already, or the folder that is not.
+    """
+    must_be_new(*files)
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise InputError(f"{file} cannot be written, since there is no folder {file.parent}: make it first.")
+
+
+def refuse(options: dict[str, Any], why: str) -> None:
+    """Raise InputError naming the first option that was given and is of the other kind of data."""
+    must_be_absent({f"--{name}": value or None for name, value in options.items()}, why)
+
+
+def names_of(text: str | None) -> list[str]:
+    """Return comma-separated names."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def whole_numbers(text: str | None, flag: str, least: int = 1) -> tuple[int, ...] | None:
+    """Return comma-separated integers of at least `least`.
+
+    Raises: InputError naming the flag.
+    """
+    from bmaml.errors import InputError
+
+    if text is None:
+        return None
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < least:
+        raise InputError(f"{flag} is {text!r}: give whole numbers of at least {least}, such as 5 or 3,5,10.")
+    return numbers
+
+
+def must_be_absent(flags: dict[str, Any], why: str) -> None:
+    """Check that no flag was given that has no meaning here.
+
+    Raises: InputError naming the first that was.
+    """
+    from bmaml.errors import InputError
+
+    for flag, value in flags.items():
+        if value is not None:
+            raise InputError(f"{flag} is {value} and {why}: leave it out.")

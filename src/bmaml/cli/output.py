@@ -1,0 +1,139 @@
+"""What `bmaml predict` and `bmaml suggest` answer, as CSV and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bmaml.errors import InputError
+from bmaml.estimators.regressor import FewShotRegressor
+from bmaml.estimators.regressor_task import AdaptedTask
+from bmaml.inference.acquisitions import Acquisition
+from bmaml.io.files import write_atomically
+from bmaml.tables import Table
+from bmaml.tables.new import NewTask
+from bmaml.tables.table import as_text
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Say each warning once, as a sentence on standard error without the place in the code."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        sys.stderr.write(f"bmaml: note: {text}\n")
+
+
+def predictions(model: FewShotRegressor, tasks: Sequence[NewTask], level: float) -> str:
+    """Return a CSV with a row for each asked one: task, inputs, then mean, deviation and interval of each output."""
+    answers = ("mean", "std", "low", "high")
+    header = [*_leading(model, tasks), *(f"{column.name}_{what}" for column in model.schema_.outputs for what in answers)]
+    return _csv(header, [row for task in tasks if len(task.asked) for row in _predicted(model, task, level)])
+
+
+def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, by: Acquisition) -> str:
+    """Return a CSV with the `n` asked rows of each task most worth measuring, the best first.
+
+    Raises: InputError where a task has fewer, or the method has no particles to disagree.
+    """
+    outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in ("mean", "std")]
+    header = ["rank", *_leading(model, tasks), *outputs]
+    return _csv(header, [row for task in tasks for row in _suggested(model, task, n, by)])
+
+
+def write(content: str, path: Path | None) -> None:
+    """Write a CSV to a file, whole or not at all, or to standard output.
+
+    Raises: InputError where the file cannot be written.
+    """
+    if path is None:
+        sys.stdout.write(content)
+        return
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def write_picture(model: FewShotRegressor, tasks: Sequence[NewTask], level: float, path: Path) -> None:
+    """Draw the prediction of each task over the one input that changes within a task.
+
+    Raises: InputError where several change or none does, or the file cannot be written.
+    """
+    from bmaml.plots import prediction
+    from bmaml.plots.style import save
+
+    figure = prediction.draw(prediction.curves(model, tasks, level), level)
+    try:
+        save(figure, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def adapted(model: FewShotRegressor, task: NewTask) -> AdaptedTask:
+    """Return the model adapted to a task's measured rows, of which there may be none (a note where it never saw that)."""
+    least = 0 if model.shots is None else int(np.min(model.shots))
+    if len(task.given) < least:
+        warnings.warn(
+            f"a task has {len(task.given)} measured rows and the model was trained with {least} or more: "
+            "its answers there are untried.",
+            stacklevel=2,
+        )
+    return model.adapt(task.given) if len(task.given) else model.adapt()
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {path} ({error.strerror or error}): free some space or give another place.")
+
+
+def _leading(model: FewShotRegressor, tasks: Sequence[NewTask]) -> list[str]:
+    """Return the columns that say which row an answer is for."""
+    named = [model.schema_.task] if tasks[0].name else []
+    return [*named, *(column.name for column in model.schema_.inputs)]
+
+
+def _cells(model: FewShotRegressor, task: NewTask, row: int) -> list[str]:
+    own = [task.name] if task.name else []
+    return [*own, *(as_text(task.asked.column(column.name)[row]) for column in model.schema_.inputs)]
+
+
+def _predicted(model: FewShotRegressor, task: NewTask, level: float) -> list[list[str]]:
+    one = adapted(model, task)
+    mean, std = one.predict(task.asked, return_std=True)
+    low, high = one.interval(task.asked, level)
+    each = np.stack([_columns(part, task.asked) for part in (mean, std, low, high)], -1).reshape(len(mean), -1)
+    return [[*_cells(model, task, row), *_numbers(values)] for row, values in enumerate(each)]
+
+
+def _suggested(model: FewShotRegressor, task: NewTask, n: int, by: Acquisition) -> list[list[str]]:
+    one = adapted(model, task)
+    try:
+        picked = one.suggest(task.asked, n, by)
+    except TypeError as error:
+        raise InputError(f"{error}") from error
+    mean, std = one.predict(task.asked, return_std=True)
+    each = np.stack([_columns(part, task.asked) for part in (mean, std)], -1).reshape(len(mean), -1)
+    return [[str(rank), *_cells(model, task, row), *_numbers(each[row])] for rank, row in enumerate(picked.tolist(), 1)]
+
+
+def _columns(values: np.ndarray, rows: Table) -> np.ndarray:
+    return np.reshape(values, (len(rows), -1))
+
+
+def _numbers(values: Any) -> list[str]:
+    return [f"{value:.6g}" for value in values]
+
+
+def _csv(header: list[str], rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()

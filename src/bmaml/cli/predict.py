@@ -1,0 +1,158 @@
+"""`bmaml predict`, `bmaml suggest` and `bmaml recalibrate`: what a fitted model says of new tasks."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bmaml.cli.options import check_options, must_be_new, must_be_writable, refuse, whole_numbers
+
+if TYPE_CHECKING:
+    from bmaml.estimators.regressor import FewShotRegressor
+    from bmaml.tables.new import NewTask
+
+
+class Acquisition(StrEnum):
+    """What makes a row worth measuring."""
+
+    variance = "variance"
+    information = "information"
+    reduction = "reduction"
+    random = "random"
+
+
+Model = Annotated[Path, typer.Argument(help="Folder that `bmaml fit` wrote.")]
+
+
+New = Annotated[Path, typer.Argument(help="Rows of new tasks; an empty outcome is a row to predict.")]
+
+
+def recalibrate(
+    model: Model,
+    table: Annotated[Path, typer.Argument(help="Table of further tasks, all measured, that the model was not fitted on.")],
+    out: Annotated[Path, typer.Option(help="Folder for the changed model; the model itself stays as it is.")],
+    shots: Annotated[
+        str | None, typer.Option("--shots", "--shot", help="Numbers of given rows to look at errors after, as 2,5,10.")
+    ] = None,
+) -> None:
+    """Widen or narrow a table model's intervals by what its errors on further tasks are.
+
+    For tasks of another kind than those fitted on, or a fit on few: means stay, 90% intervals then hold 90% of such tasks.
+    """
+    from bmaml.cli.on_tables import aligned
+    from bmaml.cli.output import plain_warnings
+    from bmaml.tables import read_table
+
+    counts = whole_numbers(shots, "--shots", 0)
+    must_be_new(out)
+    fitted = _loaded(model)
+    with plain_warnings():
+        fitted.recalibrate(read_table(table), shots=counts)
+    fitted.save(out)
+    change = fitted.run_.meta.change
+    rows = zip(change.shots.tolist(), change.held.tolist(), change.log_stretch.tolist(), change.tails.tolist(), strict=True)
+    lines = [[f"{given:g}", f"{held:.0%}", f"{math.exp(log):.3g}", f"{tails:g}"] for given, held, log, tails in rows]
+    typer.echo(aligned([["given", "90% interval held", "stretched by", "tails (1/df) added"], *lines]))
+    typer.echo(f"\nsaved in {out}")
+
+
+def predict(
+    model: Model,
+    new: Annotated[Path | None, typer.Argument(help="Rows of new tasks; an empty outcome is a row to predict.")] = None,
+    at: Annotated[
+        Path | None, typer.Option(help="Rows to predict for every task, instead of those with an empty outcome.")
+    ] = None,
+    level: Annotated[float, typer.Option(help="Share of measurements that the interval should hold.")] = 0.9,
+    out: Annotated[Path | None, typer.Option(help="CSV to write (default: standard output).")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG of the prediction where one numeric input changes within a task.")
+    ] = None,
+    support: Annotated[Path | None, typer.Option(help="Of images: folder or zip with a folder for each new class.")] = None,
+    query: Annotated[Path | None, typer.Option(help="Of images: folder or zip of images to classify.")] = None,
+    abstain_below: Annotated[
+        float | None,
+        typer.Option(help="Of images: abstain below this confidence (default: where held-out answers were 95% right)."),
+    ] = None,
+) -> None:
+    """Predict a table's rows not yet measured from those that are, or the classes of images from a few of each.
+
+    Of a table: mean, deviation and interval of each output. Of images: the likeliest class, abstain, each class's probability.
+    """
+    from bmaml.cli import on_images as images
+    from bmaml.cli import output as answers
+    from bmaml.errors import InputError
+    from bmaml.training.run import about
+
+    if support is not None or query is not None or about(model).get("kind") == "FewShotClassifier":
+        refuse({"at": at, "plot": plot}, f"{model} is of images")
+        images.predict(model, support, query, abstain_below, out)
+        return
+    if new is None:
+        raise InputError("which rows to predict is missing: give the file of the new tasks after the model.")
+    check_options(level, plot)
+    must_be_writable(out, plot)
+    with answers.plain_warnings():
+        fitted, tasks = _opened(model, new, at)
+        content = answers.predictions(fitted, tasks, level)
+        if plot is not None:
+            answers.write_picture(fitted, tasks, level, plot)
+    answers.write(content, out)
+
+
+def suggest(
+    model: Model,
+    new: New,
+    pool: Annotated[
+        Path | None, typer.Option(help="Rows that could be measured (default: those with an empty outcome).")
+    ] = None,
+    n: Annotated[int, typer.Option(min=1, help="How many rows to suggest for each task.")] = 1,
+    by: Annotated[
+        Acquisition,
+        typer.Option(help="Where prediction is least sure, where particles disagree, what makes all rows surest, or any."),
+    ] = Acquisition.variance,
+    out: Annotated[Path | None, typer.Option(help="CSV to write (default: standard output).")] = None,
+) -> None:
+    """Say which rows of a pool are most worth measuring next, for every task, the best first."""
+    from bmaml.cli import output as answers
+
+    must_be_new(out)
+    with answers.plain_warnings():
+        fitted, tasks = _opened(model, new, pool)
+        content = answers.suggestions(fitted, tasks, n, by.value)
+    answers.write(content, out)
+
+
+def _loaded(model: Path) -> FewShotRegressor:
+    """Return the model.
+
+    Raises: InputError for one that is not trained to the end.
+    """
+    from bmaml.errors import InputError
+    from bmaml.estimators.regressor import FewShotRegressor
+
+    fitted = FewShotRegressor.load(model)
+    run = fitted.run_
+    if not run.finished:
+        raise InputError(f"{model} stopped at meta-step {run.step} of {run.steps}: finish it with bmaml resume {model}.")
+    return fitted
+
+
+def _opened(model: Path, new: Path, at: Path | None) -> tuple[FewShotRegressor, list[NewTask]]:
+    """Return the model and the tasks to answer for.
+
+    Raises: InputError for a model that is not trained to the end, or where no row is asked for.
+    """
+    from bmaml.errors import InputError
+    from bmaml.tables import read_table
+    from bmaml.tables.new import new_tasks
+
+    fitted = _loaded(model)
+    tasks = new_tasks(read_table(new), fitted.schema_, None if at is None else read_table(at))
+    if not any(len(task.asked) for task in tasks):
+        empty = fitted.schema_.outputs[0].name
+        raise InputError(f"no row is asked for: leave {empty!r} empty in {new} where it is wanted, or give a table of rows.")
+    return fitted, tasks

@@ -1,0 +1,126 @@
+"""`bmaml train` and `bmaml resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bmaml.cli.options import must_be_absent, whole_numbers
+
+if TYPE_CHECKING:
+    from bmaml.training.run import Run
+
+METHODS = (
+    "experts, bmaml, maml, emaml, bfa, ml-point, ml-laplace, fomaml, imaml, meta-sgd, reptile, pretrain, platipus, abml, "
+    "cnp, tnp or rnn."
+)
+CONTROL = (
+    "navigation, navigation-distance, navigation-sparse or navigation-discrete; with the extra mujoco half-cheetah-direction, "
+    "half-cheetah-velocity, ant-direction or ant-velocity, with the extra brax the same after brax-"
+)
+POLICIES = "maml (default), fomaml, meta-sgd, emaml, bmaml, bmaml-chaser, reptile or pretrain."
+IMAGE_METHODS = (
+    "protonet (default), matching, ridge, anil, shared-emaml, shared-bfa, shared-bmaml, or one of the others but experts."
+)
+Shots = Annotated[str | None, typer.Option(help="Support sizes, such as 5 or 3,5,10: a task has one of them at random.")]
+
+
+def add(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(train)
+    app.command()(resume)
+
+
+def train(
+    tasks: Annotated[str, typer.Argument(help=f"Task family: sinusoid, maml-sinusoid or ambiguous; of policies: {CONTROL}.")],
+    out: Annotated[Path, typer.Option(help="Folder for the run; must not hold one yet.")],
+    method: Annotated[str | None, typer.Option(help=f"{METHODS} (default: experts) Of policies: {POLICIES}")] = None,
+    particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Tasks in a meta-batch.")] = None,
+    inner_steps: Annotated[int | None, typer.Option(min=0, help="Inner steps of adaptation.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Inner step size.")] = None,
+    outer_rate: Annotated[float | None, typer.Option(help="Outer step size.")] = None,
+    shots: Shots = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (default: 20).")] = None,
+    task_count: Annotated[int | None, typer.Option(min=1, help="Train on so many fixed tasks, not endless ones.")] = None,
+    samples: Annotated[int | None, typer.Option(min=2, help="Points of each fixed task (default: 40).")] = None,
+    trajectories: Annotated[int | None, typer.Option(min=1, help="Trajectories a particle gathers for a gradient.")] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Steps after which an episode is cut off.")] = None,
+    surrogate: Annotated[str | None, typer.Option(help="What policies climb inside: sum, ratio or dice.")] = None,
+    outer: Annotated[str | None, typer.Option(help="How policies step outside: trust-region, clipped or gradient.")] = None,
+    fisher_episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes of each policy in the trust region's products (default: all).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    save_every: Annotated[int | None, typer.Option(min=1, help="Meta-steps between checkpoints.")] = None,
+) -> None:
+    """Meta-train a method on a task family and save the run."""
+    from bmaml.cli import on_policies as policies
+
+    points = {"--shots": shots, "--queries": queries, "--task-count": task_count, "--samples": samples}
+    acting = {"trajectories": trajectories, "surrogate": surrogate, "outer": outer, "fisher_episodes": fisher_episodes}
+    sizes = {"steps": steps, "batch": batch, "seed": seed, "outer_rate": outer_rate}
+    inner = {"particles": particles, "steps": inner_steps, "rate": rate}
+    if policies.known(tasks):
+        must_be_absent(points, f"{tasks} is a family of environments, whose tasks are not given points")
+        run = policies.train(tasks, method or "maml", inner | acting, sizes, out, horizon=horizon, save_every=save_every)
+    else:
+        flags = {f"--{name.replace('_', '-')}": value for name, value in acting.items()} | {"--horizon": horizon}
+        must_be_absent(flags, f"{tasks} is no family of environments, in which policies act")
+        chosen = {
+            "shots": whole_numbers(shots, "--shots"),
+            "queries": queries or 20,
+            "count": task_count,
+            "samples": samples or 40,
+        }
+        run = _train_points(tasks, method or "experts", chosen, inner, sizes, out, save_every)
+    report(run, out)
+
+
+def _train_points(
+    tasks: str,
+    method: str,
+    points: dict[str, Any],
+    inner: dict[str, Any],
+    sizes: dict[str, Any],
+    out: Path,
+    save_every: int | None,
+) -> Run:
+    import dataclasses
+
+    import bmaml
+    from bmaml.cli.progress import BarProgress
+    from bmaml.recipes.sinusoids import build_method, build_plan, build_tasks
+
+    source = build_tasks(tasks, seed=sizes["seed"], **points)
+    chosen, outer_rate = build_method(method, tasks, **inner), sizes.pop("outer_rate")
+    plan = build_plan(method, **sizes)
+    if outer_rate is not None:
+        plan = dataclasses.replace(plan, outer=dataclasses.replace(plan.outer, rate=outer_rate))
+    about = {"kind": "family", "tasks": tasks, "method": method}
+    progress = BarProgress(f"{method} on {tasks}")
+    return bmaml.train(chosen, source, plan, directory=out, about=about, save_every=save_every, progress=progress)
+
+
+def resume(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> None:
+    """Go on with an interrupted run from its last checkpoint."""
+    import bmaml
+    from bmaml.cli.progress import BarProgress
+
+    report(bmaml.resume(run, progress=BarProgress(str(run))), run)
+
+
+def report(run, folder: Path) -> None:
+    """Say how a run ended; exit with 130 where Ctrl-C stopped it, 2 where there was nothing to keep yet."""
+    if run.finished:
+        skipped = f", {run.skipped} meta-steps skipped as not finite" if run.skipped else ""
+        last = run.history[-1]["loss"] if run.history else float("nan")
+        typer.echo(f"trained {run.step} meta-steps, last loss {last:.4g}{skipped}; saved in {folder}")
+        return
+    if run.step == 0:
+        raise KeyboardInterrupt
+    typer.echo(f"stopped at meta-step {run.step} of {run.steps}; go on with: bmaml resume {folder}", err=True)
+    raise typer.Exit(130)

@@ -1,0 +1,121 @@
+"""What the estimators share: scikit-learn's manners, and a fitted run in a folder."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from bmaml.errors import InputError
+from bmaml.io.checkpoint import RunFolder
+from bmaml.methods import Method
+from bmaml.training.loop import Progress
+from bmaml.training.meta_step import init_state
+from bmaml.training.plan import Plan
+from bmaml.training.run import Run, load
+
+
+class AbstractEstimator(ABC):
+    """Arguments that can be read, changed and shown, and a fitted run (`run_`) that can be saved."""
+
+    run_: Run
+
+    @abstractmethod
+    def plan(self) -> Plan:
+        """Return how `fit` trains."""
+
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """Return what a fitted model is, besides its run, as JSON-able values."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor's arguments, as scikit-learn asks."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params: Any):
+        """Change some of the constructor's arguments; returns self.
+
+        Raises: InputError for an argument that there is not.
+        """
+        for name, value in params.items():
+            if name not in self.get_params():
+                raise InputError(f"there is no parameter {name!r}: the parameters are {', '.join(self.get_params())}.")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        """Show the arguments that differ from the defaults."""
+        defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
+        shown = [f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def fitted(self) -> Run:
+        """Return the fitted run.
+
+        Raises: InputError before `fit`.
+        """
+        if not hasattr(self, "run_"):
+            name = type(self).__name__
+            raise InputError(f"this {name} is not fitted: call fit, or {name}.load.")
+        return self.run_
+
+    def save(self, path: str | Path) -> None:
+        """Save the fitted model as a folder, without the data it was fitted on.
+
+        Raises: InputError where the folder holds a run already or cannot be written.
+        """
+        run, plan, folder = self.fitted(), self.plan(), RunFolder(path)
+        parts = {"method": run.method, "tasks": None, "plan": plan, "options": {"save_every": None}}
+        folder.create(parts, self.about())
+        fresh = init_state(run.method, plan)
+        step = np.asarray(run.step, fresh.step.dtype)
+        folder.save(eqx.tree_at(lambda s: (s.meta, s.step), fresh, (run.meta, step)), run.history, run.step)
+
+    def described(self) -> dict[str, Any]:
+        """Return the kind of estimator and its arguments, all that JSON can hold of them."""
+        params = self.get_params() | {"progress": False}
+        for name, value in params.items():
+            if isinstance(value, Method):
+                params[name] = None
+            elif isinstance(value, np.integer):
+                params[name] = int(value)
+            elif isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
+                params[name] = [int(s) for s in value]
+        return {"kind": type(self).__name__, "params": params}
+
+
+def saved(path: str | Path, kind: str, what: str) -> tuple[dict[str, Any], dict[str, Any], Run]:
+    """Return a saved model's record, the arguments of its estimator, and its run.
+
+    Raises: InputError where the folder holds no saved model of this kind (`what` says it in words), or a damaged one.
+    """
+    about, run = RunFolder(path).about(), load(path)
+    if about.get("kind") != kind:
+        raise InputError(f"{path} is a run but no fitted {what}: load it with bmaml.load.")
+    params = about["params"]
+    return about, params | ({"method": run.method} if params["method"] is None else {}), run
+
+
+def listener(progress: bool | Progress) -> Progress | None:
+    """Return who hears of a run: lines on stderr for True."""
+    return _Lines() if progress is True else progress or None
+
+
+class _Lines(Progress):
+    """A line on stderr at each tenth of the run."""
+
+    def start(self, step, steps):
+        """Remember how long the run is."""
+        self.steps, self.next = steps, step
+
+    def update(self, step, loss, speed):
+        """Print a line where a tenth of the run has passed."""
+        if step >= self.next or step == self.steps:
+            print(f"step {step} of {self.steps}: loss {loss:.3f}, {speed:.0f} steps/s", file=sys.stderr)
+            self.next = step + self.steps // 10

@@ -1,0 +1,202 @@
+"""How well a fitted table model predicts tasks that it has not seen, beside predictions that need no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bmaml.data import Data, stack
+from bmaml.errors import InputError
+from bmaml.estimators.regressor import FewShotRegressor
+from bmaml.evaluation.metrics import LEVEL
+from bmaml.tables import Schema, Table, task_rows
+from bmaml.tasks.base import Context
+
+_DRAWS = 5  # random contexts of a task; a forecast has one
+_MOST_QUERIES = 64
+_RESAMPLES = 2000
+
+
+class Estimate(NamedTuple):
+    """A mean over tasks with its 95% interval (bootstrap over tasks; None for a single task)."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a method predicts the other rows of unseen tasks from `shots` of their rows, each task weighing the same.
+
+    `rmse` (in the output's units) and `coverage` (share of rows within the central 90% interval) are by output; `nll` is
+    in nats a row, joint over outputs, as a density per unit of the table.
+    """
+
+    shots: int
+    method: str
+    tasks: int
+    rmse: dict[str, Estimate]
+    nll: Estimate
+    coverage: dict[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the score as JSON-able values."""
+        values = asdict(self)
+        estimates = {name: {k: Estimate(*v)._asdict() for k, v in values[name].items()} for name in ("rmse", "coverage")}
+        return values | estimates | {"nll": self.nll._asdict()}
+
+
+class _Questions(NamedTuple):
+    """Padded supports and queries (leading axis: questions), and each question's task."""
+
+    support: Data
+    query: Data
+    task: np.ndarray
+
+
+class _Errors(NamedTuple):
+    """Of each question: squared error (q, outputs), NLL (q,), share covered (q, outputs), standardised."""
+
+    square: np.ndarray
+    nll: np.ndarray
+    covered: np.ndarray
+
+
+def score_held_out(
+    model: FewShotRegressor, held: Table, training: Table | None, shots: Sequence[int], seed: int = 0
+) -> list[Score]:
+    """Return the scores of a model, and of plain baselines, on the held-out tasks at each number of given rows.
+
+    Each task is asked five times with random rows given (once where the model forecasts), for at most 64 other rows. The
+    baselines are normals around the mean of the given rows (and around the last of them for a forecast), as wide as that
+    errs on the training tasks; without these there are none.
+    Raises: InputError where no held-out task has more rows than a shot count, or a cell does not fit.
+    """
+    most = max(shots)
+    seen = [None if training is None else _questions(training, model, count, most, seed) for count in shots]
+    asked = [one for count in shots if (one := _questions(held, model, count, most, seed)) is not None]
+    if len(asked) < len(shots):
+        raise InputError(f"no held-out task of {held.name} has more than {most} rows: score with fewer shots.")
+    scores = []
+    for count, here, past, own in zip(shots, asked, seen, _model_errors(model, asked), strict=True):
+        errors = {_name(model): own}
+        if past is not None:
+            errors |= {name: _plain_errors(guess, here, past) for name, guess in _baselines(model.context, count).items()}
+        tasks = len(set(here.task.tolist()))
+        scores += [Score(count, name, tasks, *_summary(e, here.task, model.schema_)) for name, e in errors.items()]
+    return scores
+
+
+def _name(model: FewShotRegressor) -> str:
+    return model.method if isinstance(model.method, str) else "model"
+
+
+def _questions(table: Table, model: FewShotRegressor, count: int, most: int, seed: int) -> _Questions | None:
+    """Return the questions at one shot count, supports padded to `most` rows; None where every task is too short."""
+    x, y, _ = model.schema_.encode(table)
+    rng = np.random.default_rng([seed, count])
+    forecast = model.context == "first"
+    parts, owners = [], []
+    for index, rows in enumerate(task_rows(table, model.schema_).values()):
+        for _ in range(1 if forecast or not count else _DRAWS) if len(rows) > count else ():
+            order = rows if forecast else rng.permutation(rows)
+            rest = rng.permutation(order[count:])[:_MOST_QUERIES]
+            parts.append((_rows(x, y, order[:count], max(most, 1)), _rows(x, y, rest, _MOST_QUERIES)))
+            owners.append(index)
+    if not parts:
+        return None
+    support, query = (stack(part) for part in zip(*parts, strict=True))
+    return _Questions(support, query, np.array(owners))
+
+
+def _rows(x: np.ndarray, y: np.ndarray, rows: np.ndarray, length: int) -> Data:
+    extra = length - len(rows)
+    mask = np.pad(np.ones(len(rows), np.float32), (0, extra))
+    padded = (np.pad(part[rows], ((0, extra), (0, 0))) for part in (x, y))
+    return Data(*padded, mask)  # type: ignore[arg-type]
+
+
+def _model_errors(model: FewShotRegressor, asked: list[_Questions]) -> list[_Errors]:
+    """Return the model's errors at each shot count; all are asked in one call, so that one program is compiled."""
+    support, query = (jax.tree.map(lambda *parts: jnp.concatenate(parts), *(q[i] for q in asked)) for i in (0, 1))
+    learner, meta = model.run_.method.learner, model.run_.meta
+    mean, nll, cdf = (np.asarray(part) for part in _answers(learner, meta, support, query))
+    cuts = np.cumsum([len(one.task) for one in asked])[:-1]
+    errors = []
+    for one, *answers in zip(asked, *(np.split(part, cuts) for part in (mean, nll, cdf)), strict=True):
+        errors.append(_errors(answers[0] - one.query.y, answers[1], np.abs(answers[2] - 0.5) < LEVEL / 2, one))
+    return errors
+
+
+@eqx.filter_jit
+def _answers(learner: Any, meta: Any, support: Data, query: Data):
+    """Return mean, NLL and the CDF at the target of every query row of every question."""
+
+    def one(pair: tuple[Data, Data]):
+        predictive = learner.adapt(meta, pair[0], key=jax.random.key(0)).predict(pair[1].x)
+        return predictive.mean, -predictive.log_prob(pair[1].y), predictive.cdf(pair[1].y)
+
+    return jax.lax.map(one, (support, query), batch_size=32)
+
+
+def _errors(error: Any, nll: Any, inside: Any, asked: _Questions) -> _Errors:
+    return _Errors(*(_averaged(part, asked) for part in (np.asarray(error) ** 2, nll, inside)))
+
+
+def _averaged(values: Any, asked: _Questions) -> np.ndarray:
+    """Return the mean over each question's query rows."""
+    mask = np.asarray(asked.query.mask, np.float64)
+    return np.einsum("qn,qn...->q...", mask / mask.sum(1, keepdims=True), np.asarray(values, np.float64))
+
+
+Guess = Callable[[_Questions], np.ndarray]
+
+
+def _baselines(context: Context, count: int) -> dict[str, Guess]:
+    if not count:
+        return {"mean of all training rows": lambda q: np.zeros_like(np.asarray(q.query.y[:, :1]))}
+    plain: dict[str, Guess] = {"mean of the given rows": _given_mean}
+    return plain | ({"last given row": lambda q: np.asarray(q.support.y)[:, count - 1, None]} if context == "first" else {})
+
+
+def _given_mean(asked: _Questions) -> np.ndarray:
+    mask = np.asarray(asked.support.mask)[:, :, None]
+    return (np.asarray(asked.support.y) * mask).sum(1, keepdims=True) / mask.sum(1, keepdims=True)
+
+
+def _plain_errors(guess: Guess, asked: _Questions, seen: _Questions) -> _Errors:
+    """Return the errors of a normal around a guess, its deviation the guess's root mean square on the training tasks."""
+    deviation = np.sqrt(_averaged((guess(seen) - np.asarray(seen.query.y)) ** 2, seen).mean(0)) + 1e-6
+    error = guess(asked) - np.asarray(asked.query.y)
+    z = error / deviation
+    nll = 0.5 * (z**2 + np.log(2 * np.pi * deviation**2)).sum(-1)
+    return _errors(error, nll, np.abs(z) < NormalDist().inv_cdf(0.5 + LEVEL / 2), asked)
+
+
+def _summary(errors: _Errors, owner: np.ndarray, schema: Schema) -> tuple[dict[str, Estimate], Estimate, dict[str, Estimate]]:
+    """Return RMSE, NLL and coverage in the table's units."""
+    each = np.concatenate([errors.square, errors.nll[:, None], errors.covered], 1)
+    tasks = np.stack([each[owner == index].mean(0) for index in np.unique(owner)])
+    draws = np.random.default_rng(0).multinomial(len(tasks), np.full(len(tasks), 1 / len(tasks)), _RESAMPLES)
+    low, high = np.quantile(draws @ tasks / len(tasks), (0.025, 0.975), axis=0)
+    ends = [tasks.mean(0), low, high]
+    names, outputs = [column.name for column in schema.outputs], len(schema.outputs)
+    rmse = [np.sqrt(end[:outputs]) * schema.scales for end in ends]
+    nll = [-schema.decode_log_prob(-end[outputs]) for end in ends]
+    covered = [end[outputs + 1 :] for end in ends]
+    alone = len(tasks) == 1
+    by_output = [{n: _estimate([end[i] for end in part], alone) for i, n in enumerate(names)} for part in (rmse, covered)]
+    return by_output[0], _estimate(nll, alone), by_output[1]
+
+
+def _estimate(ends: Sequence[Any], alone: bool) -> Estimate:
+    value, low, high = (float(end) for end in ends)
+    return Estimate(value, *((None, None) if alone else (low, high)))

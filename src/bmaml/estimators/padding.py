@@ -1,0 +1,52 @@
+"""Rows filled up to a few lengths, so that a program is compiled for each of those and not for each number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bmaml.data import Data, pad
+from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.learners.base import AbstractLearner, Meta
+
+_FEWEST, _MOST = 8, 1024
+
+
+def bucket(count: int) -> int:
+    """Return the length that so many rows are filled up to: a power of two, at least 8."""
+    return max(_FEWEST, 1 << (count - 1).bit_length() if count else 0)
+
+
+def chunks(x: np.ndarray, most: int = _MOST) -> Iterator[tuple[slice, jax.Array]]:
+    """Yield slices of at most `most` rows and their inputs, each filled up with its own rows once more.
+
+    So an acquisition that looks at all rows together sees none that there is not.
+    """
+    for start in range(0, len(x), most):
+        rows = slice(start, min(start + most, len(x)))
+        count = rows.stop - rows.start
+        yield rows, jnp.asarray(x[rows][np.arange(bucket(count)) % count])
+
+
+def over_rows(answer: Callable[[jax.Array], Any], x: np.ndarray, axis: int = 0, most: int = _MOST) -> Any:
+    """Return a function's answers on all rows (along `axis` of what it returns), computed in padded chunks."""
+    parts = []
+    for rows, padded in chunks(x, most):
+        count = rows.stop - rows.start
+        parts.append(jax.tree.map(lambda a, c=count: np.asarray(a).take(range(c), axis), answer(padded)))
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays, axis), *parts)
+
+
+def adapt_padded(learner: AbstractLearner, meta: Meta, support: Data, seed: int) -> AbstractPosterior:
+    """Return the posterior of a task whose support is filled up with masked rows."""
+    return _adapt(learner, meta, pad(support, bucket(len(support.mask))), jax.random.key(seed))
+
+
+@eqx.filter_jit
+def _adapt(learner: AbstractLearner, meta: Meta, support: Data, key: jax.Array) -> AbstractPosterior:
+    return learner.adapt(meta, support, key=key)

@@ -1,0 +1,198 @@
+"""Few-shot regression on tables in scikit-learn's manners: fit on many tasks, adapt to a new one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bmaml.errors import InputError
+from bmaml.estimators.base import AbstractEstimator, listener, saved
+from bmaml.estimators.regressor_task import AdaptedTask
+from bmaml.evaluation.recalibrate import recalibrate
+from bmaml.methods import Method
+from bmaml.recipes.tables import regression_method
+from bmaml.tables import Schema, Table, fit_schema, read_table, some_shots, table_tasks
+from bmaml.tables.table import as_array
+from bmaml.tasks.base import Context, FixedTasks
+from bmaml.training.loop import Progress
+from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
+from bmaml.training.run import Run, train
+
+
+class FewShotRegressor(AbstractEstimator):
+    """Learns from many small data sets how to predict a new one from a few of its points, with honest intervals.
+
+    `method` is a name (`bmaml.methods.METHODS`) or a `Method` over standardised inputs and outputs. `shots` is how many
+    points of a task are given while training, one count or several; None: 0 to 10 (a forecast: 1 to 10).
+    With `context="first"` these are a task's first rows, so that the model learns to forecast. `queries` of its other
+    points are asked for (None: 20, and 32 of a forecast). It trains for `steps` meta-steps of `batch` tasks (None:
+    4,000, one to two minutes on two cores whatever the table's size) with AdamW at `rate`. `progress` is True for a
+    line on stderr now and then, or a `bmaml.training.loop.Progress`.
+    """
+
+    def __init__(
+        self,
+        method: str | Method = "experts",
+        *,
+        particles: int | None = None,
+        steps: int | None = None,
+        shots: int | Sequence[int] | None = None,
+        context: Context = "random",
+        queries: int | None = None,
+        batch: int = 16,
+        rate: float = 2e-3,
+        weight_decay: float = 1e-4,
+        seed: int = 0,
+        progress: bool | Progress = False,
+    ):
+        self.method, self.particles, self.steps, self.shots = method, particles, steps, shots
+        self.context: Context = context
+        self.queries, self.batch, self.rate, self.weight_decay = queries, batch, rate, weight_decay
+        self.seed, self.progress = seed, progress
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        groups: Any = None,
+        task: str | None = None,
+        x: Sequence[str] | None = None,
+        order: str | None = None,
+        categorical: Sequence[str] = (),
+        log: Sequence[str] = (),
+        directory: str | Path | None = None,
+    ) -> FewShotRegressor:
+        """Meta-train on many tasks; returns self.
+
+        Either arrays, `fit(X, y, groups=task_of_each_row)` with X of shape (rows, inputs) and y of (rows,) or (rows,
+        outputs), or a table (a path, a data frame, a mapping of columns), `fit(table, task="patient", x=["age"],
+        y=["height"])`. `order`, `categorical` and `log` name columns: see `bmaml.tables.fit_schema`; an array's are
+        "x0", "x1", ... With a `directory` the run is saved there as it goes (the tasks too, so that it can be
+        resumed), and `load` reads it.
+        Raises: InputError naming the file, column, line or task that does not fit.
+        """
+        table, names = self._table(X, y, groups, task, x)
+        schema = fit_schema(table, **names, order=order, categorical=categorical, log=log)
+        tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, context=self.context)
+        self.run_ = self._train(schema, tasks, directory)
+        self.schema_ = schema
+        return self
+
+    def _table(self, X: Any, y: Any, groups: Any, task: str | None, x: Any) -> tuple[Table, dict[str, Any]]:
+        """Return a table and which of its columns are task, inputs and outputs."""
+        if groups is None and task is None:
+            raise InputError("which rows belong to which task is missing: give groups= with arrays or task= with a table.")
+        if groups is not None:
+            return _array_table(X, y, groups)
+        if x is None or y is None:
+            raise InputError("give x= and y=, the names of the table's input and output columns.")
+        one = [part if not isinstance(part, str) else [part] for part in (x, y)]
+        return read_table(X), {"task": task, "x": list(one[0]), "y": list(one[1])}
+
+    def _train(self, schema: Schema, tasks: FixedTasks, directory: str | Path | None) -> Run:
+        method = self.method
+        if isinstance(method, str):
+            method = regression_method(method, schema.width, len(schema.outputs), self.particles)
+        about, progress = self._about(schema), listener(self.progress)
+        return train(method, tasks, self.plan(), directory=directory, about=about, progress=progress)
+
+    def recalibrate(
+        self, X: Any, y: Any = None, *, groups: Any = None, shots: int | Sequence[int] | None = None
+    ) -> FewShotRegressor:
+        """Widen or narrow the intervals by what the errors on further tasks are (`bmaml.evaluation.recalibrate`); returns self.
+
+        The tasks are given as `fit` takes them (a table's columns are known by now) and must not be those fitted on.
+        `shots` says after how many rows errors are looked at (None: up to five of the counts trained with).
+        Raises: InputError before `fit`, or where a value or a task does not fit.
+        """
+        run = self.fitted()
+        table = read_table(X) if groups is None else _named(_array_table(X, y, groups)[0], self.schema_)
+        tasks, counts = self.further(table, shots)
+        learner, meta = recalibrate(run.method.learner, run.meta, tasks, shots=counts, queries=tasks.queries)
+        self.run_ = dataclasses.replace(run, method=dataclasses.replace(run.method, learner=learner), meta=meta)
+        return self
+
+    def further(self, table: Table, shots: int | Sequence[int] | None = None) -> tuple[FixedTasks, list[int]]:
+        """Return a table's tasks as the fitted model sees them, and after how many rows to judge it on them.
+
+        `shots` None: up to five of the counts trained with.
+        Raises: InputError where a value or a task does not fit.
+        """
+        wanted = self.shots if shots is None else shots
+        tasks = table_tasks(table, self.schema_, shots=wanted, context=self.context, training=False)
+        return tasks, some_shots(tasks.shots, int(tasks.rows.count.max()))
+
+    def plan(self) -> Plan:
+        outer = Adam(self.rate, clip=1.0, weight_decay=self.weight_decay)
+        return Plan(4000 if self.steps is None else self.steps, self.batch, outer, self.seed)
+
+    def adapt(self, X_few: Any = None, y_few: Any = None) -> AdaptedTask:
+        """Return the model adapted to a new task, a new object; this one stays as it is.
+
+        `X_few` has shape (points, inputs), or is a table with the input columns; `y_few` has (points,) or (points,
+        outputs), or is left out where the table has the output columns. Without points: what is expected of any task.
+        Raises: InputError before `fit`, or where a value does not fit.
+        """
+        if X_few is None and y_few is not None:
+            raise InputError("y_few has targets and X_few is missing: give the inputs of the same points.")
+        prior = AdaptedTask.prior(self.fitted(), self.schema_, self.seed)
+        return prior if X_few is None else prior.observe(X_few, y_few)
+
+    def about(self) -> dict[str, Any]:
+        return self._about(self.schema_)
+
+    def _about(self, schema: Schema) -> dict[str, Any]:
+        return self.described() | {"schema": schema.to_json()}
+
+    @classmethod
+    def load(cls, path: str | Path) -> FewShotRegressor:
+        """Return a saved model, ready to adapt.
+
+        Raises: InputError where the folder holds no saved model or a damaged one.
+        """
+        about, params, run = saved(path, cls.__name__, "table model")
+        model = cls(**params)
+        model.run_, model.schema_ = run, Schema.from_json(about["schema"])
+        return model
+
+
+def _array_table(X: Any, y: Any, groups: Any) -> tuple[Table, dict[str, Any]]:
+    """Return arrays as a table with columns x0, x1, ... (or a data frame's own), y0, y1, ... and task."""
+    if y is None:
+        raise InputError("y is missing: give the targets of the rows of X.")
+    inputs = dict(read_table(X, "X").columns) if hasattr(X, "columns") else columns_of(X, "x")
+    outputs = columns_of(y, "y")
+    names = {"task": "task", "x": list(inputs), "y": list(outputs)}
+    taken = [name for name in inputs if name in outputs or name == "task"]
+    if taken:
+        raise InputError(f"X has a column {taken[0]!r}, a name that is kept for targets and tasks: rename it.")
+    return read_table(inputs | outputs | {"task": np.asarray(groups)}, "the data"), names
+
+
+def _named(table: Table, schema: Schema) -> Table:
+    """Return the table of some arrays with the columns of a schema, in order.
+
+    Raises: InputError where there are more or fewer.
+    """
+    own = [*(column.name for column in schema.inputs), *(column.name for column in schema.outputs), schema.task]
+    if len(own) != len(table.columns):
+        given = f"X and y have {len(table.columns) - 1} columns"
+        raise InputError(f"{given} and the model {len(own) - 1} ({', '.join(own[:-1])}): give as many, in this order.")
+    if set(own) == set(table.columns):
+        return table
+    return Table(table.name, dict(zip(own, table.columns.values(), strict=True)), table.places, table.unit)
+
+
+def columns_of(values: Any, letter: str) -> dict[str, np.ndarray]:
+    """Return an array of one or two dimensions as named columns."""
+    array = as_array(values, letter)
+    if array.ndim not in (1, 2):
+        raise InputError(f"{letter} has shape {array.shape}: give one or two dimensions, rows first.")
+    array = array[:, None] if array.ndim == 1 else array
+    return {f"{letter}{i}": array[:, i] for i in range(array.shape[1])}

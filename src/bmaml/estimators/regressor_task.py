@@ -1,0 +1,208 @@
+"""A model adapted to one task: predictions, intervals and what to measure next, in the table's units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bmaml.data import Data, data
+from bmaml.errors import InputError
+from bmaml.estimators.padding import adapt_padded, chunks, over_rows
+from bmaml.inference.acquisitions import ACQUISITIONS, Acquisition
+from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.tables import Schema, Table, read_table
+from bmaml.tables.table import as_array
+from bmaml.training.run import Run
+
+_MOST = 0.99999
+_ACQUISITIONS = {name: eqx.filter_jit(function) for name, function in ACQUISITIONS.items()}
+
+
+@dataclass(frozen=True)
+class AdaptedTask:
+    """What is believed of one task after the points seen so far; immutable.
+
+    Answers are arrays of shape (rows,) for a model of one output and (rows, outputs) for several, in the table's units.
+    `X` is an array of shape (rows, inputs), or a table (path, data frame, mapping) with the input columns.
+    """
+
+    run: Run
+    schema: Schema
+    support: Data
+    posterior: AbstractPosterior
+    seed: int = 0
+
+    @staticmethod
+    def prior(run: Run, schema: Schema, seed: int = 0) -> AdaptedTask:
+        """Return what is expected of a task before any point of it."""
+        none = data(np.zeros((0, schema.width)), np.zeros((0, len(schema.outputs))))
+        return _adapted(run, schema, none, seed)
+
+    def observe(self, X: Any, y: Any = None) -> AdaptedTask:
+        """Return a new object that has also seen these points; `y` may be left out where X is a table that has it.
+
+        Raises: InputError where a value does not fit, or the table holds several tasks.
+        """
+        table = _as_table(X, self.schema)
+        if y is not None:
+            table = _with_outputs(table, y, self.schema)
+        elif self.schema.task in table.columns and len(set(table.texts(self.schema.task))) > 1:
+            raise InputError(f"{table.name} holds several tasks in column {self.schema.task!r}: give the rows of one.")
+        new = data(self.schema.encode_x(table), self.schema.encode_y(table))
+        return _adapted(self.run, self.schema, self.support | new, self.seed)
+
+    @property
+    def points(self) -> int:
+        """How many points of the task have been seen."""
+        return len(self.support.mask)
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Return the predictive mean, and with `return_std` also the standard deviation."""
+        mean, std = self._over_rows(_moments, X)
+        mean, std = self._squeeze(self.schema.decode_value(mean)), self._squeeze(self.schema.decode_std(std))
+        return (mean, std) if return_std else mean
+
+    def quantile(self, X: Any, q: float) -> np.ndarray:
+        """Return the quantile of level `q` of each output.
+
+        Raises: InputError where `q` is not above 0 and at most 0.99999, past which single precision knows no tail.
+        """
+        if not (np.ndim(q) == 0 and isinstance(q, Real) and 0.0 < q <= _MOST):
+            raise InputError(
+                f"quantile level is {q}: give one probability strictly between 0 and 1, at most {_MOST}, such as 0.5."
+            )
+        value = self._over_rows(lambda posterior, x: _quantile(posterior, x, jnp.asarray(q)), X)
+        return self._squeeze(self.schema.decode_value(value))
+
+    def interval(self, X: Any, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """Return the central interval (low, high) that should hold `level` of the next measurements of each output.
+
+        Raises: InputError where `level` is not above 0 and at most 0.99998.
+        """
+        if not 0.0 < level <= 2 * _MOST - 1:
+            most = f"at most {2 * _MOST - 1:.6g}"
+            raise InputError(f"interval level is {level}: give a probability strictly between 0 and 1, {most}, such as 0.9.")
+        return self.quantile(X, 0.5 - level / 2), self.quantile(X, 0.5 + level / 2)
+
+    def sample(self, X: Any, n: int = 1, seed: int = 0) -> np.ndarray:
+        """Return `n` draws of a measurement at each row, each row by itself; leading axis `n`."""
+        key = jax.random.key(seed)
+        draws = self._over_rows(lambda posterior, x: _sample(posterior, x, key, n), X, axis=1)
+        return self._squeeze(self.schema.decode_value(draws))
+
+    def log_prob(self, X: Any, y: Any) -> np.ndarray:
+        """Return the log predictive density of `y` at each row, nats, joint over outputs, per unit of the table."""
+        table = _with_outputs(_as_table(X, self.schema), y, self.schema)
+        targets = self.schema.encode_y(table)
+        parts = [
+            _log_prob(self.posterior, x, _padded(targets[rows], len(x)))[: len(targets[rows])]
+            for rows, x in chunks(self.schema.encode_x(table))
+        ]
+        return self.schema.decode_log_prob(np.concatenate([np.asarray(part) for part in parts]))
+
+    def suggest(self, X_pool: Any, n: int = 1, by: Acquisition = "variance") -> np.ndarray:
+        """Return the indices of the `n` rows of a pool most worth measuring next, the best first.
+
+        `by="variance"` takes where the prediction is least sure, `"information"` where particles disagree most (the
+        mutual information of the target and the particle), `"reduction"` what makes the whole pool surest, `"random"`
+        any. After each pick the model is told its own mean there, so that the next pick is elsewhere.
+        Raises: InputError for more rows than the pool has or an unknown `by`; TypeError for information without particles.
+        """
+        table = _as_table(X_pool, self.schema)
+        if by not in _ACQUISITIONS or not 1 <= n <= len(table):
+            raise InputError(
+                f"cannot suggest {n} rows by {by!r} from a pool of {len(table)}: ask for 1 to {len(table)}, "
+                f"by {', '.join(_ACQUISITIONS)}."
+            )
+        task, picked = self, []
+        for _ in range(n):
+            score = task._worth(table, by)
+            score[picked] = -np.inf
+            picked.append(int(score.argmax()))
+            if len(picked) < n:
+                task = task._believe(table, picked[-1])
+        return np.array(picked)
+
+    def _worth(self, table: Table, by: str) -> np.ndarray:
+        """Return an acquisition at every row; random numbers depend on the seed and how many points have been seen."""
+        key = jax.random.fold_in(jax.random.key(self.seed), self.points)
+        parts = []
+        for rows, x in chunks(self.schema.encode_x(table)):
+            worth = _ACQUISITIONS[by](self.posterior, x, key=jax.random.fold_in(key, rows.start))
+            parts.append(np.asarray(worth, np.float64)[: rows.stop - rows.start])
+        return np.concatenate(parts)
+
+    def _believe(self, table: Table, row: int) -> AdaptedTask:
+        x = self.schema.encode_x(table.take(np.array([row])))
+        mean = _moments(self.posterior, jnp.asarray(x))[0]
+        return _adapted(self.run, self.schema, self.support | data(x, mean), self.seed)
+
+    def _over_rows(self, answer: Callable[[AbstractPosterior, jax.Array], Any], X: Any, axis: int = 0) -> Any:
+        """Return a function's answers on all rows."""
+        x = self.schema.encode_x(_as_table(X, self.schema))
+        return over_rows(lambda rows: answer(self.posterior, rows), x, axis)
+
+    def _squeeze(self, values: np.ndarray) -> np.ndarray:
+        return values[..., 0] if len(self.schema.outputs) == 1 else values
+
+
+def _adapted(run: Run, schema: Schema, support: Data, seed: int) -> AdaptedTask:
+    return AdaptedTask(run, schema, support, adapt_padded(run.method.learner, run.meta, support, seed), seed)
+
+
+def _padded(values: np.ndarray, rows: int) -> jax.Array:
+    return jnp.asarray(np.pad(values, ((0, rows - len(values)), (0, 0))))
+
+
+def _as_table(X: Any, schema: Schema) -> Table:
+    """Return inputs as a table; the columns of an array are the schema's inputs in order."""
+    if isinstance(X, Table | str | dict) or hasattr(X, "columns") or hasattr(X, "__fspath__"):
+        return read_table(X, "X")
+    array = as_array(X, "X")
+    names = [column.name for column in schema.inputs]
+    array = array[:, None] if array.ndim == 1 and len(names) == 1 else array
+    if array.ndim != 2 or array.shape[1] != len(names):
+        raise InputError(
+            f"X has shape {array.shape} and the model has {len(names)} inputs ({', '.join(names)}): give (rows, {len(names)})."
+        )
+    return read_table({name: array[:, i] for i, name in enumerate(names)}, "X")
+
+
+def _with_outputs(table: Table, y: Any, schema: Schema) -> Table:
+    """Return the table with the targets as its output columns."""
+    array = np.asarray(y)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape != (len(table), len(schema.outputs)):
+        raise InputError(
+            f"y has shape {np.shape(y)} and X has {len(table)} rows: give one row of {len(schema.outputs)} for each."
+        )
+    columns = dict(table.columns) | {c.name: array[:, i] for i, c in enumerate(schema.outputs)}
+    return Table(table.name, columns, table.places, table.unit)
+
+
+@eqx.filter_jit
+def _moments(posterior: AbstractPosterior, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    predictive = posterior.predict(x)
+    return predictive.mean, predictive.std
+
+
+@eqx.filter_jit
+def _quantile(posterior: AbstractPosterior, x: jax.Array, q: jax.Array) -> jax.Array:
+    return posterior.predict(x).quantile(q)  # type: ignore[attr-defined]
+
+
+@eqx.filter_jit
+def _sample(posterior: AbstractPosterior, x: jax.Array, key: jax.Array, n: int) -> jax.Array:
+    return posterior.predict(x).sample(key, (n,))
+
+
+@eqx.filter_jit
+def _log_prob(posterior: AbstractPosterior, x: jax.Array, y: jax.Array) -> jax.Array:
+    return posterior.predict(x).log_prob(y)

@@ -1,0 +1,177 @@
+"""Score a learner on new tasks, by shots and by inner steps, with intervals over tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+from rich.table import Table
+
+from bmaml.distributions import AbstractContinuous
+from bmaml.errors import InputError
+from bmaml.evaluation.draws import draw_task, total_tasks
+from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, interval, regression_scores
+from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.learners.features import core, replace_core
+from bmaml.learners.gradient import GradientLearner
+from bmaml.learners.laplace import Laplace
+from bmaml.tasks.base import AbstractTasks
+
+Setting = tuple[int, int | None]
+_SHOWN = ("return", "mse", "nll", "crps", "coverage", "calibration", "accuracy", "brier", "accuracy_rejecting")
+
+
+class Row(eqx.Module):
+    """One score of one setting: its mean over tasks and the 95% interval."""
+
+    shots: int = eqx.field(static=True)
+    steps: int | None = eqx.field(static=True)
+    metric: str = eqx.field(static=True)
+    mean: float = eqx.field(static=True)
+    low: float = eqx.field(static=True)
+    high: float = eqx.field(static=True)
+    tasks: int = eqx.field(static=True)
+
+
+class Evaluation(eqx.Module):
+    """Scores of a learner: rows to read, and every task's own scores by (shots, steps) for paired comparisons."""
+
+    rows: list[Row] = eqx.field(static=True)
+    scores: dict[Setting, dict[str, np.ndarray]]
+    seed: int = eqx.field(static=True, default=0)
+
+    def get(self, metric: str, shots: int, steps: int | None = None) -> Row:
+        """Return the row of a metric at some shots (and steps, where several were asked for).
+
+        Raises: KeyError naming what there is.
+        """
+        found = [r for r in self.rows if (r.metric, r.shots) == (metric, shots) and steps in (None, r.steps)]
+        if not found:
+            there = ", ".join(sorted({f"{r.metric} at {r.shots}" for r in self.rows}))
+            raise KeyError(f"no {metric} at {shots} shots was scored: there is {there}.")
+        return found[0]
+
+    def to_json(self) -> str:
+        """Return the rows as JSON; a score that is not a number, as an interval of one task is not, becomes null."""
+        rows = [dataclasses.asdict(row) for row in self.rows]
+        plain = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
+        return json.dumps(plain, indent=1)
+
+    def table(self, title: str = "", given: str = "shots", taken: str = "steps") -> Table:
+        """Return the rows as a rich table, a line for each setting, under the names of what was given and taken."""
+        metrics = [m for m in _SHOWN if any(row.metric == m for row in self.rows)]
+        table = Table(given, taken, *metrics, title=title or None)
+        for shots, steps in self.scores:
+            cells = [next(r for r in self.rows if (r.shots, r.steps, r.metric) == (shots, steps, m)) for m in metrics]
+            shown = [f"{row.mean:.4g} [{row.low:.4g}, {row.high:.4g}]" for row in cells]
+            table.add_row(str(shots), "-" if steps is None else str(steps), *shown)
+        return table
+
+
+def evaluate(
+    learner: AbstractLearner,
+    meta: Meta,
+    tasks: AbstractTasks,
+    *,
+    shots: Sequence[int] = (5, 10),
+    steps: Sequence[int] | None = None,
+    count: int = 1000,
+    queries: int = 50,
+    seed: int = 0,
+    batch: int = 50,
+) -> Evaluation:
+    """Score a learner on `count` new tasks (for `FixedTasks`: each of its tasks once, at most `count`).
+
+    Of `Episodes` shots and queries are those of each class. `steps` lists inner step counts to score a `GradientLearner` (or
+    `Laplace`) after. For sinusoids `mse` is against noise-free targets, as in the literature; elsewhere against the targets
+    there are. All else is against the noisy targets. Tasks are a function of (seed, index, the most shots) alone: two learners
+    scored with the same seed see the same tasks.
+    Raises: InputError for steps where the learner takes none, counts that make no sense, shots that leave a fixed task nothing
+    to ask for, or tasks that give fewer points than that.
+    """
+    if steps is not None and not isinstance(core(learner), GradientLearner | Laplace):
+        raise InputError(f"{type(core(learner)).__name__} has no number of inner steps to set: leave out steps.")
+    if not shots or min(shots) < 0 or min(count, queries, batch) < 1:
+        counts = f"shots are {list(shots)}, tasks {count}, queries {queries} and the batch {batch}"
+        raise InputError(f"{counts}: give counts of at least 0 shots, and at least 1 of the others.")
+    scores: dict[Setting, dict[str, np.ndarray]] = {}
+    total, most = total_tasks(tasks, max(shots), count), max(shots)
+    size = min(batch, total)
+    indices = jnp.arange(-(-total // size) * size) % total  # whole batches: a remainder would be compiled apart
+    for taken in steps or (None,):
+        adapted = learner if taken is None else replace_core(learner, partial(_after, steps=taken))
+        for given in shots:
+            each = _scores(adapted, meta, tasks, jax.random.key(seed), indices, jnp.asarray(given), most, queries, size)
+            scores[given, taken] = {name: np.asarray(values, np.float64)[:total] for name, values in each.items()}
+    rows = [row for (given, taken), each in scores.items() for row in _rows(given, taken, each)]
+    return Evaluation(rows, scores, seed)
+
+
+def regret(
+    ours: Evaluation, theirs: Evaluation, metric: str = "nll"
+) -> dict[tuple[int, int | None], tuple[float, float, float]]:
+    """Return the mean over tasks of ours minus theirs, with its 95% interval, on the tasks that both were scored on.
+
+    Settings are ours; where theirs has no steps, its only entry of the same shots is taken.
+    Raises: InputError for evaluations of different seeds, whose tasks are not the same.
+    """
+    if ours.seed != theirs.seed:
+        raise InputError(f"seeds {ours.seed} and {theirs.seed} draw different tasks: use evaluations of one seed.")
+    out = {}
+    for (shots, steps), scores in ours.scores.items():
+        other = theirs.scores.get((shots, steps)) or theirs.scores[shots, None]
+        common = min(len(scores[metric]), len(other[metric]))
+        out[shots, steps] = interval(scores[metric][:common] - other[metric][:common])
+    return out
+
+
+def _after(learner: AbstractLearner, steps: int) -> AbstractLearner:
+    """Return the learner with another number of inner steps."""
+    if isinstance(learner, Laplace):
+        return dataclasses.replace(learner, base=dataclasses.replace(learner.base, steps=steps))
+    return dataclasses.replace(learner, steps=steps)  # type: ignore[type-var]
+
+
+@eqx.filter_jit
+def _scores(
+    learner: AbstractLearner,
+    meta: Meta,
+    tasks: AbstractTasks,
+    key: PRNGKeyArray,
+    indices: Array,
+    given: Array,
+    most: int,
+    queries: int,
+    batch: int,
+) -> dict[str, Array]:
+    """Return every score of every task; compiled once, whatever the meta-parameters, the shots given and the seed."""
+
+    def one(i: Array) -> dict[str, Array]:
+        task, truth = draw_task(tasks, key, i, given, most, queries)
+        adapt_key, score_key = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
+        predictive = learner.adapt(meta, task.support, key=adapt_key).predict(task.query.x)
+        score = regression_scores if isinstance(predictive, AbstractContinuous) else classification_scores
+        return score(predictive, task.query, truth, key=score_key)
+
+    return jax.lax.map(one, indices, batch_size=batch)
+
+
+def _rows(shots: int, steps: int | None, scores: dict[str, np.ndarray]) -> list[Row]:
+    count = len(next(iter(scores.values())))
+    rows = [Row(shots, steps, name, *interval(v), count) for name, v in scores.items() if "@" not in name]
+    calibration = bootstrap_calibration(scores)
+    return rows if calibration is None else [*rows, Row(shots, steps, "calibration", *calibration, count)]
+
+
+def to_records(evaluations: dict[str, Evaluation]) -> list[dict[str, Any]]:
+    """Return the rows of several methods as plain records, each with its method."""
+    return [{"method": name, **dataclasses.asdict(row)} for name, e in evaluations.items() for row in e.rows]

@@ -1,0 +1,1 @@
+"""The leaderboard: every method on the same tasks."""

@@ -1,0 +1,234 @@
+"""What methods are compared on: a task family, a table whose tasks are partly held out, or classes of images."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import PRNGKeyArray
+
+from bmaml.data import Task
+from bmaml.estimators.regressor import FewShotRegressor
+from bmaml.images import ImageSet
+from bmaml.learners import AbstractLearner
+from bmaml.learners.bayes_optimal import BayesOptimal
+from bmaml.learners.resized import finely_drawn, for_classes
+from bmaml.methods import REGRESSION, Method
+from bmaml.recipes.images import COMPARED, build_image_method, image_recipe
+from bmaml.recipes.lookup import pick
+from bmaml.recipes.sinusoids import FAMILIES, build_method, build_plan, build_tasks
+from bmaml.recipes.tables import regression_method
+from bmaml.tables import Schema, Table, fit_schema, table_tasks
+from bmaml.tasks.base import AbstractTasks, Context, FixedTasks
+from bmaml.training.plan import Plan
+
+# Of a test task; of images, of each class.
+QUERIES, _IMAGES = 50, 15
+
+
+class AbstractArena(eqx.Module):
+    """Tasks to train on and to be scored on, and every method at its settings for them."""
+
+    name: eqx.AbstractVar[str]
+    shots: eqx.AbstractVar[tuple[int, ...]]
+
+    @property
+    @abstractmethod
+    def queries(self) -> int:
+        """Number of query points of a test task (of classes: of each)."""
+
+    @property
+    @abstractmethod
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods that there are settings for."""
+
+    @abstractmethod
+    def method(self, name: str) -> Method:
+        """Return a method at the settings found for it here."""
+
+    @abstractmethod
+    def plan(self, name: str, steps: int | None, seed: int) -> Plan:
+        """Return how it is trained: the recipe's meta-steps, or `steps` of them."""
+
+    @abstractmethod
+    def tasks(self, name: str, seed: int) -> AbstractTasks:
+        """Return the tasks to train a method on."""
+
+    @abstractmethod
+    def judged(self, name: str, learner: AbstractLearner) -> AbstractLearner:
+        """Return a trained method's learner as it is scored."""
+
+    @abstractmethod
+    def test(self) -> AbstractTasks:
+        """Return the tasks to be scored on."""
+
+    @abstractmethod
+    def spare(self) -> AbstractTasks | None:
+        """Return tasks that are neither trained nor scored on, to recalibrate on; None where there are none."""
+
+    @abstractmethod
+    def about(self, name: str) -> dict[str, Any]:
+        """Return what a run of a method remembers of where it came from."""
+
+    @abstractmethod
+    def optimal(self) -> BayesOptimal | None:
+        """Return the predictor that knows the prior, where there is one."""
+
+    def example(self, key: PRNGKeyArray) -> Task:
+        """Return one task, its support padded to the most points."""
+        return self.test().sample(key)
+
+
+class FamilyArena(AbstractArena):
+    """A sinusoid family; with `count` methods train on so many fixed tasks of `samples` points, not on endless ones."""
+
+    name: str = eqx.field(static=True)
+    shots: tuple[int, ...] = eqx.field(static=True)
+    count: int | None = eqx.field(static=True, default=None)
+    samples: int = eqx.field(static=True, default=40)
+
+    @property
+    def queries(self):
+        return QUERIES
+
+    @property
+    def methods(self):
+        return REGRESSION
+
+    @staticmethod
+    def default_shots(name: str) -> tuple[int, ...]:
+        """Return the support sizes that a family is judged at."""
+        return pick("task family", name, FAMILIES).judged
+
+    def method(self, name):
+        return build_method(name, self.name)
+
+    def plan(self, name, steps, seed):
+        return build_plan(name, steps=steps, seed=seed)
+
+    def tasks(self, name, seed):
+        return build_tasks(self.name, count=self.count, samples=self.samples, seed=seed)
+
+    def test(self):
+        return FAMILIES[self.name].build(self.shots, self.queries)
+
+    def spare(self):
+        # Endless, and of another seed.
+        return self.test()
+
+    def judged(self, name, learner):
+        return finely_drawn(learner)
+
+    def about(self, name):
+        return {"kind": "family", "tasks": self.name, "method": name}
+
+    def optimal(self):
+        family = self.test()
+        # Without noise the optimum is a point mass: its likelihood is infinite.
+        return BayesOptimal(family) if family.relative_noise > 0 or family.noise > 0 else None
+
+
+class TableArena(AbstractArena):
+    """A table's tasks, standardised as `bmaml fit` does; some are held out to be scored on, and others to recalibrate on."""
+
+    name: str = eqx.field(static=True)
+    shots: tuple[int, ...] = eqx.field(static=True)
+    schema: Schema = eqx.field(static=True)
+    training: FixedTasks
+    held: FixedTasks
+    others: FixedTasks | None = None
+
+    @property
+    def queries(self):
+        return QUERIES
+
+    @property
+    def methods(self):
+        return REGRESSION
+
+    @staticmethod
+    def build(
+        training: Table,
+        held: Table,
+        columns: dict[str, Any],
+        shots: tuple[int, ...],
+        context: Context = "random",
+        spare: Table | None = None,
+    ) -> TableArena:
+        """Return the arena of a table already split by task.
+
+        Raises: InputError naming the column, line or task that does not fit.
+        """
+        schema = fit_schema(training, **columns)
+        tables = (training, held) if spare is None else (training, held, spare)
+        tasks = (table_tasks(rows, schema, shots=shots, context=context, training=rows is training) for rows in tables)
+        return TableArena(training.name, shots, schema, *tasks)
+
+    def method(self, name):
+        return regression_method(name, self.schema.width, len(self.schema.outputs))
+
+    def plan(self, name, steps, seed):
+        return FewShotRegressor(steps=steps, seed=seed).plan()
+
+    def tasks(self, name, seed):
+        return self.training
+
+    def test(self):
+        return self.held
+
+    def spare(self):
+        return self.others
+
+    def judged(self, name, learner):
+        return finely_drawn(learner)
+
+    def about(self, name):
+        return {"kind": "leaderboard", "table": self.name, "method": name}
+
+    def optimal(self):
+        return None
+
+
+class ImageArena(AbstractArena):
+    """Episodes of `way` classes of images, turned ones as classes of their own; methods train on other classes."""
+
+    name: str = eqx.field(static=True)
+    shots: tuple[int, ...] = eqx.field(static=True)
+    way: int = eqx.field(static=True)
+    training: ImageSet
+    held: ImageSet
+
+    @property
+    def queries(self):
+        return _IMAGES
+
+    @property
+    def methods(self):
+        return COMPARED
+
+    def method(self, name):
+        # Few classes to train on may be fewer than the recipe's way.
+        way = image_recipe(name).training_way(self.training, self.way, rotations=True)
+        return build_image_method(name, self.training.shape, way)
+
+    def plan(self, name, steps, seed):
+        return image_recipe(name).plan(steps=steps, seed=seed)
+
+    def tasks(self, name, seed):
+        return image_recipe(name).episodes(self.training, self.way, rotations=True)
+
+    def test(self):
+        return self.held.episodes(self.way, self.shots, self.queries, rotations=True)
+
+    def spare(self):
+        return None
+
+    def judged(self, name, learner):
+        return image_recipe(name).judged(for_classes(learner, self.way, self.way))
+
+    def about(self, name):
+        return {"kind": "leaderboard", "images": self.name, "method": name}
+
+    def optimal(self):
+        return None

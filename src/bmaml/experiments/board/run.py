@@ -1,0 +1,196 @@
+"""Every method on one task family or table: trained, scored on the same new tasks, and kept, so that a second call goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from bmaml.errors import InputError
+from bmaml.evaluation.evaluate import Evaluation, evaluate
+from bmaml.evaluation.recalibrate import recalibrate
+from bmaml.experiments.board.arenas import AbstractArena
+from bmaml.io.checkpoint import RunFolder
+from bmaml.io.files import write_atomically
+from bmaml.learners import AbstractLearner
+from bmaml.learners.base import Meta
+from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
+from bmaml.training.loop import NonFiniteError, Progress
+from bmaml.training.run import Run, resume, train
+
+OPTIMAL = "bayes-optimal"
+_TEST_SEED = 1
+_TIMED = 20
+
+Scores = dict[tuple[int, str], np.ndarray]
+
+
+class Entry(eqx.Module):
+    """A method with one seed: every task's own scores by (shots, metric), seconds of training and of one adaptation."""
+
+    method: str = eqx.field(static=True)
+    seed: int = eqx.field(static=True)
+    scores: Scores
+    train_seconds: float = eqx.field(static=True)
+    adapt_seconds: float = eqx.field(static=True)
+    steps: int = eqx.field(static=True)
+
+
+def _several(arenas: AbstractArena | Sequence[AbstractArena]) -> tuple[AbstractArena, ...]:
+    return (arenas,) if isinstance(arenas, AbstractArena) else tuple(arenas)
+
+
+class Board(eqx.Module):
+    """What is compared and how: methods, seeds, meta-steps (None: each recipe's own) and test tasks.
+
+    There is one arena for all seeds, or one for each (of a table, where each seed holds out other tasks). With `recalibrated`
+    every method's predictions are stretched by what its errors on the arena's spare tasks were.
+    Raises: InputError where the arena has none.
+    """
+
+    arenas: tuple[AbstractArena, ...] = eqx.field(converter=_several)
+    methods: tuple[str, ...] = eqx.field(static=True, converter=tuple)
+    seeds: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    steps: int | None = eqx.field(static=True, default=None)
+    count: int = eqx.field(static=True, default=1000)
+    recalibrated: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        if self.recalibrated and self.arenas[0].spare() is None:
+            raise InputError(
+                f"{self.arenas[0].name} has no tasks to recalibrate on: only families and tables can be recalibrated."
+            )
+
+    def run(
+        self,
+        folder: Path,
+        progress: Callable[[str], Progress] | None = None,
+        said: Callable[[str], None] = lambda line: None,
+    ) -> list[Entry]:
+        """Train and score what `folder` does not hold yet; the Bayes-optimal predictor is scored where there is one.
+
+        A method whose training stops being finite is said so of and left out. Raises: KeyboardInterrupt where Ctrl-C
+        stopped a training, its checkpoint saved; InputError where the folder holds a run with other settings.
+        """
+        entries = []
+        for method in self.methods:
+            for seed in self.seeds:
+                try:
+                    entries.append(self._entry(folder, method, seed, progress))
+                except NonFiniteError as error:
+                    said(f"{method}, seed {seed}, is left out: {error}")
+                    break
+        optimal = self.arenas[0].optimal()
+        return entries if optimal is None else [*entries, self._optimal(folder, optimal)]
+
+    def _arena(self, seed: int) -> AbstractArena:
+        return self.arenas[seed % len(self.arenas)]
+
+    def _entry(self, folder: Path, method: str, seed: int, progress: Callable[[str], Progress] | None) -> Entry:
+        name = f"{method}-{seed}"
+        run = self._run(folder / "runs" / name, method, seed, progress and progress(f"{method}, seed {seed}")).whole()
+        arena = self._arena(seed)
+        learner = arena.judged(method, run.method.learner)
+        seconds = sum(record["seconds"] for record in run.history)
+        about = {"method": method, "seed": seed, "steps": run.step, "train_seconds": seconds}
+        spare = arena.spare() if self.recalibrated else None
+        if spare is None:
+            return self._scored(folder / "scores" / f"{name}.npz", lambda: (learner, run.meta), about, batch=10)
+        changed = partial(recalibrate, learner, run.meta, spare, shots=arena.shots)
+        return self._scored(folder / "recalibrated" / f"{name}.npz", changed, about, batch=10)
+
+    def _run(self, path: Path, method: str, seed: int, progress: Progress | None) -> Run:
+        arena = self._arena(seed)
+        wanted = {
+            "method": arena.method(method),
+            "tasks": arena.tasks(method, seed),
+            "plan": arena.plan(method, self.steps, seed),
+        }
+        if not path.exists():
+            return train(*wanted.values(), directory=path, about=arena.about(method), progress=progress)
+        kept = {name: RunFolder(path).part(name) for name in wanted}
+        if not eqx.tree_equal(kept, wanted):
+            raise InputError(
+                f"{path} holds a run of {kept['plan'].steps} meta-steps and other settings than those of the "
+                f"{wanted['plan'].steps} meta-steps wanted now: use another --out, or delete it."
+            )
+        return resume(path, progress=progress)
+
+    def _optimal(self, folder: Path, learner: BayesOptimal) -> Entry:
+        about = {"method": OPTIMAL, "seed": 0, "steps": 0, "train_seconds": 0.0}
+        return self._scored(folder / "scores" / f"{OPTIMAL}.npz", lambda: (learner, None), about, batch=AT_ONCE)
+
+    def _scored(
+        self, path: Path, judged: Callable[[], tuple[AbstractLearner, Meta]], about: dict[str, Any], batch: int
+    ) -> Entry:
+        arena = self._arena(about["seed"])
+        stamp = about | {"shots": list(arena.shots), "count": self.count, "test": arena.name}
+        kept = _read(path, stamp)
+        if kept is not None:
+            return kept
+        learner, meta = judged()
+        options = {
+            "shots": arena.shots,
+            "count": self.count,
+            "queries": arena.queries,
+            "seed": _TEST_SEED,
+            "batch": batch,
+        }
+        scores = _flat(evaluate(learner, meta, arena.test(), **options))
+        entry = Entry(
+            about["method"], about["seed"], scores, about["train_seconds"], _seconds(learner, meta, arena), about["steps"]
+        )
+        _write(path, entry, stamp)
+        return entry
+
+
+def _seconds(learner: AbstractLearner, meta: Meta, arena: AbstractArena) -> float:
+    """Return the median seconds to adapt to one task's most points and predict its query, compiled before."""
+    task = arena.example(jax.random.key(_TEST_SEED))
+
+    @jax.jit
+    def answer(meta: Meta, task: Any, key: jax.Array) -> jax.Array:
+        return learner.adapt(meta, task.support, key=key).predict(task.query.x).mean
+
+    spent = []
+    for i in range(_TIMED + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(answer(meta, task, jax.random.key(i)))
+        spent.append(time.perf_counter() - began)
+    return float(np.median(spent[1:]))
+
+
+def _flat(evaluation: Evaluation) -> Scores:
+    return {(shots, name): values for (shots, _), each in evaluation.scores.items() for name, values in each.items()}
+
+
+def _write(path: Path, entry: Entry, stamp: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = json.dumps({"stamp": stamp, "adapt_seconds": entry.adapt_seconds})
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {f"{shots}/{name}": values for (shots, name), values in entry.scores.items()}
+    np.savez_compressed(content, head=np.array(head), **arrays)
+    write_atomically(path, content.getvalue())
+
+
+def _read(path: Path, stamp: dict[str, Any]) -> Entry | None:
+    """Return a kept entry; None where there is none, a damaged one, or one of something else."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
+            head = json.loads(str(kept["head"]))
+            if head["stamp"] != stamp:
+                return None
+            names = [name.split("/", 1) for name in kept.files if name != "head"]
+            scores = {(int(shots), name): kept[f"{shots}/{name}"] for shots, name in names}
+    except (FileNotFoundError, BadZipFile, KeyError, ValueError, EOFError):
+        return None
+    return Entry(stamp["method"], stamp["seed"], scores, stamp["train_seconds"], head["adapt_seconds"], stamp["steps"])

@@ -1,0 +1,46 @@
+"""The diagonal of the Gauss-Newton matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import PyTree
+
+from bmaml.inference.curvature.base import AbstractCurvature, AbstractPrecision, solved_variance
+from bmaml.inference.curvature.outputs import output_function, whitened_jacobian
+
+
+class DiagonalPrecision(AbstractPrecision):
+    """A diagonal H, as a pytree of positive numbers shaped like the weights."""
+
+    entries: PyTree[Any]
+
+    def logdet(self):
+        return jnp.asarray(sum(jnp.log(leaf).sum() for leaf in jax.tree.leaves(self.entries)))
+
+    def solve(self, vector):
+        return jax.tree.map(jnp.divide, vector, self.entries)
+
+    def variance(self, like, rows):
+        return solved_variance(self, like, rows)
+
+    def spread(self, noise):
+        return jax.tree.map(lambda z, entry: z / jnp.sqrt(entry), noise, self.entries)
+
+
+class Diagonal(AbstractCurvature):
+    """The exact diagonal of the Gauss-Newton matrix + prior: no correlation between weights.
+
+    Its log det is never below the full one's (Hadamard), and equal where each weight meets the outputs by itself.
+    """
+
+    def check(self, model):
+        pass
+
+    def __call__(self, model, params: Any, data, prior):
+        weights = model.weights(params)
+        root = whitened_jacobian(output_function(model, params), weights, model.predictive(params, data.x), data)
+        return DiagonalPrecision(ravel_pytree(weights)[1]((root**2).sum(0) + prior))

@@ -1,0 +1,12 @@
+"""Each particle climbs its own log posterior."""
+
+from __future__ import annotations
+
+from bmaml.inference.directions.base import AbstractDirection
+
+
+class Independent(AbstractDirection):
+    """Gradient ascent of every particle by itself (an ensemble; with one particle, MAML)."""
+
+    def __call__(self, particles, scores, *, key):
+        return scores

@@ -1,0 +1,101 @@
+"""Normal-inverse-gamma heads: conjugate, so that everything is integrated out in closed form."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammaln, logsumexp
+from jaxtyping import Array, Float
+
+from bmaml.distributions import StudentT
+from bmaml.learners.exact_heads.base import AbstractHead, AbstractHeadPosterior, Kernel
+
+
+class InverseGammaPrior(eqx.Module):
+    """Prior of an `InverseGammaHead`, on unconstrained scales (leading axis: experts, or 1 if shared).
+
+    Normal-inverse-gamma with a mixture of inverse-gammas: `raw_a`, `log_b` and the unnormalised `log_share` of each.
+    """
+
+    mean: Float[Array, "*experts features outputs"]
+    log_scale: Float[Array, "*experts features"]
+    log_noise: Float[Array, "*experts"]
+    raw_a: Float[Array, "*experts scales"]
+    log_b: Float[Array, "*experts scales outputs"]
+    log_share: Float[Array, "*experts scales"]
+
+    @property
+    def a(self) -> Float[Array, "*experts scales"]:
+        """Shape of the inverse-gamma, above 1 so that the predictive has a mean (degrees of freedom above 2)."""
+        return 1.0 + jax.nn.softplus(self.raw_a)
+
+
+class InverseGammaPosterior(AbstractHeadPosterior):
+    """The exact posterior of one head; `white` is the whitened residual of the prior mean, `log_weights` are of the scales."""
+
+    prior: InverseGammaPrior
+    kernel: Kernel
+    white: Float[Array, "*batch support outputs"]
+    a: Float[Array, "*batch scales"]
+    b: Float[Array, "*batch scales outputs"]
+    log_weights: Float[Array, "*batch scales"]
+
+    @property
+    def log_evidence(self):
+        return logsumexp(self.log_weights, axis=-1)
+
+    @property
+    def log_shares(self):
+        return jax.nn.log_softmax(self.log_weights)
+
+    def predict(self, features, log_noise):
+        """Return a Student-t for each scale."""
+        half, variance = self.kernel.noisy_at(features, jnp.exp(self.prior.log_noise + log_noise))
+        mean = features @ self.prior.mean + half.T @ self.white
+        scale = jnp.sqrt(variance[:, None] * (self.b / self.a[:, None])[:, None])
+        return StudentT(jnp.reshape(2 * self.a, (-1, 1, 1)), jnp.broadcast_to(mean, scale.shape), scale)
+
+    def sample_weights(self, key):
+        pick_key, scale_key, weight_key = jax.random.split(key, 3)
+        picked = jax.random.categorical(pick_key, self.log_weights)
+        a, b = self.a[picked], self.b[picked]
+        sigma = jnp.sqrt(b / jax.random.gamma(scale_key, a, b.shape))
+        # The residual's weights have mean 0.
+        nothing = jnp.zeros_like(self.prior.mean)
+        return self.prior.mean + self.kernel.sample_weights(nothing, sigma, self.white, weight_key)
+
+
+class InverseGammaHead(AbstractHead):
+    """sigma^2 ~ sum_s p_s Inverse-Gamma(a_s, b_s) for `scales` of them, w | sigma^2 ~ N(m0, sigma^2 diag S).
+
+    A mixture of inverse-gammas is conjugate as each of them is (Diaconis and Ylvisaker, 1985); its components share one
+    Cholesky, so they cost little. Evidence and predictive, a Student-t for each scale, are exact.
+    Raises: ValueError for fewer than one scale.
+    """
+
+    scales: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self):
+        if self.scales < 1:
+            raise ValueError(f"scales is {self.scales}: give at least 1.")
+
+    def init(self, key, features, outputs, noise):
+        # A factor of e^2 in variance apart, for components that start alike would stay alike.
+        apart = 2.0 * (jnp.arange(self.scales) - (self.scales - 1) / 2)
+        return InverseGammaPrior(
+            mean=jnp.zeros((features, outputs)),
+            log_scale=jnp.zeros(features),
+            log_noise=jnp.log(jnp.asarray(noise)),
+            raw_a=jnp.zeros(self.scales),
+            log_b=jnp.tile(apart[:, None], (1, outputs)),
+            log_share=jnp.zeros(self.scales),
+        )
+
+    def condition(self, prior, features, log_noise, y, mask):
+        kernel = Kernel.of(features, jnp.exp(prior.log_scale), jnp.exp(prior.log_noise + log_noise), mask)
+        white = kernel.whiten((y - kernel.features @ prior.mean) * mask[:, None])
+        a, b = prior.a + 0.5 * mask.sum(), jnp.exp(prior.log_b) + 0.5 * (white**2).sum(0)
+        each = prior.a[:, None] * prior.log_b - a[:, None] * jnp.log(b) + (gammaln(a) - gammaln(prior.a))[:, None]
+        evidence = (each - 0.5 * kernel.log_det).sum(-1)
+        return InverseGammaPosterior(prior, kernel, white, a, b, jax.nn.log_softmax(prior.log_share) + evidence)

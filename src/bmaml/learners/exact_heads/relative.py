@@ -1,0 +1,132 @@
+"""Heads whose weights stand in a learned proportion to the noise, or in one of several."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from bmaml.distributions import StudentT
+from bmaml.learners.exact_heads.base import AbstractHead, AbstractHeadPosterior, Kernel
+
+
+class RelativePrior(eqx.Module):
+    """Prior of a `RelativeHead`, on unconstrained scales (leading axis: experts, or 1 if shared).
+
+    `log_sigma` is the middle of each output's cells of log sigma, `log_share` the unnormalised log mass of the cells, and
+    `log_which` that of the centres.
+    """
+
+    centres: Float[Array, "*experts outputs centres features"]
+    log_scale: Float[Array, "*experts features"]
+    log_noise: Float[Array, "*experts"]
+    log_sigma: Float[Array, "*experts outputs"]
+    log_share: Float[Array, "*experts cells"]
+    log_which: Float[Array, "*experts centres"]
+
+
+class RelativePosterior(AbstractHeadPosterior):
+    """The posterior of one head: weights of every pair of a centre and a cell of sigma, for each output by itself.
+
+    `white` and `signals` are the targets and the centres' functions at the support, in the whitened space of the kernel.
+    """
+
+    prior: RelativePrior
+    kernel: Kernel
+    white: Float[Array, "*batch support outputs"]
+    signals: Float[Array, "*batch support outputs centres"]
+    sigma: Float[Array, "*batch outputs cells"]
+    log_weights: Float[Array, "*batch outputs centres cells"]
+
+    @property
+    def log_evidence(self):
+        return logsumexp(self.log_weights, axis=(-2, -1)).sum(-1)
+
+    @property
+    def log_shares(self):
+        return jnp.zeros((*self.log_weights.shape[:-3], 1), self.log_weights.dtype)
+
+    def predict(self, features, log_noise):
+        """Return one Student-t: the mixture over centres and cells with its mean and variance kept.
+
+        Its degrees of freedom are those of the inverse-gamma with the posterior's E[sigma^2] and E[1 / sigma^2], at least 4.
+        """
+        half, variance = self.kernel.noisy_at(features, jnp.exp(self.prior.log_noise + log_noise))
+        # With centre j and sigma the mean is fixed + sigma slope_j.
+        fixed = half.T @ self.white
+        slope = jnp.einsum("qf,ojf->qoj", features, self.prior.centres) - jnp.einsum("nq,noj->qoj", half, self.signals)
+        weights = jax.nn.softmax(self.log_weights, axis=(-2, -1))
+        first, second = (jnp.einsum("ojg,og->oj", weights, self.sigma**power) for power in (1, 2))
+        moved = (slope * first).sum(-1)
+        square = second.sum(-1)
+        spread = jnp.maximum((slope**2 * second).sum(-1) - moved**2, 0.0)
+        # E[sigma^2] E[1 / sigma^2] = a / (a - 1). A thousandth above 1 is all but a normal; above 2, where little is
+        # known of sigma, a Student-t that kept it would have its variance in tails so far out that the middle is too narrow.
+        ratio = jnp.clip(square * jnp.einsum("ojg,og->o", weights, self.sigma**-2), 1.001, 2.0)
+        width = jnp.sqrt((variance[:, None] * square + spread) / ratio)
+        return StudentT((2 * ratio / (ratio - 1))[None, None], (fixed + moved)[None], width[None])
+
+    def sample_weights(self, key):
+        pick_key, weight_key = jax.random.split(key)
+        outputs, _, cells = self.log_weights.shape
+        picked = jax.random.categorical(pick_key, self.log_weights.reshape(outputs, -1))
+        sigma = jnp.take_along_axis(self.sigma, (picked % cells)[:, None], 1)[:, 0]
+        centre = jax.vmap(lambda centres, which: centres[which], out_axes=1)(self.prior.centres, picked // cells)
+        return self.kernel.sample_weights(sigma * centre, sigma, self.white, weight_key)
+
+
+class RelativeHead(AbstractHead):
+    """Weights in units of the noise: with sigma on a grid of cells and one of `centres` c_j for each output,
+
+        w | sigma, j ~ N(sigma c_j, sigma^2 diag S),   y | w, sigma ~ N(f w, sigma^2 n).
+
+    A Gaussian about 0 says little of the size of weights. Several centres can say that weights have a certain size, in units of
+    the noise, and any direction (as those of a sinusoid of unknown phase whose noise is a share of its amplitude), so that
+    the size of what is seen tells the noise, which residuals of a few points hardly do. Given sigma and j everything is
+    Gaussian with one and the same kernel, so one Cholesky serves them all; the integral over sigma is a sum over `cells`,
+    evenly spaced in log sigma over +-`span` about a learned middle, with a learned mass each. The evidence is exact for that
+    prior; an expert's predictive keeps the mean and variance of the mixture.
+    Raises: ValueError for fewer than one centre or two cells, or a span that is not above 0.
+    """
+
+    centres: int = eqx.field(static=True, default=16)
+    cells: int = eqx.field(static=True, default=48)
+    span: float = eqx.field(static=True, default=3.0)
+
+    def __check_init__(self):
+        if self.centres < 1 or self.cells < 2 or not self.span > 0:
+            sizes = f"{self.centres} centres and {self.cells} cells over +-{self.span}"
+            raise ValueError(f"{sizes}: give at least 1, at least 2, and a span above 0.")
+
+    def init(self, key, features, outputs, noise):
+        # Apart, since centres that start alike would stay alike.
+        centres = 0.5 * jax.random.normal(key, (outputs, self.centres, features))
+        return RelativePrior(
+            centres if self.centres > 1 else jnp.zeros_like(centres),
+            jnp.zeros(features),
+            jnp.log(jnp.asarray(noise)),
+            jnp.zeros(outputs),
+            jnp.zeros(self.cells),
+            jnp.zeros(self.centres),
+        )
+
+    def condition(self, prior, features, log_noise, y, mask):
+        kernel = Kernel.of(features, jnp.exp(prior.log_scale), jnp.exp(prior.log_noise + log_noise), mask)
+        white = kernel.whiten(y * mask[:, None])
+        functions = jnp.einsum("nf,ojf->noj", kernel.features, prior.centres)
+        signals = kernel.whiten(functions.reshape(len(y), functions.shape[1] * functions.shape[2])).reshape(functions.shape)
+        sigma = jnp.exp(prior.log_sigma[:, None] + jnp.linspace(-self.span, self.span, self.cells))
+        log_density = -0.5 * (_misfit(white, signals, sigma) + kernel.log_det) - mask.sum() * jnp.log(sigma)[:, None]
+        log_prior = jax.nn.log_softmax(prior.log_which)[:, None] + jax.nn.log_softmax(prior.log_share)
+        return RelativePosterior(prior, kernel, white, signals, sigma, log_prior + log_density)
+
+
+def _misfit(
+    white: Float[Array, "n outputs"], signals: Float[Array, "n outputs centres"], sigma: Float[Array, "outputs cells"]
+) -> Float[Array, "outputs centres cells"]:
+    """Return |white / sigma - signal_j|^2 for every cell and centre, its square written out so that no array has all axes."""
+    own, cross, signal = (white**2).sum(0), jnp.einsum("no,noj->oj", white, signals), (signals**2).sum(0)
+    inverse = 1 / sigma[:, None]
+    return own[:, None, None] * inverse**2 - 2 * cross[..., None] * inverse + signal[..., None]

@@ -1,0 +1,212 @@
+"""Markov chains as the reference: draws of a log density, or of a task's posterior, by NUTS and HMC.
+
+blackjax does the sampling (the extra `mcmc`); it is imported when a chain is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from bmaml.data import Data
+from bmaml.errors import InputError
+from bmaml.inference.posteriors import ParticlePosterior
+from bmaml.inference.priors import AbstractPrior, AroundInit, Particle
+from bmaml.learners.gradient import GradientLearner
+from bmaml.models.base import AbstractModel
+
+LogDensity = Callable[[Any], Float[Array, ""]]
+
+
+class Chains(eqx.Module):
+    """Draws of several chains after warm-up, and how they went.
+
+    Leaves of `draws` have leading axes (chains, draws). `divergent` marks trajectories whose energy blew up: a few in a
+    thousand hint at, and more show, a region that the chains did not enter. `acceptance` is the mean acceptance rate and
+    `step_size` the adapted one, a number for each chain; `gradients` counts every gradient taken after warm-up.
+    """
+
+    draws: PyTree[Any]
+    log_density: Float[Array, "chains draws"]
+    divergent: Bool[Array, "chains draws"]
+    acceptance: Float[Array, " chains"]
+    step_size: Float[Array, " chains"]
+    gradients: Int[Array, ""]
+
+    @property
+    def divergences(self) -> int:
+        """Number of divergent trajectories of all chains."""
+        return int(self.divergent.sum())
+
+    def pooled(self, every: int = 1) -> PyTree[Any]:
+        """Return the draws of all chains on one leading axis, each chain's every `every`-th."""
+        return jax.tree.map(lambda leaf: leaf[:, ::every].reshape(-1, *leaf.shape[2:]), self.draws)
+
+
+def nuts(
+    log_density: LogDensity,
+    starts: PyTree,
+    *,
+    warmup: int = 1000,
+    draws: int = 1000,
+    acceptance: float = 0.8,
+    dense: bool = False,
+    key: PRNGKeyArray,
+) -> Chains:
+    """Draw from a density with the no-U-turn sampler: one chain for each start, all in one vmapped program.
+
+    `log_density(position)` is a scalar in nats, up to a constant; `starts` is a pytree with the chain axis first, best
+    spread wider than the target. Window adaptation over `warmup` steps finds a step size with the given `acceptance`
+    rate and a diagonal (or `dense`) mass matrix.
+    Raises: InputError where blackjax is not installed; ValueError for fewer than 20 warm-up steps or 4 draws.
+    Source: Hoffman and Gelman (2014); the windows are Stan's.
+    """
+    blackjax = _blackjax()
+    return _chains(blackjax, blackjax.nuts, log_density, starts, warmup, draws, acceptance, dense, {}, key)
+
+
+def hmc(
+    log_density: LogDensity,
+    starts: PyTree,
+    *,
+    leapfrogs: int = 16,
+    warmup: int = 1000,
+    draws: int = 1000,
+    acceptance: float = 0.8,
+    dense: bool = False,
+    key: PRNGKeyArray,
+) -> Chains:
+    """Draw from a density with Hamiltonian Monte Carlo of `leapfrogs` steps a trajectory; all else as in `nuts`.
+
+    Raises: InputError where blackjax is not installed; ValueError as `nuts`, and for fewer than one leapfrog step.
+    Source: Neal (2011).
+    """
+    if leapfrogs < 1:
+        raise ValueError(f"a trajectory has {leapfrogs} leapfrog steps: give at least 1.")
+    blackjax, options = _blackjax(), {"num_integration_steps": leapfrogs}
+    return _chains(blackjax, blackjax.hmc, log_density, starts, warmup, draws, acceptance, dense, options, key)
+
+
+def _blackjax() -> ModuleType:
+    try:
+        import blackjax
+    except ImportError as error:
+        raise InputError("NUTS and HMC need blackjax, which is not installed: pip install 'bmaml[mcmc]'.") from error
+    return blackjax
+
+
+def _chains(
+    blackjax: Any,
+    algorithm: Any,
+    log_density: LogDensity,
+    starts: PyTree,
+    warmup: int,
+    draws: int,
+    acceptance: float,
+    dense: bool,
+    options: dict[str, Any],
+    key: PRNGKeyArray,
+) -> Chains:
+    if warmup < 20 or draws < 4:
+        raise ValueError(f"{warmup} warm-up steps and {draws} draws: give at least 20 and at least 4.")
+    adaptation = blackjax.window_adaptation(
+        algorithm, log_density, is_mass_matrix_diagonal=not dense, target_acceptance_rate=acceptance, **options
+    )
+
+    def chain(key: PRNGKeyArray, start: PyTree) -> tuple:
+        warm_key, draw_key = jax.random.split(key)
+        (state, tuned), _ = adaptation.run(warm_key, start, num_steps=warmup)
+        step = algorithm(log_density, **tuned).step
+
+        def one(state: Any, key: PRNGKeyArray) -> tuple:
+            state, info = step(key, state)
+            kept = state.position, state.logdensity, info.is_divergent
+            return state, (*kept, info.acceptance_rate, info.num_integration_steps)
+
+        return tuned["step_size"], jax.lax.scan(one, state, jax.random.split(draw_key, draws))[1]
+
+    count = len(jax.tree.leaves(starts)[0])
+    step_size, found = jax.jit(jax.vmap(chain))(jax.random.split(key, count), starts)
+    position, log_p, divergent, accepted, leapfrogs = found
+    return Chains(position, log_p, divergent, accepted.mean(1), step_size, jnp.sum(leapfrogs))
+
+
+class Convergence(eqx.Module):
+    """Diagnostics of some quantities, each of their shape: split R-hat and the effective number of draws."""
+
+    r_hat: Float[Array, ...]
+    ess: Float[Array, ...]
+
+
+def convergence(values: Float[Array, "chains draws *rest"]) -> Convergence:
+    """Return split R-hat and effective sample size of quantities that were followed along the chains.
+
+    Each chain is cut into halves first, so that a drift within a chain shows. Gelman et al. (2013), section 11.4.
+    Raises: InputError where blackjax is not installed; ValueError for fewer than 4 draws.
+    """
+    chains, draws = values.shape[:2]
+    if draws < 4:
+        raise ValueError(f"{draws} draws of a chain cannot be cut in halves with a variance: give at least 4.")
+    half = draws // 2
+    return _diagnosed(values[:, : 2 * half].reshape(2 * chains, half, *values.shape[2:]))
+
+
+@jax.jit
+def _diagnosed(chains: Float[Array, "chains draws *rest"]) -> Convergence:
+    diagnostics = _blackjax().diagnostics
+    ess = diagnostics.effective_sample_size(chains)
+    return Convergence(jnp.asarray(diagnostics.potential_scale_reduction(chains)), jnp.asarray(ess))
+
+
+def log_posterior(model: AbstractModel, prior: AbstractPrior, support: Data, anchor: Particle | None = None) -> LogDensity:
+    """Return the function from a particle to its log posterior density on a task: log prior plus summed log-likelihood.
+
+    In nats, up to a constant. `anchor` is where adaptation would start, which only a prior around it asks for.
+    Raises: ValueError where the prior is around an anchor and there is none.
+    """
+    if anchor is None and isinstance(prior, AroundInit):
+        raise ValueError(
+            "AroundInit is a prior around where adaptation starts, and there is no anchor: give one, or GaussianPrior."
+        )
+    climbed = GradientLearner(model, prior).log_posterior
+    return lambda particle: climbed(particle, particle if anchor is None else anchor, support)
+
+
+def starts(model: AbstractModel, prior: AbstractPrior, count: int, *, key: PRNGKeyArray) -> Particle:
+    """Return `count` fresh particles, parameters and hyper-parameters, on a leading axis."""
+    return GradientLearner(model, prior, particles=count).init(key).particles
+
+
+def task_posterior(
+    model: AbstractModel,
+    prior: AbstractPrior,
+    support: Data,
+    *,
+    anchor: Particle | None = None,
+    chains: int = 4,
+    key: PRNGKeyArray,
+    **options: Any,
+) -> tuple[ParticlePosterior, Chains]:
+    """Return a task's posterior by NUTS as equally weighted particles, which predicts like any other, and its chains.
+
+    Chains start from fresh parameters of the model; `options` are those of `nuts`. Parameters of a network are not
+    identified (its hidden units may trade places): judge convergence on what it predicts, with `followed`.
+    Raises: InputError where blackjax is not installed; ValueError as `nuts`, and where a prior needs an anchor.
+    """
+    start_key, draw_key = jax.random.split(key)
+    density = log_posterior(model, prior, support, anchor)
+    run = nuts(density, starts(model, prior, chains, key=start_key), key=draw_key, **options)
+    params = run.pooled().params
+    return ParticlePosterior(model, params, jnp.zeros(run.log_density.size)), run
+
+
+@eqx.filter_jit
+def followed(model: AbstractModel, chains: Chains, x: Float[Array, "n inputs"]) -> Float[Array, "chains draws n outputs"]:
+    """Return the predictive mean at inputs `x` of every draw of every chain."""
+    return jax.vmap(jax.vmap(lambda params: model.predictive(params, x).mean))(chains.draws.params)

@@ -1,0 +1,64 @@
+"""Learners whose particles are drawn when they adapt, not learned."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import TypeGuard
+
+from bmaml.errors import InputError
+from bmaml.learners.abml import AbmlLearner
+from bmaml.learners.base import AbstractLearner
+from bmaml.learners.conjugate import ConjugateLearner
+from bmaml.learners.features import core, replace_core
+from bmaml.learners.matching import MatchingLearner
+from bmaml.learners.platipus import PlatipusLearner
+from bmaml.learners.prototypes import PrototypeLearner
+from bmaml.learners.ridge import RidgeLearner
+
+# Fewer codes lie so far apart that features must also stand for those between: directions whose weights each task has to
+# pay for with its points. Of so many a quarter is kept to predict with: after three points, fewer are a rough sample.
+EXPERTS, _SHARE = 256, 0.25
+
+
+def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
+    """Return the learner with so many particles drawn at each adaptation, whatever it was trained with.
+
+    Of experts at least a quarter is kept. Raises: TypeError where its particles are learned, so that there are as many as
+    there are.
+    """
+    return replace_core(learner, partial(_drawing, particles=particles))
+
+
+def _drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
+    if draws_codes(learner):
+        return dataclasses.replace(learner, particles=particles, kept=max(_SHARE, learner.kept))
+    if isinstance(learner, AbmlLearner | PlatipusLearner):
+        return dataclasses.replace(learner, particles=particles)
+    raise TypeError(f"drawing needs particles that adaptation draws and those of {type(learner).__name__} are learned.")
+
+
+def draws_codes(learner: AbstractLearner) -> TypeGuard[ConjugateLearner]:
+    """Say whether experts are drawn from a density of codes: the more of them, the finer they integrate over it."""
+    return isinstance(learner, ConjugateLearner) and learner.codes == "drawn"
+
+
+def finely_drawn(learner: AbstractLearner) -> AbstractLearner:
+    """Return the learner as it is best asked: with 256 experts or more, where it draws them."""
+    return drawing(learner, max(EXPERTS, learner.particles)) if draws_codes(learner) else learner
+
+
+def for_classes(learner: AbstractLearner, way: int, count: int) -> AbstractLearner:
+    """Return a learner trained on episodes of `way` classes for a task of `count`; class means fit any number of them.
+
+    Raises: InputError where the learner's network has `way` outputs and more are asked for.
+    """
+    inner = core(learner)
+    if isinstance(inner, PrototypeLearner | MatchingLearner | RidgeLearner):
+        return replace_core(learner, lambda one: dataclasses.replace(one, classes=count))  # pyright: ignore[reportArgumentType]
+    if count > way:
+        raise InputError(
+            f"the task has {count} classes and the model tells up to {way} apart: fit with a way of {count}, or use "
+            "'protonet', which takes any number."
+        )
+    return learner

@@ -1,0 +1,1 @@
+"""Settings that were tuned, for sinusoids, tables and images."""

@@ -1,0 +1,38 @@
+"""A policy that has adapted to one task, and acts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from bmaml.distributions import AbstractContinuous, AbstractDistribution
+from bmaml.inference.posteriors import ParticlePosterior
+from bmaml.rl.environment import AbstractWorld
+from bmaml.rl.trajectories import Trajectories
+
+
+class AdaptedPolicy(eqx.Module):
+    """Particles of a policy's parameters; what it does is what a particle drawn at random would do."""
+
+    posterior: ParticlePosterior
+
+    def actions(self, observations: Array) -> AbstractDistribution:
+        """Return the distribution over actions at observations of shape (n, observations), the particles' mixture."""
+        return self.posterior.predict(jnp.asarray(observations, jnp.zeros(()).dtype))
+
+    def act(self, observation: Array, *, key: PRNGKeyArray | None = None) -> Array:
+        """Return the action at one observation: drawn with a key, else the mean (of discrete actions the likeliest)."""
+        chosen = self.actions(jnp.asarray(observation)[None])
+        if key is not None:
+            return chosen.sample(key)[0]
+        return chosen.mean[0] if isinstance(chosen, AbstractContinuous) else chosen.mean[0].argmax(-1)
+
+    def gather(self, world: AbstractWorld, goal: PyTree[Any], episodes: int = 20, *, seed: int = 0) -> Trajectories:
+        """Return what each particle gathers in one task, (particles, episodes, horizon): what `Run.adapt` takes."""
+        params, goals = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (self.posterior.params, goal))
+        lived = world.rollout(self.posterior.model, params, goals, episodes, key=jax.random.key(seed))
+        return jax.tree.map(lambda leaf: leaf[0], lived)

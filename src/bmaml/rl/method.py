@@ -1,0 +1,164 @@
+"""A method for policies: the two axes, how trajectories are gathered, and how the meta-parameters are improved by them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from bmaml.data import Task
+from bmaml.errors import InputError
+from bmaml.learners.base import Meta
+from bmaml.learners.gradient import GradientLearner, GradientState
+from bmaml.objectives.chaser import ChaserLoss
+from bmaml.objectives.policy import policies
+from bmaml.rl.adapted_policy import AdaptedPolicy
+from bmaml.rl.environment import AbstractWorld, check_policy
+from bmaml.rl.outer_steps import AbstractOuterStep, GradientStep
+from bmaml.rl.sampling import Gathered, Sampling, gather, inner_step, nothing
+from bmaml.rl.trajectories import Trajectories
+from bmaml.tasks.base import AbstractSource
+from bmaml.training.meta_step import LONGEST, MetaBatch, first_state, fresh_meta, settle, step_key
+from bmaml.training.method import AbstractMethod, Chunk, TrainState
+from bmaml.training.plan import Plan
+
+
+class PolicyMethod(AbstractMethod):
+    """A learner and an objective for policies. A meta-step draws goals, lets every particle gather trajectories in each task
+    and adapt to them, gathers again with the adapted policies, and moves the meta-parameters by `step`.
+
+    The loss that a run reports is minus the adapted policies' mean return.
+    Raises: TypeError or ValueError, with the reason and what to use instead, where the parts do not fit.
+    """
+
+    sampling: Sampling = Sampling()
+    step: AbstractOuterStep = GradientStep()
+
+    def __check_init__(self):
+        policies(self.learner, "PolicyMethod")
+        self.objective.check(self.learner)
+        self.step.check(self.learner, self.objective)
+
+    @property
+    def policies(self) -> GradientLearner:
+        """The learner, as what it is checked to be."""
+        return policies(self.learner, "PolicyMethod")
+
+    def begin(self, plan):
+        meta = fresh_meta(self, plan)
+        return first_state(meta, self.step.start(plan, meta), places=4)
+
+    def check(self, source):
+        if not isinstance(source, AbstractWorld):
+            raise InputError(
+                f"a policy cannot be trained on {type(source).__name__}, whose tasks are given points: use an environment."
+            )
+        check_policy(source, self.policies.model)
+
+    def compile(self, plan, source, state):
+        assert isinstance(source, AbstractWorld)  # `check` has seen to it
+        if not source.pure:
+            return _hosted(self, plan)
+        seed, count = jnp.asarray(plan.seed, jnp.uint32), jnp.zeros((), jnp.int32)
+        return jax.jit(_pure(self, plan), donate_argnums=0).lower(state, source, seed, count).compile()
+
+    def explain(self, bad, skipped):
+        step, task, episode, moment = (int(v) for v in bad)
+        if episode >= 0:
+            return (
+                f"the environment's reward was not a number at step {moment} of episode {episode} in task {task} of meta-step "
+                f"{step}: give it one that always is."
+            )
+        return (
+            f"{skipped} meta-steps were not finite, the last at step {step}: lower the inner rate, or set clip on the learner."
+        )
+
+    def adapt(self, meta, *given, key):
+        """Return the policy after one inner step on each of the trajectories given, `Trajectories` or a sequence of them.
+
+        Each is of axes (particles, episodes, horizon), the particles' axis left out where there is one.
+        Raises: InputError where the particles are not as many as the policy's.
+        """
+        (lived,) = given
+        learner = self.policies
+        state = learner.start(meta, nothing())
+        for i, one in enumerate([lived] if isinstance(lived, Trajectories) else lived):
+            own = _by_particle(one, learner.particles)
+            state = _update(learner, self.sampling, meta, state, own, jax.random.fold_in(key, i))
+        return AdaptedPolicy(learner.finish(meta, state))
+
+    def gather(self, plan: Plan, world: AbstractWorld, meta: Meta, key: PRNGKeyArray) -> tuple[MetaBatch, Gathered]:
+        """Return the tasks of one meta-step, as the objective takes them, and all that was gathered in them."""
+        goal_key, act_key, adapt_key = jax.random.split(key, 3)
+        updates, goals = self.policies.steps, world.goals(goal_key, plan.batch)
+        # A leader of several steps goes on through sets that were gathered on its way.
+        further = max(self.objective.steps, 1) if isinstance(self.objective, ChaserLoss) else 1
+        found = gather(world, self.policies, self.sampling, meta, goals, updates + further - 1, key=act_key)
+        by_task = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), found.sets)
+        support, query = (jax.tree.map(lambda leaf, part=part: leaf[:, part], by_task) for part in _parts(updates))
+        return MetaBatch(Task(support, query), jax.random.split(adapt_key, plan.batch)), found
+
+    def improve(self, plan: Plan, state: TrainState, batch: MetaBatch, found: Gathered) -> tuple[TrainState, Array]:
+        """Return the state after one meta-step, given what was gathered in it, and its loss."""
+        meta, optimiser, good = self.step(self, plan, state.meta, state.optimiser, batch)
+        loss = -found.returns[self.policies.steps].mean()
+        return settle(state, meta, optimiser, good & jnp.isfinite(loss), found.bad), loss
+
+
+@eqx.filter_jit
+def _update(
+    learner: GradientLearner, sampling: Sampling, meta: Meta, state: GradientState, lived: Trajectories, key: PRNGKeyArray
+) -> GradientState:
+    """Return the state after one inner step on what each particle gathered."""
+    support = jax.vmap(sampling.advantages.data)(lived)
+    return inner_step(learner, meta, state, support, key)
+
+
+def _parts(updates: int) -> tuple[slice, slice]:
+    return slice(0, updates), slice(updates, None)
+
+
+def _by_particle(lived: Trajectories, particles: int) -> Trajectories:
+    if lived.rewards.ndim == 2 and particles == 1:
+        lived = jax.tree.map(lambda leaf: leaf[None], lived)
+    if lived.rewards.ndim != 3 or len(lived.rewards) != particles:
+        raise InputError(
+            f"trajectories of shape {lived.rewards.shape} for {particles} particles: give (particles, episodes, horizon), "
+            "what each particle gathered itself."
+        )
+    return lived
+
+
+def _pure(method: PolicyMethod, plan: Plan) -> Chunk:
+    """Return the function that runs chunks of whole meta-steps in one program."""
+
+    def chunk(state: TrainState, world: AbstractSource, seed: Array, count: Array) -> tuple[TrainState, Array]:
+        assert isinstance(world, AbstractWorld)  # `check` has seen to it
+        begin = state.step
+
+        def one(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+            state, losses = carry
+            state, loss = method.improve(plan, state, *method.gather(plan, world, state.meta, step_key(seed, step)))
+            return state, losses.at[step - begin].set(loss)
+
+        return jax.lax.fori_loop(begin, begin + count, one, (state, jnp.zeros(LONGEST)))
+
+    return chunk
+
+
+def _hosted(method: PolicyMethod, plan: Plan) -> Chunk:
+    """Return the same for worlds on the host: a loop over meta-steps, compiled but for the rollouts."""
+    improve = eqx.filter_jit(method.improve)
+
+    def chunk(state: TrainState, world: Any, seed: Array, count: Array) -> tuple[TrainState, Array]:
+        losses: list[Array] = []
+        for step in range(int(state.step), int(state.step) + int(count)):
+            batch, found = method.gather(plan, world, state.meta, step_key(seed, jnp.asarray(step, jnp.int32)))
+            state, loss = improve(plan, state, batch, found)
+            losses.append(loss)
+        return state, jnp.zeros(LONGEST).at[: len(losses)].set(jnp.stack(losses))
+
+    return chunk

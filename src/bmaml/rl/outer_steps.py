@@ -1,0 +1,111 @@
+"""How meta-parameters are improved by what adapted policies gathered: the contract, and the first-order steps."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PyTree
+
+from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.objectives.base import AbstractObjective
+from bmaml.objectives.policy import PolicyLoss, adapted_actions, gathered
+from bmaml.training.meta_step import MetaBatch, batch_gradient, finite
+from bmaml.training.method import AbstractMethod
+from bmaml.training.plan import Plan
+
+Moved = tuple[Meta, Any, Bool[Array, ""]]
+
+
+class AbstractOuterStep(eqx.Module):
+    """Moves the meta-parameters, given what policies gathered before and after adaptation; a pure function, no rollouts."""
+
+    @abstractmethod
+    def check(self, learner: AbstractLearner, objective: AbstractObjective) -> None:
+        """Raise TypeError ("X needs Y because Z; use W") where learner or objective do not fit."""
+
+    @abstractmethod
+    def start(self, plan: Plan, meta: Meta) -> PyTree[Any]:
+        """Return the state before the first step."""
+
+    @abstractmethod
+    def __call__(self, method: AbstractMethod, plan: Plan, meta: Meta, state: PyTree[Any], batch: MetaBatch) -> Moved:
+        """Return the meta-parameters after one step, the next state, and whether all that led there is finite."""
+
+
+def needs_policy_loss(who: str, objective: AbstractObjective) -> None:
+    """Check that an objective is a surrogate return.
+
+    Raises: TypeError where it is not.
+    """
+    if not isinstance(objective, PolicyLoss):
+        raise TypeError(
+            f"{who} needs PolicyLoss because it limits how far policies move for a surrogate return, which "
+            f"{type(objective).__name__} is not; use GradientStep."
+        )
+
+
+class GradientStep(AbstractOuterStep):
+    """One step of the plan's optimiser along the objective's gradient, whatever the objective: Adam, the chaser, Reptile."""
+
+    def check(self, learner, objective):
+        pass
+
+    def start(self, plan, meta):
+        return plan.outer.build(plan.steps).init(meta)
+
+    def __call__(self, method, plan, meta, state, batch):
+        _, each, gradient = batch_gradient(method, meta, batch, plan.groups)
+        updates, state = plan.outer.build(plan.steps).update(gradient, state, meta)
+        return eqx.apply_updates(meta, updates), state, finite(each, gradient)
+
+
+class ClippedSteps(AbstractOuterStep):
+    """`epochs` steps of the plan's optimiser on the same trajectories, each gaining at most from a ratio of 1 -+ `clip`.
+
+    The gain of an action of weight w is min(r w, clip(r, 1 - clip, 1 + clip) w), with r the ratio of its probability under
+    the adapted policy to that when the meta-step began: Schulman et al. (2017), equation 7; with the inner surrogate
+    `"ratio"`, the outer step of Rothfuss et al. (2019). The plan's schedule counts every epoch's step.
+    Raises: ValueError for fewer than one epoch or a clip outside 0 to 1.
+    """
+
+    clip: float = eqx.field(static=True, default=0.2)
+    epochs: int = eqx.field(static=True, default=5)
+
+    def __check_init__(self):
+        if self.epochs < 1 or not 0 < self.clip < 1:
+            raise ValueError(f"{self.epochs} epochs clipped at {self.clip}: give at least 1, and a clip between 0 and 1.")
+
+    def check(self, learner, objective):
+        needs_policy_loss("ClippedSteps", objective)
+
+    def start(self, plan, meta):
+        return plan.outer.build(plan.steps * self.epochs).init(meta)
+
+    def __call__(self, method, plan, meta, state, batch):
+        outer, query = plan.outer.build(plan.steps * self.epochs), jax.vmap(gathered)(batch.tasks)
+
+        def log_probs(meta: Meta) -> Array:
+            def one(task, key, y):
+                return adapted_actions(method.learner, meta, task, key=key).log_prob(y)
+
+            return jax.vmap(one)(batch.tasks, batch.keys, query.y)
+
+        before = log_probs(meta)
+
+        def loss(meta: Meta) -> Array:
+            ratio = jnp.exp(log_probs(meta) - before)
+            clipped = jnp.clip(ratio, 1 - self.clip, 1 + self.clip)
+            gain = jnp.minimum(ratio * query.mask, clipped * query.mask).sum((-2, -1))
+            return -gain.mean()
+
+        def epoch(_, carry: tuple[Meta, PyTree[Any]]) -> tuple[Meta, PyTree[Any]]:
+            meta, state = carry
+            updates, state = outer.update(jax.grad(loss)(meta), state, meta)
+            return eqx.apply_updates(meta, updates), state
+
+        moved, state = jax.lax.fori_loop(0, self.epochs, epoch, (meta, state))
+        return moved, state, finite(moved)

@@ -1,0 +1,77 @@
+"""Score policies on new tasks, by the number of updates, with intervals over tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
+
+from bmaml.errors import InputError
+from bmaml.evaluation.evaluate import Evaluation, Row, Setting
+from bmaml.evaluation.metrics import interval
+from bmaml.learners.base import Meta
+from bmaml.rl.environment import AbstractWorld, check_policy
+from bmaml.rl.method import PolicyMethod
+from bmaml.rl.sampling import Gathered, gather
+
+RETURN = "return"
+
+
+def evaluate_policies(
+    method: PolicyMethod,
+    meta: Meta,
+    world: AbstractWorld,
+    *,
+    updates: int = 3,
+    count: int = 400,
+    seed: int = 1,
+    batch: int = 40,
+    slower: float = 0.5,
+) -> Evaluation:
+    """Return the mean return in `count` new tasks before any update and after each of `updates`.
+
+    Each update is one inner step on trajectories that the policy of the moment gathers, as many as in training, and the next
+    trajectories are also what it is scored by. A task's return is the mean over particles and their episodes of the sum of
+    rewards. Steps after the first are `slower` times as long: half in Finn et al. (2017). Tasks are a function of the seed and
+    of `batch` alone.
+    Raises: InputError where the policy does not fit, or a reward is not a number.
+    """
+    check_policy(world, method.policies.model)
+    size = min(batch, count)
+    found = [_batch(method, meta, world, updates, size, slower, seed, i) for i in range(-(-count // size))]
+    for one in found:
+        _check(one)
+    returns = np.concatenate([np.asarray(one.returns, np.float64) for one in found], 1)[:, :count].mean(-1)
+    episodes = method.sampling.episodes
+    scores: dict[Setting, dict[str, np.ndarray]] = {(episodes, k): {RETURN: returns[k]} for k in range(updates + 1)}
+    rows = [Row(episodes, k, RETURN, *interval(returns[k]), count) for k in range(updates + 1)]
+    return Evaluation(rows, scores, seed)
+
+
+def _batch(
+    method: PolicyMethod, meta: Meta, world: AbstractWorld, updates: int, size: int, slower: float, seed: int, index: int
+) -> Gathered:
+    goal_key, act_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), index))
+    run = _compiled if world.pure else _gathered
+    return run(method, meta, world, world.goals(goal_key, size), updates, slower, act_key)
+
+
+def _gathered(
+    method: PolicyMethod, meta: Meta, world: Any, goals: PyTree[Any], updates: int, slower: float, key: PRNGKeyArray
+) -> Gathered:
+    return gather(world, method.policies, method.sampling, meta, goals, updates, key=key, slower=slower)
+
+
+_compiled = eqx.filter_jit(_gathered)
+
+
+def _check(found: Gathered) -> None:
+    task, episode, step = (int(v) for v in found.bad)
+    if task >= 0:
+        raise InputError(
+            f"the environment's reward was not a number at step {step} of episode {episode} in task {task}: give it one that "
+            "always is."
+        )

@@ -1,0 +1,193 @@
+"""Rollouts in simulators on the host: many episodes at a time, actions from one compiled program."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from bmaml.errors import InputError
+from bmaml.models.base import AbstractModel
+from bmaml.rl.trajectories import Trajectories
+
+_SEEDS = 2**31 - 1
+
+
+class EpisodeError(Exception):
+    """An environment raised: which of the simulators running side by side, and what it said."""
+
+    def __init__(self, slot: int, cause: Exception):
+        super().__init__(slot, cause)
+        self.slot, self.cause = slot, cause
+
+
+class Simulators(Protocol):
+    """A fixed number of simulators side by side."""
+
+    def reset(self, goals: list[PyTree[Any]], seeds: list[int]) -> np.ndarray:
+        """Begin an episode in each, with these goals and seeds; return the observations (simulators, observations).
+
+        Raises: EpisodeError.
+        """
+        ...
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Act in each; return observations, rewards, and which episodes have ended by it. An ended one may go on anyhow.
+
+        Raises: EpisodeError.
+        """
+        ...
+
+
+class Shape(eqx.Module):
+    """What a rollout is made of: its tasks, particles, episodes and steps, and the widths of what is seen and done."""
+
+    tasks: int
+    particles: int
+    episodes: int
+    horizon: int
+    observations: int
+    actions: tuple[int, ...]
+
+
+def gather(
+    name: str,
+    simulators: Callable[[int], Simulators],
+    policy: AbstractModel,
+    params: PyTree[Any],
+    goals: PyTree[Any],
+    shape: Shape,
+    at_once: int,
+    key: PRNGKeyArray,
+) -> Trajectories:
+    """Return what the policies live through; fields have leading axes (tasks, particles, episodes, horizon).
+
+    About `at_once` episodes run at a time: all episodes of one policy, of as many policies as fit. Actions and seeds are
+    functions of key, task, particle, episode and step, whatever else runs beside. `name` is the world's, for errors.
+    Raises: InputError where an environment raises, or gives a reward or an observation that is not finite.
+    """
+    groups = shape.tasks * shape.particles
+    width = min(groups, max(1, at_once // shape.episodes))
+    flat = jax.tree.map(lambda leaf: leaf.reshape(groups, *leaf.shape[2:]), params)
+    goals, many = jax.tree.map(np.asarray, goals), simulators(width * shape.episodes)
+    lived = _empty(shape)
+    for chosen in _waves(groups, width):
+        wave = _Wave(name, many, policy, jax.tree.map(lambda leaf, c=chosen: leaf[c], flat), chosen, shape, key)
+        wave.run(goals)
+        for column, found in zip(lived, wave.columns, strict=True):
+            column[chosen] = found
+    leading = (shape.tasks, shape.particles)
+    dtype = jnp.zeros(()).dtype
+    parts = [column.reshape(*leading, *column.shape[1:]) for column in lived]
+    return Trajectories(*(jnp.asarray(p, p.dtype if p.dtype == np.int32 else dtype) for p in parts))
+
+
+def _waves(groups: int, width: int) -> Iterator[np.ndarray]:
+    """Groups that run side by side; the last wave is filled up with the last group, so that all have one shape."""
+    for first in range(0, groups, width):
+        yield np.minimum(np.arange(first, first + width), groups - 1)
+
+
+def _empty(shape: Shape, groups: int | None = None) -> tuple[np.ndarray, ...]:
+    """Observations, actions, rewards and alive, (groups, episodes, horizon, ...), all 0."""
+    lead = (groups or shape.tasks * shape.particles, shape.episodes, shape.horizon)
+    actions = np.zeros((*lead, *shape.actions), np.float64 if shape.actions else np.int32)
+    return np.zeros((*lead, shape.observations)), actions, np.zeros(lead), np.zeros(lead)
+
+
+# Not `filter_jit`, whose preparation of a call takes as long as 20 steps of MuJoCo.
+@functools.partial(jax.jit, static_argnums=0)
+def _act(
+    static: AbstractModel,
+    dynamic: AbstractModel,
+    params: PyTree[Any],
+    seen: Any,
+    groups: Array,
+    key: PRNGKeyArray,
+    step: int,
+) -> Array:
+    policy = eqx.combine(static, dynamic)
+
+    def one(params: PyTree[Any], seen: Array, group: Array) -> Array:
+        return policy.predictive(params, seen).sample(jax.random.fold_in(jax.random.fold_in(key, group), step))
+
+    return jax.vmap(one)(params, seen, groups)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _seeds(groups: Array, key: PRNGKeyArray, episodes: int) -> Array:
+    def one(group: Array) -> Array:
+        return jax.random.randint(jax.random.fold_in(key, group), (episodes,), 0, _SEEDS)
+
+    return jax.vmap(one)(groups)
+
+
+class _Wave:
+    """Episodes that run side by side, from their reset to the last one's end."""
+
+    def __init__(
+        self,
+        name: str,
+        simulators: Simulators,
+        policy: AbstractModel,
+        params: PyTree[Any],
+        groups: np.ndarray,
+        shape: Shape,
+        key: PRNGKeyArray,
+    ):
+        self.name, self.simulators, self.params, self.shape, self.groups = name, simulators, params, shape, groups
+        self.dynamic, self.static = eqx.partition(policy, eqx.is_array)
+        self.seed_key, self.act_key = jax.random.split(key)
+        self.columns = _empty(shape, len(groups))
+
+    def run(self, goals: PyTree[Any]) -> None:
+        """Fill the columns."""
+        lead = len(self.groups), self.shape.episodes
+        slots = np.repeat(self.groups // self.shape.particles, self.shape.episodes)
+        groups = jnp.asarray(self.groups)
+        seeds = np.asarray(_seeds(groups, self.seed_key, self.shape.episodes)).ravel()
+        each = [jax.tree.map(lambda leaf, t=task: leaf[t], goals) for task in slots]
+        seen = self._within(0, lambda: self.simulators.reset(each, [int(seed) for seed in seeds]))
+        alive, dtype = np.ones(lead), jnp.zeros(()).dtype
+        for step in range(self.shape.horizon):
+            self._check(seen, alive, step, "observation")
+            shown = seen.reshape(*lead, -1).astype(dtype)
+            actions = np.asarray(_act(self.static, self.dynamic, self.params, shown, groups, self.act_key, step))
+            flat = actions.reshape(-1, *self.shape.actions)
+            seen, rewards, ended = self._within(step, lambda flat=flat: self.simulators.step(flat))
+            self._check(rewards, alive, step, "reward")
+            rewards = np.where(alive > 0, rewards.reshape(lead), 0.0)
+            for column, value in zip(self.columns, (shown, actions, rewards, alive), strict=True):
+                column[:, :, step] = value
+            alive = alive * ~ended.reshape(lead)
+            if not alive.any():
+                return
+
+    def _within(self, step: int, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except EpisodeError as error:
+            said = " ".join(str(error.cause).split()).rstrip(".") or "nothing"
+            raise InputError(
+                f"{self.name} raised {type(error.cause).__name__} ({said}) at step {step} of {self._place(error.slot)}: "
+                "give an environment that can be stepped with this action."
+            ) from error.cause
+
+    def _check(self, values: np.ndarray, alive: np.ndarray, step: int, what: str) -> None:
+        bad = ~np.isfinite(values).reshape(alive.size, -1).all(1) & (alive.ravel() > 0)
+        if bad.any():
+            raise InputError(
+                f"{self.name} gave {'an' if what[0] == 'o' else 'a'} {what} that is not finite at step {step} of "
+                f"{self._place(int(bad.argmax()))}: give an environment whose {what}s are numbers."
+            )
+
+    def _place(self, slot: int) -> str:
+        task, particle = divmod(int(self.groups[slot // self.shape.episodes]), self.shape.particles)
+        of = f" of particle {particle}" if self.shape.particles > 1 else ""
+        return f"episode {slot % self.shape.episodes}{of} in task {task}"

@@ -1,0 +1,1 @@
+"""The one training loop: methods, meta-steps, plans, optimisers and runs."""

@@ -1,0 +1,64 @@
+"""What the loop repeats: a learner with an objective, how a run begins and what a meta-step is."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.objectives.base import AbstractObjective
+from bmaml.tasks.base import AbstractSource
+from bmaml.training.plan import Plan
+
+
+class TrainState(eqx.Module):
+    """All that a run needs to go on. `skipped` counts meta-steps left out; `bad` says where the last one went wrong.
+
+    Its first entries are the step and the task (-1 where that cannot be told), what follows is the method's own.
+    """
+
+    meta: Meta
+    optimiser: Any
+    step: Int[Array, ""]
+    skipped: Int[Array, ""]
+    bad: Int[Array, " places"]
+
+
+# (state, source, seed, count) to the state after so many meta-steps and the loss of each, in front of a longer buffer.
+Chunk = Callable[[TrainState, AbstractSource, Array, Array], tuple[TrainState, Array]]
+
+
+class AbstractMethod(eqx.Module):
+    """A learner, which says how a task is adapted to, an objective, which says how that is scored, and what the loop repeats:
+    how a run begins, and what a meta-step is, a function of state, seed and step alone.
+    """
+
+    learner: AbstractLearner
+    objective: AbstractObjective
+
+    @abstractmethod
+    def check(self, source: AbstractSource) -> None:
+        """Check that the method can be trained on such tasks.
+
+        Raises: InputError where it cannot.
+        """
+
+    @abstractmethod
+    def begin(self, plan: Plan) -> TrainState:
+        """Return the state before the first meta-step."""
+
+    @abstractmethod
+    def compile(self, plan: Plan, source: AbstractSource, state: TrainState) -> Chunk:
+        """Return what runs chunks of meta-steps on tasks of this source; it may use up the state that it is given."""
+
+    @abstractmethod
+    def explain(self, bad: Int[Array, " places"], skipped: int) -> str:
+        """Return the sentence that says why so many skipped meta-steps are too many."""
+
+    @abstractmethod
+    def adapt(self, meta: Meta, *given: Any, key: PRNGKeyArray) -> Any:
+        """Return what adaptation makes of a new task from what is given of it."""
