@@ -21,7 +21,7 @@ EXTRACTOR = MLP((1, 5, 4), "tanh")
 HEADS = CategoricalModel(MLP((4, 3)))
 _PARTICLES = {"emaml", "bfa", "bmaml", "experts", "platipus", "abml", "shared-emaml", "shared-bfa", "shared-bmaml", "ridge"}
 _TINY = {
-    "abml": {"steps": 1, "draws": 2},
+    "abml": {"inner_steps": 1, "draws": 2},
     "cnp": {"width": 8, "depth": 1},
     "tnp": {"width": 8, "layers": 2, "heads": 2},
     "rnn": {"width": 8, "depth": 1},
@@ -44,7 +44,7 @@ def preset(name, model=MODEL, features=FEATURES):
     if name in methods.CLOSED_FORM:
         return methods.METHODS[name](EXTRACTOR, *([4] if name == "ridge" else []), 3, **options)
     if name in methods.SHARED:
-        return methods.METHODS[name](EXTRACTOR, HEADS, steps=2, rate=0.02, **options)
+        return methods.METHODS[name](EXTRACTOR, HEADS, inner_steps=2, inner_learning_rate=0.02, **options)
     return methods.METHODS[name](features if name == "experts" else model, **options)
 
 

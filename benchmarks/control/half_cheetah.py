@@ -106,7 +106,7 @@ def film(folder: Path, path: Path) -> None:
     run, home = bmaml.load(folder), world()
     fresh, episodes = run.adapt([]), []
     for goal, way in ((1.0, "forwards"), (-1.0, "backwards")):
-        adapted = run.adapt(fresh.gather(home, goal, run.method.sampling.episodes))
+        adapted = run.adapt(fresh.collect(home, goal, run.method.sampling.episodes))
         for when, policy in enumerate((fresh, adapted)):
             title = f"{way}, {('before', 'after one update')[when]}"
             episodes.append([picture(limbs, title) for limbs in shapes(policy, goal)])

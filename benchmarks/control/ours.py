@@ -33,7 +33,7 @@ def method(fisher_episodes: int | None = None) -> PolicyMethod:
         shrink=0.5,
         fisher_episodes=fisher_episodes,
     )
-    return maml(policy, rate=navigation.INNER_RATE, sampling=Sampling(navigation.TRAJECTORIES), outer=outer)
+    return maml(policy, inner_learning_rate=navigation.INNER_RATE, sampling=Sampling(navigation.TRAJECTORIES), outer=outer)
 
 
 def build(fisher_episodes: int | None = None) -> Callable[[], None]:

@@ -11,10 +11,10 @@ import torch
 import torch_policy
 from torch_policy import Params, Rows
 
-Gathered = list[tuple[Rows, Rows, tuple]]
+Collected = list[tuple[Rows, Rows, tuple]]
 
 
-def mean_losses(tasks: Gathered) -> torch_policy.Losses:
+def mean_losses(tasks: Collected) -> torch_policy.Losses:
     """Surrogate and KL as means over tasks, gone through one by one."""
 
     def losses(params: Params, create_graph: bool) -> tuple[torch.Tensor, torch.Tensor]:

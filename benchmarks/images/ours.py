@@ -38,9 +38,11 @@ Run = Callable[[int], None]
 def method(name: str) -> methods.Method:
     """The method of an entry."""
     if name == "maml":
-        return methods.maml(CategoricalModel(Conv4(SHAPE, FILTERS, WAY)), rate=INNER_LR)
+        return methods.maml(CategoricalModel(Conv4(SHAPE, FILTERS, WAY)), inner_learning_rate=INNER_LR)
     head = CategoricalModel(MLP((FILTERS, WAY)))
-    return methods.shared_bmaml(Conv4(SHAPE, FILTERS), head, particles=PARTICLES, rate=HEAD_LR, steps=1, prior=GammaPrior())
+    return methods.shared_bmaml(
+        Conv4(SHAPE, FILTERS), head, particles=PARTICLES, inner_learning_rate=HEAD_LR, inner_steps=1, prior=GammaPrior()
+    )
 
 
 def _layers(leaves: Leaves) -> list[dict[str, jax.Array]]:
@@ -94,7 +96,7 @@ def build(name: str, groups: int | None = None) -> Run:
     """Return a function that makes that many meta-steps on a meta-batch of `TASKS`, the state donated."""
     # Task after task: what one task holds fits the cache better than what all of them hold.
     groups = groups or TASKS
-    chosen, plan = method(name), Plan(batch=TASKS, outer=Adam(OUTER_LR, decay="none"), groups=groups)
+    chosen, plan = method(name), Plan(batch=TASKS, outer=Adam(OUTER_LR, decay="none"), accumulation_steps=groups)
     batch = _batch(images())
 
     def steps(state, count):

@@ -25,7 +25,7 @@ def _fit(train, categorical):
     from bmaml import FewShotRegressor  # imported here: slow, and only this needs it
 
     options = dict(task="curve", x=["train_size", *categorical], y=["error"], order="train_size", log=["train_size"])
-    model = FewShotRegressor(context="first", progress=bool(os.environ.get("BMAML_PROGRESS")))
+    model = FewShotRegressor(selection="first", progress=bool(os.environ.get("BMAML_PROGRESS")))
     return Predictor(model.fit(_table(train), categorical=categorical, **options))
 
 

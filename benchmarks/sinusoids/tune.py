@@ -31,7 +31,7 @@ COLUMNS = ("method", "rate", "inner_steps", "nll", "mse", "skipped")
 def trial(name: str, rate: float, inner: int, steps: int) -> dict:
     """Train once and score on validation tasks; a run that diverged scores infinity."""
     family = build_tasks("sinusoid", shots=(3, 5, 10), queries=20)
-    method = build_method(name, rate=rate, steps=inner)
+    method = build_method(name, inner_learning_rate=rate, inner_steps=inner)
     row = {"method": name, "rate": rate, "inner_steps": inner}
     try:
         run = bmaml.train(method, family, build_plan(name, steps=steps, seed=0))

@@ -26,12 +26,12 @@ Leaves = dict[str, np.ndarray]
 
 def _maml() -> Method:
     # The noise is known, as nobody else's MAML learns it.
-    return methods.maml(GaussianModel(MLP((1, 40, 40, 1)), known=True), rate=0.01)
+    return methods.maml(GaussianModel(MLP((1, 40, 40, 1)), known=True), inner_learning_rate=0.01)
 
 
 def _bmaml(particles: int, steps: int = 1, checkpoint: bool = False) -> Method:
     model = GaussianModel(MLP((1, 40, 40, 40, 1)))
-    return methods.bmaml(model, particles=particles, rate=1e-3, steps=steps, checkpoint=checkpoint)
+    return methods.bmaml(model, particles=particles, inner_learning_rate=1e-3, inner_steps=steps, checkpoint=checkpoint)
 
 
 def _plan(tasks: int) -> Plan:

@@ -244,8 +244,8 @@ class Mixture(AbstractContinuous):
 
     @property
     def variance(self):
-        spread = (self.components.mean - self.mean) ** 2
-        return _weighted(self.log_weights, self.components.variance + spread)
+        between = (self.components.mean - self.mean) ** 2
+        return _weighted(self.log_weights, self.components.variance + between)
 
     def cdf(self, y):
         return _weighted(self.log_weights, self.components.cdf(y))

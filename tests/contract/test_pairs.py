@@ -240,7 +240,7 @@ def test_results_depend_on_no_padding_order_or_batching(pair, x64):
 def test_pairs_that_make_no_sense_are_refused_with_what_to_use(learner, objective):
     with pytest.raises((TypeError, ValueError)) as error:
         Method(LEARNERS[learner], OBJECTIVES[objective])
-    assert is_one_sentence(error.value, tells=r"\buse (QueryLoss|score=|Laplace)"), error.value
+    assert is_one_sentence(error.value, tells=r"\buse (QueryLoss|scoring=|Laplace)"), error.value
 
 
 # The inner loops that differ, on classes.

@@ -58,7 +58,7 @@ def dense(form, model, params, data, prior=PRIOR):
         def column(function):
             return jax.vmap(lambda v: ravel_pytree(function(unravel(v)))[0], out_axes=1)(jnp.eye(len(flat)))
 
-        return column(precision.solve), precision.logdet(), column(precision.spread)
+        return column(precision.solve), precision.logdet(), column(precision.inverse_sqrt)
 
     return (np.asarray(leaf) for leaf in columns(params, data))
 
@@ -218,7 +218,7 @@ def test_gradients_pass_through_all_three_also_where_eigenvalues_coincide(name, 
 
     def number(v):
         precision = FORMS[form](model, unravel(v), data, 40.0)
-        solved, spread = (ravel_pytree(part)[0] for part in (precision.solve(noise), precision.spread(noise)))
+        solved, spread = (ravel_pytree(part)[0] for part in (precision.solve(noise), precision.inverse_sqrt(noise)))
         return precision.logdet() + solved @ jnp.cos(jnp.arange(len(solved))) + 3 * spread @ jnp.sin(jnp.arange(len(spread)))
 
     step, direction = 1e-5, jnp.sin(2.0 + 3.0 * jnp.arange(len(flat)))

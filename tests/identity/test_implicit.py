@@ -18,7 +18,7 @@ from bmaml.objectives import QueryLoss
 
 KEY = jax.random.key(3)
 MODEL = GaussianModel(MLP((1, 4, 1), "tanh"), precision=4.0)
-IMPLICIT = Implicit(iterations=40, tolerance=1e-12)
+IMPLICIT = Implicit(cg_steps=40, tolerance=1e-12)
 
 
 def learner(adjoint, *, steps=600, fit="sum", adapt_noise=False, rate=0.005, pull=8.0):
@@ -103,7 +103,7 @@ def test_what_has_no_solution_that_depends_on_the_start_is_refused(case):
     assert is_one_sentence(error.value)
 
 
-@pytest.mark.parametrize("wrong", [{"iterations": 0}, {"tolerance": -1.0}])
+@pytest.mark.parametrize("wrong", [{"cg_steps": 0}, {"tolerance": -1.0}])
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match="give") as error:
         Implicit(**wrong)

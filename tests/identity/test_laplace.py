@@ -112,7 +112,7 @@ def test_sampled_weights_have_the_posteriors_mean_and_variance():
     @jit
     def both(meta):
         predictive = learner.adapt(meta, support, key=KEY).predict(new.x)
-        functions = linearised.adapt(meta, support, key=KEY).functions(new.x, key=KEY, count=draws)
+        functions = linearised.adapt(meta, support, key=KEY).sample_functions(new.x, key=KEY, count=draws)
         return predictive.mean[:, 0], predictive.variance[:, 0] - 1 / GAMMA, functions[..., 0]
 
     meta = jit(learner.init)(KEY)

@@ -129,7 +129,7 @@ def test_checkpointing_changes_memory_and_not_the_gradient():
 def test_maml_preset_is_plain_squared_error_on_the_weights():
     """Written out by hand, without the library's model, likelihood or learner."""
     one, rate = task(), 0.01
-    method = methods.maml(MODEL, rate=rate)
+    method = methods.maml(MODEL, inner_learning_rate=rate)
     meta = method.learner.init(KEY)
 
     def error(weights, data):

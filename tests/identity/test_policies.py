@@ -183,7 +183,7 @@ def stepped(particles):
 
     Three iterations: ten on thirteen parameters go on past what rounding allows to compare.
     """
-    one = method(particles=particles, max_kl=0.02, iterations=3)
+    one = method(particles=particles, max_kl=0.02, cg_steps=3)
 
     @jit
     def step(meta, batch):

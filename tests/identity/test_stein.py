@@ -115,7 +115,7 @@ def test_one_particle_climbs_its_log_posterior():
 
 def test_bayesian_fast_adaptation_with_one_particle_is_ml_point():
     """One Stein particle scored by its mixture = MAP adaptation in nats scored by the query's own likelihood."""
-    bfa = methods.bfa(MODEL, particles=1, rate=0.01)
+    bfa = methods.bfa(MODEL, particles=1, inner_learning_rate=0.01)
     point = Method(GradientLearner(MODEL, GammaPrior(), Sgd(0.01), direction=Independent()), QueryLoss("each"))
     meta = jit(bfa.learner.init)(KEY)
 

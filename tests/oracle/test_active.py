@@ -28,7 +28,7 @@ class Given(AbstractPosterior):
     def predict(self, x):
         return self.predictive
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         return self.predictive.mean[None]
 
 

@@ -125,7 +125,7 @@ def test_points_of_no_such_wave_still_give_numbers():
 def test_functions_are_draws_of_the_predictive():
     learner, given = BayesOptimal(FAMILY), support(FAMILY, 2)
     posterior = jax.jit(lambda given: learner.adapt(None, given))(given)
-    draws, ours = posterior.functions(X, key=jax.random.key(0), count=2000), posterior.predict(X)
+    draws, ours = posterior.sample_functions(X, key=jax.random.key(0), count=2000), posterior.predict(X)
     assert draws.shape == (2000, 7, 1)
     np.testing.assert_array_less(jnp.abs(draws.mean(0) - ours.mean), 4.5 * ours.std / 2000**0.5)
 

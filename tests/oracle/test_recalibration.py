@@ -58,7 +58,7 @@ class Believed(AbstractPosterior):
         two = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), one)
         return Mixture(jnp.zeros(2), two) if self.mixed else one
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         return jnp.zeros((count, len(x), 1))
 
 

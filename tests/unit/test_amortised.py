@@ -91,7 +91,7 @@ def test_functions_are_draws_of_the_right_shape():
 
     @jit
     def draw(key):
-        return learner.adapt(learner.init(KEY), given).functions(x, key=key, count=4)
+        return learner.adapt(learner.init(KEY), given).sample_functions(x, key=key, count=4)
 
     drawn = draw(KEY)
     assert drawn.shape == (4, 15, 1)
@@ -100,7 +100,7 @@ def test_functions_are_draws_of_the_right_shape():
     np.testing.assert_array_equal(drawn, draw(KEY))
     classes = AmortisedLearner(DeepSets(1, 8, 1), CategoricalHead(3))
     posterior = classes.adapt(classes.init(KEY), labelled(3, 0))
-    probabilities = jit(lambda key: posterior.functions(x[:4], key=key, count=2))(KEY)
+    probabilities = jit(lambda key: posterior.sample_functions(x[:4], key=key, count=2))(KEY)
     np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
 
 

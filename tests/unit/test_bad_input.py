@@ -133,8 +133,8 @@ def test_scores_are_written_over_no_file_and_into_no_missing_folder(refused, run
     [
         (["--seed", "-1"], "seed is -1"),
         (["--seed", "99999999999"], "seed is 99999999999"),
-        (["--outer-rate", "-1"], "outer rate -1"),
-        (["--rate", "nan"], "inner rate is nan"),
+        (["--learning-rate", "-1"], "outer rate -1"),
+        (["--inner-learning-rate", "nan"], "inner rate is nan"),
         (["--method", "experts"], "no inner steps to set"),
     ],
 )
@@ -144,7 +144,7 @@ def test_settings_that_make_no_sense_are_refused(refused, tmp_path, flags, says)
 
 def test_a_run_of_which_no_meta_step_was_finite_is_not_said_to_be_trained(tmp_path, capfd):
     out = tmp_path / "run"
-    code = run("train", "sinusoid", "--method", "maml", "--rate", "1e30", "--steps", "3", "--out", out)
+    code = run("train", "sinusoid", "--method", "maml", "--inner-learning-rate", "1e30", "--steps", "3", "--out", out)
     said = capfd.readouterr()
     assert code == 2
     assert "not finite" in said.err

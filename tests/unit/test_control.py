@@ -71,7 +71,7 @@ def test_a_saved_policy_loads_by_name_adapts_and_acts(runs):
     run = bmaml.load(runs["whole"])
     fresh = run.adapt([])
     assert isinstance(fresh, AdaptedPolicy)
-    lived = fresh.gather(WORLD, jnp.asarray([0.3, -0.2]), episodes=3)
+    lived = fresh.collect(WORLD, jnp.asarray([0.3, -0.2]), episodes=3)
     assert lived.rewards.shape == (2, 3, 4)
     once, twice = run.adapt(lived), run.adapt([lived, lived])
     actions = [policy.act([0.1, 0.0]) for policy in (fresh, once, twice)]
@@ -114,7 +114,7 @@ def small(name, model=POLICY):
 VARIANTS = {
     **{name: small(name) for name in POLICY_METHODS},
     "discrete": small("maml", CHOICES),
-    "dice, two steps": maml(POLICY, surrogate="dice", steps=2, sampling=SMALL),
+    "dice, two steps": maml(POLICY, surrogate="dice", inner_steps=2, sampling=SMALL),
     "clipped": maml(POLICY, surrogate="ratio", sampling=SMALL, outer=ClippedSteps()),
     "adam": maml(POLICY, sampling=SMALL, outer=GradientStep()),
     "some episodes": maml(POLICY, sampling=SMALL, outer=TrustRegion(fisher_episodes=1)),
@@ -130,7 +130,7 @@ def test_every_method_has_a_meta_step_of_its_own_shapes(name):
     state = eqx.filter_eval_shape(lambda: method.begin(PLAN))
 
     def step(state):
-        return method.improve(PLAN, state, *method.gather(PLAN, world, state.meta, jax.random.key(0)))
+        return method.improve(PLAN, state, *method.collect(PLAN, world, state.meta, jax.random.key(0)))
 
     moved, loss = jax.eval_shape(step, state)
     assert jax.tree.structure(moved) == jax.tree.structure(state)
@@ -149,6 +149,9 @@ class OnHost(AbstractWorld):
     actions = 2
     discrete = False
     horizon = 4
+
+    def sample(self, key):
+        return WORLD.sample(key)
 
     def goals(self, key, count):
         return WORLD.goals(key, count)
@@ -198,7 +201,7 @@ GATHERING = GradientLearner(POLICY, on_policy=True)
         lambda: Sampling(0),
         lambda: Advantages(discount=1.5),
         lambda: TrustRegion(max_kl=0.0),
-        lambda: TrustRegion(iterations=0),
+        lambda: TrustRegion(cg_steps=0),
         lambda: ClippedSteps(clip=2.0),
         lambda: GaussianPolicy(MLP((2, 2)), 2, std=0.0),
         lambda: build_world("navigatoin"),

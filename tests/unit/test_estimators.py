@@ -134,7 +134,7 @@ def test_own_method_on_a_file_with_categories_several_outputs_and_order(tmp_path
     lines += [f"{g},{t},{'uv'[g % 2]},{v},{-v}" for g, t, v in zip(groups, x.ravel(), y.ravel(), strict=True)]
     (tmp_path / "t.csv").write_text("\n".join(lines))
     method = regression_method("experts", 3, 2, 2)
-    model = FewShotRegressor(method, steps=3, context="first", seed=5)
+    model = FewShotRegressor(method, steps=3, selection="first", seed=5)
     fitted = model.fit(tmp_path / "t.csv", task="who", x=["t", "kind"], y=["a", "b"], order="t", directory=tmp_path / "run")
     assert fitted is model
     few = {"who": ["new"] * 2, "t": [1.0, 2.0], "kind": ["u", "u"], "a": [500.0, 505.0], "b": [-500.0, -505.0]}
@@ -199,7 +199,7 @@ REFUSALS = {
     "shots in words": (lambda m: FewShotRegressor(shots="10").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]), "shots are '10'"),
     "half a shot": (lambda m: FewShotRegressor(shots=1.5).fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]), "shots are 1.5"),
     "unknown context": (
-        lambda m: FewShotRegressor(context="last").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]),
+        lambda m: FewShotRegressor(selection="last").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]),
         "use 'random' or 'first'",
     ),
     "columns to recalibrate on": (

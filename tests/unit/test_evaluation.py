@@ -37,7 +37,7 @@ class Constant(AbstractPosterior):
     def predict(self, x):
         return Normal(jnp.broadcast_to(self.loc, x.shape), jnp.ones((1, 1)))
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         return jnp.zeros((count, *x.shape))
 
 
@@ -57,7 +57,7 @@ class Shares(AbstractPosterior):
     def predict(self, x):
         return Categorical(jnp.zeros((len(x), 3)))
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         return jnp.zeros((count, len(x), 3))
 
 
@@ -138,10 +138,10 @@ def test_steps_are_counts_of_inner_steps():
         scores(steps=(1,))
 
 
-def fixed(context="random", counts=(6, 9, 7)):
+def fixed(selection="random", counts=(6, 9, 7)):
     rng = np.random.default_rng(0)
     sets = [to_data(np.arange(n) + 0.5, 10.0 * i + rng.normal(size=n)) for i, n in enumerate(counts)]
-    return FixedTasks(stack(sets), shots=(2,), queries=3, context=context)
+    return FixedTasks(stack(sets), shots=(2,), queries=3, selection=selection)
 
 
 def test_fixed_tasks_are_each_scored_once():

@@ -60,9 +60,9 @@ class TwoMinds(AbstractPosterior):
     """Two functions: they agree on the first input, contradict each other on the second, and do not know of the third."""
 
     def predict(self, x):
-        return Categorical(jnp.log(self.functions(x, key=KEY, count=2).mean(0)))
+        return Categorical(jnp.log(self.sample_functions(x, key=KEY, count=2).mean(0)))
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         pair = jnp.array([[[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]], [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]])
         return jnp.tile(pair, (count // 2, 1, 1))
 
@@ -110,7 +110,7 @@ class Even(AbstractPosterior):
     def predict(self, x):
         return Categorical(jnp.zeros((len(x), 3)).at[:, 0].set(self.first))
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         return jnp.zeros((count, len(x), 3))
 
 

@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(build):
 
 
 @pytest.mark.parametrize(
-    "build", [lambda spread: Conv4(SHAPE, 4, 3, spread=spread), lambda spread: MLP((4, 5, 3), spread=spread)]
+    "build", [lambda spread: Conv4(SHAPE, 4, 3, head_scale=spread), lambda spread: MLP((4, 5, 3), head_scale=spread)]
 )
 def test_a_head_starts_as_far_from_zero_as_it_is_told(build):
     """Leaves of three outputs are the head's; all others start the same."""

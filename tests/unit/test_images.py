@@ -276,7 +276,7 @@ def test_a_saved_run_names_its_images_and_resumes_bit_for_bit(tmp_path, cache):
     """The folder of the run holds no pixel; a cache that is gone is made again; files that changed are refused."""
     folder(tmp_path / "in", ("a", "b", "c", "d"))
     tasks = read_images(tmp_path / "in").take(["a", "b", "d"]).episodes(2, 1, 1)
-    method = maml(CategoricalModel(MLP((36, 2))), steps=1)
+    method = maml(CategoricalModel(MLP((36, 2))), inner_steps=1)
     plan = bmaml.Plan(20, 2)
     whole = bmaml.train(method, tasks, plan, directory=tmp_path / "whole", save_every=5)
     stopped = bmaml.train(method, tasks, plan, directory=tmp_path / "run", save_every=5, progress=Stop())

@@ -167,7 +167,7 @@ def test_seeds_of_a_table_hold_out_other_tasks_and_spare_ones_are_neither_traine
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([("task", "x", "y"), *rows])
     columns = {"task": "task", "x": ["x"], "y": ["y"]}
-    options = {"context": "random", "split_by": None, "test_share": 0.2, "spare": True}
+    options = {"selection": "random", "split_by": None, "test_share": 0.2, "spare": True}
     arenas = _table(table, columns, (2,), (0, 1), **options)
     found = [[_levels(a, part) for part in (a.training, a.test(), a.spare())] for a in arenas]
     for parts in found:

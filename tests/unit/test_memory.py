@@ -35,7 +35,7 @@ def test_groups_need_less():
 
 def test_a_run_without_room_is_refused_before_it_starts_and_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "free_bytes", lambda: 1000)
-    with pytest.raises(memory.NoRoomError, match=r"groups=4") as caught:
+    with pytest.raises(memory.NoRoomError, match=r"accumulation_steps=4") as caught:
         bmaml.train(preset("maml"), fixed_tasks(), Plan(steps=2, batch=4), directory=tmp_path / "run")
     assert is_one_sentence(str(caught.value).replace(" MB", "").replace(" GB", ""))
     assert not (tmp_path / "run").exists()

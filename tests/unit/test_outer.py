@@ -19,7 +19,7 @@ def random_gradient(params, seed=0):
 
 
 def first_update(params, gradient):
-    rule = Muon(RATE, adam_rate=0.01, decay="none").build(10)
+    rule = Muon(RATE, adam_learning_rate=0.01, decay="none").build(10)
     return rule.update(gradient, rule.init(params), params)[0]
 
 
@@ -71,7 +71,7 @@ def test_a_run_with_muon_is_loaded_by_name_alone(tmp_path):
 
 @pytest.mark.parametrize("outer", [Adam, Muon])
 @pytest.mark.parametrize(
-    "options", [{"rate": 0.0}, {"decay": "linear"}, {"warmup": 1.0}, {"clip": 0.0}, {"weight_decay": -1.0}]
+    "options", [{"learning_rate": 0.0}, {"decay": "linear"}, {"warmup": 1.0}, {"clip": 0.0}, {"weight_decay": -1.0}]
 )
 def test_settings_that_make_no_sense_are_refused(outer, options):
     with pytest.raises(ValueError, match=r"give") as error:

@@ -56,9 +56,9 @@ def test_a_recipe_takes_what_few_images_and_classes_leave():
     assert recipe.training_way(few, 2, rotations=True) == 12
     assert recipe.training_way(few, 2, within=True) == 2
     assert recipe.episodes(few, 2, (1, 3)).queries == 1
-    changed = image_recipe("maml").plan(steps=7, batch=6, rate=0.5, seed=1)
-    assert (changed.steps, changed.batch, changed.outer.rate, changed.seed) == (7, 6, 0.5, 1)
-    assert changed.batch % changed.groups == 0
+    changed = image_recipe("maml").plan(steps=7, batch=6, learning_rate=0.5, seed=1)
+    assert (changed.steps, changed.batch, changed.outer.learning_rate, changed.seed) == (7, 6, 0.5, 1)
+    assert changed.batch % changed.accumulation_steps == 0
 
 
 def test_a_learner_answers_with_the_steps_of_its_recipe():

@@ -99,7 +99,7 @@ def test_rows_of_a_task_are_ordered(table, schema):
 def test_tasks_are_ragged_padded_and_in_order(tmp_path, schema):
     (tmp_path / "short.csv").write_text("\n".join(TEXT.splitlines()[:-2]))
     table = read_table(tmp_path / "short.csv")
-    tasks = table_tasks(table, schema, shots=(1, 2), context="first")
+    tasks = table_tasks(table, schema, shots=(1, 2), selection="first")
     assert tasks.rows.mask.sum(1).tolist() == [4, 4, 4, 4, 4, 2]
     first = schema.decode_value(tasks.rows.y[0])[:, 0]
     np.testing.assert_allclose(first, [1, 2, 3, 4], atol=1e-4)
@@ -110,7 +110,7 @@ def test_long_tasks_are_thinned_and_a_forecast_keeps_its_first_rows():
     source = {"task": np.repeat(["a", "b", "c"], n), "t": np.tile(np.arange(n), 3), "y": np.tile(np.arange(n), 3)}
     table = read_table(source)
     schema = fit_schema(table, task="task", x=["t"], y=["y"], order="t")
-    rows = table_tasks(table, schema, shots=(3, 5), context="first").rows
+    rows = table_tasks(table, schema, shots=(3, 5), selection="first").rows
     y = schema.decode_value(rows.y[0])[:, 0]
     assert len(y) == 512
     np.testing.assert_allclose(y[:6], np.arange(6), atol=1e-2)
@@ -142,5 +142,5 @@ def test_a_share_of_zero_takes_nothing():
 
 
 def test_a_forecast_is_asked_of_every_later_row_up_to_a_limit(table, schema):
-    assert table_tasks(table, schema, context="first").queries == 3
-    assert table_tasks(table, schema, context="first", queries=2).queries == 2
+    assert table_tasks(table, schema, selection="first").queries == 3
+    assert table_tasks(table, schema, selection="first", queries=2).queries == 2

@@ -68,7 +68,7 @@ def test_a_raising_environment_loses_nothing_and_the_run_goes_on_from_the_last_w
     # The environment is Python code, which a run's folder does not hold.
     with pytest.raises(InputError, match="pass"):
         bmaml.resume(tmp_path / "whole")
-    adapted = whole.adapt(whole.adapt(_lived(whole)).gather(world(), 1.0, 2))
+    adapted = whole.adapt(whole.adapt(_lived(whole)).collect(world(), 1.0, 2))
     assert adapted.act(np.zeros(1)).shape == (1,)
 
 

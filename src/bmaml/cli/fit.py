@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     pass
 
 
-class Context(StrEnum):
+class Selection(StrEnum):
     """Which rows of a task are given while training."""
 
     random = "random"
@@ -44,9 +44,9 @@ def fit(
     shots: Annotated[
         str | None, typer.Option("--shots", "--shot", help="Support sizes (of images: a class), as 5 or 1,5.")
     ] = None,
-    context: Annotated[
-        Context, typer.Option(help="Of a table: a random few rows are given, or a task's first.")
-    ] = Context.random,
+    selection: Annotated[
+        Selection, typer.Option(help="Of a table: a random few rows are given, or a task's first.")
+    ] = Selection.random,
     order: Annotated[str | None, typer.Option(help="Of a table: column that sorts a task's rows.")] = None,
     categorical: Annotated[str | None, typer.Option(help="Of a table: inputs that are categories though numbers.")] = None,
     log: Annotated[str | None, typer.Option(help="Of a table: inputs whose logarithm is taken.")] = None,
@@ -79,7 +79,7 @@ def fit(
     else:
         refuse(drawn | {"groups": groups}, f"{table} is no folder or zip of images")
         counts = whole_numbers(shots, "--shots", 0)
-        _fit_table(table, out, method or "experts", common, counts, context, given, split_by, test_share)
+        _fit_table(table, out, method or "experts", common, counts, selection, given, split_by, test_share)
 
 
 def _fit_images(
@@ -98,7 +98,7 @@ def _fit_table(
     method: str,
     options: dict[str, Any],
     shots: tuple[int, ...] | None,
-    context: Context,
+    selection: Selection,
     given: dict[str, str | None],
     split_by: str | None,
     test_share: float,
@@ -124,9 +124,9 @@ def _fit_table(
     must_be_new(folder)
     rows = read_table(table)
     training, held = held_out.split(rows, columns["task"], split_by, test_share, options["seed"])
-    counts = held_out.checked_shots(rows, training, columns, shots, context.value)
+    counts = held_out.checked_shots(rows, training, columns, shots, selection.value)
     model = FewShotRegressor(
-        method, **options, shots=counts, context=context.value, progress=BarProgress(f"fitting {table.name}")
+        method, **options, shots=counts, selection=selection.value, progress=BarProgress(f"fitting {table.name}")
     )
     model.fit(training, **columns, directory=folder)
     report(model.run_, folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bmaml.cli.fit import Context
+from bmaml.cli.fit import Selection
 from bmaml.cli.options import must_be_absent, names_of, whole_numbers
 from bmaml.cli.train import METHODS, Shots
 
@@ -43,7 +43,9 @@ def leaderboard(
     task: Annotated[str | None, typer.Option(help="Of a table: column that names each row's task.")] = None,
     x: Annotated[str | None, typer.Option(help="Of a table: input columns, such as time,dose.")] = None,
     y: Annotated[str | None, typer.Option(help="Of a table: output columns, such as conc.")] = None,
-    context: Annotated[Context, typer.Option(help="Of a table: given rows are a random few, or the first.")] = Context.random,
+    selection: Annotated[
+        Selection, typer.Option(help="Of a table: given rows are a random few, or the first.")
+    ] = Selection.random,
     order: Annotated[str | None, typer.Option(help="Of a table: column that sorts a task's rows.")] = None,
     categorical: Annotated[str | None, typer.Option(help="Of a table: inputs that are categories though numbers.")] = None,
     log: Annotated[str | None, typer.Option(help="Of a table: inputs whose logarithm is taken.")] = None,
@@ -63,7 +65,7 @@ def leaderboard(
     columns = {"task": task, "x": names_of(x), "y": names_of(y), "order": order}
     columns |= {"categorical": names_of(categorical), "log": names_of(log)}
     chosen_seeds = tuple(range(1 if quick else seeds))
-    table = {"context": context.value, "split_by": split_by, "test_share": test_share, "spare": recalibrated}
+    table = {"selection": selection.value, "split_by": split_by, "test_share": test_share, "spare": recalibrated}
     if task is not None and task_count is not None:
         raise InputError("--task-count is for families, whose tasks are endless: leave it out with a table.")
     if task:
@@ -120,7 +122,7 @@ def _table(
     shots: tuple[int, ...] | None,
     seeds: tuple[int, ...],
     *,
-    context: str,
+    selection: str,
     split_by: str | None,
     test_share: float,
     spare: bool,
@@ -135,7 +137,7 @@ def _table(
         training, held = split(table, columns["task"], split_by, test_share, seed)
         training, others = split(training, columns["task"], split_by, test_share, seed) if spare else (training, None)
         assert held is not None  # the share is above 0
-        arenas.append(TableArena.build(training, held, columns, shots or (2, 5), context, others))  # pyright: ignore
+        arenas.append(TableArena.build(training, held, columns, shots or (2, 5), selection, others))  # pyright: ignore
     return arenas
 
 

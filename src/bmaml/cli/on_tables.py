@@ -15,7 +15,7 @@ from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.io.files import write_atomically
 from bmaml.tables import Table, default_shots, fit_schema, some_shots, split_tasks, table_tasks, task_rows
-from bmaml.tasks.base import Context
+from bmaml.tasks.base import Selection
 
 
 def split(table: Table, task: str, by: str | None, share: float, seed: int) -> tuple[Table, Table | None]:
@@ -38,15 +38,15 @@ def split(table: Table, task: str, by: str | None, share: float, seed: int) -> t
 
 
 def checked_shots(
-    table: Table, training: Table, columns: dict[str, Any], shots: Sequence[int] | None, context: Context
+    table: Table, training: Table, columns: dict[str, Any], shots: Sequence[int] | None, selection: Selection
 ) -> tuple[int, ...]:
     """Return the shot counts to train with, after checking every row of the table, so that nothing fails late.
 
     Raises: InputError for a cell or a task that does not fit, held-out ones included.
     """
     schema = fit_schema(table, **columns)
-    table_tasks(table, schema, shots=shots, context=context)
-    return tuple(shots or default_shots([len(rows) for rows in task_rows(training, schema).values()], context))
+    table_tasks(table, schema, shots=shots, selection=selection)
+    return tuple(shots or default_shots([len(rows) for rows in task_rows(training, schema).values()], selection))
 
 
 def report_scores(model: FewShotRegressor, held: Table, training: Table, shots: Sequence[int], folder: Path) -> None:

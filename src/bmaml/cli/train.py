@@ -41,8 +41,8 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Tasks in a meta-batch.")] = None,
     inner_steps: Annotated[int | None, typer.Option(min=0, help="Inner steps of adaptation.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Inner step size.")] = None,
-    outer_rate: Annotated[float | None, typer.Option(help="Outer step size.")] = None,
+    inner_learning_rate: Annotated[float | None, typer.Option(help="Inner step size.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Outer step size.")] = None,
     shots: Shots = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (default: 20).")] = None,
     task_count: Annotated[int | None, typer.Option(min=1, help="Train on so many fixed tasks, not endless ones.")] = None,
@@ -62,8 +62,8 @@ def train(
 
     points = {"--shots": shots, "--queries": queries, "--task-count": task_count, "--samples": samples}
     acting = {"trajectories": trajectories, "surrogate": surrogate, "outer": outer, "fisher_episodes": fisher_episodes}
-    sizes = {"steps": steps, "batch": batch, "seed": seed, "outer_rate": outer_rate}
-    inner = {"particles": particles, "steps": inner_steps, "rate": rate}
+    sizes = {"steps": steps, "batch": batch, "seed": seed, "outer_rate": learning_rate}
+    inner = {"particles": particles, "inner_steps": inner_steps, "inner_learning_rate": inner_learning_rate}
     if policies.known(tasks):
         must_be_absent(points, f"{tasks} is a family of environments, whose tasks are not given points")
         run = policies.train(tasks, method or "maml", inner | acting, sizes, out, horizon=horizon, save_every=save_every)
@@ -96,10 +96,10 @@ def _train_points(
     from bmaml.recipes.sinusoids import build_method, build_plan, build_tasks
 
     source = build_tasks(tasks, seed=sizes["seed"], **points)
-    chosen, outer_rate = build_method(method, tasks, **inner), sizes.pop("outer_rate")
+    chosen, learning_rate = build_method(method, tasks, **inner), sizes.pop("outer_rate")
     plan = build_plan(method, **sizes)
-    if outer_rate is not None:
-        plan = dataclasses.replace(plan, outer=dataclasses.replace(plan.outer, rate=outer_rate))
+    if learning_rate is not None:
+        plan = dataclasses.replace(plan, outer=dataclasses.replace(plan.outer, learning_rate=learning_rate))
     about = {"kind": "family", "tasks": tasks, "method": method}
     progress = BarProgress(f"{method} on {tasks}")
     return bmaml.train(chosen, source, plan, directory=out, about=about, save_every=save_every, progress=progress)

@@ -32,8 +32,9 @@ class FewShotClassifier(AbstractEstimator):
     learn from (one count or several) and `queries` to tell apart (at most what the smallest class leaves). `network` is as
     in `bmaml.models.by_name.image_network`. `rotations` makes classes of turned images, for drawings and the like; `within`
     draws an episode's classes from one group. Files are resized to `size`, which they need unless they are all of one size. It
-    trains for `steps` meta-steps of `batch` episodes, the optimiser's rate `rate`. What is None is the method's recipe's
-    (`bmaml.recipes.images.RECIPES`). `progress` is True for a line on stderr now and then, or a `bmaml.training.loop.Progress`.
+    trains for `steps` meta-steps of `batch` episodes, the optimiser's rate `learning_rate`. What is None is the method's
+    recipe's (`bmaml.recipes.images.RECIPES`). `progress` is True for a line on stderr now and then, or a
+    `bmaml.training.loop.Progress`.
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class FewShotClassifier(AbstractEstimator):
         within: bool = False,
         steps: int | None = None,
         batch: int | None = None,
-        rate: float | None = None,
+        learning_rate: float | None = None,
         seed: int = 0,
         progress: bool | Progress = False,
     ):
         self.method, self.way, self.shots, self.queries, self.particles = method, way, shots, queries, particles
         self.network: Network = network
         self.filters, self.size, self.rotations, self.within = filters, size, rotations, within
-        self.steps, self.batch, self.rate, self.seed, self.progress = steps, batch, rate, seed, progress
+        self.steps, self.batch, self.learning_rate, self.seed, self.progress = steps, batch, learning_rate, seed, progress
 
     def fit(
         self,
@@ -113,7 +114,7 @@ class FewShotClassifier(AbstractEstimator):
         return images.episodes(self.way, counts, most, rotations=self.rotations, within=self.within)
 
     def plan(self) -> Plan:
-        return self._recipe.plan(steps=self.steps, batch=self.batch, rate=self.rate, seed=self.seed)
+        return self._recipe.plan(steps=self.steps, batch=self.batch, learning_rate=self.learning_rate, seed=self.seed)
 
     def learner(self) -> AbstractLearner:
         """Return the fitted learner as it tells `way` classes apart.

@@ -17,7 +17,7 @@ from bmaml.errors import InputError
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.tables import Schema, Table, task_rows
-from bmaml.tasks.base import Context
+from bmaml.tasks.base import Selection
 
 _DRAWS = 5  # random contexts of a task; a forecast has one
 _MOST_QUERIES = 64
@@ -89,7 +89,7 @@ def score_held_out(
     for count, here, past, own in zip(shots, asked, seen, _model_errors(model, asked), strict=True):
         errors = {_name(model): own}
         if past is not None:
-            errors |= {name: _plain_errors(guess, here, past) for name, guess in _baselines(model.context, count).items()}
+            errors |= {name: _plain_errors(guess, here, past) for name, guess in _baselines(model.selection, count).items()}
         tasks = len(set(here.task.tolist()))
         scores += [Score(count, name, tasks, *_summary(e, here.task, model.schema_)) for name, e in errors.items()]
     return scores
@@ -103,7 +103,7 @@ def _questions(table: Table, model: FewShotRegressor, count: int, most: int, see
     """Return the questions at one shot count, supports padded to `most` rows; None where every task is too short."""
     x, y, _ = model.schema_.encode(table)
     rng = np.random.default_rng([seed, count])
-    forecast = model.context == "first"
+    forecast = model.selection == "first"
     parts, owners = [], []
     for index, rows in enumerate(task_rows(table, model.schema_).values()):
         for _ in range(1 if forecast or not count else _DRAWS) if len(rows) > count else ():
@@ -160,11 +160,11 @@ def _averaged(values: Any, asked: _Questions) -> np.ndarray:
 Guess = Callable[[_Questions], np.ndarray]
 
 
-def _baselines(context: Context, count: int) -> dict[str, Guess]:
+def _baselines(selection: Selection, count: int) -> dict[str, Guess]:
     if not count:
         return {"mean of all training rows": lambda q: np.zeros_like(np.asarray(q.query.y[:, :1]))}
     plain: dict[str, Guess] = {"mean of the given rows": _given_mean}
-    return plain | ({"last given row": lambda q: np.asarray(q.support.y)[:, count - 1, None]} if context == "first" else {})
+    return plain | ({"last given row": lambda q: np.asarray(q.support.y)[:, count - 1, None]} if selection == "first" else {})
 
 
 def _given_mean(asked: _Questions) -> np.ndarray:

@@ -17,7 +17,7 @@ from bmaml.methods import Method
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import Schema, Table, fit_schema, read_table, some_shots, table_tasks
 from bmaml.tables.table import as_array
-from bmaml.tasks.base import Context, FixedTasks
+from bmaml.tasks.base import FixedTasks, Selection
 from bmaml.training.loop import Progress
 from bmaml.training.optimisers import Adam
 from bmaml.training.plan import Plan
@@ -29,9 +29,9 @@ class FewShotRegressor(AbstractEstimator):
 
     `method` is a name (`bmaml.methods.METHODS`) or a `Method` over standardised inputs and outputs. `shots` is how many
     points of a task are given while training, one count or several; None: 0 to 10 (a forecast: 1 to 10).
-    With `context="first"` these are a task's first rows, so that the model learns to forecast. `queries` of its other
+    With `selection="first"` these are a task's first rows, so that the model learns to forecast. `queries` of its other
     points are asked for (None: 20, and 32 of a forecast). It trains for `steps` meta-steps of `batch` tasks (None:
-    4,000, one to two minutes on two cores whatever the table's size) with AdamW at `rate`. `progress` is True for a
+    4,000, one to two minutes on two cores whatever the table's size) with AdamW at `learning_rate`. `progress` is True for a
     line on stderr now and then, or a `bmaml.training.loop.Progress`.
     """
 
@@ -42,17 +42,17 @@ class FewShotRegressor(AbstractEstimator):
         particles: int | None = None,
         steps: int | None = None,
         shots: int | Sequence[int] | None = None,
-        context: Context = "random",
+        selection: Selection = "random",
         queries: int | None = None,
         batch: int = 16,
-        rate: float = 2e-3,
+        learning_rate: float = 2e-3,
         weight_decay: float = 1e-4,
         seed: int = 0,
         progress: bool | Progress = False,
     ):
         self.method, self.particles, self.steps, self.shots = method, particles, steps, shots
-        self.context: Context = context
-        self.queries, self.batch, self.rate, self.weight_decay = queries, batch, rate, weight_decay
+        self.selection: Selection = selection
+        self.queries, self.batch, self.learning_rate, self.weight_decay = queries, batch, learning_rate, weight_decay
         self.seed, self.progress = seed, progress
 
     def fit(
@@ -79,7 +79,7 @@ class FewShotRegressor(AbstractEstimator):
         """
         table, names = self._table(X, y, groups, task, x)
         schema = fit_schema(table, **names, order=order, categorical=categorical, log=log)
-        tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, context=self.context)
+        tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.run_ = self._train(schema, tasks, directory)
         self.schema_ = schema
         return self
@@ -125,11 +125,11 @@ class FewShotRegressor(AbstractEstimator):
         Raises: InputError where a value or a task does not fit.
         """
         wanted = self.shots if shots is None else shots
-        tasks = table_tasks(table, self.schema_, shots=wanted, context=self.context, training=False)
+        tasks = table_tasks(table, self.schema_, shots=wanted, selection=self.selection, training=False)
         return tasks, some_shots(tasks.shots, int(tasks.rows.count.max()))
 
     def plan(self) -> Plan:
-        outer = Adam(self.rate, clip=1.0, weight_decay=self.weight_decay)
+        outer = Adam(self.learning_rate, clip=1.0, weight_decay=self.weight_decay)
         return Plan(4000 if self.steps is None else self.steps, self.batch, outer, self.seed)
 
     def adapt(self, X_few: Any = None, y_few: Any = None) -> AdaptedTask:

@@ -41,8 +41,8 @@ def crps(
     # One key a draw: drawn at once, the numbers would depend on the number of points, and so on padding.
     x = jnp.sort(jax.vmap(predictive.sample)(jax.random.split(key, draws)), axis=0)
     rank = (2 * jnp.arange(draws) - draws + 1).reshape(-1, *[1] * y.ndim)
-    spread = 2 * (rank * x).sum(0) / (draws * (draws - 1))
-    return (jnp.abs(x - y).mean(0) - 0.5 * spread).mean(-1)
+    distance = 2 * (rank * x).sum(0) / (draws * (draws - 1))
+    return (jnp.abs(x - y).mean(0) - 0.5 * distance).mean(-1)
 
 
 def regression_scores(

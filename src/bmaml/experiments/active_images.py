@@ -42,10 +42,10 @@ _BATCH = 8
 def mutual_information(posterior: AbstractPosterior, x: Array, *, key: PRNGKeyArray) -> Float[Array, " n"]:
     """Return how much the class of each image would tell of the task's function, in nats, by 64 draws of the function.
 
-    H[mean of the draws] - mean H[draw]: unlike `bmaml.inference.acquisitions.information` it counts what one exact head does not know of its
-    weights. Houlsby et al. (2011).
+    H[mean of the draws] - mean H[draw]: unlike `bmaml.inference.acquisitions.information` it counts what one exact head does
+    not know of its weights. Houlsby et al. (2011).
     """
-    p = jnp.clip(posterior.functions(x, key=key, count=_DRAWS), 1e-12, 1.0)
+    p = jnp.clip(posterior.sample_functions(x, key=key, count=_DRAWS), 1e-12, 1.0)
     mean = p.mean(0)
     return -(mean * jnp.log(mean)).sum(-1) + (p * jnp.log(p)).sum(-1).mean(0)
 

@@ -110,4 +110,4 @@ def _band(posterior: AbstractPosterior, x: Array) -> tuple[Array, Array, Array]:
 
 def _view(title: str, posterior: AbstractPosterior, support: Data, key: Array) -> View:
     x = jnp.asarray(GRID, jnp.float32)[:, None]
-    return View(title, support, posterior.functions(x, key=key, count=12)[..., 0], *_band(posterior, x))
+    return View(title, support, posterior.sample_functions(x, key=key, count=12)[..., 0], *_band(posterior, x))

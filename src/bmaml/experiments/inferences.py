@@ -154,7 +154,7 @@ def _heads(task: OneTask, count: int) -> Inference:
 
 def _platipus(task: OneTask, steps: int, seed: int, progress: Progress | None) -> Inference:
     """PLATIPUS, meta-trained on tasks drawn from the prior, so that the same posterior is what it should give."""
-    method = methods.platipus(task.model, particles=100, rate=0.01, steps=5, clip=10.0)
+    method = methods.platipus(task.model, particles=100, inner_learning_rate=0.01, inner_steps=5, clip=10.0)
     run = train(method, PriorTasks(task), Plan(steps, 16, Adam(1e-3), seed), progress=progress).whole()
 
     def infer(key: PRNGKeyArray) -> AbstractPosterior:

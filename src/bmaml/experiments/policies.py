@@ -12,7 +12,7 @@ import numpy as np
 from bmaml.errors import InputError
 from bmaml.evaluation.metrics import interval
 from bmaml.experiments.numbers import Numbers
-from bmaml.rl import AbstractWorld, Navigation, PolicyMethod, gather
+from bmaml.rl import AbstractWorld, Navigation, PolicyMethod, collect
 from bmaml.rl.recipes import build_policy_method, build_policy_plan, build_world
 from bmaml.rl.returns import RETURN, evaluate_policies
 from bmaml.training.loop import Progress
@@ -82,7 +82,7 @@ def paths(runs: Runs, world: AbstractWorld, *, updates: int = 1, episodes: int =
     for name, (run, *_) in runs.items():
         assert isinstance(run.method, PolicyMethod)  # its record says so
         method, key = run.method, jax.random.key(seed)
-        found = gather(world, method.policies, method.sampling, run.meta, jnp.asarray(_GOALS), updates, key=key)
+        found = collect(world, method.policies, method.sampling, run.meta, jnp.asarray(_GOALS), updates, key=key)
         # A step that was not taken has no weight.
         places, taken = np.asarray(found.sets.x), np.asarray(found.sets.mask) != 0
         for update, task, particle, episode in np.ndindex(*places.shape[:3], min(episodes, places.shape[3])):

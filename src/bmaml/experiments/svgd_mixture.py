@@ -22,10 +22,10 @@ def log_mixture(x: Float[Array, ...]) -> Float[Array, ...]:
     return logsumexp(parts, axis=0)
 
 
-def run(*, particles: int = 100, rate: float = 0.25, seed: int = 0) -> Numbers:
+def run(*, particles: int = 100, learning_rate: float = 0.25, seed: int = 0) -> Numbers:
     """Return the particles at the paper's panels, started from N(-10, 1): columns step, particle, x."""
     start = -10 + jax.random.normal(jax.random.key(seed), (particles,))
-    recorded = np.asarray(svgd(log_mixture, start, steps=PANELS[-1], rate=rate, record=PANELS).recorded)
+    recorded = np.asarray(svgd(log_mixture, start, steps=PANELS[-1], learning_rate=learning_rate, record=PANELS).recorded)
     rows = [(step, i, float(x)) for step, panel in zip(PANELS, recorded, strict=True) for i, x in enumerate(panel)]
     return Numbers(("step", "particle", "x"), rows)
 

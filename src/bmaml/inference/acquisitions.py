@@ -65,7 +65,7 @@ def reduction(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key:
     takes off for Gaussians, and the best linear prediction's share for others. The covariance is that of 256 draws of the
     function, so any posterior will do; the points stand for where the function is wanted. Cohn (1994); MacKay (1992).
     """
-    functions = posterior.functions(x, key=key, count=_FUNCTIONS)
+    functions = posterior.sample_functions(x, key=key, count=_FUNCTIONS)
     centred = functions - functions.mean(0)
     covariance = jnp.einsum("sxo,szo->oxz", centred, centred) / (_FUNCTIONS - 1)
     return ((covariance**2).mean(2).T / posterior.predict(x).variance).sum(-1)

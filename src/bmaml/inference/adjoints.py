@@ -114,7 +114,7 @@ class Implicit(AbstractAdjoint):
     """Differentiates the solution that the steps lead to, not the steps: memory does not grow with their number (iMAML).
 
     Where the scores are 0, d(solution) = H^-1 d(scores), with H the Hessian of minus the log posterior at the last step;
-    H^-1 is applied by at most `iterations` of conjugate gradients, to a relative residual of `tolerance`. Right to the
+    H^-1 is applied by at most `cg_steps` of conjugate gradients, to a relative residual of `tolerance`. Right to the
     accuracy that the steps have reached the solution to, and where H is positive definite: give the prior a precision
     above the likelihood's negative curvature. Rajeswaran et al. (2019), algorithms 1 and 2.
 
@@ -122,13 +122,13 @@ class Implicit(AbstractAdjoint):
     Raises: ValueError for fewer than one iteration or a negative tolerance.
     """
 
-    iterations: int = eqx.field(static=True, default=10)
+    cg_steps: int = eqx.field(static=True, default=10)
     tolerance: float = eqx.field(static=True, default=1e-5)
 
     def __check_init__(self):
-        if self.iterations < 1 or self.tolerance < 0:
+        if self.cg_steps < 1 or self.tolerance < 0:
             raise ValueError(
-                f"{self.iterations} conjugate gradient iterations and a tolerance of {self.tolerance}: give at least 1 and "
+                f"{self.cg_steps} conjugate gradient iterations and a tolerance of {self.tolerance}: give at least 1 and "
                 "at least 0."
             )
 
@@ -152,7 +152,7 @@ class Implicit(AbstractAdjoint):
         slope, hessian = jax.linearize(slopes, end.particles)
         # A Newton step of value 0, whose derivative is the implicit function theorem's.
         nothing = jax.tree.map(lambda leaf: leaf - jax.lax.stop_gradient(leaf), slopes(end.particles))
-        newton = cg(_frozen(hessian, slope), nothing, tol=self.tolerance, maxiter=self.iterations)[0]
+        newton = cg(_frozen(hessian, slope), nothing, tol=self.tolerance, maxiter=self.cg_steps)[0]
         return eqx.tree_at(lambda s: s.particles, end, jax.tree.map(jnp.subtract, end.particles, newton))
 
     def gradient(self, tree):

@@ -21,7 +21,7 @@ class AbstractPosterior(eqx.Module):
         """Return the predictive distribution of the targets at inputs `x` of shape `(n, inputs)`."""
 
     @abstractmethod
-    def functions(self, x: Array, *, key: PRNGKeyArray, count: int = 1) -> Float[Array, "count n outputs"]:
+    def sample_functions(self, x: Array, *, key: PRNGKeyArray, count: int = 1) -> Float[Array, "count n outputs"]:
         """Return draws of the task's noise-free function at inputs `x`, jointly over the rows."""
 
 
@@ -35,6 +35,6 @@ class ParticlePosterior(AbstractPosterior):
     def predict(self, x):
         return mixture(self.log_weights, jax.vmap(self.model.predictive, (0, None))(self.params, x))
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         picked = jax.random.categorical(key, self.log_weights, shape=(count,))
         return jax.vmap(self.model.predictive, (0, None))(self.params, x).mean[picked]

@@ -133,10 +133,10 @@ class GammaPrior(AbstractPrior):
         return prior if log_noise is None else prior + _log_gamma(log_noise, self.a_noise, self.b_noise)
 
 
-def early_stopping_precision(hessian: Float[Array, "d d"], rate: float, steps: int) -> Float[Array, "d d"]:
+def early_stopping_precision(hessian: Float[Array, "d d"], learning_rate: float, steps: int) -> Float[Array, "d d"]:
     """Return the precision of the Gaussian prior about the start whose MAP `steps` of gradient descent reach.
 
-    For a quadratic loss with this Hessian, minus the log-likelihood in nats, and steps of size `rate`, from any start:
+    For a quadratic loss with this Hessian, minus the log-likelihood in nats, and steps of size `learning_rate`, from any start:
 
         Q^-1 = H ((I - rate H)^-steps - I)^-1,
 
@@ -148,7 +148,7 @@ def early_stopping_precision(hessian: Float[Array, "d d"], rate: float, steps: i
     if steps < 1:
         raise ValueError(f"{steps} steps have no prior: give at least 1.")
     values, vectors = jnp.linalg.eigh(hessian)
-    if not bool(((values > 0) & (rate * values > 0) & (rate * values < 1)).all()):
+    if not bool(((values > 0) & (learning_rate * values > 0) & (learning_rate * values < 1)).all()):
         raise ValueError("rate times an eigenvalue of the Hessian is not between 0 and 1: give a lower rate, or full rank.")
     # expm1 and log1p: (1 - rate l)^-steps - 1 without cancelling for small steps.
-    return (vectors * (values / jnp.expm1(-steps * jnp.log1p(-rate * values)))) @ vectors.T
+    return (vectors * (values / jnp.expm1(-steps * jnp.log1p(-learning_rate * values)))) @ vectors.T

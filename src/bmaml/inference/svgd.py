@@ -18,7 +18,7 @@ def svgd(
     particles: PyTree,
     *,
     steps: int = 1000,
-    rate: float = 0.1,
+    learning_rate: float = 0.1,
     optimiser: optax.GradientTransformation | None = None,
     kernel: RBF | None = None,
     record: Sequence[int] = (),
@@ -26,14 +26,14 @@ def svgd(
     """Move particles until they approximate a density, by Stein variational gradient descent.
 
     `log_density(particle)` is a scalar in nats, up to a constant; `particles` is a pytree with the particle axis first.
-    The step rule is Liu and Wang's (AdaGrad with a decaying memory, 0.9) with size `rate`, or any optax `optimiser`.
+    The step rule is Liu and Wang's (AdaGrad with a decaying memory, 0.9) with size `learning_rate`, or any optax `optimiser`.
     `record` lists the steps whose particles are kept (0 is the start). Steps run in one compiled loop.
     Raises: ValueError for negative steps or a record past the last step.
     Source: Liu and Wang (2016), algorithm 1.
     """
     if steps < 0 or any(not 0 <= r <= steps for r in record):
         raise ValueError(f"{steps} steps and record {tuple(record)}: give steps >= 0 and records between 0 and steps.")
-    rule = optimiser or liu_wang_rule(rate)
+    rule = optimiser or liu_wang_rule(learning_rate)
     direction = Stein(kernel or RBF())
     score = jax.vmap(jax.grad(log_density))
 
@@ -63,7 +63,7 @@ class SvgdResult(eqx.Module):
     recorded: PyTree
 
 
-def liu_wang_rule(rate: float, memory: float = 0.9) -> optax.GradientTransformation:
+def liu_wang_rule(learning_rate: float, memory: float = 0.9) -> optax.GradientTransformation:
     """The step rule of Liu and Wang's code: g / (1e-6 + sqrt(G)), G the running mean of g^2 that starts at the first g^2."""
 
     def init(params):
@@ -73,7 +73,7 @@ def liu_wang_rule(rate: float, memory: float = 0.9) -> optax.GradientTransformat
         squares, count = state
         keep = jnp.where(count == 0, 0.0, memory)
         squares = jax.tree.map(lambda s, g: keep * s + (1 - keep) * g**2, squares, updates)
-        steps = jax.tree.map(lambda g, s: -rate * g / (1e-6 + jnp.sqrt(s)), updates, squares)
+        steps = jax.tree.map(lambda g, s: -learning_rate * g / (1e-6 + jnp.sqrt(s)), updates, squares)
         return steps, (squares, count + 1)
 
     return optax.GradientTransformation(init, update)

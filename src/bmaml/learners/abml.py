@@ -43,7 +43,7 @@ class AbmlLearner(AbstractLatentLearner):
     by `inner.steps` steps of `inner`'s rule on mean and log-variance, the expectation over `draws` reparametrised draws,
     anew in each step. `inner.fit` says on what scale the support speaks. The prior's own hyper-prior is N(0, 1) on its
     means and Gamma(shape, rate) on its precisions. Ravi and Beatson (2019), algorithm 1, where `inner_kl` is
-    down-weighted; the prior starts at the deviation `deviation`. `adapt` draws `particles` phis from q.
+    down-weighted; the prior starts at the deviation `std`. `adapt` draws `particles` phis from q.
     Raises: ValueError as `PlatipusLearner`, and for fewer than one draw or a negative weight of the inner KL; TypeError for
     an implicit adjoint, or a direction other than `Independent`.
     """
@@ -52,12 +52,12 @@ class AbmlLearner(AbstractLatentLearner):
     particles: int = eqx.field(static=True, default=10)
     draws: int = eqx.field(static=True, default=5)
     inner_kl: float = eqx.field(static=True, default=1e-4)
-    deviation: float = eqx.field(static=True, default=0.02)
+    std: float = eqx.field(static=True, default=0.02)
     shape: float = eqx.field(static=True, default=1.0)
     rate: float = eqx.field(static=True, default=0.01)
 
     def __check_init__(self):
-        check_inner("AbmlLearner", self.inner, self.particles, self.deviation)
+        check_inner("AbmlLearner", self.inner, self.particles, self.std)
         if self.draws < 1 or not self.inner_kl >= 0:
             raise ValueError(f"{self.draws} draws and an inner KL weight of {self.inner_kl}: give at least 1 and at least 0.")
         if not isinstance(self.inner.direction, Independent):
@@ -70,7 +70,7 @@ class AbmlLearner(AbstractLatentLearner):
 
     def init(self, key: PRNGKeyArray) -> AbmlMeta:
         mean = jax.tree.map(lambda leaf: leaf[0], self.inner.init(key).particles)
-        prior = DiagonalGaussian(mean, filled(mean, 2 * math.log(self.deviation)))
+        prior = DiagonalGaussian(mean, filled(mean, 2 * math.log(self.std)))
         return AbmlMeta(prior, self.inner.rule.init_meta(prior))
 
     def prior(self, meta: AbmlMeta, support: Data) -> DiagonalGaussian:

@@ -11,8 +11,8 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from bmaml.data import Data
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
-from bmaml.models.context import AbstractContextNetwork, Context, Params
-from bmaml.models.target_heads import AbstractHead
+from bmaml.models.context import AbstractContextNetwork, Params, Representation
+from bmaml.models.target_heads import AbstractTargetHead
 
 # Rows of a draw that are sampled one after another: about as many as supports have, so that a network is not asked
 # to read far more rows than it has learned to.
@@ -23,15 +23,15 @@ class AmortisedPosterior(AbstractPosterior):
     """What a network makes of a support. `predict` gives each query's own marginal; a network says nothing of their joint."""
 
     network: AbstractContextNetwork
-    head: AbstractHead
+    head: AbstractTargetHead
     params: PyTree[Any]
     support: Data
-    context: Context
+    context: Representation
 
     def predict(self, x):
         return self.head.distribution(self.network.answer(self.params, self.context, x))
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         """Return draws of the function at inputs `x`, joint over the rows, by sampling autoregressively.
 
         The targets of up to 10 of the rows, picked at random, are drawn one after another, each read back as if it had been
@@ -59,7 +59,7 @@ class AmortisedPosterior(AbstractPosterior):
         return _posterior(self.network, self.head, self.params, support)
 
 
-def _posterior(network: AbstractContextNetwork, head: AbstractHead, params: Params, support: Data) -> AmortisedPosterior:
+def _posterior(network: AbstractContextNetwork, head: AbstractTargetHead, params: Params, support: Data) -> AmortisedPosterior:
     context = network.read(params, support.x, head.embed(support.y, support.mask), support.mask)
     return AmortisedPosterior(network, head, params, support, context)
 
@@ -73,7 +73,7 @@ class AmortisedLearner(AbstractLearner):
     """
 
     network: AbstractContextNetwork
-    head: AbstractHead
+    head: AbstractTargetHead
 
     def init(self, key: PRNGKeyArray) -> Params:
         return self.network.init(key, self.head.targets, self.head.width)

@@ -47,7 +47,7 @@ class WavePosterior(AbstractPosterior):
         components = jax.vmap(lambda wave: Normal(wave(x), wave.noise[None, None]))(self.waves)
         return Mixture(self.log_weights, components)
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         weights = jax.nn.softmax(self.log_weights)
         picked = jax.random.choice(key, len(weights), (count,), p=weights)
         return jax.vmap(lambda wave: wave(x))(jax.tree.map(lambda leaf: leaf[picked], self.waves))

@@ -25,7 +25,7 @@ from bmaml.distributions import Mixture
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.codes import draw_codes, spread_codes, thin
-from bmaml.learners.exact_heads import AbstractHead, AbstractHeadPosterior, InverseGammaHead
+from bmaml.learners.exact_heads import AbstractExactHead, AbstractExactHeadPosterior, InverseGammaHead
 from bmaml.models.features import AbstractFeatures
 
 Codes = Literal["learned", "drawn"]
@@ -61,7 +61,7 @@ class ConjugatePosterior(AbstractPosterior):
     features: AbstractFeatures
     network: PyTree[Any]
     codes: Float[Array, "experts code"]
-    heads: AbstractHeadPosterior
+    heads: AbstractExactHeadPosterior
     log_weights: Float[Array, " experts"]
     log_evidence: Float[Array, ""]
 
@@ -72,7 +72,7 @@ class ConjugatePosterior(AbstractPosterior):
         components = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.vmap(one)(self.codes, self.heads))
         return Mixture((self.log_weights[:, None] + self.heads.log_shares).ravel(), components)
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         expert_key, weight_key = jax.random.split(key)
 
         # Once an expert, not once a draw: a draw's hidden layers would be the most of its memory.
@@ -114,7 +114,7 @@ class ConjugateLearner(AbstractLearner):
     own_prior: bool = eqx.field(static=True, default=False)
     learn_weights: bool = eqx.field(static=True, default=True)
     codes: Codes = eqx.field(static=True, default="learned")
-    head: AbstractHead = InverseGammaHead()
+    head: AbstractExactHead = InverseGammaHead()
     kept: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
@@ -171,7 +171,7 @@ class ConjugateLearner(AbstractLearner):
         codes, weights = draw_codes(key, weights, self.particles)
         return _Experts(codes, prior, weights)
 
-    def _weighed(self, network: PyTree[Any], experts: _Experts, support: Data) -> tuple[AbstractHeadPosterior, Array]:
+    def _weighed(self, network: PyTree[Any], experts: _Experts, support: Data) -> tuple[AbstractExactHeadPosterior, Array]:
         """Return the experts' heads after the support, and their log weights with its evidence."""
 
         def one(code, prior):

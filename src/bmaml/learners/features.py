@@ -34,8 +34,8 @@ class FeaturePosterior(AbstractPosterior):
     def predict(self, x):
         return self.inner.predict(self.extractor.apply(self.params, x))
 
-    def functions(self, x, *, key, count=1):
-        return self.inner.functions(self.extractor.apply(self.params, x), key=key, count=count)
+    def sample_functions(self, x, *, key, count=1):
+        return self.inner.sample_functions(self.extractor.apply(self.params, x), key=key, count=count)
 
 
 class FeatureLearner(AbstractLearner):

@@ -88,8 +88,8 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
     def _check_langevin(self, direction: Langevin) -> None:
         if self.clip is not None:
             raise TypeError("Langevin needs clip=None because a bound on the direction would bound its noise; use clip=None.")
-        if isinstance(self.rule, Sgd) and self.rule.rate != direction.rate:
-            rates = f"{direction.rate} and the rule's are {self.rule.rate}"
+        if isinstance(self.rule, Sgd) and self.rule.learning_rate != direction.learning_rate:
+            rates = f"{direction.learning_rate} and the rule's are {self.rule.learning_rate}"
             raise ValueError(f"Langevin's noise is for steps of {rates}: give both the same rate.")
 
     def _check_implicit(self) -> None:

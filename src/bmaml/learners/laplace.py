@@ -49,7 +49,7 @@ class LaplacePosterior(AbstractPosterior):
         # A difference of two like numbers in the low-rank form: rounding may take it below 0.
         return jnp.maximum(precision.variance(weights, rows), 0.0)
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         particle_key, weight_key = jax.random.split(key)
 
         def one(particle: Array, key: PRNGKeyArray) -> Array:

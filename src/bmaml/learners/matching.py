@@ -36,7 +36,7 @@ class MatchingPosterior(AbstractPosterior):
         # By class in logs: attention may be too sharp for a class's share to be held as itself.
         return Categorical(logsumexp(each[:, :, None], axis=1, b=self.labels))
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         mean = self.predict(x).mean
         return jnp.broadcast_to(mean, (count, *mean.shape))
 

@@ -45,7 +45,7 @@ class PlatipusLearner(AbstractLatentLearner):
 
     Everything but the number of steps is learned (alpha where the inner rule is `LearnedRates`). `adapt` draws `particles`
     thetas from the prior given the support and adapts each: Finn, Xu and Levine (2018), algorithms 1 and 2. Deviations start
-    at `deviation`, both gammas at `gamma`. `inner.clip` bounds the gradients of the means, too. Where that paper's inner
+    at `std`, both gammas at `gamma`. `inner.clip` bounds the gradients of the means, too. Where that paper's inner
     loss has no noise precision, here it is one more of a model's parameters, with its own mean and variance.
     Raises: ValueError for an inner learner of several particles, fewer than one particle or a deviation that is not
     above 0; TypeError for an implicit adjoint.
@@ -54,10 +54,10 @@ class PlatipusLearner(AbstractLatentLearner):
     inner: GradientLearner
     particles: int = eqx.field(static=True, default=10)
     gamma: float = eqx.field(static=True, default=0.01)
-    deviation: float = eqx.field(static=True, default=0.02)
+    std: float = eqx.field(static=True, default=0.02)
 
     def __check_init__(self):
-        check_inner("PlatipusLearner", self.inner, self.particles, self.deviation)
+        check_inner("PlatipusLearner", self.inner, self.particles, self.std)
         if isinstance(self.inner.adjoint, Implicit):
             raise TypeError(
                 "PlatipusLearner needs an adjoint that goes through the steps because prior and guide are one step from their "
@@ -67,8 +67,8 @@ class PlatipusLearner(AbstractLatentLearner):
     def init(self, key: PRNGKeyArray) -> PlatipusMeta:
         inner = self.inner.init(key)
         mean = jax.tree.map(lambda leaf: leaf[0], inner.particles)
-        spread, rate = filled(mean, 2 * math.log(self.deviation)), jnp.asarray(self.gamma)
-        return PlatipusMeta(mean, spread, spread, rate, rate, inner.rule)
+        log_variance, rate = filled(mean, 2 * math.log(self.std)), jnp.asarray(self.gamma)
+        return PlatipusMeta(mean, log_variance, log_variance, rate, rate, inner.rule)
 
     def prior(self, meta: PlatipusMeta, support: Data) -> DiagonalGaussian:
         return DiagonalGaussian(self._moved(meta, meta.prior_rate, support), meta.prior_log_variance)
@@ -98,15 +98,15 @@ class PlatipusLearner(AbstractLatentLearner):
         return pooled(decode, self.prior(meta, support), self.particles, key)
 
 
-def check_inner(kind: str, inner: GradientLearner, particles: int, deviation: float) -> None:
+def check_inner(kind: str, inner: GradientLearner, particles: int, std: float) -> None:
     """Raise ValueError where a latent learner's pieces do not fit."""
     if inner.particles != 1:
         raise ValueError(
             f"{kind} needs an inner learner of one particle because it draws its particles itself, and this one "
             f"has {inner.particles}: give a GradientLearner with particles=1."
         )
-    if particles < 1 or not deviation > 0:
-        raise ValueError(f"{kind} of {particles} particles and deviation {deviation}: give at least 1, and one above 0.")
+    if particles < 1 or not std > 0:
+        raise ValueError(f"{kind} of {particles} particles and deviation {std}: give at least 1, and one above 0.")
 
 
 def pooled(

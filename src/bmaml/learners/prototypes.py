@@ -32,7 +32,7 @@ class PrototypePosterior(AbstractPosterior):
         centred = self.prototypes - middle
         return Categorical(self.scale * (2 * (x - middle) @ centred.T - (centred**2).sum(-1)))
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         mean = self.predict(x).mean
         return jnp.broadcast_to(mean, (count, *mean.shape))
 

@@ -47,15 +47,15 @@ class RecalibratedPosterior(AbstractPosterior):
     def predict(self, x) -> AbstractDistribution:
         return stretched(self.inner.predict(x), self.stretch, self.tails)
 
-    def functions(self, x, *, key, count=1):
-        return self.inner.functions(x, key=key, count=count)
+    def sample_functions(self, x, *, key, count=1):
+        return self.inner.sample_functions(x, key=key, count=count)
 
 
 class RecalibratedLearner(AbstractLearner):
     """Adapts as `inner` does and changes its predictive by what was found at `counts` numbers of points.
 
-    `bmaml.evaluation.recalibrate.recalibrate` finds it; fresh meta-parameters change nothing to speak of. Every objective is handed
-    `inner`.
+    `bmaml.evaluation.recalibrate.recalibrate` finds it; fresh meta-parameters change nothing to speak of. Every objective is
+    handed `inner`.
     """
 
     inner: AbstractLearner

@@ -88,7 +88,7 @@ class RidgePosterior(AbstractPosterior):
         features = _with_constant(x)
         return CategoricalMixture(self.log_weights, Categorical(jax.vmap(lambda h: h.logits(features))(self.heads)))
 
-    def functions(self, x, *, key, count=1):
+    def sample_functions(self, x, *, key, count=1):
         pick_key, draw_key = jax.random.split(key)
         features = _with_constant(x)
 

@@ -30,16 +30,16 @@ class AbstractRule(eqx.Module):
 
 
 class Sgd(AbstractRule):
-    """A plain step of size `rate` along the direction.
+    """A plain step of size `learning_rate` along the direction.
 
     Raises: ValueError for a rate that is not above 0.
     """
 
-    rate: float = eqx.field(static=True, default=1e-2)
+    learning_rate: float = eqx.field(static=True, default=1e-2)
 
     def __check_init__(self):
-        if not self.rate > 0:
-            raise ValueError(f"inner rate is {self.rate}: give a number above 0.")
+        if not self.learning_rate > 0:
+            raise ValueError(f"inner rate is {self.learning_rate}: give a number above 0.")
 
     def init_meta(self, particle):
         return None
@@ -48,23 +48,23 @@ class Sgd(AbstractRule):
         return None
 
     def step(self, meta, state, direction):
-        return jax.tree.map(lambda d: self.rate * d, direction), None
+        return jax.tree.map(lambda d: self.learning_rate * d, direction), None
 
 
 class LearnedRates(AbstractRule):
-    """A learned rate for every parameter, started at `rate` (Meta-SGD, Li et al., 2017); rates may turn negative.
+    """A learned rate for every parameter, started at `learning_rate` (Meta-SGD, Li et al., 2017); rates may turn negative.
 
     Raises: ValueError for a rate that is not finite.
     """
 
-    rate: float = eqx.field(static=True, default=1e-2)
+    learning_rate: float = eqx.field(static=True, default=1e-2)
 
     def __check_init__(self):
-        if not math.isfinite(self.rate):
-            raise ValueError(f"inner rate is {self.rate}: give a finite number.")
+        if not math.isfinite(self.learning_rate):
+            raise ValueError(f"inner rate is {self.learning_rate}: give a finite number.")
 
     def init_meta(self, particle):
-        return jax.tree.map(lambda leaf: jnp.full_like(leaf, self.rate), particle)
+        return jax.tree.map(lambda leaf: jnp.full_like(leaf, self.learning_rate), particle)
 
     def start(self, particles):
         return None

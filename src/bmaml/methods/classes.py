@@ -55,10 +55,15 @@ def ridge(
 
 
 def anil(
-    extractor: AbstractNetwork, model: AbstractModel, *, rate: float = 0.1, steps: int = 5, clip: float | None = None
+    extractor: AbstractNetwork,
+    model: AbstractModel,
+    *,
+    inner_learning_rate: float = 0.1,
+    inner_steps: int = 5,
+    clip: float | None = None,
 ) -> Method:
     """MAML of the head alone, the extractor shared by all tasks: ANIL, Raghu et al. (2020)."""
-    return shared(extractor, maml(model, rate=rate, steps=steps, clip=clip))
+    return shared(extractor, maml(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip))
 
 
 def shared_emaml(
@@ -66,12 +71,15 @@ def shared_emaml(
     model: AbstractModel,
     *,
     particles: int = 10,
-    rate: float = 0.1,
-    steps: int = 5,
+    inner_learning_rate: float = 0.1,
+    inner_steps: int = 5,
     clip: float | None = None,
 ) -> Method:
     """An ensemble of heads on one extractor, the baseline of Kim et al. (2018), section 5.2."""
-    return shared(extractor, emaml(model, particles=particles, rate=rate, steps=steps, clip=clip))
+    return shared(
+        extractor,
+        emaml(model, particles=particles, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip),
+    )
 
 
 def shared_bfa(
@@ -79,13 +87,18 @@ def shared_bfa(
     model: AbstractModel,
     *,
     particles: int = 10,
-    rate: float = 0.1,
-    steps: int = 5,
+    inner_learning_rate: float = 0.1,
+    inner_steps: int = 5,
     clip: float | None = None,
     prior: AbstractPrior = _NORMAL,
 ) -> Method:
     """Bayesian fast adaptation of Stein particles of heads on one extractor. Kim et al. (2018), algorithm 2, section 5.2."""
-    return shared(extractor, bfa(model, particles=particles, rate=rate, steps=steps, clip=clip, prior=prior))
+    return shared(
+        extractor,
+        bfa(
+            model, particles=particles, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, prior=prior
+        ),
+    )
 
 
 def shared_bmaml(
@@ -93,8 +106,8 @@ def shared_bmaml(
     model: AbstractModel,
     *,
     particles: int = 10,
-    rate: float = 0.1,
-    steps: int = 5,
+    inner_learning_rate: float = 0.1,
+    inner_steps: int = 5,
     leader_steps: int = 1,
     clip: float | None = None,
     prior: AbstractPrior = _NORMAL,
@@ -104,5 +117,13 @@ def shared_bmaml(
     Weights are N(0, 1) unless a `prior` says otherwise: under the Gamma hyper-prior one step takes the precision of a few
     hundred weights so far that the next throws them.
     """
-    inner = bmaml(model, particles=particles, rate=rate, steps=steps, leader_steps=leader_steps, clip=clip, prior=prior)
+    inner = bmaml(
+        model,
+        particles=particles,
+        inner_learning_rate=inner_learning_rate,
+        inner_steps=inner_steps,
+        leader_steps=leader_steps,
+        clip=clip,
+        prior=prior,
+    )
     return shared(extractor, inner)

@@ -17,7 +17,7 @@ from bmaml.learners import (
     Sgd,
 )
 from bmaml.learners.conjugate import Codes
-from bmaml.learners.exact_heads import AbstractHead, InverseGammaHead
+from bmaml.learners.exact_heads import AbstractExactHead, InverseGammaHead
 from bmaml.learners.gradient import Fit
 from bmaml.methods.base import Method
 from bmaml.models import (
@@ -32,91 +32,123 @@ from bmaml.models import (
     Transformer,
 )
 from bmaml.objectives import ChaserLoss, Elbo, LaplaceLoss, PooledLoss, QueryLoss
-from bmaml.objectives.query import Score
+from bmaml.objectives.query import Scoring
 
 _GAUSS_NEWTON = GaussNewton()
 _INVERSE_GAMMA = InverseGammaHead()
 _GAMMA = GammaPrior()
 
 
-def _point_losses(model: AbstractModel) -> tuple[Fit, Score]:
+def _point_losses(model: AbstractModel) -> tuple[Fit, Scoring]:
     """Return the inner fit and the query score of a point method: squared error for regression, mean NLL for classes."""
     return ("squared_error", "squared_error") if isinstance(model, GaussianModel) else ("mean", "each")
 
 
-def _points(model: AbstractModel, *, rate: float, steps: int, particles: int = 1, **kwargs) -> GradientLearner:
-    rule = kwargs.pop("rule", None) or Sgd(rate)
-    return GradientLearner(model, rule=rule, steps=steps, particles=particles, fit=_point_losses(model)[0], **kwargs)
+def _points(
+    model: AbstractModel, *, inner_learning_rate: float, inner_steps: int, particles: int = 1, **kwargs
+) -> GradientLearner:
+    rule = kwargs.pop("rule", None) or Sgd(inner_learning_rate)
+    return GradientLearner(model, rule=rule, steps=inner_steps, particles=particles, fit=_point_losses(model)[0], **kwargs)
 
 
 def maml(
-    model: AbstractModel, *, rate: float = 0.01, steps: int = 1, clip: float | None = None, checkpoint: bool = False
+    model: AbstractModel,
+    *,
+    inner_learning_rate: float = 0.01,
+    inner_steps: int = 1,
+    clip: float | None = None,
+    checkpoint: bool = False,
 ) -> Method:
     """MAML, second order: Finn et al. (2017), algorithm 1."""
-    learner = _points(model, rate=rate, steps=steps, clip=clip, adjoint=Unrolled(checkpoint))
+    learner = _points(
+        model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, adjoint=Unrolled(checkpoint)
+    )
     return Method(learner, QueryLoss(_point_losses(model)[1]))
 
 
-def fomaml(model: AbstractModel, *, rate: float = 0.01, steps: int = 1, clip: float | None = None) -> Method:
+def fomaml(
+    model: AbstractModel, *, inner_learning_rate: float = 0.01, inner_steps: int = 1, clip: float | None = None
+) -> Method:
     """First-order MAML: inner gradients are taken as constants. Finn et al. (2017), section 5.2."""
-    learner = _points(model, rate=rate, steps=steps, clip=clip, adjoint=FirstOrder())
+    learner = _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, adjoint=FirstOrder())
     return Method(learner, QueryLoss(_point_losses(model)[1]))
 
 
-def meta_sgd(model: AbstractModel, *, rate: float = 0.01, steps: int = 1, clip: float | None = None) -> Method:
+def meta_sgd(
+    model: AbstractModel, *, inner_learning_rate: float = 0.01, inner_steps: int = 1, clip: float | None = None
+) -> Method:
     """Meta-SGD: MAML with a learned inner rate for every parameter. Li et al. (2017)."""
-    learner = _points(model, rate=rate, steps=steps, clip=clip, rule=LearnedRates(rate))
+    learner = _points(
+        model,
+        inner_learning_rate=inner_learning_rate,
+        inner_steps=inner_steps,
+        clip=clip,
+        rule=LearnedRates(inner_learning_rate),
+    )
     return Method(learner, QueryLoss(_point_losses(model)[1]))
 
 
 def imaml(
     model: AbstractModel,
     *,
-    rate: float = 0.01,
-    steps: int = 16,
-    pull: float = 20.0,
-    iterations: int = 5,
+    inner_learning_rate: float = 0.01,
+    inner_steps: int = 16,
+    proximal_strength: float = 20.0,
+    cg_steps: int = 5,
     clip: float | None = None,
 ) -> Method:
     """Implicit MAML: the inner loss + pull/2 |moved|^2, differentiated at its solution. Rajeswaran et al. (2019).
 
-    The meta-gradient is wrong where `pull` is below the loss's negative curvature, or the steps stop far from the solution.
+    The meta-gradient is wrong where `proximal_strength` is below the loss's negative curvature, or the steps stop far from the
+    solution.
     """
-    around = {"prior": AroundInit(pull), "adjoint": Implicit(iterations), "adapt_noise": False}
-    learner = _points(model, rate=rate, steps=steps, clip=clip, **around)
+    around = {"prior": AroundInit(proximal_strength), "adjoint": Implicit(cg_steps), "adapt_noise": False}
+    learner = _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, **around)
     return Method(learner, QueryLoss(_point_losses(model)[1]))
 
 
-def reptile(model: AbstractModel, *, rate: float = 0.02, steps: int = 5, clip: float | None = None) -> Method:
+def reptile(
+    model: AbstractModel, *, inner_learning_rate: float = 0.02, inner_steps: int = 5, clip: float | None = None
+) -> Method:
     """Reptile: move towards where plain inner steps lead. Nichol et al. (2018), as the chaser loss with 0 leader steps."""
-    return Method(_points(model, rate=rate, steps=steps, clip=clip, adjoint=FirstOrder()), ChaserLoss(steps=0))
+    return Method(
+        _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, adjoint=FirstOrder()),
+        ChaserLoss(steps=0),
+    )
 
 
 def emaml(
-    model: AbstractModel, *, particles: int = 10, rate: float = 0.01, steps: int = 1, clip: float | None = None
+    model: AbstractModel,
+    *,
+    particles: int = 10,
+    inner_learning_rate: float = 0.01,
+    inner_steps: int = 1,
+    clip: float | None = None,
 ) -> Method:
     """An ensemble of independent MAMLs, the baseline of Kim et al. (2018)."""
-    learner = _points(model, rate=rate, steps=steps, particles=particles, clip=clip)
+    learner = _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, particles=particles, clip=clip)
     return Method(learner, QueryLoss(_point_losses(model)[1]))
 
 
-def _in_nats(model: AbstractModel, rate: float, steps: int, clip: float | None) -> GradientLearner:
-    return GradientLearner(model, rule=Sgd(rate), steps=steps, clip=clip, adapt_noise=False)
+def _in_nats(model: AbstractModel, inner_learning_rate: float, inner_steps: int, clip: float | None) -> GradientLearner:
+    return GradientLearner(model, rule=Sgd(inner_learning_rate), steps=inner_steps, clip=clip, adapt_noise=False)
 
 
-def ml_point(model: AbstractModel, *, rate: float = 1e-3, steps: int = 5, clip: float | None = None) -> Method:
+def ml_point(
+    model: AbstractModel, *, inner_learning_rate: float = 1e-3, inner_steps: int = 5, clip: float | None = None
+) -> Method:
     """MAML as hierarchical Bayes with point estimates: likelihoods in nats inside and outside. Grant et al. (2018).
 
     The noise precision is a meta-parameter that tasks share.
     """
-    return Method(_in_nats(model, rate, steps, clip), QueryLoss("each"))
+    return Method(_in_nats(model, inner_learning_rate, inner_steps, clip), QueryLoss("each"))
 
 
 def ml_laplace(
     model: AbstractModel,
     *,
-    rate: float = 1e-3,
-    steps: int = 5,
+    inner_learning_rate: float = 1e-3,
+    inner_steps: int = 5,
     tau: float = 1.0,
     eta: float = 1e-6,
     clip: float | None = None,
@@ -126,17 +158,23 @@ def ml_laplace(
 
     The paper's curvature is Kronecker-factored, for its convolutions; with few points the full one costs little.
     """
-    return Method(Laplace(_in_nats(model, rate, steps, clip), curvature, tau), LaplaceLoss(eta))
+    return Method(Laplace(_in_nats(model, inner_learning_rate, inner_steps, clip), curvature, tau), LaplaceLoss(eta))
 
 
 def _stein(
-    model: AbstractModel, particles: int, rate: float, steps: int, clip: float | None, checkpoint: bool, prior: AbstractPrior
+    model: AbstractModel,
+    particles: int,
+    inner_learning_rate: float,
+    inner_steps: int,
+    clip: float | None,
+    checkpoint: bool,
+    prior: AbstractPrior,
 ):
     return GradientLearner(
         model,
         prior=prior,
-        rule=Sgd(rate),
-        steps=steps,
+        rule=Sgd(inner_learning_rate),
+        steps=inner_steps,
         particles=particles,
         direction=Stein(),
         adjoint=Unrolled(checkpoint),
@@ -148,22 +186,22 @@ def bfa(
     model: AbstractModel,
     *,
     particles: int = 10,
-    rate: float = 1e-3,
-    steps: int = 1,
+    inner_learning_rate: float = 1e-3,
+    inner_steps: int = 1,
     clip: float | None = None,
     checkpoint: bool = False,
     prior: AbstractPrior = _GAMMA,
 ) -> Method:
     """Bayesian fast adaptation: Stein particles, scored by the mixture. Kim et al. (2018), algorithm 2."""
-    return Method(_stein(model, particles, rate, steps, clip, checkpoint, prior), QueryLoss("joint"))
+    return Method(_stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior), QueryLoss("joint"))
 
 
 def bmaml(
     model: AbstractModel,
     *,
     particles: int = 10,
-    rate: float = 1e-3,
-    steps: int = 1,
+    inner_learning_rate: float = 1e-3,
+    inner_steps: int = 1,
     leader_steps: int = 1,
     clip: float | None = None,
     checkpoint: bool = False,
@@ -173,12 +211,17 @@ def bmaml(
 
     Kim et al. (2018), algorithm 3.
     """
-    return Method(_stein(model, particles, rate, steps, clip, checkpoint, prior), ChaserLoss(leader_steps))
+    return Method(_stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior), ChaserLoss(leader_steps))
 
 
-def pretrain(model: AbstractModel, *, rate: float = 0.01, steps: int = 10, clip: float | None = None) -> Method:
+def pretrain(
+    model: AbstractModel, *, inner_learning_rate: float = 0.01, inner_steps: int = 10, clip: float | None = None
+) -> Method:
     """Pretrain on all tasks pooled, fine-tune on the support: the baseline of Finn et al. (2017), section 5.1."""
-    return Method(_points(model, rate=rate, steps=steps, clip=clip), PooledLoss(_point_losses(model)[1]))
+    return Method(
+        _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip),
+        PooledLoss(_point_losses(model)[1]),
+    )
 
 
 def experts(
@@ -190,7 +233,7 @@ def experts(
     own_prior: bool = False,
     learn_weights: bool = False,
     codes: Codes = "learned",
-    head: AbstractHead = _INVERSE_GAMMA,
+    head: AbstractExactHead = _INVERSE_GAMMA,
     evidence: float = 0.0,
     kept: float = 1.0,
 ) -> Method:
@@ -203,23 +246,29 @@ def platipus(
     model: AbstractModel,
     *,
     particles: int = 10,
-    rate: float = 0.01,
-    steps: int = 1,
+    inner_learning_rate: float = 0.01,
+    inner_steps: int = 1,
     kl_weight: float = 1.0,
     samples: int = 1,
     clip: float | None = None,
 ) -> Method:
     """PLATIPUS, probabilistic MAML, its inner rates learned: Finn, Xu and Levine (2018), algorithms 1 and 2."""
-    inner = _points(model, rate=rate, steps=steps, clip=clip, rule=LearnedRates(rate))
-    return Method(PlatipusLearner(inner, particles, gamma=rate), Elbo(kl_weight, samples))
+    inner = _points(
+        model,
+        inner_learning_rate=inner_learning_rate,
+        inner_steps=inner_steps,
+        clip=clip,
+        rule=LearnedRates(inner_learning_rate),
+    )
+    return Method(PlatipusLearner(inner, particles, gamma=inner_learning_rate), Elbo(kl_weight, samples))
 
 
 def abml(
     model: AbstractModel,
     *,
     particles: int = 10,
-    rate: float = 0.01,
-    steps: int = 5,
+    inner_learning_rate: float = 0.01,
+    inner_steps: int = 5,
     draws: int = 5,
     inner_kl: float = 1e-4,
     kl_weight: float = 1.0,
@@ -228,7 +277,7 @@ def abml(
     clip: float | None = None,
 ) -> Method:
     """Amortised Bayesian meta-learning: Ravi and Beatson (2019), algorithm 1."""
-    inner = _points(model, rate=rate, steps=steps, clip=clip)
+    inner = _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip)
     return Method(AbmlLearner(inner, particles, draws, inner_kl), Elbo(kl_weight, samples, "all", hyper_weight))
 
 

@@ -18,7 +18,7 @@ from bmaml.models.network import Functional as Functional
 from bmaml.models.policies import GaussianPolicy as GaussianPolicy
 from bmaml.models.recurrent import Recurrent as Recurrent
 from bmaml.models.surrogates import surrogate as surrogate
-from bmaml.models.target_heads import AbstractHead as AbstractHead
+from bmaml.models.target_heads import AbstractTargetHead as AbstractTargetHead
 from bmaml.models.target_heads import CategoricalHead as CategoricalHead
 from bmaml.models.target_heads import NormalHead as NormalHead
 from bmaml.models.transformer import Transformer as Transformer

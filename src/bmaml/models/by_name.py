@@ -9,7 +9,7 @@ from bmaml.errors import InputError
 from bmaml.models.convnets import Conv4, ResNet12
 from bmaml.models.network import MLP, AbstractNetwork
 
-Shape = tuple[int, int, int]
+ImageShape = tuple[int, int, int]
 Network = Literal["auto", "conv4", "resnet12", "mlp"]
 NETWORKS = ("auto", "conv4", "resnet12", "mlp")
 _SMALLEST = 16  # Conv-4 and ResNet-12 halve an image four times.
@@ -17,7 +17,7 @@ _HIDDEN, _FEATURES = (256, 128), 64
 
 
 def image_network(
-    name: str, shape: Shape, outputs: int | None = None, filters: int | None = None
+    name: str, shape: ImageShape, outputs: int | None = None, filters: int | None = None
 ) -> tuple[AbstractNetwork, int]:
     """Return a network of flat images and the width of what it gives: features, or `outputs` of a linear head on them.
 
@@ -28,16 +28,16 @@ def image_network(
     """
     if name not in NETWORKS:
         raise InputError(f"unknown network {name!r}: use one of {', '.join(NETWORKS)}.")
-    spread = 1.0 if outputs is None else 0.0
+    head_scale = 1.0 if outputs is None else 0.0
     small = min(shape[:2]) < _SMALLEST
     if name == "mlp" or (name == "auto" and small):
         width = outputs or filters or _FEATURES
-        return MLP((math.prod(shape), *_HIDDEN, width), spread=spread), width
+        return MLP((math.prod(shape), *_HIDDEN, width), head_scale=head_scale), width
     if small:
         raise InputError(f"{name} needs images of at least 16 pixels a side and these are {shape[0]}x{shape[1]}: use mlp.")
     count = filters or 32
     if name == "resnet12":
-        network = ResNet12(shape, tuple(count * 2**i for i in range(4)), outputs, spread=spread)
+        network = ResNet12(shape, tuple(count * 2**i for i in range(4)), outputs, head_scale=head_scale)
     else:
-        network = Conv4(shape, count, outputs, spread=spread)
+        network = Conv4(shape, count, outputs, head_scale=head_scale)
     return network, outputs or network.features

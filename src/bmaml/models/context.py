@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 Params = PyTree[Any]
-Context = PyTree[Any]
+Representation = PyTree[Any]
 
 
 class AbstractContextNetwork(eqx.Module):
@@ -31,11 +31,11 @@ class AbstractContextNetwork(eqx.Module):
     @abstractmethod
     def read(
         self, params: Params, x: Float[Array, "n inputs"], y: Float[Array, "n targets"], mask: Float[Array, " n"]
-    ) -> Context:
+    ) -> Representation:
         """Return what is kept of a support."""
 
     @abstractmethod
-    def answer(self, params: Params, context: Context, x: Float[Array, "m inputs"]) -> Float[Array, "m outputs"]:
+    def answer(self, params: Params, context: Representation, x: Float[Array, "m inputs"]) -> Float[Array, "m outputs"]:
         """Return raw outputs for new inputs; no row depends on another."""
 
 

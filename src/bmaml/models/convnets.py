@@ -15,7 +15,7 @@ from bmaml.models.convolution import FORMS, Form, convolve, convolve_strided
 from bmaml.models.network import AbstractNetwork
 from bmaml.models.norms import NORMS, Norm, normalise
 
-Shape = tuple[int, ...]
+ImageShape = tuple[int, ...]
 Pool = Literal["max", "stride"]
 Layer = dict[str, Array]
 _SLOPE = 0.1  # of ResNet-12's leaky ReLU below 0
@@ -28,22 +28,22 @@ class Conv4(AbstractNetwork):
     nothing is pooled, as MAML's on Omniglot. With `outputs` a linear head follows, else the flattened last module is
     what the network gives, `features` numbers of it. `norm` is one of `bmaml.models.norms`, of each image by itself unless it
     is `"transductive"`; `form` says how convolutions are computed, not what.
-    Weights start normal with variance 2 / fan in, the head's with deviation `spread` / sqrt(fan in). A head of zeros is where
-    MAML learns fastest: adaptation then starts from class means, not from the answers of a random head.
+    Weights start normal with variance 2 / fan in, the head's with deviation `head_scale` / sqrt(fan in). A head of zeros is
+    where MAML learns fastest: adaptation then starts from class means, not from the answers of a random head.
     Raises: ValueError for an image too small to be halved four times, fewer than one filter or output, a negative spread, or
     an unknown name.
     """
 
-    shape: Shape = eqx.field(static=True, converter=tuple)
+    shape: ImageShape = eqx.field(static=True, converter=tuple)
     filters: int = eqx.field(static=True, default=64)
     outputs: int | None = eqx.field(static=True, default=None)
     norm: Norm = eqx.field(static=True, default="layer")
     pool: Pool = eqx.field(static=True, default="max")
     form: Form = eqx.field(static=True, default="auto")
-    spread: float = eqx.field(static=True, default=1.0)
+    head_scale: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
-        _check("Conv4", self.shape, self.filters, self.outputs, self.norm, self.form, self.spread)
+        _check("Conv4", self.shape, self.filters, self.outputs, self.norm, self.form, self.head_scale)
         if self.pool not in ("max", "stride"):
             raise ValueError(f"unknown pool {self.pool!r}: use 'max' or 'stride'.")
 
@@ -59,7 +59,7 @@ class Conv4(AbstractNetwork):
         keys = jax.random.split(key, 5)
         widths = (self.shape[2], *[self.filters] * 4)
         layers = [_layer(k, 9 * i, o, self.norm) for k, i, o in zip(keys, widths[:-1], widths[1:], strict=False)]
-        return {"layers": layers, "head": _head(keys[4], self.features, self.outputs, self.spread)}
+        return {"layers": layers, "head": _head(keys[4], self.features, self.outputs, self.head_scale)}
 
     def apply(self, params, x):
         h = _unflatten(x, self.shape)
@@ -81,20 +81,20 @@ class Conv4(AbstractNetwork):
 class ResNet12(AbstractNetwork):
     """Four residual blocks of three 3 x 3 convolutions, max-pooled by 2, averaged over pixels: Oreshkin et al. (2018).
 
-    Inputs, `outputs`, `norm`, `form` and `spread` as in `Conv4`; `widths` are the filters of the blocks. A block's shortcut
+    Inputs, `outputs`, `norm`, `form` and `head_scale` as in `Conv4`; `widths` are the filters of the blocks. A block's shortcut
     is a 1 x 1 convolution, ReLUs have a slope of 0.1 below 0, and there is no DropBlock.
     Raises: ValueError as `Conv4`.
     """
 
-    shape: Shape = eqx.field(static=True, converter=tuple)
+    shape: ImageShape = eqx.field(static=True, converter=tuple)
     widths: tuple[int, ...] = eqx.field(static=True, default=(64, 128, 256, 512), converter=tuple)
     outputs: int | None = eqx.field(static=True, default=None)
     norm: Norm = eqx.field(static=True, default="group")
     form: Form = eqx.field(static=True, default="auto")
-    spread: float = eqx.field(static=True, default=1.0)
+    head_scale: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
-        _check("ResNet12", self.shape, min(self.widths, default=0), self.outputs, self.norm, self.form, self.spread)
+        _check("ResNet12", self.shape, min(self.widths, default=0), self.outputs, self.norm, self.form, self.head_scale)
         if len(self.widths) != 4:
             raise ValueError(f"ResNet12 has {len(self.widths)} widths: give 4, one a block.")
 
@@ -107,7 +107,7 @@ class ResNet12(AbstractNetwork):
         keys = jax.random.split(key, 5)
         sizes = (self.shape[2], *self.widths)
         blocks = [self._block(k, i, o) for k, i, o in zip(keys, sizes[:-1], sizes[1:], strict=False)]
-        return {"blocks": blocks, "head": _head(keys[4], self.features, self.outputs, self.spread)}
+        return {"blocks": blocks, "head": _head(keys[4], self.features, self.outputs, self.head_scale)}
 
     def _block(self, key: PRNGKeyArray, inputs: int, filters: int) -> list[Layer]:
         fans = (9 * inputs, 9 * filters, 9 * filters, inputs)
@@ -157,20 +157,20 @@ def _over_blocks(join: Callable[[Array, Array], Array], b: Array) -> Float[Array
     return join(join(b[:, :, 0, :, 0], b[:, :, 0, :, 1]), join(b[:, :, 1, :, 0], b[:, :, 1, :, 1]))
 
 
-def _check(who: str, shape: Shape, filters: int, outputs: int | None, norm: str, form: str, spread: float) -> None:
+def _check(who: str, shape: ImageShape, filters: int, outputs: int | None, norm: str, form: str, head_scale: float) -> None:
     if len(shape) != 3 or min(shape[:2]) < 16 or shape[2] < 1:
         raise ValueError(f"{who} of images of shape {shape}: give (height, width, channels), at least (16, 16, 1).")
     if filters < 1 or (outputs is not None and outputs < 1):
         raise ValueError(f"{who} has {filters} filters and {outputs} outputs: give at least 1, or None for no head.")
-    if not spread >= 0:
-        raise ValueError(f"{who} has a head's spread of {spread}: give a number of at least 0.")
+    if not head_scale >= 0:
+        raise ValueError(f"{who} has a head's spread of {head_scale}: give a number of at least 0.")
     if norm not in NORMS or form not in FORMS:
         raise ValueError(
             f"{who} has norm {norm!r} and form {form!r}: use a norm of {', '.join(NORMS)} and a form of {', '.join(FORMS)}."
         )
 
 
-def _unflatten(x: Array, shape: Shape) -> Float[Array, "n height width channels"]:
+def _unflatten(x: Array, shape: ImageShape) -> Float[Array, "n height width channels"]:
     if x.ndim != 2 or x.shape[1] != math.prod(shape):
         raise ValueError(f"images have shape {x.shape}: give flat rows (n, {math.prod(shape)}), each of shape {shape}.")
     return x.reshape(-1, *shape)
@@ -186,10 +186,10 @@ def _normalised(norm: Norm, layer: Layer, z: Array) -> Array:
     return z + layer["bias"] if norm == "none" else normalise(norm, z, layer["scale"], layer["bias"])
 
 
-def _head(key: PRNGKeyArray, features: int, outputs: int | None, spread: float) -> Layer | None:
+def _head(key: PRNGKeyArray, features: int, outputs: int | None, head_scale: float) -> Layer | None:
     if outputs is None:
         return None
-    weight = jax.random.normal(key, (features, outputs)) * (spread / math.sqrt(features))
+    weight = jax.random.normal(key, (features, outputs)) * (head_scale / math.sqrt(features))
     return {"weight": weight, "bias": jnp.zeros(outputs)}
 
 

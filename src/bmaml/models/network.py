@@ -38,8 +38,8 @@ class MLP(AbstractNetwork):
     """Fully connected layers of the given `sizes` (inputs first, outputs last).
 
     Weights start Glorot-uniform (`initial="glorot"`) or truncated-normal with deviation 1/sqrt(fan in) (`"lecun"`), biases
-    N(0, 0.01^2) as in the code of Kim et al. (2018) and 0 respectively; the last layer's are multiplied by `spread`. Inputs are
-    multiplied by `input_scale`.
+    N(0, 0.01^2) as in the code of Kim et al. (2018) and 0 respectively; the last layer's are multiplied by `head_scale`.
+    Inputs are multiplied by `input_scale`.
     Raises: ValueError for fewer than two sizes, an unknown activation or start, or a negative spread.
     """
 
@@ -47,11 +47,11 @@ class MLP(AbstractNetwork):
     activation: Activation = eqx.field(static=True, default="relu")
     initial: Literal["glorot", "lecun"] = eqx.field(static=True, default="glorot")
     input_scale: float = eqx.field(static=True, default=1.0)
-    spread: float = eqx.field(static=True, default=1.0)
+    head_scale: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
-        if not self.spread >= 0:
-            raise ValueError(f"MLP's spread is {self.spread}: give a number of at least 0.")
+        if not self.head_scale >= 0:
+            raise ValueError(f"MLP's spread is {self.head_scale}: give a number of at least 0.")
         if len(self.sizes) < 2 or min(self.sizes) < 1:
             raise ValueError(f"MLP sizes are {self.sizes}: give inputs, hidden widths and outputs, such as (1, 40, 1).")
         if self.activation not in _ACTIVATIONS:
@@ -62,7 +62,7 @@ class MLP(AbstractNetwork):
     def init(self, key):
         keys = jax.random.split(key, len(self.sizes) - 1)
         layers = [self._layer(k, i, o) for k, i, o in zip(keys, self.sizes[:-1], self.sizes[1:], strict=True)]
-        return [*layers[:-1], jax.tree.map(lambda leaf: self.spread * leaf, layers[-1])]
+        return [*layers[:-1], jax.tree.map(lambda leaf: self.head_scale * leaf, layers[-1])]
 
     def _layer(self, key: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, Array]:
         weight_key, bias_key = jax.random.split(key)

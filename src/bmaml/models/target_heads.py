@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from bmaml.distributions import AbstractDistribution, Categorical, Normal
 
 
-class AbstractHead(eqx.Module):
+class AbstractTargetHead(eqx.Module):
     """The two ends of a network that reads targets and predicts them."""
 
     @property
@@ -33,7 +33,7 @@ class AbstractHead(eqx.Module):
         """Return the predictive distribution that raw outputs stand for."""
 
 
-class NormalHead(AbstractHead):
+class NormalHead(AbstractTargetHead):
     """Independent normals: mean = scale a, deviation = floor + scale softplus(b), for raw outputs (a, b).
 
     `scale` is the size of the targets, which are divided by it where they are read (1 for standardised ones). `floor` is in
@@ -68,7 +68,7 @@ class NormalHead(AbstractHead):
         return Normal(self.scale * loc, self.floor + self.scale * jax.nn.softplus(spread))
 
 
-class CategoricalHead(AbstractHead):
+class CategoricalHead(AbstractTargetHead):
     """One of `classes` classes, read as a one-hot row and predicted by its logits.
 
     Raises: ValueError for fewer than two classes.

@@ -7,7 +7,7 @@ import equinox as eqx
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.gradient import GradientLearner
 from bmaml.objectives.base import AbstractObjective
-from bmaml.objectives.query import QueryLoss, Score
+from bmaml.objectives.query import QueryLoss, Scoring
 
 
 class PooledLoss(AbstractObjective):
@@ -16,10 +16,10 @@ class PooledLoss(AbstractObjective):
     Scale as in `QueryLoss`. The learner's steps are what fine-tuning does at test time.
     """
 
-    score: Score = eqx.field(static=True, default="each")
+    scoring: Scoring = eqx.field(static=True, default="each")
 
     def require(self, learner):
-        QueryLoss(self.score).check(self._particles(learner))
+        QueryLoss(self.scoring).check(self._particles(learner))
 
     def _particles(self, learner: AbstractLearner) -> GradientLearner:
         if isinstance(learner, GradientLearner):
@@ -33,4 +33,4 @@ class PooledLoss(AbstractObjective):
         learner = self._particles(learner)
         everything = task.support | task.query
         prior = learner.finish(meta, learner.start(meta, everything))
-        return QueryLoss(self.score).of_posterior(prior, everything), {}
+        return QueryLoss(self.scoring).of_posterior(prior, everything), {}

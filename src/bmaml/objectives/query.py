@@ -19,13 +19,13 @@ from bmaml.learners.gradient import GradientLearner
 from bmaml.models.base import GaussianModel, log_likelihood, squared_error
 from bmaml.objectives.base import AbstractObjective
 
-Score = Literal["points", "joint", "each", "squared_error"]
+Scoring = Literal["points", "joint", "each", "squared_error"]
 
 
 class QueryLoss(AbstractObjective):
     """Loss of the query after adapting to the support, one number a task.
 
-    `score` says of what, and its scale:
+    `scoring` says of what, and its scale:
 
     - `"points"`: mean over query points of minus the log mixture density (nats a point);
     - `"joint"`: minus the log of the mixture of the particles' joint densities of the whole query, divided by the number of
@@ -39,14 +39,14 @@ class QueryLoss(AbstractObjective):
     Raises: ValueError for an unknown score or a negative share of the evidence.
     """
 
-    score: Score = eqx.field(static=True, default="points")
+    scoring: Scoring = eqx.field(static=True, default="points")
     evidence: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
         if not self.evidence >= 0:
             raise ValueError(f"the evidence's share is {self.evidence}: give a number of at least 0.")
-        if self.score not in ("points", "joint", "each", "squared_error"):
-            raise ValueError(f"unknown score {self.score!r}: use 'points', 'joint', 'each' or 'squared_error'.")
+        if self.scoring not in ("points", "joint", "each", "squared_error"):
+            raise ValueError(f"unknown score {self.scoring!r}: use 'points', 'joint', 'each' or 'squared_error'.")
 
     def require(self, learner):
         if self.evidence and not isinstance(learner, ConjugateLearner):
@@ -54,15 +54,15 @@ class QueryLoss(AbstractObjective):
                 f"QueryLoss(evidence={self.evidence}) needs a ConjugateLearner because {type(learner).__name__} does not know "
                 "the evidence of its support; use evidence=0."
             )
-        if self.score == "points":
+        if self.scoring == "points":
             return
         if not isinstance(learner, GradientLearner):
             raise TypeError(
-                f"QueryLoss(score={self.score!r}) needs a GradientLearner because it scores particles one by one; "
-                "use score='points'."
+                f"QueryLoss(scoring={self.scoring!r}) needs a GradientLearner because it scores particles one by one; "
+                "use scoring='points'."
             )
-        if self.score == "squared_error" and not isinstance(learner.model, GaussianModel):
-            raise TypeError("QueryLoss(score='squared_error') needs a regression model; use score='each' for classes.")
+        if self.scoring == "squared_error" and not isinstance(learner.model, GaussianModel):
+            raise TypeError("QueryLoss(scoring='squared_error') needs a regression model; use scoring='each' for classes.")
 
     def loss(self, learner, meta, task, *, key):
         posterior = learner.adapt(meta, task.support, key=key)
@@ -74,16 +74,16 @@ class QueryLoss(AbstractObjective):
 
     def of_posterior(self, posterior: AbstractPosterior, query: Data) -> Float[Array, ""]:
         """Return the loss of a posterior on a query."""
-        if self.score == "points":
+        if self.scoring == "points":
             each = posterior.predict(query.x).log_prob(query.y)
             return -(each * query.mask).sum() / jnp.maximum(query.count, 1.0)
         if not isinstance(posterior, ParticlePosterior):
-            raise TypeError(f"QueryLoss(score={self.score!r}) scores particles one by one; use score='points'.")
-        if self.score == "squared_error":
+            raise TypeError(f"QueryLoss(scoring={self.scoring!r}) scores particles one by one; use scoring='points'.")
+        if self.scoring == "squared_error":
             return map_particles(lambda p: _residual_loss(posterior, p, query), posterior.params).mean()
         joint = map_particles(lambda p: log_likelihood(posterior.model, p, query), posterior.params)
         count = jnp.maximum(query.count, 1.0)
-        if self.score == "each":
+        if self.scoring == "each":
             return -joint.mean() / count
         return -logsumexp(joint + jax.nn.log_softmax(posterior.log_weights)) / count
 

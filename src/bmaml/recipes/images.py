@@ -18,7 +18,7 @@ from bmaml.learners import AbstractLearner
 from bmaml.learners.features import replace_core
 from bmaml.methods import AMORTISED, CLASSIFICATION, CLOSED_FORM, METHODS, SHARED, Method, shared
 from bmaml.models import MLP, CategoricalModel
-from bmaml.models.by_name import Network, Shape, image_network
+from bmaml.models.by_name import ImageShape, Network, image_network
 from bmaml.recipes.lookup import check_settings, pick
 from bmaml.tasks.episodes import Episodes
 from bmaml.training.optimisers import AbstractOuter, Adam, Muon
@@ -29,7 +29,8 @@ class ImageRecipe(eqx.Module):
     """How a method is trained on images.
 
     `way` is the number of classes of a training episode (None: as many as it is judged by) and `queries` of each to tell
-    apart; a meta-batch has `batch` episodes, worked off in `groups`, for `steps` meta-steps. `settings` are the method's own.
+    apart; a meta-batch has `batch` episodes, worked off in `accumulation_steps`, for `steps` meta-steps. `settings` are the
+    method's own.
     What is trained takes `judged_steps` inner steps (None: as many as in training).
     """
 
@@ -38,7 +39,7 @@ class ImageRecipe(eqx.Module):
     way: int | None = eqx.field(static=True, default=None)
     queries: int = eqx.field(static=True, default=5)
     batch: int = eqx.field(static=True, default=4)
-    groups: int = eqx.field(static=True, default=1)
+    accumulation_steps: int = eqx.field(static=True, default=1)
     steps: int = eqx.field(static=True, default=1_000)
     outer: AbstractOuter = Adam(2e-3, clip=10.0)
     judged_steps: int | None = eqx.field(static=True, default=None)
@@ -78,12 +79,14 @@ class ImageRecipe(eqx.Module):
         """Return how many images of each class to tell apart: the recipe's number, or what the smallest class leaves."""
         return max(1, min(self.queries, min(images.sizes) - max(shots, default=1)))
 
-    def plan(self, *, steps: int | None = None, batch: int | None = None, rate: float | None = None, seed: int = 0) -> Plan:
+    def plan(
+        self, *, steps: int | None = None, batch: int | None = None, learning_rate: float | None = None, seed: int = 0
+    ) -> Plan:
         """Return how the method is trained, with other meta-steps, meta-batches or outer rates where they are given."""
         outer: Any = self.outer
         batch = batch or self.batch
-        outer = outer if rate is None else dataclasses.replace(outer, rate=rate)
-        return Plan(self.steps if steps is None else steps, batch, outer, seed, math.gcd(self.groups, batch))
+        outer = outer if learning_rate is None else dataclasses.replace(outer, learning_rate=learning_rate)
+        return Plan(self.steps if steps is None else steps, batch, outer, seed, math.gcd(self.accumulation_steps, batch))
 
 
 # More classes in training than are judged by make better features (Snell et al., 2017). After 200 meta-steps of 20 classes on
@@ -91,14 +94,26 @@ class ImageRecipe(eqx.Module):
 # 75.1% without a norm and in 55.0% with instance norm for layer norm, and strided, of 64 filters, in 56.3% with Muon.
 _MANY = ImageRecipe(filters=64, way=30, queries=4, batch=1, steps=600, outer=Muon(2e-2, clip=10.0))
 # More queries cost little here: the leader's pass the extractor forwards alone.
-_HEADS = ImageRecipe({"rate": 0.1, "steps": 5}, queries=10, batch=8, groups=8, outer=Muon(2e-2, adam_rate=1e-2, clip=10.0))
+_HEADS = ImageRecipe(
+    {"inner_learning_rate": 0.1, "inner_steps": 5},
+    queries=10,
+    batch=8,
+    accumulation_steps=8,
+    outer=Muon(2e-2, adam_learning_rate=1e-2, clip=10.0),
+)
 # Steps of Stein particles are shared among them: they are a third as long for five as for one. On five
 # of the training alphabets, trained with 5, BMAML's five went from 94.6% to 97.0% by 40 steps and one from 95.6% to 96.2%.
 _CHASER = dataclasses.replace(_HEADS, judged_steps=40)
-_WHOLE = ImageRecipe({"rate": 0.4, "steps": 1}, batch=8, groups=8, steps=2_500, outer=Muon(2e-2, adam_rate=1e-2, clip=10.0))
+_WHOLE = ImageRecipe(
+    {"inner_learning_rate": 0.4, "inner_steps": 1},
+    batch=8,
+    accumulation_steps=8,
+    steps=2_500,
+    outer=Muon(2e-2, adam_learning_rate=1e-2, clip=10.0),
+)
 # Not tuned: by the mean log-likelihood, or (Stein particles, nats) by its sum.
-_OTHER = ImageRecipe({"rate": 0.1, "steps": 5, "clip": 10.0})
-_SUMMED = ImageRecipe({"rate": 0.01, "steps": 5, "clip": 10.0})
+_OTHER = ImageRecipe({"inner_learning_rate": 0.1, "inner_steps": 5, "clip": 10.0})
+_SUMMED = ImageRecipe({"inner_learning_rate": 0.01, "inner_steps": 5, "clip": 10.0})
 _TUNED: dict[str, ImageRecipe] = {
     "protonet": _MANY,
     "matching": _MANY,
@@ -109,7 +124,7 @@ _TUNED: dict[str, ImageRecipe] = {
     "shared-bmaml": _CHASER,
     "maml": _WHOLE,
     # At 0.4, which serves MAML, it ends at chance; at 0.03 it has not begun after 400 meta-steps.
-    "fomaml": dataclasses.replace(_WHOLE, settings={"rate": 0.1, "steps": 1}),
+    "fomaml": dataclasses.replace(_WHOLE, settings={"inner_learning_rate": 0.1, "inner_steps": 1}),
 }
 COMPARED = tuple(_TUNED)
 RECIPES: dict[str, ImageRecipe] = (
@@ -130,7 +145,7 @@ def image_recipe(name: str) -> ImageRecipe:
 
 
 def build_image_method(
-    name: str, shape: Shape, way: int, *, network: Network = "auto", filters: int | None = None, **settings: Any
+    name: str, shape: ImageShape, way: int, *, network: Network = "auto", filters: int | None = None, **settings: Any
 ) -> Method:
     """Return a method for episodes of `way` classes, its recipe changed by those of `settings` that are not None.
 

@@ -45,20 +45,20 @@ FAMILIES: dict[str, Family] = {
 
 # Step sizes found by benchmarks/sinusoids/tune.py. Where no steps or clip are given they are the family's.
 _SETTINGS: dict[str, dict[str, Any]] = {
-    "maml": {"rate": 0.01},
-    "fomaml": {"rate": 0.01},
-    "meta-sgd": {"rate": 3e-3},
-    "reptile": {"rate": 0.01, "steps": 5, "clip": 10.0},
-    "emaml": {"rate": 0.01},
-    "imaml": {"rate": 0.01, "steps": 16, "pull": 20.0, "clip": 10.0},
-    "ml-point": {"rate": 0.01, "steps": 5, "clip": 10.0},
-    "ml-laplace": {"rate": 0.03, "steps": 5, "clip": 10.0},
-    "bfa": {"rate": 3e-3, "clip": 1e3},
-    "bmaml": {"rate": 3e-4, "clip": 1e3},
-    "pretrain": {"rate": 0.01, "steps": 10, "clip": 10.0},
-    "platipus": {"rate": 0.03, "steps": 1},
+    "maml": {"inner_learning_rate": 0.01},
+    "fomaml": {"inner_learning_rate": 0.01},
+    "meta-sgd": {"inner_learning_rate": 3e-3},
+    "reptile": {"inner_learning_rate": 0.01, "inner_steps": 5, "clip": 10.0},
+    "emaml": {"inner_learning_rate": 0.01},
+    "imaml": {"inner_learning_rate": 0.01, "inner_steps": 16, "proximal_strength": 20.0, "clip": 10.0},
+    "ml-point": {"inner_learning_rate": 0.01, "inner_steps": 5, "clip": 10.0},
+    "ml-laplace": {"inner_learning_rate": 0.03, "inner_steps": 5, "clip": 10.0},
+    "bfa": {"inner_learning_rate": 3e-3, "clip": 1e3},
+    "bmaml": {"inner_learning_rate": 3e-4, "clip": 1e3},
+    "pretrain": {"inner_learning_rate": 0.01, "inner_steps": 10, "clip": 10.0},
+    "platipus": {"inner_learning_rate": 0.03, "inner_steps": 1},
     # The bound itself, a weight of 1, holds thousands of parameters to the prior against some twenty points.
-    "abml": {"rate": 0.01, "steps": 5, "clip": 10.0, "kl_weight": 1e-4},
+    "abml": {"inner_learning_rate": 0.01, "inner_steps": 5, "clip": 10.0, "kl_weight": 1e-4},
 }
 # Experts that go on once a support has been seen, in training: one in sixteen leaves gradients true, if not exact.
 _KEPT = 16
@@ -115,7 +115,7 @@ def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method
     # Point methods learn their noise by its likelihood alone, from 1; Stein particles start where the authors' code does.
     # With ReLU, the papers' choice, errors are up to twice as large, and more inner steps than were trained with diverge.
     model = GaussianModel(MLP((1, *home.hidden, 1), "tanh"), precision=100.0 if name in ("bfa", "bmaml") else 1.0)
-    return make(model, **{"steps": home.inner_steps, "clip": home.clip, **_SETTINGS.get(name, {}), **chosen})
+    return make(model, **{"inner_steps": home.inner_steps, "clip": home.clip, **_SETTINGS.get(name, {}), **chosen})
 
 
 def build_plan(name: str, *, steps: int | None = None, seed: int = 0, **settings: Any) -> Plan:
@@ -125,7 +125,7 @@ def build_plan(name: str, *, steps: int | None = None, seed: int = 0, **settings
     """
     chosen = {k: v for k, v in settings.items() if v is not None}
     if name == "experts":
-        plan = Plan(steps or 25_000, 16, Muon(2e-2, adam_rate=3e-2, clip=1.0), seed, groups=4)
+        plan = Plan(steps or 25_000, 16, Muon(2e-2, adam_learning_rate=3e-2, clip=1.0), seed, accumulation_steps=4)
     elif name in AMORTISED:
         plan = Plan(steps or _AMORTISED[name], 16, Muon(1e-2, clip=1.0), seed)
     else:
@@ -137,4 +137,4 @@ def build_plan(name: str, *, steps: int | None = None, seed: int = 0, **settings
 def _fitting(plan: Plan, chosen: dict[str, Any]) -> dict[str, Any]:
     """Add the groups that a changed meta-batch can be worked off in."""
     batch = chosen.get("batch", plan.batch)
-    return {"groups": math.gcd(plan.groups, batch), **chosen}
+    return {"accumulation_steps": math.gcd(plan.accumulation_steps, batch), **chosen}

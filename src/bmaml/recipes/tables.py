@@ -31,7 +31,7 @@ def regression_method(name: str, inputs: int, outputs: int, particles: int | Non
         features = MLPFeatures(inputs, heteroscedastic=True)
         learner = ConjugateLearner(features, outputs, particles or 16, own_prior=True)
         return Method(learner, QueryLoss("points"))
-    options: dict[str, Any] = {"steps": 5, "clip": 10.0}
+    options: dict[str, Any] = {"inner_steps": 5, "clip": 10.0}
     if "particles" in inspect.signature(METHODS[name]).parameters:
         options["particles"] = particles or 5
     elif particles not in (None, 1):

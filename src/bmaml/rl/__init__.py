@@ -9,7 +9,7 @@ from bmaml.rl.navigation import Navigation as Navigation
 from bmaml.rl.outer_steps import AbstractOuterStep as AbstractOuterStep
 from bmaml.rl.outer_steps import ClippedSteps as ClippedSteps
 from bmaml.rl.outer_steps import GradientStep as GradientStep
-from bmaml.rl.sampling import Gathered as Gathered
+from bmaml.rl.sampling import Collected as Collected
 from bmaml.rl.sampling import Sampling as Sampling
-from bmaml.rl.sampling import gather as gather
+from bmaml.rl.sampling import collect as collect
 from bmaml.rl.trust_region import TrustRegion as TrustRegion

@@ -31,7 +31,7 @@ class AdaptedPolicy(eqx.Module):
             return chosen.sample(key)[0]
         return chosen.mean[0] if isinstance(chosen, AbstractContinuous) else chosen.mean[0].argmax(-1)
 
-    def gather(self, world: AbstractWorld, goal: PyTree[Any], episodes: int = 20, *, seed: int = 0) -> Trajectories:
+    def collect(self, world: AbstractWorld, goal: PyTree[Any], episodes: int = 20, *, seed: int = 0) -> Trajectories:
         """Return what each particle gathers in one task, (particles, episodes, horizon): what `Run.adapt` takes."""
         params, goals = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (self.posterior.params, goal))
         lived = world.rollout(self.posterior.model, params, goals, episodes, key=jax.random.key(seed))

@@ -18,7 +18,7 @@ from bmaml.objectives.policy import policies
 from bmaml.rl.adapted_policy import AdaptedPolicy
 from bmaml.rl.environment import AbstractWorld, check_policy
 from bmaml.rl.outer_steps import AbstractOuterStep, GradientStep
-from bmaml.rl.sampling import Gathered, Sampling, gather, inner_step, nothing
+from bmaml.rl.sampling import Collected, Sampling, collect, inner_step, nothing
 from bmaml.rl.trajectories import Trajectories
 from bmaml.tasks.base import AbstractSource
 from bmaml.training.meta_step import LONGEST, MetaBatch, first_state, fresh_meta, settle, step_key
@@ -90,18 +90,18 @@ class PolicyMethod(AbstractMethod):
             state = _update(learner, self.sampling, meta, state, own, jax.random.fold_in(key, i))
         return AdaptedPolicy(learner.finish(meta, state))
 
-    def gather(self, plan: Plan, world: AbstractWorld, meta: Meta, key: PRNGKeyArray) -> tuple[MetaBatch, Gathered]:
+    def collect(self, plan: Plan, world: AbstractWorld, meta: Meta, key: PRNGKeyArray) -> tuple[MetaBatch, Collected]:
         """Return the tasks of one meta-step, as the objective takes them, and all that was gathered in them."""
         goal_key, act_key, adapt_key = jax.random.split(key, 3)
         updates, goals = self.policies.steps, world.goals(goal_key, plan.batch)
         # A leader of several steps goes on through sets that were gathered on its way.
         further = max(self.objective.steps, 1) if isinstance(self.objective, ChaserLoss) else 1
-        found = gather(world, self.policies, self.sampling, meta, goals, updates + further - 1, key=act_key)
+        found = collect(world, self.policies, self.sampling, meta, goals, updates + further - 1, key=act_key)
         by_task = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), found.sets)
         support, query = (jax.tree.map(lambda leaf, part=part: leaf[:, part], by_task) for part in _parts(updates))
         return MetaBatch(Task(support, query), jax.random.split(adapt_key, plan.batch)), found
 
-    def improve(self, plan: Plan, state: TrainState, batch: MetaBatch, found: Gathered) -> tuple[TrainState, Array]:
+    def improve(self, plan: Plan, state: TrainState, batch: MetaBatch, found: Collected) -> tuple[TrainState, Array]:
         """Return the state after one meta-step, given what was gathered in it, and its loss."""
         meta, optimiser, good = self.step(self, plan, state.meta, state.optimiser, batch)
         loss = -found.returns[self.policies.steps].mean()
@@ -141,7 +141,7 @@ def _pure(method: PolicyMethod, plan: Plan) -> Chunk:
 
         def one(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
             state, losses = carry
-            state, loss = method.improve(plan, state, *method.gather(plan, world, state.meta, step_key(seed, step)))
+            state, loss = method.improve(plan, state, *method.collect(plan, world, state.meta, step_key(seed, step)))
             return state, losses.at[step - begin].set(loss)
 
         return jax.lax.fori_loop(begin, begin + count, one, (state, jnp.zeros(LONGEST)))
@@ -156,7 +156,7 @@ def _hosted(method: PolicyMethod, plan: Plan) -> Chunk:
     def chunk(state: TrainState, world: Any, seed: Array, count: Array) -> tuple[TrainState, Array]:
         losses: list[Array] = []
         for step in range(int(state.step), int(state.step) + int(count)):
-            batch, found = method.gather(plan, world, state.meta, step_key(seed, jnp.asarray(step, jnp.int32)))
+            batch, found = method.collect(plan, world, state.meta, step_key(seed, jnp.asarray(step, jnp.int32)))
             state, loss = improve(plan, state, batch, found)
             losses.append(loss)
         return state, jnp.zeros(LONGEST).at[: len(losses)].set(jnp.stack(losses))

@@ -18,9 +18,11 @@ from bmaml.rl.trust_region import TrustRegion
 _SAMPLING, _TRUST = Sampling(), TrustRegion()
 
 
-def _policies(model: AbstractModel, rate: float, steps: int, surrogate: Surrogate, **options) -> GradientLearner:
-    rule = options.pop("rule", None) or Sgd(rate)
-    return GradientLearner(model, rule=rule, steps=steps, fit=surrogate, on_policy=True, **options)
+def _policies(
+    model: AbstractModel, inner_learning_rate: float, inner_steps: int, surrogate: Surrogate, **options
+) -> GradientLearner:
+    rule = options.pop("rule", None) or Sgd(inner_learning_rate)
+    return GradientLearner(model, rule=rule, steps=inner_steps, fit=surrogate, on_policy=True, **options)
 
 
 def _scored(learner: AbstractLearner, sampling: Sampling, outer: AbstractOuterStep) -> PolicyMethod:
@@ -30,8 +32,8 @@ def _scored(learner: AbstractLearner, sampling: Sampling, outer: AbstractOuterSt
 def maml(
     model: AbstractModel,
     *,
-    rate: float = 0.1,
-    steps: int = 1,
+    inner_learning_rate: float = 0.1,
+    inner_steps: int = 1,
     surrogate: Surrogate = "sum",
     sampling: Sampling = _SAMPLING,
     outer: AbstractOuterStep = _TRUST,
@@ -40,69 +42,73 @@ def maml(
 
     With `surrogate="ratio"` and `outer=ClippedSteps()` it is the method of Rothfuss et al. (2019) without its penalty.
     """
-    return _scored(_policies(model, rate, steps, surrogate), sampling, outer)
+    return _scored(_policies(model, inner_learning_rate, inner_steps, surrogate), sampling, outer)
 
 
 def fomaml(
     model: AbstractModel,
     *,
-    rate: float = 0.1,
-    steps: int = 1,
+    inner_learning_rate: float = 0.1,
+    inner_steps: int = 1,
     sampling: Sampling = _SAMPLING,
     outer: AbstractOuterStep = _TRUST,
 ) -> PolicyMethod:
     """First-order MAML for policies: inner gradients are taken as constants. Finn et al. (2017), section 5.2."""
-    return _scored(_policies(model, rate, steps, "sum", adjoint=FirstOrder()), sampling, outer)
+    return _scored(_policies(model, inner_learning_rate, inner_steps, "sum", adjoint=FirstOrder()), sampling, outer)
 
 
 def meta_sgd(
     model: AbstractModel,
     *,
-    rate: float = 0.1,
-    steps: int = 1,
+    inner_learning_rate: float = 0.1,
+    inner_steps: int = 1,
     surrogate: Surrogate = "sum",
     sampling: Sampling = _SAMPLING,
     outer: AbstractOuterStep = _TRUST,
 ) -> PolicyMethod:
     """Meta-SGD for policies: MAML with a learned inner rate for every parameter. Li et al. (2017), section 4.3."""
-    return _scored(_policies(model, rate, steps, surrogate, rule=LearnedRates(rate)), sampling, outer)
+    return _scored(
+        _policies(model, inner_learning_rate, inner_steps, surrogate, rule=LearnedRates(inner_learning_rate)), sampling, outer
+    )
 
 
 def pretrain(
-    model: AbstractModel, *, rate: float = 0.1, sampling: Sampling = _SAMPLING, outer: AbstractOuterStep = _TRUST
+    model: AbstractModel, *, inner_learning_rate: float = 0.1, sampling: Sampling = _SAMPLING, outer: AbstractOuterStep = _TRUST
 ) -> PolicyMethod:
-    """One policy for all tasks, trained without adaptation; `rate` is fine-tuning's. Finn et al. (2017), section 5.3."""
-    return _scored(_policies(model, rate, 0, "sum"), sampling, outer)
+    """One policy for all tasks, trained without adaptation; `inner_learning_rate` is fine-tuning's. Finn et al. (2017),
+    section 5.3.
+    """
+    return _scored(_policies(model, inner_learning_rate, 0, "sum"), sampling, outer)
 
 
 def emaml(
     model: AbstractModel,
     *,
     particles: int = 5,
-    rate: float = 0.1,
-    steps: int = 1,
+    inner_learning_rate: float = 0.1,
+    inner_steps: int = 1,
     surrogate: Surrogate = "sum",
     sampling: Sampling = _SAMPLING,
     outer: AbstractOuterStep = _TRUST,
 ) -> PolicyMethod:
     """An ensemble of independent MAMLs, VPG-TRPO: the baseline of Kim et al. (2018), section 5.3."""
-    return _scored(_policies(model, rate, steps, surrogate, particles=particles), sampling, outer)
+    return _scored(_policies(model, inner_learning_rate, inner_steps, surrogate, particles=particles), sampling, outer)
 
 
 def _stein(
-    model: AbstractModel, particles: int, rate: float, steps: int, surrogate: Surrogate, temperature: float
+    model: AbstractModel, particles: int, inner_learning_rate: float, inner_steps: int, surrogate: Surrogate, temperature: float
 ) -> GradientLearner:
     # The policy's log-density is return / temperature: the repulsion times the temperature at a rate divided by it is the same.
     direction = Stein(RBF(median="distance"), repulsion=temperature)
-    return _policies(model, rate / temperature, steps, surrogate, particles=particles, direction=direction)
+    return _policies(model, inner_learning_rate / temperature, inner_steps, surrogate, particles=particles, direction=direction)
 
 
 def bmaml(
     model: AbstractModel,
     *,
     particles: int = 5,
-    rate: float = 0.1,
-    steps: int = 1,
+    inner_learning_rate: float = 0.1,
+    inner_steps: int = 1,
     temperature: float = 1.0,
     surrogate: Surrogate = "sum",
     sampling: Sampling = _SAMPLING,
@@ -113,30 +119,35 @@ def bmaml(
     Each follows (1 / particles) sum_j k(theta_j, theta) grad J(theta_j) / temperature + grad_j k(theta_j, theta): Liu et al.
     (2017), equation 9.
     """
-    return _scored(_stein(model, particles, rate, steps, surrogate, temperature), sampling, outer)
+    return _scored(_stein(model, particles, inner_learning_rate, inner_steps, surrogate, temperature), sampling, outer)
 
 
 def bmaml_chaser(
     model: AbstractModel,
     *,
     particles: int = 5,
-    rate: float = 0.1,
-    steps: int = 1,
+    inner_learning_rate: float = 0.1,
+    inner_steps: int = 1,
     leader_steps: int = 1,
     temperature: float = 0.1,
     surrogate: Surrogate = "sum",
     sampling: Sampling = _SAMPLING,
 ) -> PolicyMethod:
     """BMAML for policies with the chaser loss, SVPG-Chaser: the sum of the distances themselves. Kim et al. (2018)."""
-    learner = _stein(model, particles, rate, steps, surrogate, temperature)
+    learner = _stein(model, particles, inner_learning_rate, inner_steps, surrogate, temperature)
     return PolicyMethod(learner, ChaserLoss(leader_steps, hyper=True, squared=False), sampling, GradientStep())
 
 
 def reptile(
-    model: AbstractModel, *, particles: int = 1, rate: float = 0.1, steps: int = 1, sampling: Sampling = _SAMPLING
+    model: AbstractModel,
+    *,
+    particles: int = 1,
+    inner_learning_rate: float = 0.1,
+    inner_steps: int = 1,
+    sampling: Sampling = _SAMPLING,
 ) -> PolicyMethod:
     """Reptile for policies, with several particles VPG-Reptile: the baseline of the chaser in Kim et al. (2018)."""
-    learner = _policies(model, rate, steps, "sum", particles=particles, adjoint=FirstOrder())
+    learner = _policies(model, inner_learning_rate, inner_steps, "sum", particles=particles, adjoint=FirstOrder())
     return PolicyMethod(learner, ChaserLoss(0, hyper=True, squared=False), sampling, GradientStep())
 
 

@@ -30,9 +30,9 @@ from bmaml.training.plan import Plan
 class ControlFamily(eqx.Module):
     """A family of environments: how to make it, and the policy, rate and sizes to train it with.
 
-    `std` is the deviation that continuous actions start with, `spread` what the head's first weights are multiplied by, `trace`
-    that of the advantages. A pretrained policy is fine-tuned by `fine_tuning` (None: by `rate`): it has grown so sure of itself
-    that a step of `rate` may throw it off.
+    `std` is the deviation that continuous actions start with, `head_scale` what the head's first weights are multiplied by,
+    `trace` that of the advantages. A pretrained policy is fine-tuned by `fine_tuning` (None: by
+    `inner_learning_rate`): it has grown so sure of itself that a step of `inner_learning_rate` may throw it off.
     """
 
     build: Callable[..., AbstractWorld] = eqx.field(static=True)
@@ -41,9 +41,9 @@ class ControlFamily(eqx.Module):
     episodes: int = eqx.field(static=True, default=20)
     batch: int = eqx.field(static=True, default=40)
     steps: int = eqx.field(static=True, default=100)
-    rate: float = eqx.field(static=True, default=0.1)
+    inner_learning_rate: float = eqx.field(static=True, default=0.1)
     std: float = eqx.field(static=True, default=1.0)
-    spread: float = eqx.field(static=True, default=1.0)
+    head_scale: float = eqx.field(static=True, default=1.0)
     trace: float = eqx.field(static=True, default=1.0)
     fine_tuning: float | None = eqx.field(static=True, default=None)
 
@@ -57,7 +57,9 @@ def _plane(*reward: str, discrete: bool = False) -> ControlFamily:
     Fine-tuning at 0.03 brings a pretrained policy to -6.0, -3.0 and -1.3 of squared distance in three updates; 0.1 to -6.9,
     -2.5 and -3.0, 0.01 to -12.4, -10.5 and -8.7, and the inner rate below -2,000.
     """
-    return ControlFamily(partial(Navigation, *reward, discrete=discrete), rate=0.5, spread=0.0, fine_tuning=0.03)
+    return ControlFamily(
+        partial(Navigation, *reward, discrete=discrete), inner_learning_rate=0.5, head_scale=0.0, fine_tuning=0.03
+    )
 
 
 CONTROL: dict[str, ControlFamily] = {
@@ -83,7 +85,7 @@ def _bodies(world: Callable[..., AbstractWorld], prefix: str = "") -> dict[str, 
             activation="tanh",
             episodes=40 if (body, task) == ("ant", "direction") else 20,
             steps=500,
-            rate=0.5,
+            inner_learning_rate=0.5,
             std=0.6,
             trace=0.97,
         )
@@ -111,7 +113,7 @@ def build_world(family: str, **settings: Any) -> AbstractWorld:
 def build_policy(family: str, world: AbstractWorld) -> AbstractModel:
     """Return the policy of a family, for the observations and actions of a world."""
     home = pick("family of environments", family, CONTROL)
-    network = MLP((world.observations, *home.hidden, world.actions), home.activation, spread=home.spread)
+    network = MLP((world.observations, *home.hidden, world.actions), home.activation, head_scale=home.head_scale)
     return CategoricalModel(network) if world.discrete else GaussianPolicy(network, world.actions, std=home.std)
 
 
@@ -139,8 +141,8 @@ def build_policy_method(
         pick("surrogate", chosen["surrogate"], dict.fromkeys(SURROGATES))
     check_settings(name, chosen, inspect.signature(make).parameters)
     sampling = Sampling(trajectories or home.episodes, Advantages(trace=home.trace))
-    rate = home.fine_tuning if name == "pretrain" and home.fine_tuning else home.rate
-    return make(build_policy(family, world), **{"rate": rate, "sampling": sampling, **chosen})
+    inner_learning_rate = home.fine_tuning if name == "pretrain" and home.fine_tuning else home.inner_learning_rate
+    return make(build_policy(family, world), **{"inner_learning_rate": inner_learning_rate, "sampling": sampling, **chosen})
 
 
 def _trust_region(chosen: dict[str, Any]) -> TrustRegion:

@@ -15,7 +15,7 @@ from bmaml.evaluation.metrics import interval
 from bmaml.learners.base import Meta
 from bmaml.rl.environment import AbstractWorld, check_policy
 from bmaml.rl.method import PolicyMethod
-from bmaml.rl.sampling import Gathered, gather
+from bmaml.rl.sampling import Collected, collect
 
 RETURN = "return"
 
@@ -53,7 +53,7 @@ def evaluate_policies(
 
 def _batch(
     method: PolicyMethod, meta: Meta, world: AbstractWorld, updates: int, size: int, slower: float, seed: int, index: int
-) -> Gathered:
+) -> Collected:
     goal_key, act_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), index))
     run = _compiled if world.pure else _gathered
     return run(method, meta, world, world.goals(goal_key, size), updates, slower, act_key)
@@ -61,14 +61,14 @@ def _batch(
 
 def _gathered(
     method: PolicyMethod, meta: Meta, world: Any, goals: PyTree[Any], updates: int, slower: float, key: PRNGKeyArray
-) -> Gathered:
-    return gather(world, method.policies, method.sampling, meta, goals, updates, key=key, slower=slower)
+) -> Collected:
+    return collect(world, method.policies, method.sampling, meta, goals, updates, key=key, slower=slower)
 
 
 _compiled = eqx.filter_jit(_gathered)
 
 
-def _check(found: Gathered) -> None:
+def _check(found: Collected) -> None:
     task, episode, step = (int(v) for v in found.bad)
     if task >= 0:
         raise InputError(

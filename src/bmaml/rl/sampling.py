@@ -33,7 +33,7 @@ class Sampling(eqx.Module):
             raise ValueError(f"{self.episodes} trajectories a gradient: give at least 1.")
 
 
-class Gathered(eqx.Module):
+class Collected(eqx.Module):
     """What policies gathered in a number of tasks, set by set, an inner step between each set and the next.
 
     `sets` has axes (sets, tasks, particles, episodes, horizon), each step weighed by its advantage; `returns` (sets, tasks,
@@ -46,7 +46,7 @@ class Gathered(eqx.Module):
     bad: Int[Array, " 3"]
 
 
-def gather(
+def collect(
     world: AbstractWorld,
     learner: GradientLearner,
     sampling: Sampling,
@@ -56,7 +56,7 @@ def gather(
     *,
     key: PRNGKeyArray,
     slower: float = 1.0,
-) -> Gathered:
+) -> Collected:
     """Return what policies gather before any update and after each of `updates` inner steps, every one on its own set.
 
     A pure world makes this a function that JAX can compile; in another the rollouts run on the host, between the compiled
@@ -65,17 +65,17 @@ def gather(
     tasks = len(jax.tree.leaves(goals)[0])
     states = _spread(learner.start(meta, nothing()), tasks)
     later = learner if slower == 1.0 else dataclasses.replace(learner, rule=Scaled(learner.rule, slower))
-    gathered = []
+    collected = []
     # A Python loop, and not a scan: between two steps a simulator may have to run on the host.
     for update in range(updates + 1):
         act_key, step_key = jax.random.split(jax.random.fold_in(key, update))
         lived = world.rollout(learner.model, states.particles.params, goals, sampling.episodes, key=act_key)
         one = judge(sampling, lived)
-        gathered.append(one)
+        collected.append(one)
         if update < updates:
             states = _advance(learner if update == 0 else later, meta, states, one[0], step_key)
-    sets, returns, bad = jax.tree.map(lambda *leaves: jnp.stack(leaves), *gathered)
-    return Gathered(sets, returns, bad[jnp.argmax(bad[:, 0] >= 0)])
+    sets, returns, bad = jax.tree.map(lambda *leaves: jnp.stack(leaves), *collected)
+    return Collected(sets, returns, bad[jnp.argmax(bad[:, 0] >= 0)])
 
 
 def nothing() -> Data:

@@ -27,7 +27,7 @@ _TINY = 1e-30
 class TrustRegion(AbstractOuterStep):
     """One step of the natural gradient of the adapted policies' surrogate return, their mean KL divergence below `max_kl` nats.
 
-    The direction x solves F x = g by `iterations` of conjugate gradients, with g the meta-gradient of the surrogate return
+    The direction x solves F x = g by `cg_steps` of conjugate gradients, with g the meta-gradient of the surrogate return
     and F the Hessian of the divergence of the adapted policies from what they were, mean over the steps taken and over tasks,
     + `damping`. F v is J^T H J v, with J how the adapted policies' distributions depend on the meta-parameters (linearised
     once, then transposed) and H the divergence's Hessian in their parameters: at equal policies that is the Hessian itself.
@@ -41,7 +41,7 @@ class TrustRegion(AbstractOuterStep):
     """
 
     max_kl: float = eqx.field(static=True, default=0.01)
-    iterations: int = eqx.field(static=True, default=10)
+    cg_steps: int = eqx.field(static=True, default=10)
     damping: float = eqx.field(static=True, default=1e-5)
     backtracks: int = eqx.field(static=True, default=15)
     shrink: float = eqx.field(static=True, default=0.8)
@@ -53,9 +53,9 @@ class TrustRegion(AbstractOuterStep):
                 f"trust region of {self.max_kl} nats, damping {self.damping} and shrink {self.shrink}: give a limit above 0, "
                 "a damping of at least 0 and a shrink between 0 and 1."
             )
-        if min(self.iterations, self.backtracks, self.fisher_episodes or 1) < 1:
+        if min(self.cg_steps, self.backtracks, self.fisher_episodes or 1) < 1:
             raise ValueError(
-                f"{self.iterations} iterations, {self.backtracks} backtracks and {self.fisher_episodes} episodes: "
+                f"{self.cg_steps} iterations, {self.backtracks} backtracks and {self.fisher_episodes} episodes: "
                 "give at least 1 of each."
             )
 
@@ -69,7 +69,7 @@ class TrustRegion(AbstractOuterStep):
         share = Shared(method.learner)
         judged = _Judged.of(method, meta, batch)
         fisher = self.fisher_product(method, meta, batch)
-        x, image = conjugate_gradients(fisher, judged.gradient, self.iterations, share)
+        x, image = conjugate_gradients(fisher, judged.gradient, self.cg_steps, share)
         curvature = share.dot(x, image)
         length = jnp.sqrt(2 * self.max_kl / jnp.maximum(curvature, _TINY))
         moved = self._search(judged, share, meta, scaled(x, length))
@@ -133,7 +133,7 @@ def scaled(tree: Meta, factor: Each) -> Meta:
     return jax.tree.map(lambda leaf: leaf * factor.reshape(-1, *[1] * (leaf.ndim - 1)), tree)
 
 
-def conjugate_gradients(product: Callable[[Meta], Meta], g: Meta, iterations: int, share: Shared) -> tuple[Meta, Meta]:
+def conjugate_gradients(product: Callable[[Meta], Meta], g: Meta, cg_steps: int, share: Shared) -> tuple[Meta, Meta]:
     """Return an approximate solution x of product(x) = g after so many conjugate gradient iterations from 0, and product(x).
 
     The product is g less the residual, which the iterations carry along: as dear as an iteration if taken once more.
@@ -150,7 +150,7 @@ def conjugate_gradients(product: Callable[[Meta], Meta], g: Meta, iterations: in
         return x, residual, along, new
 
     start = (jax.tree.map(jnp.zeros_like, g), g, g, share.dot(g, g))
-    x, residual, _, _ = jax.lax.fori_loop(0, iterations, iterate, start)
+    x, residual, _, _ = jax.lax.fori_loop(0, cg_steps, iterate, start)
     return x, jax.tree.map(jnp.subtract, g, residual)
 
 

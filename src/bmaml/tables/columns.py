@@ -89,7 +89,7 @@ def fit_input(table: Table, name: str, *, categorical: bool, log: bool, tasks: S
         return _fit_category(table, name, tasks)
     values = _raw(table, name, log)
     _check_size(table, name, values)
-    return Column(name, "number", float(values.mean()), _spread(values) or 1.0, log)
+    return Column(name, "number", float(values.mean()), _std(values) or 1.0, log)
 
 
 def fit_output(table: Table, name: str) -> Column:
@@ -99,7 +99,7 @@ def fit_output(table: Table, name: str) -> Column:
     """
     values = table.numbers(name)
     _check_size(table, name, values)
-    scale = _spread(values)
+    scale = _std(values)
     if not scale:
         raise InputError(
             f"{table.name}, output column {name!r} is {values[0]:g} in every training row: "
@@ -124,7 +124,7 @@ def _check_size(table: Table, name: str, values: np.ndarray) -> None:
         raise InputError(f"{table.name}, column {name!r} has numbers up to {largest:.3g}: give it in another unit.")
 
 
-def _spread(values: np.ndarray) -> float:
+def _std(values: np.ndarray) -> float:
     """Return the standard deviation, or 0 where it is no more than the rounding error of a constant column."""
     scale = float(values.std())
     return scale if np.isfinite(scale) and scale > 1e-12 * float(np.abs(values).max()) else 0.0

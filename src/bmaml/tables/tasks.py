@@ -12,7 +12,7 @@ from bmaml.data import Data, stack
 from bmaml.errors import InputError
 from bmaml.tables.schema import Schema
 from bmaml.tables.table import Table, listed
-from bmaml.tasks.base import Context, FixedTasks
+from bmaml.tasks.base import FixedTasks, Selection
 
 # A task of more rows is thinned: every task is padded to the longest, which costs memory and time.
 _MOST_ROWS = 512
@@ -78,13 +78,13 @@ def task_rows(table: Table, schema: Schema) -> dict[str, np.ndarray]:
     return {str(names[i]): parts[i] for i in first}
 
 
-def default_shots(sizes: Sequence[int], context: Context = "random") -> tuple[int, ...]:
+def default_shots(sizes: Sequence[int], selection: Selection = "random") -> tuple[int, ...]:
     """Return the range of shot counts for tasks of these sizes: 0 to 10, or to one less than the median task has.
 
     With 0 among them, what is expected of a task before any point of it is learned, too, and not left to chance; a
-    forecast (`context="first"`) starts at 1.
+    forecast (`selection="first"`) starts at 1.
     """
-    return tuple(range(0 if context == "random" else 1, max(1, min(_MOST_SHOTS, int(np.median(sizes)) - 1)) + 1))
+    return tuple(range(0 if selection == "random" else 1, max(1, min(_MOST_SHOTS, int(np.median(sizes)) - 1)) + 1))
 
 
 def counts_of(shots: int | Sequence[int]) -> tuple[int, ...]:
@@ -111,29 +111,29 @@ def table_tasks(
     *,
     shots: int | Sequence[int] | None = None,
     queries: int | None = None,
-    context: Context = "random",
+    selection: Selection = "random",
     training: bool = True,
 ) -> FixedTasks:
     """Return a table's tasks, encoded and padded to the longest (512 rows at most, longer ones thinned).
 
     `shots` is how many rows are given, one count or several; None fits a range to the table. `queries` is how many rows
-    are asked for (None: 20, and 32 of a forecast, or all there are). `context="first"` gives the first rows of a task
+    are asked for (None: 20, and 32 of a forecast, or all there are). `selection="first"` gives the first rows of a task
     (by the schema's order column), so that the model learns to forecast. `training=False` leaves out the checks that
     concern a whole table: at least 3 tasks, and one longer than the largest shot count.
     Raises: InputError where a cell does not fit, or a task has too few rows, naming it.
     """
-    if context not in _QUERIES:
-        raise InputError(f"unknown context {context!r}: use 'random' or 'first'.")
+    if selection not in _QUERIES:
+        raise InputError(f"unknown selection {selection!r}: use 'random' or 'first'.")
     x, y, _ = schema.encode(table)
     parts = task_rows(table, schema)
-    shots = default_shots([len(rows) for rows in parts.values()], context) if shots is None else counts_of(shots)
+    shots = default_shots([len(rows) for rows in parts.values()], selection) if shots is None else counts_of(shots)
     longest = max(len(rows) for rows in parts.values())
-    queries = max(1, min(_QUERIES[context], longest - min(shots, default=0))) if queries is None else queries
+    queries = max(1, min(_QUERIES[selection], longest - min(shots, default=0))) if queries is None else queries
     _check_shortest(table, schema, parts, shots, queries)
     if training:
         _check_whole(table, schema, parts, shots)
-    thinned = [_thin(rows, max(shots), context) for rows in parts.values()]
-    return FixedTasks(stack([_data(x[rows], y[rows]) for rows in thinned]), shots, queries, context)
+    thinned = [_thin(rows, max(shots), selection) for rows in parts.values()]
+    return FixedTasks(stack([_data(x[rows], y[rows]) for rows in thinned]), shots, queries, selection)
 
 
 def _data(x: np.ndarray, y: np.ndarray) -> Data:
@@ -141,11 +141,11 @@ def _data(x: np.ndarray, y: np.ndarray) -> Data:
     return Data(x, y, np.ones(len(x), np.float32))  # type: ignore[arg-type]
 
 
-def _thin(rows: np.ndarray, shots: int, context: Context) -> np.ndarray:
+def _thin(rows: np.ndarray, shots: int, selection: Selection) -> np.ndarray:
     """Return at most 512 rows, evenly spaced; a forecast keeps the first rows whole, since they are its support."""
     if len(rows) <= _MOST_ROWS:
         return rows
-    head = min(shots, _MOST_ROWS // 2) if context == "first" else 0
+    head = min(shots, _MOST_ROWS // 2) if selection == "first" else 0
     spaced = np.linspace(head, len(rows) - 1, _MOST_ROWS - head).astype(int)
     return rows[np.concatenate([np.arange(head), spaced])]
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
 
-Context = Literal["random", "first"]
+Selection = Literal["random", "first"]
 
 
 class AbstractSource(eqx.Module):
@@ -50,16 +50,16 @@ def draw_shots(key: PRNGKeyArray, shots: tuple[int, ...]) -> Array:
 class FixedTasks(AbstractTasks):
     """A finite set of tasks, ragged rows padded: a draw picks a task and splits its rows into support and query.
 
-    `context="random"` takes a random subset as the support; `"first"` takes the first rows as they stand (a forecast).
+    `selection="random"` takes a random subset as the support; `"first"` takes the first rows as they stand (a forecast).
     The support has one of `shots` rows, equally likely among those that leave a task at least one row to ask for; up to
-    `queries` of the other rows make the query (the nearest to the support's end where `context="first"`).
+    `queries` of the other rows make the query (the nearest to the support's end where `selection="first"`).
     Raises: ValueError where a task has fewer than two rows, or no more rows than the smallest shot count.
     """
 
     rows: Data
     shots: tuple[int, ...] = eqx.field(static=True, converter=tuple)
     queries: int = eqx.field(static=True)
-    context: Context = eqx.field(static=True, default="random")
+    selection: Selection = eqx.field(static=True, default="random")
 
     def __check_init__(self):
         # Inside a transformation the fields are tracers or placeholders, whose values nobody can check.
@@ -94,7 +94,7 @@ class FixedTasks(AbstractTasks):
 
     def ordered(self, rows: Data, key: PRNGKeyArray) -> Data:
         """Return one task's rows in the order in which they are given: at random, or as they stand."""
-        if self.context == "first":
+        if self.selection == "first":
             return rows
         # Masked rows sort last, so that the rows in front are a random order of the real ones.
         order = jnp.argsort(jax.random.uniform(key, rows.mask.shape) + (1 - rows.mask))

@@ -70,10 +70,10 @@ def check_memory(program: stages.Compiled, plan: Plan) -> int:
     needed, free = needed_bytes(program), free_bytes()
     if free is None or needed <= free:
         return needed
-    groups = f"groups={plan.batch} in the plan, " if plan.groups < plan.batch else ""
+    accumulate = f"accumulation_steps={plan.batch} in the plan, " if plan.accumulation_steps < plan.batch else ""
     raise NoRoomError(
-        f"training would take {in_words(needed)} of memory and {in_words(free)} are free: use {groups}checkpoint=True on the "
-        "method, or fewer tasks in a meta-batch, particles, inner steps or queries."
+        f"training would take {in_words(needed)} of memory and {in_words(free)} are free: use {accumulate}checkpoint=True on "
+        "the method, or fewer tasks in a meta-batch, particles, inner steps or queries."
     )
 
 

@@ -73,7 +73,9 @@ def draw_batch(tasks: AbstractTasks, keys: PRNGKeyArray) -> MetaBatch:
     return jax.vmap(one)(keys)
 
 
-def batch_gradient(method: AbstractMethod, meta: Meta, batch: MetaBatch, groups: int = 1) -> tuple[Array, Array, Meta]:
+def batch_gradient(
+    method: AbstractMethod, meta: Meta, batch: MetaBatch, accumulation_steps: int = 1
+) -> tuple[Array, Array, Meta]:
     """Return the mean loss, each task's loss and the meta-gradient of a meta-batch, worked off in equal groups of tasks."""
 
     def mean_loss(meta: Meta, batch: MetaBatch) -> tuple[Array, Array]:
@@ -81,15 +83,15 @@ def batch_gradient(method: AbstractMethod, meta: Meta, batch: MetaBatch, groups:
         return each.mean(), each
 
     gradient = jax.grad(mean_loss, has_aux=True)
-    if groups == 1:
-        total, each = gradient(meta, _spread(batch))
+    if accumulation_steps == 1:
+        total, each = gradient(meta, _shard(batch))
         return each.mean(), each, total
 
     def add(total: Meta, batch: MetaBatch) -> tuple[Meta, Array]:
-        part, each = gradient(meta, _spread(batch))
-        return jax.tree.map(lambda a, b: a + b / groups, total, part), each
+        part, each = gradient(meta, _shard(batch))
+        return jax.tree.map(lambda a, b: a + b / accumulation_steps, total, part), each
 
-    grouped = jax.tree.map(lambda leaf: leaf.reshape(groups, -1, *leaf.shape[1:]), batch)
+    grouped = jax.tree.map(lambda leaf: leaf.reshape(accumulation_steps, -1, *leaf.shape[1:]), batch)
     total, each = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, meta), grouped)
     return each.mean(), each.reshape(-1), total
 
@@ -102,7 +104,7 @@ def finite(*trees: PyTree[Any]) -> Bool[Array, ""]:
 
 def meta_step(method: AbstractMethod, plan: Plan, state: TrainState, batch: MetaBatch) -> tuple[TrainState, Array]:
     """Return the state after one meta-step and its loss; a step that is not finite changes nothing but the counters."""
-    loss, each, gradient = batch_gradient(method, state.meta, batch, plan.groups)
+    loss, each, gradient = batch_gradient(method, state.meta, batch, plan.accumulation_steps)
     updates, optimiser = plan.outer.build(plan.steps).update(gradient, state.optimiser, state.meta)
     moved = eqx.apply_updates(state.meta, updates)
     return settle(state, moved, optimiser, jnp.isfinite(loss) & finite(gradient), culprit(each)), loss
@@ -165,7 +167,7 @@ def mesh() -> Mesh:
     return Mesh(np.asarray(jax.devices()), ("tasks",))
 
 
-def _spread(tree: Tree) -> Tree:
+def _shard(tree: Tree) -> Tree:
     """Shard the leading axis (tasks) over all devices where there are several and they divide it."""
     count = len(jax.devices())
     if count == 1 or len(jax.tree.leaves(tree)[0]) % count:

@@ -31,19 +31,19 @@ class Adam(AbstractOuter):
     Raises: ValueError for a rate or clip that is not above 0, another `decay`, a warmup outside 0 to 1 or a negative decay.
     """
 
-    rate: float = eqx.field(static=True, default=1e-3)
+    learning_rate: float = eqx.field(static=True, default=1e-3)
     decay: Decay = eqx.field(static=True, default="cosine")
     warmup: float = eqx.field(static=True, default=0.02)
     clip: float | None = eqx.field(static=True, default=None)
     weight_decay: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
-        _check_schedule(self.rate, self.decay, self.warmup)
+        _check_schedule(self.learning_rate, self.decay, self.warmup)
         _check_limits(self.clip, self.weight_decay)
 
     def schedule(self, steps: int) -> optax.Schedule:
         """Return the rate as a function of the meta-step."""
-        return _schedule(self.rate, self.decay, self.warmup, steps)
+        return _schedule(self.learning_rate, self.decay, self.warmup, steps)
 
     def build(self, steps):
         rule = optax.adamw(self.schedule(steps), weight_decay=self.weight_decay)
@@ -53,7 +53,7 @@ class Adam(AbstractOuter):
 
 
 class Muon(AbstractOuter):
-    """Muon for the networks' weight matrices, Adam with Nesterov's momentum at `adam_rate` for all else.
+    """Muon for the networks' weight matrices, Adam with Nesterov's momentum at `adam_learning_rate` for all else.
 
     Weight matrices are the leaves named weight or kernel, in their last two axes; leading ones (particles) are matrices of
     their own. Muon steps along the nearest orthogonal matrix to the averaged gradient (Jordan et al., 2024), so directions of
@@ -62,22 +62,22 @@ class Muon(AbstractOuter):
     Raises: ValueError as `Adam`.
     """
 
-    rate: float = eqx.field(static=True, default=1e-2)
-    adam_rate: float = eqx.field(static=True, default=3e-3)
+    learning_rate: float = eqx.field(static=True, default=1e-2)
+    adam_learning_rate: float = eqx.field(static=True, default=3e-3)
     decay: Decay = eqx.field(static=True, default="cosine")
     warmup: float = eqx.field(static=True, default=0.02)
     clip: float | None = eqx.field(static=True, default=None)
     weight_decay: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
-        for rate in (self.rate, self.adam_rate):
-            _check_schedule(rate, self.decay, self.warmup)
+        for learning_rate in (self.learning_rate, self.adam_learning_rate):
+            _check_schedule(learning_rate, self.decay, self.warmup)
         _check_limits(self.clip, self.weight_decay)
 
     def build(self, steps):
         rule = optax.contrib.muon(
-            _schedule(self.rate, self.decay, self.warmup, steps),
-            adam_learning_rate=_schedule(self.adam_rate, self.decay, self.warmup, steps),
+            _schedule(self.learning_rate, self.decay, self.warmup, steps),
+            adam_learning_rate=_schedule(self.adam_learning_rate, self.decay, self.warmup, steps),
             weight_decay=self.weight_decay,
             adam_weight_decay=self.weight_decay,
             muon_weight_dimension_numbers=_matrices,
@@ -96,21 +96,23 @@ def _matrices(params: PyTree[Any]) -> PyTree[Any]:
     return jax.tree_util.tree_map_with_path(one, params)
 
 
-def _schedule(rate: float, decay: Decay, warmup: float, steps: int) -> optax.Schedule:
+def _schedule(learning_rate: float, decay: Decay, warmup: float, steps: int) -> optax.Schedule:
     if decay == "cosine":
-        return optax.warmup_cosine_decay_schedule(0.0, rate, max(int(warmup * steps), 1), max(steps, 2))
+        return optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(int(warmup * steps), 1), max(steps, 2))
     if decay == "staircase":
-        return optax.exponential_decay(rate, max(steps // 100, 1), 0.98, staircase=True)
-    return optax.constant_schedule(rate)
+        return optax.exponential_decay(learning_rate, max(steps // 100, 1), 0.98, staircase=True)
+    return optax.constant_schedule(learning_rate)
 
 
 def _clipped(rule: optax.GradientTransformation, clip: float | None) -> optax.GradientTransformation:
     return rule if clip is None else optax.chain(optax.clip_by_global_norm(clip), rule)
 
 
-def _check_schedule(rate: float, decay: str, warmup: float) -> None:
-    if not rate > 0 or decay not in ("cosine", "staircase", "none"):
-        raise ValueError(f"outer rate {rate} and decay {decay!r}: give a rate above 0 and 'cosine', 'staircase' or 'none'.")
+def _check_schedule(learning_rate: float, decay: str, warmup: float) -> None:
+    if not learning_rate > 0 or decay not in ("cosine", "staircase", "none"):
+        raise ValueError(
+            f"outer rate {learning_rate} and decay {decay!r}: give a rate above 0 and 'cosine', 'staircase' or 'none'."
+        )
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup is {warmup}: give a share of the run, at least 0 and below 1.")
 

@@ -20,7 +20,7 @@ from bmaml.recipes.lookup import pick
 from bmaml.recipes.sinusoids import FAMILIES, build_method, build_plan, build_tasks
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import Schema, Table, fit_schema, table_tasks
-from bmaml.tasks.base import AbstractTasks, Context, FixedTasks
+from bmaml.tasks.base import AbstractTasks, FixedTasks, Selection
 from bmaml.training.plan import Plan
 
 # Of a test task; of images, of each class.
@@ -153,7 +153,7 @@ class TableArena(AbstractArena):
         held: Table,
         columns: dict[str, Any],
         shots: tuple[int, ...],
-        context: Context = "random",
+        selection: Selection = "random",
         spare: Table | None = None,
     ) -> TableArena:
         """Return the arena of a table already split by task.
@@ -162,7 +162,7 @@ class TableArena(AbstractArena):
         """
         schema = fit_schema(training, **columns)
         tables = (training, held) if spare is None else (training, held, spare)
-        tasks = (table_tasks(rows, schema, shots=shots, context=context, training=rows is training) for rows in tables)
+        tasks = (table_tasks(rows, schema, shots=shots, selection=selection, training=rows is training) for rows in tables)
         return TableArena(training.name, shots, schema, *tasks)
 
     def method(self, name):

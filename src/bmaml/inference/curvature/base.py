@@ -37,7 +37,7 @@ class AbstractPrecision(eqx.Module):
         """Return H^-1 times a vector."""
 
     @abstractmethod
-    def spread(self, noise: Weights) -> Weights:
+    def inverse_sqrt(self, noise: Weights) -> Weights:
         """Return H^(-1/2) times a vector: the symmetric root, which the data's order and padding do not change."""
 
     @abstractmethod
@@ -47,7 +47,7 @@ class AbstractPrecision(eqx.Module):
     def sample(self, like: Weights, *, key: PRNGKeyArray) -> Weights:
         """Return a draw from N(0, H^-1) in the shape of the weights `like`."""
         flat, unravel = ravel_pytree(like)
-        return self.spread(unravel(jax.random.normal(key, flat.shape, flat.dtype)))
+        return self.inverse_sqrt(unravel(jax.random.normal(key, flat.shape, flat.dtype)))
 
 
 def solved_variance(

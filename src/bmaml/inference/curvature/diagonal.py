@@ -27,7 +27,7 @@ class DiagonalPrecision(AbstractPrecision):
     def variance(self, like, rows):
         return solved_variance(self, like, rows)
 
-    def spread(self, noise):
+    def inverse_sqrt(self, noise):
         return jax.tree.map(lambda z, entry: z / jnp.sqrt(entry), noise, self.entries)
 
 

@@ -29,7 +29,7 @@ class DensePrecision(AbstractPrecision):
     def variance(self, like, rows):
         return solved_variance(self, like, rows)
 
-    def spread(self, noise):
+    def inverse_sqrt(self, noise):
         """Return H^(-1/2) noise: not the Cholesky factor's, so that the low-rank form of the same H gives the same draw."""
         flat, unravel = ravel_pytree(noise)
         return unravel(cho_solve((self.cholesky, True), symmetric_root(self.cholesky @ self.cholesky.T) @ flat))
@@ -61,7 +61,7 @@ class LowRankPrecision(AbstractPrecision):
         outside = ((rows - inside @ self.basis.T) ** 2).sum(-1)
         return (outside + ((inside @ self.rest.T) ** 2).sum(-1)) / self.prior
 
-    def spread(self, noise):
+    def inverse_sqrt(self, noise):
         """Return H^(-1/2) noise = noise / sqrt(t) - R^T (sqrt(t) S (sqrt(t) + S))^-1 R noise, S = (t I + R R^T)^(1/2)."""
         flat, unravel = ravel_pytree(noise)
         inner, scale = self.cholesky @ self.cholesky.T, jnp.sqrt(self.prior)

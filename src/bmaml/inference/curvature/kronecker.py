@@ -45,7 +45,7 @@ class KroneckerPrecision(AbstractPrecision):
     def variance(self, like, rows):
         return solved_variance(self, like, rows)
 
-    def spread(self, noise):
+    def inverse_sqrt(self, noise):
         pairs = zip(self.factors, noise, strict=True)
         return [_layer(_inverse_root(a, g, self.prior, _matrix(layer))) for (a, g), layer in pairs]
 

@@ -29,8 +29,8 @@ class LastLayerPrecision(AbstractPrecision):
         # The last layer's weights are the last of the flattened ones.
         return self.last.variance(like[-1], rows[..., -ravel_pytree(like[-1])[0].size :])
 
-    def spread(self, noise):
-        return [*jax.tree.map(jnp.zeros_like, noise[:-1]), self.last.spread(noise[-1])]
+    def inverse_sqrt(self, noise):
+        return [*jax.tree.map(jnp.zeros_like, noise[:-1]), self.last.inverse_sqrt(noise[-1])]
 
 
 class LastLayer(AbstractCurvature):

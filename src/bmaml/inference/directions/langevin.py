@@ -10,24 +10,25 @@ from bmaml.inference.directions.base import AbstractDirection
 
 
 class Langevin(AbstractDirection):
-    """Unadjusted Langevin: with plain gradient steps of size `rate` the particles sample the posterior^(1 / temperature).
+    """Unadjusted Langevin: with plain gradient steps of size `learning_rate` the particles sample the posterior^(1 /
+    temperature).
 
-    The noise has variance 2 temperature / rate in each coordinate, so that a step of `rate` adds 2 rate temperature; the
-    stationary law is off by O(rate). Welling and Teh (2011), without the minibatches.
+    The noise has variance 2 temperature / rate in each coordinate, so that a step of `learning_rate` adds 2 rate temperature;
+    the stationary law is off by O(rate). Welling and Teh (2011), without the minibatches.
     """
 
-    rate: float = eqx.field(static=True)
+    learning_rate: float = eqx.field(static=True)
     temperature: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
-        if not self.rate > 0 or not self.temperature >= 0:
+        if not self.learning_rate > 0 or not self.temperature >= 0:
             raise ValueError(
-                f"Langevin has rate {self.rate} and temperature {self.temperature}: give a rate above 0 (that of the "
+                f"Langevin has rate {self.learning_rate} and temperature {self.temperature}: give a rate above 0 (that of the "
                 "step rule) and a temperature of at least 0."
             )
 
     def __call__(self, particles, scores, *, key):
         leaves, tree = jax.tree.flatten(scores)
         keys = jax.tree.unflatten(tree, list(jax.random.split(key, len(leaves))))
-        size = jnp.sqrt(2 * self.temperature / self.rate)
+        size = jnp.sqrt(2 * self.temperature / self.learning_rate)
         return jax.tree.map(lambda s, k: s + (size * jax.random.normal(k, s.shape)).astype(s.dtype), scores, keys)

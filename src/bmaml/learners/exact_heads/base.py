@@ -22,7 +22,7 @@ def _jitter(dtype: jnp.dtype) -> float:
     return _JITTER * float(jnp.finfo(dtype).eps / jnp.finfo(jnp.float32).eps)
 
 
-class AbstractHeadPosterior(eqx.Module):
+class AbstractExactHeadPosterior(eqx.Module):
     """Beliefs about one head after its support, held in the space of the support."""
 
     @property
@@ -47,7 +47,7 @@ class AbstractHeadPosterior(eqx.Module):
         """Draw the head's weights."""
 
 
-class AbstractHead(eqx.Module):
+class AbstractExactHead(eqx.Module):
     """Says what the prior of a linear head is made of: y ~ N(f w, sigma^2 n) with w and sigma^2 unknown."""
 
     @abstractmethod
@@ -62,7 +62,7 @@ class AbstractHead(eqx.Module):
         log_noise: Float[Array, " n"],
         y: Float[Array, "n outputs"],
         mask: Float[Array, " n"],
-    ) -> AbstractHeadPosterior:
+    ) -> AbstractExactHeadPosterior:
         """Return the posterior of a head given features and targets; masked rows change nothing."""
 
 

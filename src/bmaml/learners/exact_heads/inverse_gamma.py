@@ -9,7 +9,7 @@ from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float
 
 from bmaml.distributions import StudentT
-from bmaml.learners.exact_heads.base import AbstractHead, AbstractHeadPosterior, Kernel
+from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, Kernel
 
 
 class InverseGammaPrior(eqx.Module):
@@ -31,7 +31,7 @@ class InverseGammaPrior(eqx.Module):
         return 1.0 + jax.nn.softplus(self.raw_a)
 
 
-class InverseGammaPosterior(AbstractHeadPosterior):
+class InverseGammaPosterior(AbstractExactHeadPosterior):
     """The exact posterior of one head; `white` is the whitened residual of the prior mean, `log_weights` are of the scales."""
 
     prior: InverseGammaPrior
@@ -66,7 +66,7 @@ class InverseGammaPosterior(AbstractHeadPosterior):
         return self.prior.mean + self.kernel.sample_weights(nothing, sigma, self.white, weight_key)
 
 
-class InverseGammaHead(AbstractHead):
+class InverseGammaHead(AbstractExactHead):
     """sigma^2 ~ sum_s p_s Inverse-Gamma(a_s, b_s) for `scales` of them, w | sigma^2 ~ N(m0, sigma^2 diag S).
 
     A mixture of inverse-gammas is conjugate as each of them is (Diaconis and Ylvisaker, 1985); its components share one

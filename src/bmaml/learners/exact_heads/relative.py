@@ -9,7 +9,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from bmaml.distributions import StudentT
-from bmaml.learners.exact_heads.base import AbstractHead, AbstractHeadPosterior, Kernel
+from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, Kernel
 
 
 class RelativePrior(eqx.Module):
@@ -27,7 +27,7 @@ class RelativePrior(eqx.Module):
     log_which: Float[Array, "*experts centres"]
 
 
-class RelativePosterior(AbstractHeadPosterior):
+class RelativePosterior(AbstractExactHeadPosterior):
     """The posterior of one head: weights of every pair of a centre and a cell of sigma, for each output by itself.
 
     `white` and `signals` are the targets and the centres' functions at the support, in the whitened space of the kernel.
@@ -61,11 +61,11 @@ class RelativePosterior(AbstractHeadPosterior):
         first, second = (jnp.einsum("ojg,og->oj", weights, self.sigma**power) for power in (1, 2))
         moved = (slope * first).sum(-1)
         square = second.sum(-1)
-        spread = jnp.maximum((slope**2 * second).sum(-1) - moved**2, 0.0)
+        residual = jnp.maximum((slope**2 * second).sum(-1) - moved**2, 0.0)
         # E[sigma^2] E[1 / sigma^2] = a / (a - 1). A thousandth above 1 is all but a normal; above 2, where little is
         # known of sigma, a Student-t that kept it would have its variance in tails so far out that the middle is too narrow.
         ratio = jnp.clip(square * jnp.einsum("ojg,og->o", weights, self.sigma**-2), 1.001, 2.0)
-        width = jnp.sqrt((variance[:, None] * square + spread) / ratio)
+        width = jnp.sqrt((variance[:, None] * square + residual) / ratio)
         return StudentT((2 * ratio / (ratio - 1))[None, None], (fixed + moved)[None], width[None])
 
     def sample_weights(self, key):
@@ -77,7 +77,7 @@ class RelativePosterior(AbstractHeadPosterior):
         return self.kernel.sample_weights(sigma * centre, sigma, self.white, weight_key)
 
 
-class RelativeHead(AbstractHead):
+class RelativeHead(AbstractExactHead):
     """Weights in units of the noise: with sigma on a grid of cells and one of `centres` c_j for each output,
 
         w | sigma, j ~ N(sigma c_j, sigma^2 diag S),   y | w, sigma ~ N(f w, sigma^2 n).

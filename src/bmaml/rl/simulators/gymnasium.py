@@ -15,7 +15,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from bmaml.errors import InputError
 from bmaml.rl.environment import AbstractWorld
-from bmaml.rl.simulators.host import EpisodeError, Shape, gather
+from bmaml.rl.simulators.host import EpisodeError, RolloutShape, collect_rollouts
 
 Goal = PyTree[Any]
 MakeEnvironment = Callable[..., Any]
@@ -88,12 +88,12 @@ def rollout(
     """Return trajectories of a world whose environments are made and told their goals by these functions."""
     tasks, particles = jax.tree.leaves(params)[0].shape[:2]
     actions = () if world.discrete else (world.actions,)
-    shape = Shape(tasks, particles, episodes, world.horizon, world.observations, actions)
+    shape = RolloutShape(tasks, particles, episodes, world.horizon, world.observations, actions)
 
     def simulators(count: int) -> _Vector:
         return _Vector(make, None, count) if assign is None else _kept(make, assign, count)
 
-    return gather(type(world).__name__, simulators, policy, params, goals, shape, at_once, key)
+    return collect_rollouts(type(world).__name__, simulators, policy, params, goals, shape, at_once, key)
 
 
 def gymnasium(extra: str = "gymnasium") -> ModuleType:

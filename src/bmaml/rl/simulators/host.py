@@ -45,7 +45,7 @@ class Simulators(Protocol):
         ...
 
 
-class Shape(eqx.Module):
+class RolloutShape(eqx.Module):
     """What a rollout is made of: its tasks, particles, episodes and steps, and the widths of what is seen and done."""
 
     tasks: int
@@ -56,13 +56,13 @@ class Shape(eqx.Module):
     actions: tuple[int, ...]
 
 
-def gather(
+def collect_rollouts(
     name: str,
     simulators: Callable[[int], Simulators],
     policy: AbstractModel,
     params: PyTree[Any],
     goals: PyTree[Any],
-    shape: Shape,
+    shape: RolloutShape,
     at_once: int,
     key: PRNGKeyArray,
 ) -> Trajectories:
@@ -94,7 +94,7 @@ def _waves(groups: int, width: int) -> Iterator[np.ndarray]:
         yield np.minimum(np.arange(first, first + width), groups - 1)
 
 
-def _empty(shape: Shape, groups: int | None = None) -> tuple[np.ndarray, ...]:
+def _empty(shape: RolloutShape, groups: int | None = None) -> tuple[np.ndarray, ...]:
     """Observations, actions, rewards and alive, (groups, episodes, horizon, ...), all 0."""
     lead = (groups or shape.tasks * shape.particles, shape.episodes, shape.horizon)
     actions = np.zeros((*lead, *shape.actions), np.float64 if shape.actions else np.int32)
@@ -138,7 +138,7 @@ class _Wave:
         policy: AbstractModel,
         params: PyTree[Any],
         groups: np.ndarray,
-        shape: Shape,
+        shape: RolloutShape,
         key: PRNGKeyArray,
     ):
         self.name, self.simulators, self.params, self.shape, self.groups = name, simulators, params, shape, groups

@@ -25,9 +25,9 @@ class MujocoLocomotion(AbstractWorld):
 
     `task="direction"`: the goal is +1 or -1, half of the tasks each; `"velocity"`: uniform on [0, 2] for the half-cheetah and
     [0, 3] for the ant.
-    Rewards are those of `bmaml.rl.simulators.locomotion.reward`. Physics: `HalfCheetah-v5` and `Ant-v5` (without contact forces among
-    the observations), 0.05 s a step. An episode ends where the environment says so (an ant that falls), or after `horizon`
-    steps. About `at_once` simulators are alive at a time.
+    Rewards are those of `bmaml.rl.simulators.locomotion.reward`. Physics: `HalfCheetah-v5` and `Ant-v5` (without contact
+    forces among the observations), 0.05 s a step. An episode ends where the environment says so (an ant that falls), or after
+    `horizon` steps. About `at_once` simulators are alive at a time.
 
     Raises: ValueError for an unknown body or task, or a horizon or `at_once` below 1; InputError, on first use, where
     Gymnasium or MuJoCo is not installed.
