@@ -1,3 +1,5 @@
+"""The tide benchmark: its tasks, and its mixture of linear experts."""
+
 import os
 from pathlib import Path
 
