@@ -7,7 +7,9 @@ from bmaml import methods as methods
 from bmaml import tasks as tasks
 from bmaml.data import Data as Data
 from bmaml.data import Task as Task
+from bmaml.errors import BmamlError as BmamlError
 from bmaml.errors import InputError as InputError
+from bmaml.errors import PairError as PairError
 from bmaml.estimators.classifier import FewShotClassifier as FewShotClassifier
 from bmaml.estimators.regressor import FewShotRegressor as FewShotRegressor
 from bmaml.evaluation.evaluate import evaluate as evaluate

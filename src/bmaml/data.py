@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from bmaml.errors import InputError
+
 
 class Data(eqx.Module):
     """A padded data set of one task: inputs, targets, and which rows are real.
@@ -44,7 +46,7 @@ class Task(eqx.Module):
 def data(x, y, mask=None, *, dtype=None) -> Data:
     """Return `Data` from array-likes; one-dimensional inputs and float targets become columns.
 
-    Raises: ValueError where the number of rows of `x` and `y` differ.
+    Raises: InputError where the number of rows of `x` and `y` differ.
     """
     dtype = dtype or jnp.zeros(()).dtype
     x, y = jnp.asarray(x, dtype), jnp.asarray(y)
@@ -53,18 +55,18 @@ def data(x, y, mask=None, *, dtype=None) -> Data:
         y = y.astype(dtype)
         y = y[:, None] if y.ndim == 1 else y
     if len(x) != len(y):
-        raise ValueError(f"x has {len(x)} rows and y has {len(y)}: give one target row for each input row.")
+        raise InputError(f"x has {len(x)} rows and y has {len(y)}: give one target row for each input row.")
     return Data(x, y, jnp.ones(len(x), dtype) if mask is None else jnp.asarray(mask, dtype))
 
 
 def pad(one: Data, rows: int) -> Data:
     """Return the data set with masked rows of zeros appended up to `rows` rows.
 
-    Raises: ValueError where the data set is already longer.
+    Raises: InputError where the data set is already longer.
     """
     extra = rows - one.mask.shape[-1]
     if extra < 0:
-        raise ValueError(f"a data set of {one.mask.shape[-1]} rows cannot be padded to {rows}: ask for at least as many.")
+        raise InputError(f"a data set of {one.mask.shape[-1]} rows cannot be padded to {rows}: ask for at least as many.")
 
     def grow(leaf: Array) -> Array:
         return jnp.pad(leaf, [(0, extra)] + [(0, 0)] * (leaf.ndim - 1))

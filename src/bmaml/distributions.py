@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax.scipy import special, stats
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from bmaml.errors import InputError, PairError
+
 _BISECTIONS = 60
 _ENTROPY_SAMPLES = 512
 # Half the degrees of freedom from which on a series of five terms is exact to 1e-13.
@@ -66,10 +68,10 @@ class AbstractContinuous(AbstractDistribution):
     def quantile(self, q: float | Array) -> Array:
         """Quantile of level `q` of each output, by bisection of the CDF.
 
-        Raises: ValueError where `q` is a number that is not strictly between 0 and 1.
+        Raises: InputError where `q` is a number that is not strictly between 0 and 1.
         """
         if isinstance(q, float | int) and not 0 < q < 1:
-            raise ValueError(f"the quantile's level is {q}: give a probability strictly between 0 and 1, such as 0.5.")
+            raise InputError(f"the quantile's level is {q}: give a probability strictly between 0 and 1, such as 0.5.")
         q = jnp.asarray(q, self.mean.dtype)
         low, high = self.bracket(q)
 
@@ -85,10 +87,10 @@ class AbstractContinuous(AbstractDistribution):
     def interval(self, level: float = 0.9) -> tuple[Array, Array]:
         """Central interval `(low, high)` that holds `level` of the mass of each output.
 
-        Raises: ValueError where `level` is not strictly between 0 and 1.
+        Raises: InputError where `level` is not strictly between 0 and 1.
         """
         if not 0.0 < level < 1.0:
-            raise ValueError(f"interval level is {level}: give a probability strictly between 0 and 1, such as 0.9.")
+            raise InputError(f"interval level is {level}: give a probability strictly between 0 and 1, such as 0.9.")
         return self.quantile(0.5 - level / 2), self.quantile(0.5 + level / 2)
 
 
@@ -292,13 +294,13 @@ class CategoricalMixture(AbstractDistribution):
 def mixture(log_weights: Float[Array, " particles"], components: AbstractDistribution) -> AbstractDistribution:
     """Return the mixture of components stacked on a leading axis, of the kind that fits them.
 
-    Raises: TypeError for components that are neither continuous nor Categorical.
+    Raises: PairError for components that are neither continuous nor Categorical.
     """
     if isinstance(components, Categorical):
         return CategoricalMixture(log_weights, components)
     if isinstance(components, AbstractContinuous):
         return Mixture(log_weights, components)
-    raise TypeError(f"cannot mix {type(components).__name__}: give Normal, StudentT or Categorical components.")
+    raise PairError(f"cannot mix {type(components).__name__}: give Normal, StudentT or Categorical components.")
 
 
 # Of 1 / degrees of freedom: at 1/2 a Student-t has no variance.
@@ -312,7 +314,7 @@ def stretched(predictive: AbstractDistribution, factor: Array | float, tails: Ar
 
     A mixture's components are stretched each about its own mean, so that its weights, modes and mean stay. Degrees of freedom
     do not fall to 2 by it; a normal has 10,000 afterwards.
-    Raises: TypeError for a predictive that is not made of normals and Student-ts.
+    Raises: PairError for a predictive that is not made of normals and Student-ts.
     """
     if isinstance(predictive, Mixture):
         return Mixture(predictive.log_weights, stretched(predictive.components, factor, tails))
@@ -321,13 +323,13 @@ def stretched(predictive: AbstractDistribution, factor: Array | float, tails: Ar
     if isinstance(predictive, StudentT):
         heaviness = jnp.minimum(1 / predictive.df + tails, jnp.maximum(1 / predictive.df, MOST_TAILS))
         return StudentT(1 / heaviness, predictive.loc, factor * predictive.scale)
-    raise TypeError(f"cannot stretch {type(predictive).__name__}: give normals, Student-ts or mixtures of them.")
+    raise PairError(f"cannot stretch {type(predictive).__name__}: give normals, Student-ts or mixtures of them.")
 
 
 def kl_divergence(p: AbstractDistribution, q: AbstractDistribution) -> Float[Array, "*batch n"]:
     """Return KL(p || q) of each point's target, in nats, for two normals or two Categoricals.
 
-    Raises: TypeError for others, whose divergence has no closed form.
+    Raises: PairError for others, whose divergence has no closed form.
     """
     if isinstance(p, Normal) and isinstance(q, Normal):
         ratio = (p.scale / q.scale) ** 2
@@ -335,4 +337,4 @@ def kl_divergence(p: AbstractDistribution, q: AbstractDistribution) -> Float[Arr
     if isinstance(p, Categorical) and isinstance(q, Categorical):
         log_p, log_q = jax.nn.log_softmax(p.logits), jax.nn.log_softmax(q.logits)
         return (jnp.exp(log_p) * (log_p - log_q)).sum(-1)
-    raise TypeError(f"no closed divergence of {type(p).__name__} and {type(q).__name__}: give two Normal or two Categorical.")
+    raise PairError(f"no closed divergence of {type(p).__name__} and {type(q).__name__}: give two Normal or two Categorical.")

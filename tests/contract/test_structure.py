@@ -96,6 +96,15 @@ def test_functions_fit_a_screen():
                 assert node.end_lineno - node.lineno < 60, f"{node.name} of {module} is longer than 60 lines."
 
 
+def test_errors_raised_on_purpose_are_our_own():
+    """The command line shows only our own errors as sentences; any other reads as a fault of the library."""
+    for module, file in FILES.items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            raised = node.exc.func if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) else None
+            if isinstance(raised, ast.Name):
+                assert raised.id not in ("ValueError", "TypeError"), f"{module}, line {node.lineno}: raise our own."
+
+
 @functools.cache
 def modules():
     """Every module, imported."""

@@ -311,3 +311,18 @@ def test_a_disk_too_small_for_the_answers_leaves_none(runs, table, tmp_path, cap
     assert "out.csv (File too large)" in err
     assert is_one_sentence(err.rstrip("\n"))
     assert content(tmp_path) == before
+
+
+def test_an_unforeseen_error_is_one_sentence_and_a_traceback_only_for_debug(monkeypatch, capsys):
+    def broken(*_):
+        raise TypeError("unhashable type: 'list'")
+
+    monkeypatch.setattr("bmaml.training.run.RunFolder", broken)
+    assert run("evaluate", "runs/sine") == 1
+    plain = capsys.readouterr().err
+    assert "TypeError: unhashable type: 'list'" in plain
+    assert is_one_sentence(plain.removesuffix("\n").removeprefix("bmaml: "))
+    assert run("--debug", "evaluate", "runs/sine") == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback")
+    assert shown.endswith(plain)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from contextvars import ContextVar
+from typing import Annotated
 
 import typer
 
@@ -23,20 +26,41 @@ for module in (training, scores, figure, compare, leaderboard, table, demo):
 
 
 _STOPPED = "stopped by Ctrl-C before there was anything to keep; nothing was written over."
+_NO_MEMORY = "out of memory: lower --particles, --batch or --queries."
+_DEBUG: ContextVar[bool] = ContextVar("debug", default=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("bmaml"))
+        raise typer.Exit
+
+
+@app.callback()
+def settings(
+    debug: Annotated[bool, typer.Option("--debug", help="Show an error's traceback, too.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Read what is given before the name of a command."""
+    _DEBUG.set(debug)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 with one sentence on wrong input, 130 stopped by Ctrl-C with a checkpoint."""
-    from bmaml.errors import InputError
-    from bmaml.training.loop import NonFiniteError
+    """Run the command line and exit.
 
+    The exit codes are 0 for done, 2 with one sentence for wrong input, 1 with one sentence for a fault of the library, and
+    130 for a training that Ctrl-C stopped with a checkpoint. `--debug` before the command's name prints the traceback, too.
+    """
+    from bmaml.errors import BmamlError
+
+    _DEBUG.set(False)
     try:
         code = app(arguments, standalone_mode=True)
-    except (InputError, NonFiniteError) as error:
-        _fail(str(error))
-    except (ValueError, TypeError) as error:
-        if not _said_here(error):
-            raise
+    except BmamlError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         _fail(_STOPPED)
@@ -46,24 +70,34 @@ def main(arguments: list[str] | None = None) -> None:
             _fail(_STOPPED)
         raise
     except MemoryError:
-        _fail("out of memory: lower --particles, --batch or --queries.")
+        _fail(_NO_MEMORY)
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
+    except Exception as error:
+        # XLA says so in its own error when a device has no memory left.
+        if "RESOURCE_EXHAUSTED" in str(error):
+            _fail(_NO_MEMORY)
+        _fail(_unforeseen(error), 1)
     else:
         sys.exit(code or 0)
 
 
-def _said_here(error: Exception) -> bool:
-    """Return whether the library itself raised an error, so that its message is a sentence about what was given."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("bmaml.")
+def _unforeseen(error: Exception) -> str:
+    """Return the sentence about an error that the library does not raise on purpose."""
+    text = " ".join(str(error).split())
+    shown = f"{type(error).__name__}{f': {text[:200]}' if text else ''}"
+    return (
+        f"an error that was not foreseen ({shown}), which is a fault of bmaml unless code of yours raised it: "
+        "give --debug before the command to see where, and report what that prints."
+    )
 
 
-def _fail(sentence: str) -> None:
+def _fail(sentence: str, code: int = 2) -> None:
+    """Say one sentence, after the traceback where that is asked for, and exit."""
+    if _DEBUG.get():
+        traceback.print_exc()
     sys.stderr.write(f"bmaml: {sentence}\n")
-    sys.exit(2)
+    sys.exit(code)
 
 
 __all__ = ["app", "main"]

@@ -138,12 +138,12 @@ def _drawing(learner: AbstractLearner, particles: int | None) -> AbstractLearner
 
     Raises: InputError where a learner's particles are what it was trained with.
     """
-    from bmaml.errors import InputError
+    from bmaml.errors import InputError, PairError
     from bmaml.learners.resized import drawing, finely_drawn
 
     try:
         return finely_drawn(learner) if particles is None else drawing(learner, particles)
-    except TypeError:
+    except PairError:
         raise InputError(f"--particles is {particles} and this run's particles are learned, not drawn: leave it out.") from None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, PairError
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.inference.acquisitions import Acquisition
@@ -118,7 +118,7 @@ def _suggested(model: FewShotRegressor, task: NewTask, n: int, by: Acquisition) 
     one = adapted(model, task)
     try:
         picked = one.suggest(task.asked, n, by)
-    except TypeError as error:
+    except PairError as error:
         raise InputError(f"{error}") from error
     mean, std = one.predict(task.asked, return_std=True)
     each = np.stack([_columns(part, task.asked) for part in (mean, std)], -1).reshape(len(mean), -1)

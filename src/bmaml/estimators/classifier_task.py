@@ -80,7 +80,7 @@ class AdaptedClasses:
 
         `by="entropy"` takes where the class is least sure, `"information"` where particles disagree most (the mutual
         information of the class and the particle), `"random"` any.
-        Raises: InputError for more images than the pool has or an unknown `by`; TypeError for information without particles.
+        Raises: InputError for more images than the pool has or an unknown `by`; PairError for information without particles.
         """
         rows = image_rows(X_pool, self.form)
         if by not in _WORTH or not 1 <= n <= len(rows):

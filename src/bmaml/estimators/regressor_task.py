@@ -113,7 +113,7 @@ class AdaptedTask:
         `by="variance"` takes where the prediction is least sure, `"information"` where particles disagree most (the
         mutual information of the target and the particle), `"reduction"` what makes the whole pool surest, `"random"`
         any. After each pick the model is told its own mean there, so that the next pick is elsewhere.
-        Raises: InputError for more rows than the pool has or an unknown `by`; TypeError for information without particles.
+        Raises: InputError for more rows than the pool has or an unknown `by`; PairError for information without particles.
         """
         table = _as_table(X_pool, self.schema)
         if by not in _ACQUISITIONS or not 1 <= n <= len(table):

@@ -97,7 +97,7 @@ def task_errors(
 ) -> np.ndarray:
     """Return every task's squared error after 1 to 10 points: shape (tasks, 10). Tasks are a function of the seed alone.
 
-    Raises: ValueError for an unknown acquisition.
+    Raises: InputError for an unknown acquisition.
     """
     acquisition(by)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 17), tasks)

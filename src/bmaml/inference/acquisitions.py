@@ -11,6 +11,7 @@ from jax.nn import softmax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.distributions import CategoricalMixture, Mixture
+from bmaml.errors import InputError, PairError
 from bmaml.inference.posteriors import AbstractPosterior
 
 Acquisition = Literal["variance", "information", "reduction", "random"]
@@ -32,7 +33,7 @@ def information(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, ke
     that all expect does not count, nor what a particle of its own does not know (an exact head's uncertainty about its
     weights). Between 0 and the entropy of the weights. Exact for classes; for continuous targets about 512 draws a point,
     `_continuous`. Houlsby et al. (2011), with particles for the posterior.
-    Raises: TypeError for a predictive without particles; use `variance`.
+    Raises: PairError for a predictive without particles; use `variance`.
     """
     predictive = posterior.predict(x)
     if isinstance(predictive, CategoricalMixture):
@@ -40,7 +41,7 @@ def information(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, ke
         return jnp.maximum(predictive.entropy() - each, 0.0)
     if isinstance(predictive, Mixture):
         return jnp.maximum(_continuous(predictive, key), 0.0)
-    raise TypeError(f"information needs particles and {type(predictive).__name__} has none: use variance.")
+    raise PairError(f"information needs particles and {type(predictive).__name__} has none: use variance.")
 
 
 def _continuous(predictive: Mixture, key: PRNGKeyArray) -> Float[Array, " n"]:
@@ -102,10 +103,10 @@ CLASS_ACQUISITIONS: dict[str, Callable[..., Float[Array, " n"]]] = {
 def acquisition(by: str) -> Callable[..., Float[Array, " n"]]:
     """Return an acquisition `(posterior, x, *, key) -> worth of each point` by its name.
 
-    Raises: ValueError for an unknown name.
+    Raises: InputError for an unknown name.
     """
     if by not in ACQUISITIONS:
-        raise ValueError(f"unknown acquisition {by!r}: use {', '.join(ACQUISITIONS)}.")
+        raise InputError(f"unknown acquisition {by!r}: use {', '.join(ACQUISITIONS)}.")
     return ACQUISITIONS[by]
 
 

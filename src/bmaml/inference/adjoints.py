@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 from jaxtyping import PyTree
 
+from bmaml.errors import InputError, PairError
 from bmaml.inference.directions import AbstractDirection, Independent
 from bmaml.inference.priors import AbstractPrior, AroundInit
 
@@ -38,7 +39,7 @@ class AbstractAdjoint(eqx.Module):
 
     @abstractmethod
     def check(self, prior: AbstractPrior, direction: AbstractDirection) -> None:
-        """Raise TypeError ("X needs Y because Z; use W") where what is climbed, or how, does not fit."""
+        """Raise PairError ("X needs Y because Z; use W") where what is climbed, or how, does not fit."""
 
     @abstractmethod
     def run(self, step: Step, state: State, given: PyTree[Any], scores: Callable[[PyTree[Any]], PyTree[Any]]) -> State:
@@ -119,7 +120,7 @@ class Implicit(AbstractAdjoint):
     above the likelihood's negative curvature. Rajeswaran et al. (2019), algorithms 1 and 2.
 
     Needs a prior anchored at the start, else the solution does not depend on where the steps began.
-    Raises: ValueError for fewer than one iteration or a negative tolerance.
+    Raises: InputError for fewer than one iteration or a negative tolerance.
     """
 
     cg_steps: int = eqx.field(static=True, default=10)
@@ -127,19 +128,19 @@ class Implicit(AbstractAdjoint):
 
     def __check_init__(self):
         if self.cg_steps < 1 or self.tolerance < 0:
-            raise ValueError(
+            raise InputError(
                 f"{self.cg_steps} conjugate gradient iterations and a tolerance of {self.tolerance}: give at least 1 and "
                 "at least 0."
             )
 
     def check(self, prior, direction):
         if not isinstance(prior, AroundInit):
-            raise TypeError(
+            raise PairError(
                 f"Implicit needs a prior anchored at the start because with {type(prior).__name__} the solution does not "
                 "depend on where adaptation starts; use AroundInit, or the adjoint Unrolled."
             )
         if not isinstance(direction, Independent):
-            raise TypeError(
+            raise PairError(
                 f"Implicit needs particles that climb by themselves because {type(direction).__name__} does not come to rest "
                 "where their scores are 0; use Independent, or the adjoint Unrolled."
             )

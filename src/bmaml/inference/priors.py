@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from bmaml.errors import InputError
 from bmaml.models.base import AbstractModel
 
 Params = PyTree[Any]
@@ -40,7 +41,7 @@ class AbstractPrior(eqx.Module):
 
 def _check_positive(what: str, value: float) -> None:
     if not value > 0:
-        raise ValueError(f"{what} is {value}: give a number above 0.")
+        raise InputError(f"{what} is {value}: give a number above 0.")
 
 
 def _square_norm(tree: PyTree[Any]) -> Float[Array, ""]:
@@ -64,7 +65,7 @@ class FlatPrior(AbstractPrior):
 class GaussianPrior(AbstractPrior):
     """Weights ~ N(0, 1 / precision).
 
-    Raises: ValueError for a precision that is not above 0.
+    Raises: InputError for a precision that is not above 0.
     """
 
     precision: float = eqx.field(static=True, default=1.0)
@@ -82,7 +83,7 @@ class GaussianPrior(AbstractPrior):
 class AroundInit(AbstractPrior):
     """Weights ~ N(where adaptation starts, 1 / precision): p(phi | theta) of Grant et al. (2018), also iMAML's pull.
 
-    Raises: ValueError for a precision that is not above 0.
+    Raises: InputError for a precision that is not above 0.
     """
 
     precision: float = eqx.field(static=True, default=1.0)
@@ -108,7 +109,7 @@ class GammaPrior(AbstractPrior):
 
     lambda is the particle's hyper-parameter, kept as its log; gamma is the model's noise precision. Kim et al. (2018),
     section 5.1; the defaults are those of the authors' code, where gamma starts at 100 (set on the model) and lambda at 1.
-    Raises: ValueError for a number that is not above 0.
+    Raises: InputError for a number that is not above 0.
     """
 
     a_noise: float = eqx.field(static=True, default=2.0)
@@ -142,13 +143,13 @@ def early_stopping_precision(hessian: Float[Array, "d d"], learning_rate: float,
 
     with eigenvalues l / ((1 - rate l)^-steps - 1): about 1 / (rate steps) for directions that the data say little of, and
     0 for those that have converged. Exact for least squares; Santos (1996), and section 3.1 of Grant et al. (2018).
-    Raises: ValueError where a step would overshoot (an eigenvalue of rate H outside 0 to 1), since no prior does that, or
+    Raises: InputError where a step would overshoot (an eigenvalue of rate H outside 0 to 1), since no prior does that, or
     for fewer than one step.
     """
     if steps < 1:
-        raise ValueError(f"{steps} steps have no prior: give at least 1.")
+        raise InputError(f"{steps} steps have no prior: give at least 1.")
     values, vectors = jnp.linalg.eigh(hessian)
     if not bool(((values > 0) & (learning_rate * values > 0) & (learning_rate * values < 1)).all()):
-        raise ValueError("rate times an eigenvalue of the Hessian is not between 0 and 1: give a lower rate, or full rank.")
+        raise InputError("rate times an eigenvalue of the Hessian is not between 0 and 1: give a lower rate, or full rank.")
     # expm1 and log1p: (1 - rate l)^-steps - 1 without cancelling for small steps.
     return (vectors * (values / jnp.expm1(-steps * jnp.log1p(-learning_rate * values)))) @ vectors.T

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from bmaml.errors import InputError
 from bmaml.inference.directions import RBF, Stein
 
 
@@ -28,11 +29,11 @@ def svgd(
     `log_density(particle)` is a scalar in nats, up to a constant; `particles` is a pytree with the particle axis first.
     The step rule is Liu and Wang's (AdaGrad with a decaying memory, 0.9) with size `learning_rate`, or any optax `optimiser`.
     `record` lists the steps whose particles are kept (0 is the start). Steps run in one compiled loop.
-    Raises: ValueError for negative steps or a record past the last step.
+    Raises: InputError for negative steps or a record past the last step.
     Source: Liu and Wang (2016), algorithm 1.
     """
     if steps < 0 or any(not 0 <= r <= steps for r in record):
-        raise ValueError(f"{steps} steps and record {tuple(record)}: give steps >= 0 and records between 0 and steps.")
+        raise InputError(f"{steps} steps and record {tuple(record)}: give steps >= 0 and records between 0 and steps.")
     rule = optimiser or liu_wang_rule(learning_rate)
     direction = Stein(kernel or RBF())
     score = jax.vmap(jax.grad(log_density))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
+from bmaml.errors import InputError, PairError
 from bmaml.inference.adjoints import Implicit
 from bmaml.inference.directions import Independent
 from bmaml.inference.posteriors import ParticlePosterior
@@ -44,7 +45,7 @@ class AbmlLearner(AbstractLatentLearner):
     anew in each step. `inner.fit` says on what scale the support speaks. The prior's own hyper-prior is N(0, 1) on its
     means and Gamma(shape, rate) on its precisions. Ravi and Beatson (2019), algorithm 1, where `inner_kl` is
     down-weighted; the prior starts at the deviation `std`. `adapt` draws `particles` phis from q.
-    Raises: ValueError as `PlatipusLearner`, and for fewer than one draw or a negative weight of the inner KL; TypeError for
+    Raises: InputError as `PlatipusLearner`, and for fewer than one draw or a negative weight of the inner KL; PairError for
     an implicit adjoint, or a direction other than `Independent`.
     """
 
@@ -59,11 +60,11 @@ class AbmlLearner(AbstractLatentLearner):
     def __check_init__(self):
         check_inner("AbmlLearner", self.inner, self.particles, self.std)
         if self.draws < 1 or not self.inner_kl >= 0:
-            raise ValueError(f"{self.draws} draws and an inner KL weight of {self.inner_kl}: give at least 1 and at least 0.")
+            raise InputError(f"{self.draws} draws and an inner KL weight of {self.inner_kl}: give at least 1 and at least 0.")
         if not isinstance(self.inner.direction, Independent):
-            raise TypeError("AbmlLearner needs the direction Independent because its steps move no particles; use Independent.")
+            raise PairError("AbmlLearner needs the direction Independent because its steps move no particles; use Independent.")
         if isinstance(self.inner.adjoint, Implicit):
-            raise TypeError(
+            raise PairError(
                 "AbmlLearner needs an adjoint that goes through the steps because drawn gradients come to rest nowhere; use "
                 "Unrolled or FirstOrder."
             )

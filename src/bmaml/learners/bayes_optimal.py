@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.distributions import Mixture, Normal
+from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
 from bmaml.tasks.sinusoid import Range, Sinusoids, Wave
@@ -89,7 +90,7 @@ class BayesOptimal(AbstractLearner):
     them (default 2 x 24 around the two best fits with relative noise, 512 over the range with absolute), `slopes` of
     lines (512); `components` of the predictive mixture. Defaults serve 1 to about 100 shots at 1% noise; double all four
     to see what the grid costs. Noise is either relative or absolute, lines need absolute noise.
-    Raises: ValueError for a family without noise or with both kinds, for lines with relative noise, for a range of
+    Raises: InputError for a family without noise or with both kinds, for lines with relative noise, for a range of
     amplitudes or phases of no width, for phases over more than a turn, or for a grid too coarse for the noise.
     """
 
@@ -102,7 +103,7 @@ class BayesOptimal(AbstractLearner):
     def __check_init__(self):
         _check_family(self.family)
         if min(self.frequency_count, self.phase_count, self.slopes, self.components) < 1:
-            raise ValueError("every count of grid points and components must be at least 1.")
+            raise InputError("every count of grid points and components must be at least 1.")
         _check_grid(self.family, self.frequency_count, self.phase_count)
 
     @property
@@ -208,21 +209,21 @@ class BayesOptimal(AbstractLearner):
 
 def _check_family(family: Sinusoids) -> None:
     if family.relative_noise <= 0 and family.noise <= 0:
-        raise ValueError(
+        raise InputError(
             "BayesOptimal needs noise because exact points leave no density to integrate; give the family a "
             "`relative_noise` or a `noise`, such as relative_noise=0.01."
         )
     if family.relative_noise > 0 and (family.noise > 0 or family.lines > 0):
-        raise ValueError(
+        raise InputError(
             "BayesOptimal needs noise that is either relative or absolute, and absolute for lines, because the amplitude "
             "is integrated in closed form; set relative_noise=0 or use `noise` = 0 and `lines` = 0."
         )
     if family.amplitude[0] >= family.amplitude[1] or family.phase[0] >= family.phase[1] or family.amplitude[0] < 0:
-        raise ValueError("BayesOptimal needs ranges with some width, of amplitudes from 0 up and of phases.")
+        raise InputError("BayesOptimal needs ranges with some width, of amplitudes from 0 up and of phases.")
     if family.relative_noise > 0 and family.amplitude[0] == 0:
-        raise ValueError("BayesOptimal with relative noise needs amplitudes above 0: at 0 the density is infinite.")
+        raise InputError("BayesOptimal with relative noise needs amplitudes above 0: at 0 the density is infinite.")
     if family.phase[1] - family.phase[0] > 2 * math.pi + 1e-5:
-        raise ValueError("BayesOptimal needs phases within one turn; give a range of at most 2 pi.")
+        raise InputError("BayesOptimal needs phases within one turn; give a range of at most 2 pi.")
 
 
 def _check_grid(family: Sinusoids, frequencies: int, phases: int) -> None:
@@ -231,10 +232,10 @@ def _check_grid(family: Sinusoids, frequencies: int, phases: int) -> None:
     reach = max(abs(end) for end in family.domain)
     need = math.ceil(2 * (family.frequency[1] - family.frequency[0]) * reach / ratio)
     if need > frequencies:
-        raise ValueError(f"{frequencies} frequencies are too few for this noise: give `frequencies` of at least {need}.")
+        raise InputError(f"{frequencies} frequencies are too few for this noise: give `frequencies` of at least {need}.")
     need = math.ceil(2 * (family.phase[1] - family.phase[0]) / ratio)
     if family.relative_noise == 0 and need > phases:
-        raise ValueError(f"{phases} phases are too few for this noise: give `phases` of at least {need}.")
+        raise InputError(f"{phases} phases are too few for this noise: give `phases` of at least {need}.")
 
 
 def _midpoints(ends: Range, count: int) -> Float[Array, " count"]:

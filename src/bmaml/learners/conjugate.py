@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.distributions import Mixture
+from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.codes import draw_codes, spread_codes, thin
@@ -104,7 +105,7 @@ class ConjugateLearner(AbstractLearner):
     With `kept` below 1 only that share of the experts stays once the support has been seen: the likely ones for sure, and of
     the others a few that stand for all, so that the predictive is unbiased (`thin`). After ten points nearly all the weight
     is on a few experts of many, and gradients and predictions of the others are work for nothing.
-    Raises: ValueError for fewer than one particle, a share outside (0, 1], or own priors of codes that are drawn.
+    Raises: InputError for fewer than one particle, a share outside (0, 1], or own priors of codes that are drawn.
     """
 
     features: AbstractFeatures
@@ -120,13 +121,13 @@ class ConjugateLearner(AbstractLearner):
     def __check_init__(self):
         if self.particles < 1 or not 0 < self.kept <= 1:
             counts = f"{self.particles} particles, of which the share {self.kept} is kept"
-            raise ValueError(f"{counts}: give at least 1, and a share above 0 of at most 1.")
+            raise InputError(f"{counts}: give at least 1, and a share above 0 of at most 1.")
         if self.outputs < 1 or not self.noise > 0:
-            raise ValueError(f"{self.outputs} outputs and a noise of {self.noise}: give at least 1, and a number above 0.")
+            raise InputError(f"{self.outputs} outputs and a noise of {self.noise}: give at least 1, and a number above 0.")
         if self.codes not in ("learned", "drawn"):
-            raise ValueError(f"unknown codes {self.codes!r}: use 'learned' or 'drawn'.")
+            raise InputError(f"unknown codes {self.codes!r}: use 'learned' or 'drawn'.")
         if self.codes == "drawn" and self.own_prior:
-            raise ValueError(
+            raise InputError(
                 "drawn codes need own_prior=False because no expert lasts from one adaptation to the next; use codes='learned'."
             )
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
+from bmaml.errors import InputError, PairError
 from bmaml.inference.adjoints import AbstractAdjoint, Implicit, Unrolled
 from bmaml.inference.directions import AbstractDirection, Independent, Langevin
 from bmaml.inference.particles import map_particles
@@ -52,8 +53,8 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
     Policies gather their own data: with `on_policy=True` every leaf of a support has leading axes (steps, particles), the data
     of each step and particle.
 
-    Raises: ValueError for a count of particles below 1, steps below 0, a clip that is not above 0 or an unknown `fit`;
-    TypeError for squared error of classes, Langevin steps that are clipped, or an adjoint that does not fit prior, direction,
+    Raises: InputError for a count of particles below 1, steps below 0, a clip that is not above 0 or an unknown `fit`;
+    PairError for squared error of classes, Langevin steps that are clipped, or an adjoint that does not fit prior, direction,
     rule and data.
     Source: Finn et al. (2017), algorithm 2; Kim et al. (2018), algorithms 2 and 3.
     """
@@ -72,13 +73,13 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
 
     def __check_init__(self):
         if self.particles < 1 or self.steps < 0:
-            raise ValueError(f"{self.particles} particles and {self.steps} steps: give at least 1 and at least 0.")
+            raise InputError(f"{self.particles} particles and {self.steps} steps: give at least 1 and at least 0.")
         if self.fit not in _FITS:
-            raise ValueError(f"unknown fit {self.fit!r}: use one of {', '.join(_FITS)}.")
+            raise InputError(f"unknown fit {self.fit!r}: use one of {', '.join(_FITS)}.")
         if self.fit == "squared_error" and isinstance(self.model, CategoricalModel):
-            raise TypeError("fit='squared_error' needs a regression model because classes have no distance; use fit='mean'.")
+            raise PairError("fit='squared_error' needs a regression model because classes have no distance; use fit='mean'.")
         if self.clip is not None and not self.clip > 0:
-            raise ValueError(f"inner clip is {self.clip}: give a number above 0, or None for no clip.")
+            raise InputError(f"inner clip is {self.clip}: give a number above 0, or None for no clip.")
         self.adjoint.check(self.prior, self.direction)
         if isinstance(self.adjoint, Implicit):
             self._check_implicit()
@@ -87,24 +88,24 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
 
     def _check_langevin(self, direction: Langevin) -> None:
         if self.clip is not None:
-            raise TypeError("Langevin needs clip=None because a bound on the direction would bound its noise; use clip=None.")
+            raise PairError("Langevin needs clip=None because a bound on the direction would bound its noise; use clip=None.")
         if isinstance(self.rule, Sgd) and self.rule.learning_rate != direction.learning_rate:
             rates = f"{direction.learning_rate} and the rule's are {self.rule.learning_rate}"
-            raise ValueError(f"Langevin's noise is for steps of {rates}: give both the same rate.")
+            raise InputError(f"Langevin's noise is for steps of {rates}: give both the same rate.")
 
     def _check_implicit(self) -> None:
         if isinstance(unscaled(self.rule), LearnedRates):
-            raise TypeError(
+            raise PairError(
                 "LearnedRates needs an adjoint that goes through the steps because a solution does not depend on how it was "
                 "reached; use Sgd, or the adjoint Unrolled."
             )
         if self.on_policy:
-            raise TypeError(
+            raise PairError(
                 "Implicit needs one data set for all steps because it differentiates the solution they lead to, and "
                 "on_policy gives each its own; use on_policy=False, or the adjoint Unrolled."
             )
         if self.fit == "squared_error" and self.adapt_noise:
-            raise TypeError(
+            raise PairError(
                 "Implicit needs adapt_noise=False with fit='squared_error' because nothing there leads the noise precision "
                 "to a solution; use adapt_noise=False."
             )

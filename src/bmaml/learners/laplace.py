@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.distributions import AbstractDistribution, Categorical, Normal, mixture
+from bmaml.errors import InputError
 from bmaml.inference.curvature import AbstractCurvature, AbstractPrecision, GaussNewton, require_definite
 from bmaml.inference.curvature.outputs import jacobian, natural, output_function, with_natural
 from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
@@ -73,7 +74,7 @@ class Laplace(AbstractLearner):
 
     `predictive="linear"` linearises the network (`LaplacePosterior`), `"sample"` draws `draws` weights a particle with the
     adaptation's key (`ParticlePosterior`): no linearisation, but the network is then used far from where it was fitted.
-    Raises: ValueError for a precision that is not above 0, fewer than one draw or an unknown predictive; TypeError for a
+    Raises: InputError for a precision that is not above 0, fewer than one draw or an unknown predictive; PairError for a
     model that the curvature does not fit. Adapting raises IndefiniteError as `require_definite` says.
     """
 
@@ -85,11 +86,11 @@ class Laplace(AbstractLearner):
 
     def __check_init__(self):
         if not self.precision > 0:
-            raise ValueError(f"the prior precision is {self.precision}: give a number above 0.")
+            raise InputError(f"the prior precision is {self.precision}: give a number above 0.")
         if self.draws < 1:
-            raise ValueError(f"{self.draws} draws of the weights: give at least 1.")
+            raise InputError(f"{self.draws} draws of the weights: give at least 1.")
         if self.predictive not in ("linear", "sample"):
-            raise ValueError(f"unknown predictive {self.predictive!r}: use 'linear' or 'sample'.")
+            raise InputError(f"unknown predictive {self.predictive!r}: use 'linear' or 'sample'.")
         self.curvature.check(self.base.model)
 
     def init(self, key: PRNGKeyArray) -> GradientMeta:

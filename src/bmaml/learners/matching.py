@@ -48,7 +48,7 @@ class MatchingLearner(AbstractLearner):
     of logit `background` whatever x is, stands for all classes alike: so a class without a row of support has a probability
     above 0, for an empty support all classes are alike, and an x unlike any row gets even odds. Scale (its log) and background
     are meta-parameters that start there, or with `learn_scale=False` stay there. The mask's entries are weights of rows.
-    Raises: ValueError for fewer than two classes or a scale that is not above 0.
+    Raises: InputError for fewer than two classes or a scale that is not above 0.
     """
 
     classes: int = eqx.field(static=True)

@@ -64,7 +64,7 @@ def nuts(
     `log_density(position)` is a scalar in nats, up to a constant; `starts` is a pytree with the chain axis first, best
     spread wider than the target. Window adaptation over `warmup` steps finds a step size with the given `acceptance`
     rate and a diagonal (or `dense`) mass matrix.
-    Raises: InputError where blackjax is not installed; ValueError for fewer than 20 warm-up steps or 4 draws.
+    Raises: InputError where blackjax is not installed; InputError for fewer than 20 warm-up steps or 4 draws.
     Source: Hoffman and Gelman (2014); the windows are Stan's.
     """
     blackjax = _blackjax()
@@ -84,11 +84,11 @@ def hmc(
 ) -> Chains:
     """Draw from a density with Hamiltonian Monte Carlo of `leapfrogs` steps a trajectory; all else as in `nuts`.
 
-    Raises: InputError where blackjax is not installed; ValueError as `nuts`, and for fewer than one leapfrog step.
+    Raises: InputError where blackjax is not installed; InputError as `nuts`, and for fewer than one leapfrog step.
     Source: Neal (2011).
     """
     if leapfrogs < 1:
-        raise ValueError(f"a trajectory has {leapfrogs} leapfrog steps: give at least 1.")
+        raise InputError(f"a trajectory has {leapfrogs} leapfrog steps: give at least 1.")
     blackjax, options = _blackjax(), {"num_integration_steps": leapfrogs}
     return _chains(blackjax, blackjax.hmc, log_density, starts, warmup, draws, acceptance, dense, options, key)
 
@@ -114,7 +114,7 @@ def _chains(
     key: PRNGKeyArray,
 ) -> Chains:
     if warmup < 20 or draws < 4:
-        raise ValueError(f"{warmup} warm-up steps and {draws} draws: give at least 20 and at least 4.")
+        raise InputError(f"{warmup} warm-up steps and {draws} draws: give at least 20 and at least 4.")
     adaptation = blackjax.window_adaptation(
         algorithm, log_density, is_mass_matrix_diagonal=not dense, target_acceptance_rate=acceptance, **options
     )
@@ -148,11 +148,11 @@ def convergence(values: Float[Array, "chains draws *rest"]) -> Convergence:
     """Return split R-hat and effective sample size of quantities that were followed along the chains.
 
     Each chain is cut into halves first, so that a drift within a chain shows. Gelman et al. (2013), section 11.4.
-    Raises: InputError where blackjax is not installed; ValueError for fewer than 4 draws.
+    Raises: InputError where blackjax is not installed; InputError for fewer than 4 draws.
     """
     chains, draws = values.shape[:2]
     if draws < 4:
-        raise ValueError(f"{draws} draws of a chain cannot be cut in halves with a variance: give at least 4.")
+        raise InputError(f"{draws} draws of a chain cannot be cut in halves with a variance: give at least 4.")
     half = draws // 2
     return _diagnosed(values[:, : 2 * half].reshape(2 * chains, half, *values.shape[2:]))
 
@@ -168,10 +168,10 @@ def log_posterior(model: AbstractModel, prior: AbstractPrior, support: Data, anc
     """Return the function from a particle to its log posterior density on a task: log prior plus summed log-likelihood.
 
     In nats, up to a constant. `anchor` is where adaptation would start, which only a prior around it asks for.
-    Raises: ValueError where the prior is around an anchor and there is none.
+    Raises: InputError where the prior is around an anchor and there is none.
     """
     if anchor is None and isinstance(prior, AroundInit):
-        raise ValueError(
+        raise InputError(
             "AroundInit is a prior around where adaptation starts, and there is no anchor: give one, or GaussianPrior."
         )
     climbed = GradientLearner(model, prior).log_posterior
@@ -197,7 +197,7 @@ def task_posterior(
 
     Chains start from fresh parameters of the model; `options` are those of `nuts`. Parameters of a network are not
     identified (its hidden units may trade places): judge convergence on what it predicts, with `followed`.
-    Raises: InputError where blackjax is not installed; ValueError as `nuts`, and where a prior needs an anchor.
+    Raises: InputError where blackjax is not installed; InputError as `nuts`, and where a prior needs an anchor.
     """
     start_key, draw_key = jax.random.split(key)
     density = log_posterior(model, prior, support, anchor)

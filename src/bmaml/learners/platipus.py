@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
+from bmaml.errors import InputError, PairError
 from bmaml.inference.adjoints import Implicit
 from bmaml.inference.directions import Independent
 from bmaml.inference.posteriors import ParticlePosterior
@@ -47,8 +48,8 @@ class PlatipusLearner(AbstractLatentLearner):
     thetas from the prior given the support and adapts each: Finn, Xu and Levine (2018), algorithms 1 and 2. Deviations start
     at `std`, both gammas at `gamma`. `inner.clip` bounds the gradients of the means, too. Where that paper's inner
     loss has no noise precision, here it is one more of a model's parameters, with its own mean and variance.
-    Raises: ValueError for an inner learner of several particles, fewer than one particle or a deviation that is not
-    above 0; TypeError for an implicit adjoint.
+    Raises: InputError for an inner learner of several particles, fewer than one particle or a deviation that is not
+    above 0; PairError for an implicit adjoint.
     """
 
     inner: GradientLearner
@@ -59,7 +60,7 @@ class PlatipusLearner(AbstractLatentLearner):
     def __check_init__(self):
         check_inner("PlatipusLearner", self.inner, self.particles, self.std)
         if isinstance(self.inner.adjoint, Implicit):
-            raise TypeError(
+            raise PairError(
                 "PlatipusLearner needs an adjoint that goes through the steps because prior and guide are one step from their "
                 "mean, not a solution; use Unrolled or FirstOrder."
             )
@@ -99,14 +100,14 @@ class PlatipusLearner(AbstractLatentLearner):
 
 
 def check_inner(kind: str, inner: GradientLearner, particles: int, std: float) -> None:
-    """Raise ValueError where a latent learner's pieces do not fit."""
+    """Raise InputError where a latent learner's pieces do not fit."""
     if inner.particles != 1:
-        raise ValueError(
+        raise InputError(
             f"{kind} needs an inner learner of one particle because it draws its particles itself, and this one "
             f"has {inner.particles}: give a GradientLearner with particles=1."
         )
     if particles < 1 or not std > 0:
-        raise ValueError(f"{kind} of {particles} particles and deviation {std}: give at least 1, and one above 0.")
+        raise InputError(f"{kind} of {particles} particles and deviation {std}: give at least 1, and one above 0.")
 
 
 def pooled(

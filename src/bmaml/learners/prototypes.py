@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.distributions import Categorical
+from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
 
@@ -51,7 +52,7 @@ class PrototypeLearner(AbstractLearner):
     that starts there, or with `learn_scale=False` stays there and there are no meta-parameters. A class without a row of
     support stands at the mean of all rows, at the origin where there are none: the answer is finite, and for an empty support
     all classes are alike. Rows of the mask are weights. Snell et al. (2017), equations 1 and 2.
-    Raises: ValueError for fewer than two classes, a scale that is not above 0, or an unknown distance.
+    Raises: InputError for fewer than two classes, a scale that is not above 0, or an unknown distance.
     """
 
     classes: int = eqx.field(static=True)
@@ -62,7 +63,7 @@ class PrototypeLearner(AbstractLearner):
     def __check_init__(self):
         check_classes("PrototypeLearner", self.classes, self.scale)
         if self.distance not in ("euclidean", "cosine"):
-            raise ValueError(f"unknown distance {self.distance!r}: use 'euclidean' or 'cosine'.")
+            raise InputError(f"unknown distance {self.distance!r}: use 'euclidean' or 'cosine'.")
 
     def init(self, key: PRNGKeyArray) -> Float[Array, ""] | None:
         return jnp.log(jnp.asarray(self.scale)) if self.learn_scale else None
@@ -87,6 +88,6 @@ def _at_least_one_row(count: Array) -> Array:
 
 
 def check_classes(kind: str, classes: int, scale: float) -> None:
-    """Raise ValueError for fewer than two classes or a scale that is not above 0."""
+    """Raise InputError for fewer than two classes or a scale that is not above 0."""
     if classes < 2 or not scale > 0:
-        raise ValueError(f"{kind} of {classes} classes and scale {scale}: give at least 2 classes, and a scale above 0.")
+        raise InputError(f"{kind} of {classes} classes and scale {scale}: give at least 2 classes, and a scale above 0.")

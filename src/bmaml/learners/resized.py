@@ -6,7 +6,7 @@ import dataclasses
 from functools import partial
 from typing import TypeGuard
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, PairError
 from bmaml.learners.abml import AbmlLearner
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.conjugate import ConjugateLearner
@@ -24,7 +24,7 @@ EXPERTS, _SHARE = 256, 0.25
 def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
     """Return the learner with so many particles drawn at each adaptation, whatever it was trained with.
 
-    Of experts at least a quarter is kept. Raises: TypeError where its particles are learned, so that there are as many as
+    Of experts at least a quarter is kept. Raises: PairError where its particles are learned, so that there are as many as
     there are.
     """
     return replace_core(learner, partial(_drawing, particles=particles))
@@ -35,7 +35,7 @@ def _drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
         return dataclasses.replace(learner, particles=particles, kept=max(_SHARE, learner.kept))
     if isinstance(learner, AbmlLearner | PlatipusLearner):
         return dataclasses.replace(learner, particles=particles)
-    raise TypeError(f"drawing needs particles that adaptation draws and those of {type(learner).__name__} are learned.")
+    raise PairError(f"drawing needs particles that adaptation draws and those of {type(learner).__name__} are learned.")
 
 
 def draws_codes(learner: AbstractLearner) -> TypeGuard[ConjugateLearner]:

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.distributions import Categorical, CategoricalMixture
+from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.exact_heads.base import Kernel
@@ -107,7 +108,7 @@ class RidgeLearner(AbstractLearner):
     variance at `noise` and the logits' scale at `scale`. A class without a row of support is regressed to "not this one"
     wherever there are rows, and for an empty support all classes are alike: finite both. With a mask's entry between 0 and 1
     a row counts by its square, in features and target alike.
-    Raises: ValueError for fewer than two classes, one feature or one particle, or a noise or scale that is not above 0.
+    Raises: InputError for fewer than two classes, one feature or one particle, or a noise or scale that is not above 0.
     """
 
     features: int = eqx.field(static=True)
@@ -120,7 +121,7 @@ class RidgeLearner(AbstractLearner):
     def __check_init__(self):
         check_classes("RidgeLearner", self.classes, self.scale)
         if self.features < 1 or self.particles < 1 or not self.noise > 0:
-            raise ValueError(
+            raise InputError(
                 f"RidgeLearner of {self.features} features, {self.particles} particles and noise {self.noise}: give at least "
                 "1 of each, and a noise above 0."
             )

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
+from bmaml.errors import InputError
+
 
 class AbstractRule(eqx.Module):
     """A step rule: may carry a state over the steps of a task, and meta-parameters over tasks."""
@@ -32,14 +34,14 @@ class AbstractRule(eqx.Module):
 class Sgd(AbstractRule):
     """A plain step of size `learning_rate` along the direction.
 
-    Raises: ValueError for a rate that is not above 0.
+    Raises: InputError for a rate that is not above 0.
     """
 
     learning_rate: float = eqx.field(static=True, default=1e-2)
 
     def __check_init__(self):
         if not self.learning_rate > 0:
-            raise ValueError(f"inner rate is {self.learning_rate}: give a number above 0.")
+            raise InputError(f"inner rate is {self.learning_rate}: give a number above 0.")
 
     def init_meta(self, particle):
         return None
@@ -54,14 +56,14 @@ class Sgd(AbstractRule):
 class LearnedRates(AbstractRule):
     """A learned rate for every parameter, started at `learning_rate` (Meta-SGD, Li et al., 2017); rates may turn negative.
 
-    Raises: ValueError for a rate that is not finite.
+    Raises: InputError for a rate that is not finite.
     """
 
     learning_rate: float = eqx.field(static=True, default=1e-2)
 
     def __check_init__(self):
         if not math.isfinite(self.learning_rate):
-            raise ValueError(f"inner rate is {self.learning_rate}: give a finite number.")
+            raise InputError(f"inner rate is {self.learning_rate}: give a finite number.")
 
     def init_meta(self, particle):
         return jax.tree.map(lambda leaf: jnp.full_like(leaf, self.learning_rate), particle)

@@ -14,7 +14,7 @@ from bmaml.training.method import AbstractMethod
 class Method(AbstractMethod):
     """A learner and an objective that fit each other; a meta-step follows the objective's gradient on tasks that are given.
 
-    Raises: TypeError or ValueError, with the reason and what to use instead, where they do not.
+    Raises: PairError or InputError, with the reason and what to use instead, where they do not.
     """
 
     def __check_init__(self):

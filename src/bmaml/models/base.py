@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.distributions import AbstractDistribution, Categorical, Normal
+from bmaml.errors import InputError
 from bmaml.models.network import AbstractNetwork
 
 Scale = Literal["sum", "mean"]
@@ -59,7 +60,7 @@ class GaussianModel(AbstractModel):
 
     Parameters are `{"weights": the network's, "log_precision": log gamma}`, as in Kim et al. (2018), whose gamma starts at 100.
     With `known=True` gamma is `precision` and no parameter.
-    Raises: ValueError for a precision that is not above 0.
+    Raises: InputError for a precision that is not above 0.
     """
 
     network: AbstractNetwork
@@ -68,7 +69,7 @@ class GaussianModel(AbstractModel):
 
     def __check_init__(self):
         if not self.precision > 0:
-            raise ValueError(f"GaussianModel's precision is {self.precision}: give a number above 0.")
+            raise InputError(f"GaussianModel's precision is {self.precision}: give a number above 0.")
 
     def init(self, key):
         weights = {"weights": self.network.init(key)}

@@ -9,6 +9,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from bmaml.errors import InputError
+
 Params = PyTree[Any]
 Representation = PyTree[Any]
 
@@ -45,7 +47,7 @@ def rows_of(x: Array, y: Array, mask: Array, scale: float) -> Float[Array, "n wi
 
 
 def check_sizes(kind: str, **sizes: int) -> None:
-    """Raise ValueError naming the first of the sizes that is below 1."""
+    """Raise InputError naming the first of the sizes that is below 1."""
     for name, size in sizes.items():
         if size < 1:
-            raise ValueError(f"{kind} has {name} {size}: give at least 1.")
+            raise InputError(f"{kind} has {name} {size}: give at least 1.")

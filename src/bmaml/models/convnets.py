@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from bmaml.errors import InputError
 from bmaml.models.convolution import FORMS, Form, convolve, convolve_strided
 from bmaml.models.network import AbstractNetwork
 from bmaml.models.norms import NORMS, Norm, normalise
@@ -30,7 +31,7 @@ class Conv4(AbstractNetwork):
     is `"transductive"`; `form` says how convolutions are computed, not what.
     Weights start normal with variance 2 / fan in, the head's with deviation `head_scale` / sqrt(fan in). A head of zeros is
     where MAML learns fastest: adaptation then starts from class means, not from the answers of a random head.
-    Raises: ValueError for an image too small to be halved four times, fewer than one filter or output, a negative spread, or
+    Raises: InputError for an image too small to be halved four times, fewer than one filter or output, a negative spread, or
     an unknown name.
     """
 
@@ -45,7 +46,7 @@ class Conv4(AbstractNetwork):
     def __check_init__(self):
         _check("Conv4", self.shape, self.filters, self.outputs, self.norm, self.form, self.head_scale)
         if self.pool not in ("max", "stride"):
-            raise ValueError(f"unknown pool {self.pool!r}: use 'max' or 'stride'.")
+            raise InputError(f"unknown pool {self.pool!r}: use 'max' or 'stride'.")
 
     @property
     def features(self) -> int:
@@ -83,7 +84,7 @@ class ResNet12(AbstractNetwork):
 
     Inputs, `outputs`, `norm`, `form` and `head_scale` as in `Conv4`; `widths` are the filters of the blocks. A block's shortcut
     is a 1 x 1 convolution, ReLUs have a slope of 0.1 below 0, and there is no DropBlock.
-    Raises: ValueError as `Conv4`.
+    Raises: InputError as `Conv4`.
     """
 
     shape: ImageShape = eqx.field(static=True, converter=tuple)
@@ -96,7 +97,7 @@ class ResNet12(AbstractNetwork):
     def __check_init__(self):
         _check("ResNet12", self.shape, min(self.widths, default=0), self.outputs, self.norm, self.form, self.head_scale)
         if len(self.widths) != 4:
-            raise ValueError(f"ResNet12 has {len(self.widths)} widths: give 4, one a block.")
+            raise InputError(f"ResNet12 has {len(self.widths)} widths: give 4, one a block.")
 
     @property
     def features(self) -> int:
@@ -159,20 +160,20 @@ def _over_blocks(join: Callable[[Array, Array], Array], b: Array) -> Float[Array
 
 def _check(who: str, shape: ImageShape, filters: int, outputs: int | None, norm: str, form: str, head_scale: float) -> None:
     if len(shape) != 3 or min(shape[:2]) < 16 or shape[2] < 1:
-        raise ValueError(f"{who} of images of shape {shape}: give (height, width, channels), at least (16, 16, 1).")
+        raise InputError(f"{who} of images of shape {shape}: give (height, width, channels), at least (16, 16, 1).")
     if filters < 1 or (outputs is not None and outputs < 1):
-        raise ValueError(f"{who} has {filters} filters and {outputs} outputs: give at least 1, or None for no head.")
+        raise InputError(f"{who} has {filters} filters and {outputs} outputs: give at least 1, or None for no head.")
     if not head_scale >= 0:
-        raise ValueError(f"{who} has a head's spread of {head_scale}: give a number of at least 0.")
+        raise InputError(f"{who} has a head's spread of {head_scale}: give a number of at least 0.")
     if norm not in NORMS or form not in FORMS:
-        raise ValueError(
+        raise InputError(
             f"{who} has norm {norm!r} and form {form!r}: use a norm of {', '.join(NORMS)} and a form of {', '.join(FORMS)}."
         )
 
 
 def _unflatten(x: Array, shape: ImageShape) -> Float[Array, "n height width channels"]:
     if x.ndim != 2 or x.shape[1] != math.prod(shape):
-        raise ValueError(f"images have shape {x.shape}: give flat rows (n, {math.prod(shape)}), each of shape {shape}.")
+        raise InputError(f"images have shape {x.shape}: give flat rows (n, {math.prod(shape)}), each of shape {shape}.")
     return x.reshape(-1, *shape)
 
 

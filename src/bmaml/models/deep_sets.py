@@ -15,7 +15,7 @@ class DeepSets(AbstractContextNetwork):
 
     Garnelo et al. (2018), section 2.3. One learned row joins the average, (r_0 + sum_i r_i) / (1 + n), which the paper does
     not have: it is the answer to no support at all, and lets the network see how many rows there were.
-    Raises: ValueError for a size below 1.
+    Raises: InputError for a size below 1.
     """
 
     inputs: int = eqx.field(static=True, default=1)

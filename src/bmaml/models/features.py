@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from bmaml.errors import InputError
 from bmaml.models.network import MLP, Activation
 
 
@@ -39,7 +40,7 @@ class AbstractFeatures(eqx.Module):
 class MLPFeatures(AbstractFeatures):
     """An MLP of (x, code), with a constant as the last feature, and optionally a noise that depends on (x, code).
 
-    Raises: ValueError for a count below 1.
+    Raises: InputError for a count below 1.
     """
 
     inputs: int = eqx.field(static=True)
@@ -53,7 +54,7 @@ class MLPFeatures(AbstractFeatures):
     def __check_init__(self):
         if min(self.inputs, self.learned, self.code) < 1:
             counts = f"{self.inputs} inputs, {self.learned} learned features and codes of {self.code} numbers"
-            raise ValueError(f"MLPFeatures has {counts}: give at least 1 of each.")
+            raise InputError(f"MLPFeatures has {counts}: give at least 1 of each.")
 
     @property
     def count(self) -> int:

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from bmaml.errors import InputError
+
 Params = PyTree[Any]
 Activation = Literal["relu", "silu", "tanh", "gelu", "sin"]
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -40,7 +42,7 @@ class MLP(AbstractNetwork):
     Weights start Glorot-uniform (`initial="glorot"`) or truncated-normal with deviation 1/sqrt(fan in) (`"lecun"`), biases
     N(0, 0.01^2) as in the code of Kim et al. (2018) and 0 respectively; the last layer's are multiplied by `head_scale`.
     Inputs are multiplied by `input_scale`.
-    Raises: ValueError for fewer than two sizes, an unknown activation or start, or a negative spread.
+    Raises: InputError for fewer than two sizes, an unknown activation or start, or a negative spread.
     """
 
     sizes: tuple[int, ...] = eqx.field(static=True, converter=tuple)
@@ -51,13 +53,13 @@ class MLP(AbstractNetwork):
 
     def __check_init__(self):
         if not self.head_scale >= 0:
-            raise ValueError(f"MLP's spread is {self.head_scale}: give a number of at least 0.")
+            raise InputError(f"MLP's spread is {self.head_scale}: give a number of at least 0.")
         if len(self.sizes) < 2 or min(self.sizes) < 1:
-            raise ValueError(f"MLP sizes are {self.sizes}: give inputs, hidden widths and outputs, such as (1, 40, 1).")
+            raise InputError(f"MLP sizes are {self.sizes}: give inputs, hidden widths and outputs, such as (1, 40, 1).")
         if self.activation not in _ACTIVATIONS:
-            raise ValueError(f"unknown activation {self.activation!r}: use one of {', '.join(_ACTIVATIONS)}.")
+            raise InputError(f"unknown activation {self.activation!r}: use one of {', '.join(_ACTIVATIONS)}.")
         if self.initial not in ("glorot", "lecun"):
-            raise ValueError(f"unknown start {self.initial!r} of the weights: use 'glorot' or 'lecun'.")
+            raise InputError(f"unknown start {self.initial!r} of the weights: use 'glorot' or 'lecun'.")
 
     def init(self, key):
         keys = jax.random.split(key, len(self.sizes) - 1)
@@ -118,7 +120,7 @@ class FromEquinox(AbstractNetwork):
 class FromFlax(AbstractNetwork):
     """A network from a Flax Linen module and the shape of one example.
 
-    Raises: ValueError at `init` for a module with mutable state (batch statistics would leak the query into the support).
+    Raises: InputError at `init` for a module with mutable state (batch statistics would leak the query into the support).
     """
 
     module: Any = eqx.field(static=True)
@@ -128,7 +130,7 @@ class FromFlax(AbstractNetwork):
         variables = self.module.init(key, jnp.zeros((1, *self.example)))
         state = sorted(set(variables) - {"params"})
         if state:
-            raise ValueError(
+            raise InputError(
                 f"{type(self.module).__name__} keeps state {', '.join(state)}: "
                 "a task's statistics would leak from query to support; use a norm without shared statistics."
             )

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from bmaml.distributions import Normal
+from bmaml.errors import InputError
 from bmaml.models.base import AbstractModel
 from bmaml.models.network import AbstractNetwork
 
@@ -15,7 +16,7 @@ class GaussianPolicy(AbstractModel):
 
     Parameters are `{"weights": the network's, "log_std": (actions,)}`; std starts at `std` and is never below `floor`. As in
     the code of Finn et al. (2017), std does not depend on the observation and adapts with the weights.
-    Raises: ValueError for fewer than one action, or a std or floor that is not above 0.
+    Raises: InputError for fewer than one action, or a std or floor that is not above 0.
     """
 
     network: AbstractNetwork
@@ -25,7 +26,7 @@ class GaussianPolicy(AbstractModel):
 
     def __check_init__(self):
         if self.actions < 1 or not min(self.std, self.floor) > 0:
-            raise ValueError(
+            raise InputError(
                 f"{self.actions} actions of deviation {self.std} and floor {self.floor}: give at least 1 and numbers above 0."
             )
 

@@ -18,7 +18,7 @@ class Recurrent(AbstractContextNetwork):
     the gates of Cho et al. (2014). The state depends on the order of the rows (`ordered` is True), as it should where rows
     come in time; where they are a set, training on random orders makes it nearly, never exactly, indifferent.
     A row moves the state by its mask: 0 leaves it unchanged.
-    Raises: ValueError for a size below 1.
+    Raises: InputError for a size below 1.
     """
 
     inputs: int = eqx.field(static=True, default=1)

@@ -9,6 +9,7 @@ import jax
 from jaxtyping import Array, Float
 
 from bmaml.distributions import AbstractDistribution, Categorical, Normal
+from bmaml.errors import InputError
 
 
 class AbstractTargetHead(eqx.Module):
@@ -38,7 +39,7 @@ class NormalHead(AbstractTargetHead):
 
     `scale` is the size of the targets, which are divided by it where they are read (1 for standardised ones). `floor` is in
     the targets' units; without it the likelihood of noise-free data has no bound.
-    Raises: ValueError for fewer than one output, or a scale or floor that is not above 0.
+    Raises: InputError for fewer than one output, or a scale or floor that is not above 0.
     """
 
     outputs: int = eqx.field(static=True, default=1)
@@ -47,7 +48,7 @@ class NormalHead(AbstractTargetHead):
 
     def __check_init__(self):
         if self.outputs < 1 or not self.scale > 0 or not self.floor > 0:
-            raise ValueError(
+            raise InputError(
                 f"a NormalHead of {self.outputs} outputs, scale {self.scale} and floor {self.floor}: give at least 1 output, "
                 "and a scale and a floor above 0."
             )
@@ -71,14 +72,14 @@ class NormalHead(AbstractTargetHead):
 class CategoricalHead(AbstractTargetHead):
     """One of `classes` classes, read as a one-hot row and predicted by its logits.
 
-    Raises: ValueError for fewer than two classes.
+    Raises: InputError for fewer than two classes.
     """
 
     classes: int = eqx.field(static=True)
 
     def __check_init__(self):
         if self.classes < 2:
-            raise ValueError(f"a CategoricalHead of {self.classes} classes: give at least 2.")
+            raise InputError(f"a CategoricalHead of {self.classes} classes: give at least 2.")
 
     @property
     def targets(self):

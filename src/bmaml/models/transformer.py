@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from bmaml.errors import InputError
 from bmaml.models.context import AbstractContextNetwork, check_sizes, rows_of
 from bmaml.models.network import MLP, Activation
 
@@ -31,7 +32,7 @@ class Transformer(AbstractContextNetwork):
     over it. A learned token that is always there joins the support (the paper has none): an empty support then has
     something to attend to, and attention, an average, can tell how many rows there are. No positions: order never
     matters. A mask weight w multiplies a row's attention.
-    Raises: ValueError for a size below 1 or heads that do not divide the width.
+    Raises: InputError for a size below 1 or heads that do not divide the width.
     """
 
     inputs: int = eqx.field(static=True, default=1)
@@ -46,7 +47,7 @@ class Transformer(AbstractContextNetwork):
         sizes = {"inputs": self.inputs, "width": self.width, "layers": self.layers}
         check_sizes("Transformer", **sizes, heads=self.heads, expansion=self.expansion)
         if self.width % self.heads:
-            raise ValueError(f"{self.heads} heads do not divide a width of {self.width}: give a divisor of the width.")
+            raise InputError(f"{self.heads} heads do not divide a width of {self.width}: give a divisor of the width.")
 
     @property
     def ordered(self):

@@ -22,7 +22,7 @@ class AbstractObjective(eqx.Module):
     """
 
     def check(self, learner: AbstractLearner) -> None:
-        """Raise TypeError or ValueError ("X needs Y because Z; use W") where the learner does not fit."""
+        """Raise PairError or InputError ("X needs Y because Z; use W") where the learner does not fit."""
         self.require(core(learner))
 
     def __call__(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from bmaml.errors import InputError, PairError
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.gradient import GradientLearner
 from bmaml.objectives.base import AbstractObjective
@@ -33,7 +34,7 @@ class ChaserLoss(AbstractObjective):
 
     def __check_init__(self):
         if self.steps < 0:
-            raise ValueError(f"the leader takes {self.steps} steps: give at least 0.")
+            raise InputError(f"the leader takes {self.steps} steps: give at least 0.")
 
     def require(self, learner):
         self._particles(learner)
@@ -41,7 +42,7 @@ class ChaserLoss(AbstractObjective):
     def _particles(self, learner: AbstractLearner) -> GradientLearner:
         if isinstance(learner, GradientLearner):
             return learner
-        raise TypeError(
+        raise PairError(
             f"ChaserLoss needs a GradientLearner because the leader goes on from the chaser's particles, which "
             f"{type(learner).__name__} has none of; use QueryLoss."
         )

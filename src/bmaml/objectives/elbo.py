@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from bmaml.errors import InputError, PairError
 from bmaml.learners.base import AbstractLatentLearner, AbstractLearner
 from bmaml.objectives.base import AbstractObjective
 
@@ -24,7 +25,7 @@ class Elbo(AbstractObjective):
     over the points and the parameters before the division, so `kl_weight=1` is the bound itself: a loss that adds a KL to a
     MEAN over n points has, in these units, `kl_weight` n times its own. `hyper_weight` is 1 / number of training tasks
     for the maximum a posteriori of a finite set, 0 for endless tasks.
-    Raises: ValueError for fewer than one sample, a negative weight or an unknown `scored`.
+    Raises: InputError for fewer than one sample, a negative weight or an unknown `scored`.
     """
 
     kl_weight: float = eqx.field(static=True, default=1.0)
@@ -34,12 +35,12 @@ class Elbo(AbstractObjective):
 
     def __check_init__(self):
         if self.samples < 1 or not self.kl_weight >= 0 or not self.hyper_weight >= 0:
-            raise ValueError(
+            raise InputError(
                 f"Elbo of {self.samples} samples, KL weight {self.kl_weight} and hyper-prior weight {self.hyper_weight}: "
                 "give at least 1 sample, and weights of at least 0."
             )
         if self.scored not in ("query", "all"):
-            raise ValueError(f"Elbo scores {self.scored!r}: use 'query' or 'all'.")
+            raise InputError(f"Elbo scores {self.scored!r}: use 'query' or 'all'.")
 
     def require(self, learner):
         self._latent(learner)
@@ -47,7 +48,7 @@ class Elbo(AbstractObjective):
     def _latent(self, learner: AbstractLearner) -> AbstractLatentLearner:
         if isinstance(learner, AbstractLatentLearner):
             return learner
-        raise TypeError(
+        raise PairError(
             f"Elbo needs a learner with a latent variable because it compares a guide with a prior, which "
             f"{type(learner).__name__} has none of; use QueryLoss."
         )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from bmaml.data import Data
+from bmaml.errors import PairError
 from bmaml.inference.curvature import LastLayer
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.gradient import GradientMeta
@@ -19,7 +20,7 @@ from bmaml.objectives.base import AbstractObjective
 def _laplace(learner: AbstractLearner, who: str, otherwise: str) -> Laplace:
     if isinstance(learner, Laplace):
         return learner
-    raise TypeError(
+    raise PairError(
         f"{who} needs a Laplace learner because curvature and prior precision are its, and {type(learner).__name__} has "
         f"neither; use Laplace(learner), or {otherwise}."
     )
@@ -60,7 +61,7 @@ class EvidenceLoss(AbstractObjective):
 
     def require(self, learner):
         if isinstance(_laplace(learner, "EvidenceLoss", "QueryLoss").curvature, LastLayer):
-            raise TypeError(
+            raise PairError(
                 "EvidenceLoss needs a curvature of all weights because it integrates over every one that adaptation moves, "
                 "and LastLayer holds most for known; use GaussNewton, Kronecker or Diagonal."
             )

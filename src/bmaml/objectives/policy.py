@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
 from bmaml.distributions import AbstractDistribution
+from bmaml.errors import PairError
 from bmaml.inference.particles import map_particles
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.gradient import GradientLearner
@@ -35,11 +36,11 @@ class PolicyLoss(AbstractObjective):
 def policies(learner: AbstractLearner, who: str) -> GradientLearner:
     """Return the learner, for objectives of policies.
 
-    Raises: TypeError where it is not one of gradient steps on data that each particle gathers.
+    Raises: PairError where it is not one of gradient steps on data that each particle gathers.
     """
     if isinstance(learner, GradientLearner) and learner.on_policy:
         return learner
-    raise TypeError(
+    raise PairError(
         f"{who} needs a GradientLearner with on_policy=True because each particle adapts to trajectories of its own; "
         "use QueryLoss for data that are given."
     )

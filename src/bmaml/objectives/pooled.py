@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import equinox as eqx
 
+from bmaml.errors import PairError
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.gradient import GradientLearner
 from bmaml.objectives.base import AbstractObjective
@@ -24,7 +25,7 @@ class PooledLoss(AbstractObjective):
     def _particles(self, learner: AbstractLearner) -> GradientLearner:
         if isinstance(learner, GradientLearner):
             return learner
-        raise TypeError(
+        raise PairError(
             f"PooledLoss needs a GradientLearner because it scores parameters before any adaptation, which "
             f"{type(learner).__name__} does not predict with; use QueryLoss."
         )

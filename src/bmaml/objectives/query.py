@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from bmaml.data import Data
 from bmaml.distributions import Normal
+from bmaml.errors import InputError, PairError
 from bmaml.inference.particles import map_particles
 from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
 from bmaml.learners.conjugate import ConjugateLearner, ConjugatePosterior
@@ -36,7 +37,7 @@ class QueryLoss(AbstractObjective):
 
     `evidence` adds so much of minus the log evidence of the support (nats a support point) for learners that know it. The
     query alone says nothing of a prior weight that the support has already ruled out; the evidence lowers it.
-    Raises: ValueError for an unknown score or a negative share of the evidence.
+    Raises: InputError for an unknown score or a negative share of the evidence.
     """
 
     scoring: Scoring = eqx.field(static=True, default="points")
@@ -44,25 +45,25 @@ class QueryLoss(AbstractObjective):
 
     def __check_init__(self):
         if not self.evidence >= 0:
-            raise ValueError(f"the evidence's share is {self.evidence}: give a number of at least 0.")
+            raise InputError(f"the evidence's share is {self.evidence}: give a number of at least 0.")
         if self.scoring not in ("points", "joint", "each", "squared_error"):
-            raise ValueError(f"unknown score {self.scoring!r}: use 'points', 'joint', 'each' or 'squared_error'.")
+            raise InputError(f"unknown score {self.scoring!r}: use 'points', 'joint', 'each' or 'squared_error'.")
 
     def require(self, learner):
         if self.evidence and not isinstance(learner, ConjugateLearner):
-            raise TypeError(
+            raise PairError(
                 f"QueryLoss(evidence={self.evidence}) needs a ConjugateLearner because {type(learner).__name__} does not know "
                 "the evidence of its support; use evidence=0."
             )
         if self.scoring == "points":
             return
         if not isinstance(learner, GradientLearner):
-            raise TypeError(
+            raise PairError(
                 f"QueryLoss(scoring={self.scoring!r}) needs a GradientLearner because it scores particles one by one; "
                 "use scoring='points'."
             )
         if self.scoring == "squared_error" and not isinstance(learner.model, GaussianModel):
-            raise TypeError("QueryLoss(scoring='squared_error') needs a regression model; use scoring='each' for classes.")
+            raise PairError("QueryLoss(scoring='squared_error') needs a regression model; use scoring='each' for classes.")
 
     def loss(self, learner, meta, task, *, key):
         posterior = learner.adapt(meta, task.support, key=key)
@@ -78,7 +79,7 @@ class QueryLoss(AbstractObjective):
             each = posterior.predict(query.x).log_prob(query.y)
             return -(each * query.mask).sum() / jnp.maximum(query.count, 1.0)
         if not isinstance(posterior, ParticlePosterior):
-            raise TypeError(f"QueryLoss(scoring={self.scoring!r}) scores particles one by one; use scoring='points'.")
+            raise PairError(f"QueryLoss(scoring={self.scoring!r}) scores particles one by one; use scoring='points'.")
         if self.scoring == "squared_error":
             return map_particles(lambda p: _residual_loss(posterior, p, query), posterior.params).mean()
         joint = map_particles(lambda p: log_likelihood(posterior.model, p, query), posterior.params)

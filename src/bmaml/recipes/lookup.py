@@ -28,5 +28,4 @@ def check_settings(name: str, chosen: Iterable[str], known: Iterable[str]) -> No
     """
     unknown = sorted(set(chosen) - set(known))
     if unknown:
-        setting = "inner steps" if unknown[0] == "steps" else unknown[0]
-        raise InputError(f"method {name} has no {setting} to set: leave that out or choose another method.")
+        raise InputError(f"method {name} has no {unknown[0].replace('_', ' ')} to set: leave it out or choose another method.")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from bmaml.data import Data
+from bmaml.errors import InputError
 from bmaml.rl.trajectories import Trajectories
 
 Steps = Float[Array, "episodes horizon"]
@@ -49,7 +50,7 @@ class Advantages(eqx.Module):
     last step, the end by the horizon included, and delta_t = r_t + discount V_(t+1) - V_t, the advantage of step t is the sum
     over later steps u of (discount trace)^(u-t) delta_u: Schulman et al. (2016), equation 16. `normalise` makes their mean 0
     and their deviation 1 over the steps taken by this policy in this task.
-    Raises: ValueError for a discount or trace outside 0 to 1.
+    Raises: InputError for a discount or trace outside 0 to 1.
     """
 
     discount: float = eqx.field(static=True, default=0.99)
@@ -59,7 +60,7 @@ class Advantages(eqx.Module):
 
     def __check_init__(self):
         if not (0 <= self.discount <= 1 and 0 <= self.trace <= 1):
-            raise ValueError(f"discount {self.discount} and trace {self.trace}: give numbers from 0 to 1.")
+            raise InputError(f"discount {self.discount} and trace {self.trace}: give numbers from 0 to 1.")
 
     def each(self, lived: Trajectories) -> Steps:
         """Return the advantage of each step, 0 where none was taken."""

@@ -31,7 +31,7 @@ class PolicyMethod(AbstractMethod):
     and adapt to them, gathers again with the adapted policies, and moves the meta-parameters by `step`.
 
     The loss that a run reports is minus the adapted policies' mean return.
-    Raises: TypeError or ValueError, with the reason and what to use instead, where the parts do not fit.
+    Raises: PairError or InputError, with the reason and what to use instead, where the parts do not fit.
     """
 
     sampling: Sampling = Sampling()

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from bmaml.errors import InputError
 from bmaml.rl.environment import AbstractEnvironment
 
 Reward = Literal["squared", "distance", "sparse"]
@@ -29,7 +30,7 @@ class Navigation(AbstractEnvironment):
 
     An episode ends within `tolerance` of the goal in both coordinates, or after `horizon` steps. Discrete actions are to
     stay, and to move by `reach` to the right, left, up or down.
-    Raises: ValueError for an unknown reward, or a length or horizon that is not above 0.
+    Raises: InputError for an unknown reward, or a length or horizon that is not above 0.
     """
 
     reward: Reward = eqx.field(static=True, default="squared")
@@ -41,9 +42,9 @@ class Navigation(AbstractEnvironment):
 
     def __check_init__(self):
         if self.reward not in _REWARDS:
-            raise ValueError(f"unknown reward {self.reward!r}: use 'squared', 'distance' or 'sparse'.")
+            raise InputError(f"unknown reward {self.reward!r}: use 'squared', 'distance' or 'sparse'.")
         if self.horizon < 1 or not min(self.reach, self.tolerance, self.radius) > 0:
-            raise ValueError(
+            raise InputError(
                 f"horizon {self.horizon}, reach {self.reach}, tolerance {self.tolerance} and radius {self.radius}: "
                 "give numbers above 0."
             )

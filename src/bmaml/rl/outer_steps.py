@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
+from bmaml.errors import InputError, PairError
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.objectives.base import AbstractObjective
 from bmaml.objectives.policy import PolicyLoss, adapted_actions, gathered
@@ -25,7 +26,7 @@ class AbstractOuterStep(eqx.Module):
 
     @abstractmethod
     def check(self, learner: AbstractLearner, objective: AbstractObjective) -> None:
-        """Raise TypeError ("X needs Y because Z; use W") where learner or objective do not fit."""
+        """Raise PairError ("X needs Y because Z; use W") where learner or objective do not fit."""
 
     @abstractmethod
     def start(self, plan: Plan, meta: Meta) -> PyTree[Any]:
@@ -39,10 +40,10 @@ class AbstractOuterStep(eqx.Module):
 def needs_policy_loss(who: str, objective: AbstractObjective) -> None:
     """Check that an objective is a surrogate return.
 
-    Raises: TypeError where it is not.
+    Raises: PairError where it is not.
     """
     if not isinstance(objective, PolicyLoss):
-        raise TypeError(
+        raise PairError(
             f"{who} needs PolicyLoss because it limits how far policies move for a surrogate return, which "
             f"{type(objective).__name__} is not; use GradientStep."
         )
@@ -69,7 +70,7 @@ class ClippedSteps(AbstractOuterStep):
     The gain of an action of weight w is min(r w, clip(r, 1 - clip, 1 + clip) w), with r the ratio of its probability under
     the adapted policy to that when the meta-step began: Schulman et al. (2017), equation 7; with the inner surrogate
     `"ratio"`, the outer step of Rothfuss et al. (2019). The plan's schedule counts every epoch's step.
-    Raises: ValueError for fewer than one epoch or a clip outside 0 to 1.
+    Raises: InputError for fewer than one epoch or a clip outside 0 to 1.
     """
 
     clip: float = eqx.field(static=True, default=0.2)
@@ -77,7 +78,7 @@ class ClippedSteps(AbstractOuterStep):
 
     def __check_init__(self):
         if self.epochs < 1 or not 0 < self.clip < 1:
-            raise ValueError(f"{self.epochs} epochs clipped at {self.clip}: give at least 1, and a clip between 0 and 1.")
+            raise InputError(f"{self.epochs} epochs clipped at {self.clip}: give at least 1, and a clip between 0 and 1.")
 
     def check(self, learner, objective):
         needs_policy_loss("ClippedSteps", objective)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
+from bmaml.errors import InputError
 from bmaml.learners.base import Meta
 from bmaml.learners.gradient import GradientLearner, GradientState
 from bmaml.learners.rules import Scaled
@@ -22,7 +23,7 @@ from bmaml.rl.trajectories import Trajectories
 class Sampling(eqx.Module):
     """How many trajectories a particle gathers for one gradient, and how its actions are judged by them.
 
-    Raises: ValueError for fewer than one trajectory.
+    Raises: InputError for fewer than one trajectory.
     """
 
     episodes: int = eqx.field(static=True, default=20)
@@ -30,7 +31,7 @@ class Sampling(eqx.Module):
 
     def __check_init__(self):
         if self.episodes < 1:
-            raise ValueError(f"{self.episodes} trajectories a gradient: give at least 1.")
+            raise InputError(f"{self.episodes} trajectories a gradient: give at least 1.")
 
 
 class Collected(eqx.Module):

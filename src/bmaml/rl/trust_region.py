@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Task
 from bmaml.distributions import AbstractDistribution, kl_divergence
+from bmaml.errors import InputError
 from bmaml.inference.directions import Independent
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.objectives.policy import adapted_actions, gathered, policies, ratio_gain
@@ -37,7 +38,7 @@ class TrustRegion(AbstractOuterStep):
     Particles that adapt by themselves each have their own products, step and limit: an ensemble is one of independent
     learners. Particles that are coupled share them, and the limit is on the mean over particles. `fisher_episodes` takes the
     products with so many of each policy's episodes, before and after adaptation, in place of all.
-    Raises: ValueError for a limit, damping or shrink out of range or counts below 1.
+    Raises: InputError for a limit, damping or shrink out of range or counts below 1.
     """
 
     max_kl: float = eqx.field(static=True, default=0.01)
@@ -49,12 +50,12 @@ class TrustRegion(AbstractOuterStep):
 
     def __check_init__(self):
         if not self.max_kl > 0 or not self.damping >= 0 or not 0 < self.shrink < 1:
-            raise ValueError(
+            raise InputError(
                 f"trust region of {self.max_kl} nats, damping {self.damping} and shrink {self.shrink}: give a limit above 0, "
                 "a damping of at least 0 and a shrink between 0 and 1."
             )
         if min(self.cg_steps, self.backtracks, self.fisher_episodes or 1) < 1:
-            raise ValueError(
+            raise InputError(
                 f"{self.cg_steps} iterations, {self.backtracks} backtracks and {self.fisher_episodes} episodes: "
                 "give at least 1 of each."
             )

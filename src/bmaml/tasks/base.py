@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
+from bmaml.errors import InputError
 
 Selection = Literal["random", "first"]
 
@@ -53,7 +54,7 @@ class FixedTasks(AbstractTasks):
     `selection="random"` takes a random subset as the support; `"first"` takes the first rows as they stand (a forecast).
     The support has one of `shots` rows, equally likely among those that leave a task at least one row to ask for; up to
     `queries` of the other rows make the query (the nearest to the support's end where `selection="first"`).
-    Raises: ValueError where a task has fewer than two rows, or no more rows than the smallest shot count.
+    Raises: InputError where a task has fewer than two rows, or no more rows than the smallest shot count.
     """
 
     rows: Data
@@ -66,7 +67,7 @@ class FixedTasks(AbstractTasks):
         if eqx.is_array(self.rows.mask) and not isinstance(self.rows.mask, Tracer):
             counts = self.rows.count
             if int(counts.min()) <= min(self.shots):
-                raise ValueError(
+                raise InputError(
                     f"task {int(counts.argmin())} has {int(counts.min())} rows and the smallest shot count is "
                     f"{min(self.shots)}: a task needs at least one row more than that; use fewer shots."
                 )

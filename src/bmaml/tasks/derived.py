@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from bmaml.data import Task
+from bmaml.errors import InputError
 from bmaml.tasks.base import AbstractTasks
 
 
@@ -16,7 +17,7 @@ class FiniteTasks(AbstractTasks):
     """`count` tasks of a source, each drawn once and for all by (seed, its number): a draw is one of them, equally likely.
 
     Nothing of them is kept in memory: a task is drawn again, the same, whenever it is its turn.
-    Raises: ValueError for fewer than one task.
+    Raises: InputError for fewer than one task.
     """
 
     source: AbstractTasks
@@ -25,7 +26,7 @@ class FiniteTasks(AbstractTasks):
 
     def __check_init__(self):
         if self.count < 1:
-            raise ValueError(f"{self.count} tasks: give at least 1.")
+            raise InputError(f"{self.count} tasks: give at least 1.")
 
     @property
     def inputs(self):

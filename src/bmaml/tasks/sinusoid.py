@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
+from bmaml.errors import InputError
 from bmaml.tasks.base import AbstractTasks, FixedTasks, draw_shots, split_rows
 
 Range = tuple[float, float]
@@ -35,7 +36,7 @@ class Sinusoids(AbstractTasks):
     With probability `lines` the task is a line instead, slope and intercept ~ U[-3, 3] (Finn et al., 2018). A draw has one
     of `shots` support points, all equally likely, and `queries` query points, both noisy.
     Among several shots 0 may be one: the prediction before any point is trained, too, and not only what points make of it.
-    Raises: ValueError for shots below 0 or all 0, or queries below 1.
+    Raises: InputError for shots below 0 or all 0, or queries below 1.
     """
 
     shots: tuple[int, ...] = eqx.field(static=True, default=(10,), converter=lambda s: (s,) if isinstance(s, int) else tuple(s))
@@ -50,7 +51,7 @@ class Sinusoids(AbstractTasks):
 
     def __check_init__(self):
         if min(self.shots, default=0) < 0 or max(self.shots, default=0) < 1 or self.queries < 1:
-            raise ValueError(f"shots {self.shots} and queries {self.queries}: give at least 1 of each (or 0 beside more).")
+            raise InputError(f"shots {self.shots} and queries {self.queries}: give at least 1 of each (or 0 beside more).")
 
     @property
     def inputs(self):

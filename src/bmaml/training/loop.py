@@ -12,6 +12,7 @@ from jax import stages
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from bmaml.errors import BmamlError
 from bmaml.tasks.base import AbstractSource
 from bmaml.training.interrupt import Interrupt
 from bmaml.training.jaxlib_versions import check_platform
@@ -24,7 +25,7 @@ from bmaml.training.plan import Plan
 _SECONDS = 1.0
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(BmamlError, RuntimeError):
     """Too many meta-steps gave a loss or a gradient that is not finite."""
 
 

@@ -12,6 +12,8 @@ import optax
 import optax.contrib
 from jaxtyping import PyTree
 
+from bmaml.errors import InputError
+
 Decay = Literal["cosine", "staircase", "none"]
 
 
@@ -28,7 +30,7 @@ class Adam(AbstractOuter):
 
     `decay="cosine"` warms up over the share `warmup` of the run and falls to 0; `"staircase"` multiplies the rate by 0.98 at
     each hundredth of the run, as the code of Kim et al. (2018) does; `"none"` keeps it.
-    Raises: ValueError for a rate or clip that is not above 0, another `decay`, a warmup outside 0 to 1 or a negative decay.
+    Raises: InputError for a rate or clip that is not above 0, another `decay`, a warmup outside 0 to 1 or a negative decay.
     """
 
     learning_rate: float = eqx.field(static=True, default=1e-3)
@@ -59,7 +61,7 @@ class Muon(AbstractOuter):
     their own. Muon steps along the nearest orthogonal matrix to the averaged gradient (Jordan et al., 2024), so directions of
     small gradient move as fast as the others: regression down to a small noise needs several times fewer meta-steps than
     with Adam. Schedule, clip and weight decay as in `Adam`.
-    Raises: ValueError as `Adam`.
+    Raises: InputError as `Adam`.
     """
 
     learning_rate: float = eqx.field(static=True, default=1e-2)
@@ -110,16 +112,16 @@ def _clipped(rule: optax.GradientTransformation, clip: float | None) -> optax.Gr
 
 def _check_schedule(learning_rate: float, decay: str, warmup: float) -> None:
     if not learning_rate > 0 or decay not in ("cosine", "staircase", "none"):
-        raise ValueError(
+        raise InputError(
             f"outer rate {learning_rate} and decay {decay!r}: give a rate above 0 and 'cosine', 'staircase' or 'none'."
         )
     if not 0 <= warmup < 1:
-        raise ValueError(f"warmup is {warmup}: give a share of the run, at least 0 and below 1.")
+        raise InputError(f"warmup is {warmup}: give a share of the run, at least 0 and below 1.")
 
 
 def _check_limits(clip: float | None, weight_decay: float) -> None:
     if (clip is not None and not clip > 0) or not weight_decay >= 0:
-        raise ValueError(
+        raise InputError(
             f"outer clip {clip} and weight decay {weight_decay}: give a clip above 0 (or None for no clip) "
             "and a weight decay of at least 0."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import equinox as eqx
 
+from bmaml.errors import InputError
 from bmaml.training.optimisers import AbstractOuter, Adam
 
 
@@ -13,7 +14,7 @@ class Plan(eqx.Module):
     A meta-batch is worked off in `accumulation_steps` equal groups whose gradients are added: the same gradient in less
     memory, and on a CPU up to twice as fast where a group's activations fit the cache and the whole batch's do not. More than
     `skip_limit` meta-steps with a loss or gradient that is not finite stop the run.
-    Raises: ValueError for fewer than one step or task, groups that do not divide the batch, or a seed that is negative or
+    Raises: InputError for fewer than one step or task, groups that do not divide the batch, or a seed that is negative or
     above 32 bits.
     """
 
@@ -26,10 +27,10 @@ class Plan(eqx.Module):
 
     def __check_init__(self):
         if self.steps < 1 or self.batch < 1:
-            raise ValueError(f"{self.steps} steps and meta-batches of {self.batch} tasks: give at least 1 of each.")
+            raise InputError(f"{self.steps} steps and meta-batches of {self.batch} tasks: give at least 1 of each.")
         if self.accumulation_steps < 1 or self.batch % self.accumulation_steps:
-            raise ValueError(
+            raise InputError(
                 f"{self.accumulation_steps} groups do not divide a meta-batch of {self.batch} tasks: give a divisor."
             )
         if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed}: give a whole number from 0 to 4294967295.")
+            raise InputError(f"seed is {self.seed}: give a whole number from 0 to 4294967295.")

@@ -49,7 +49,7 @@ class Run(eqx.Module):
         """Return the posterior of a new task from its support, `x` of shape (n, inputs) and `y` of (n, outputs).
 
         A run of policies is given trajectories instead, and returns an adapted policy.
-        Raises: ValueError where the numbers of rows differ.
+        Raises: InputError where the numbers of rows differ.
         """
         return self.method.adapt(self.meta, *given, key=jax.random.key(seed))
 
@@ -78,11 +78,11 @@ def train(
     Ctrl-C, and `resume` goes on from it. Returns the run so far where Ctrl-C stopped it (`run.finished` is then False; before
     the first meta-step nothing is kept).
     Raises: InputError where the directory holds a run already or cannot be written; NoRoomError (an InputError) where
-    the program needs more memory than is free; NonFiniteError past the plan's limit; ValueError for `save_every` or `keep`
+    the program needs more memory than is free; NonFiniteError past the plan's limit; InputError for `save_every` or `keep`
     below 1.
     """
     if keep < 1 or (save_every is not None and save_every < 1):
-        raise ValueError(f"save_every is {save_every} and keep {keep}: give at least 1 of each.")
+        raise InputError(f"save_every is {save_every} and keep {keep}: give at least 1 of each.")
     plan = dataclasses.replace(plan or Plan(), **options)
     method.check(tasks)
     with Interrupt() as interrupt:

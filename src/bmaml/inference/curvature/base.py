@@ -13,12 +13,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
+from bmaml.errors import InputError
 from bmaml.models.base import AbstractModel
 
 Weights = PyTree[Any]
 
 
-class IndefiniteError(ValueError):
+class IndefiniteError(InputError):
     """A curvature is not positive definite (or not finite), so that it stands for no Gaussian."""
 
 
@@ -67,7 +68,7 @@ class AbstractCurvature(eqx.Module):
 
     @abstractmethod
     def check(self, model: AbstractModel) -> None:
-        """Raise TypeError ("X needs Y because Z; use W") where the model does not fit."""
+        """Raise PairError ("X needs Y because Z; use W") where the model does not fit."""
 
     @abstractmethod
     def __call__(self, model: AbstractModel, params: PyTree[Any], data: Data, prior: float) -> AbstractPrecision:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bmaml.errors import PairError
 from bmaml.models.base import AbstractModel, CategoricalModel, GaussianModel
 from bmaml.models.network import MLP
 
@@ -9,11 +10,11 @@ from bmaml.models.network import MLP
 def layered(model: AbstractModel, who: str) -> MLP:
     """Return the model's MLP.
 
-    Raises: TypeError naming `who` asks where there is none.
+    Raises: PairError naming `who` asks where there is none.
     """
     if isinstance(model, GaussianModel | CategoricalModel) and isinstance(model.network, MLP):
         return model.network
     inside = type(getattr(model, "network", model)).__name__
-    raise TypeError(
+    raise PairError(
         f"{who} needs an MLP because it must know the layers, which {inside} does not show; use GaussNewton or Diagonal."
     )

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from bmaml.data import Data
 from bmaml.distributions import AbstractDistribution, Categorical, Normal
+from bmaml.errors import PairError
 from bmaml.models.base import AbstractModel, replace_weights
 
 Outputs = Float[Array, "n outputs"]
@@ -21,13 +22,13 @@ Outputs = Float[Array, "n outputs"]
 def natural(predictive: AbstractDistribution) -> Outputs:
     """Return what the network put out: the mean of a Normal, the logits of a Categorical.
 
-    Raises: TypeError for another distribution, whose Gauss-Newton matrix is not known here.
+    Raises: PairError for another distribution, whose Gauss-Newton matrix is not known here.
     """
     if isinstance(predictive, Normal):
         return predictive.loc
     if isinstance(predictive, Categorical):
         return predictive.logits
-    raise TypeError(
+    raise PairError(
         f"curvature needs Normal or Categorical outputs because it is written for these, not for {type(predictive).__name__}; "
         "use GaussianModel or CategoricalModel."
     )

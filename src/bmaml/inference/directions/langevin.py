@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from bmaml.errors import InputError
 from bmaml.inference.directions.base import AbstractDirection
 
 
@@ -22,7 +23,7 @@ class Langevin(AbstractDirection):
 
     def __check_init__(self):
         if not self.learning_rate > 0 or not self.temperature >= 0:
-            raise ValueError(
+            raise InputError(
                 f"Langevin has rate {self.learning_rate} and temperature {self.temperature}: give a rate above 0 (that of the "
                 "step rule) and a temperature of at least 0."
             )

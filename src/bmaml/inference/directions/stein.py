@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from bmaml.errors import InputError
 from bmaml.inference.directions.base import AbstractDirection
 
 Median = Literal["squared", "distance"]
@@ -31,9 +32,9 @@ class RBF(eqx.Module):
 
     def __check_init__(self):
         if self.bandwidth is not None and not self.bandwidth > 0:
-            raise ValueError(f"kernel bandwidth is {self.bandwidth}: give a number above 0, or None for the median.")
+            raise InputError(f"kernel bandwidth is {self.bandwidth}: give a number above 0, or None for the median.")
         if self.median not in ("squared", "distance"):
-            raise ValueError(f"unknown median {self.median!r}: use 'squared' or 'distance'.")
+            raise InputError(f"unknown median {self.median!r}: use 'squared' or 'distance'.")
 
     def width(self, squares: Float[Array, "n n"]) -> Float[Array, ""]:
         """Return h for a matrix of squared distances."""

@@ -9,6 +9,7 @@ from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float
 
 from bmaml.distributions import StudentT
+from bmaml.errors import InputError
 from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, Kernel
 
 
@@ -71,14 +72,14 @@ class InverseGammaHead(AbstractExactHead):
 
     A mixture of inverse-gammas is conjugate as each of them is (Diaconis and Ylvisaker, 1985); its components share one
     Cholesky, so they cost little. Evidence and predictive, a Student-t for each scale, are exact.
-    Raises: ValueError for fewer than one scale.
+    Raises: InputError for fewer than one scale.
     """
 
     scales: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
         if self.scales < 1:
-            raise ValueError(f"scales is {self.scales}: give at least 1.")
+            raise InputError(f"scales is {self.scales}: give at least 1.")
 
     def init(self, key, features, outputs, noise):
         # A factor of e^2 in variance apart, for components that start alike would stay alike.

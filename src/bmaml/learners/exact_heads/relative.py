@@ -9,6 +9,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from bmaml.distributions import StudentT
+from bmaml.errors import InputError
 from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, Kernel
 
 
@@ -88,7 +89,7 @@ class RelativeHead(AbstractExactHead):
     Gaussian with one and the same kernel, so one Cholesky serves them all; the integral over sigma is a sum over `cells`,
     evenly spaced in log sigma over +-`span` about a learned middle, with a learned mass each. The evidence is exact for that
     prior; an expert's predictive keeps the mean and variance of the mixture.
-    Raises: ValueError for fewer than one centre or two cells, or a span that is not above 0.
+    Raises: InputError for fewer than one centre or two cells, or a span that is not above 0.
     """
 
     centres: int = eqx.field(static=True, default=16)
@@ -98,7 +99,7 @@ class RelativeHead(AbstractExactHead):
     def __check_init__(self):
         if self.centres < 1 or self.cells < 2 or not self.span > 0:
             sizes = f"{self.centres} centres and {self.cells} cells over +-{self.span}"
-            raise ValueError(f"{sizes}: give at least 1, at least 2, and a span above 0.")
+            raise InputError(f"{sizes}: give at least 1, at least 2, and a span above 0.")
 
     def init(self, key, features, outputs, noise):
         # Apart, since centres that start alike would stay alike.

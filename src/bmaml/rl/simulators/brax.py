@@ -22,7 +22,7 @@ class BraxLocomotion(AbstractEnvironment):
 
     Goals and rewards are those of `MujocoLocomotion`; the physics are Brax's `backend`: "spring" (the fastest), "positional" or
     "generalized" (the nearest to MuJoCo). An ant's episode ends when it falls.
-    Raises: ValueError for an unknown body, task or backend, or a horizon below 1; InputError, on first use, where Brax is not
+    Raises: InputError for an unknown body, task or backend, or a horizon below 1; InputError, on first use, where Brax is not
     installed.
     """
 
@@ -36,7 +36,7 @@ class BraxLocomotion(AbstractEnvironment):
     def __check_init__(self):
         check_locomotion(self.body, self.task, self.horizon)
         if self.backend not in _BACKENDS:
-            raise ValueError(f"unknown backend {self.backend!r}: use one of {', '.join(_BACKENDS)}.")
+            raise InputError(f"unknown backend {self.backend!r}: use one of {', '.join(_BACKENDS)}.")
 
     @property
     def observations(self):

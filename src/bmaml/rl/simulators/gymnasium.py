@@ -31,7 +31,7 @@ class GymnasiumWorld(AbstractWorld):
     can flatten are flattened. Actions are a vector (`Box`; clipped to its bounds) or one of a finite number (`Discrete`).
     About `at_once` environments are alive at a time. Rollouts run on the host, so a run resumes from its last whole meta-step.
 
-    Raises: ValueError for a horizon or `at_once` below 1; InputError, on first use, where Gymnasium is not installed or a
+    Raises: InputError for a horizon or `at_once` below 1; InputError, on first use, where Gymnasium is not installed or a
     space is not one of these.
     """
 
@@ -45,7 +45,7 @@ class GymnasiumWorld(AbstractWorld):
 
     def __check_init__(self):
         if self.horizon < 1 or self.at_once < 1:
-            raise ValueError(f"horizon {self.horizon} and {self.at_once} environments at once: give at least 1 of each.")
+            raise InputError(f"horizon {self.horizon} and {self.at_once} environments at once: give at least 1 of each.")
 
     @property
     def observations(self):

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from bmaml.errors import InputError
+
 Body = Literal["half-cheetah", "ant"]
 Kind = Literal["direction", "velocity"]
 _FASTEST = {"half-cheetah": 2.0, "ant": 3.0}
@@ -18,13 +20,13 @@ _OFFSET = {"half-cheetah": 0.0, "ant": 1.0}
 
 
 def check_locomotion(body: str, task: str, horizon: int) -> None:
-    """Raise ValueError for an unknown body or task, or a horizon below 1."""
+    """Raise InputError for an unknown body or task, or a horizon below 1."""
     if body not in _FASTEST:
-        raise ValueError(f"unknown body {body!r}: use 'half-cheetah' or 'ant'.")
+        raise InputError(f"unknown body {body!r}: use 'half-cheetah' or 'ant'.")
     if task not in ("direction", "velocity"):
-        raise ValueError(f"unknown task {task!r}: use 'direction' or 'velocity'.")
+        raise InputError(f"unknown task {task!r}: use 'direction' or 'velocity'.")
     if horizon < 1:
-        raise ValueError(f"horizon {horizon}: give at least 1.")
+        raise InputError(f"horizon {horizon}: give at least 1.")
 
 
 def draw_goals(body: Body, task: Kind, key: PRNGKeyArray, count: int) -> Float[Array, " count"]:

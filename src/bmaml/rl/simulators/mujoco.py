@@ -29,7 +29,7 @@ class MujocoLocomotion(AbstractWorld):
     forces among the observations), 0.05 s a step. An episode ends where the environment says so (an ant that falls), or after
     `horizon` steps. About `at_once` simulators are alive at a time.
 
-    Raises: ValueError for an unknown body or task, or a horizon or `at_once` below 1; InputError, on first use, where
+    Raises: InputError for an unknown body or task, or a horizon or `at_once` below 1; InputError, on first use, where
     Gymnasium or MuJoCo is not installed.
     Source: Finn et al. (2017), section 5.3.
     """
@@ -45,7 +45,7 @@ class MujocoLocomotion(AbstractWorld):
     def __check_init__(self):
         check_locomotion(self.body, self.task, self.horizon)
         if self.at_once < 1:
-            raise ValueError(f"{self.at_once} environments at once: give at least 1.")
+            raise InputError(f"{self.at_once} environments at once: give at least 1.")
 
     @property
     def observations(self):
