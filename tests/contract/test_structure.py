@@ -10,6 +10,7 @@ from pathlib import Path
 
 import equinox as eqx
 import pytest
+from rooms import ROOMS
 
 import bmaml
 
@@ -18,13 +19,6 @@ FILES = {
     ".".join(("bmaml", *f.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): f for f in ROOT.rglob("*.py")
 }
 
-# The rooms of the house, bottom up: a room imports only what stands above it in this list, and what is in the same room.
-# `__init__` is the package's own list of public names; what is below it may use that list.
-ROOMS = (
-    *("errors", "io", "data", "distributions", "models", "inference", "tasks", "learners", "objectives", "training"),
-    *("evaluation", "methods", "tables", "images", "recipes", "estimators", "rl", "__init__", "experiments", "plots", "cli"),
-    "__main__",
-)
 CORE = ROOMS.index("training")  # The rooms that a researcher's import touches: arrays, JAX and the standard library alone.
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 

@@ -1,4 +1,9 @@
-"""The command line, `bmaml`: its commands, and how an error becomes one sentence."""
+"""The command line, `bmaml`: its commands, and how an error becomes one sentence.
+
+A command parses its options, calls the library and prints the result. No mathematics belongs here. A new command is one
+file with an `add` function, and one entry in the list of modules below. Wrong input ends with one sentence on stderr
+and exit code 2. Output files of a user are never overwritten.
+"""
 
 from __future__ import annotations
 

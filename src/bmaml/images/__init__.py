@@ -1,4 +1,10 @@
-"""Images with classes: reading, checking, caching and splitting them, and episodes of them."""
+"""Images with classes: reading, checking, caching and splitting them.
+
+Reading answers one question in each file: `listing.py` finds files, `layout.py` finds classes, `decode.py` makes all
+images alike, `cache.py` keeps the result. A new published layout is one function in `layout.py`, and a new standard
+split is one entry in `splits.py`. Nothing is unpacked, and pickles are refused. A fault in a file is an `InputError`
+that names the file.
+"""
 
 from bmaml.images.files import ImageFiles as ImageFiles
 from bmaml.images.files import read_images as read_images

@@ -1,4 +1,10 @@
-"""Named methods: each paper is one learner and one objective."""
+"""Named methods: each paper is one learner and one objective.
+
+A new method is a short function that builds the pair with the paper's settings, and a row in the table of methods. The
+row makes the method known to the command line, the leaderboard, the figures and the contract tests. The docstring
+explains every argument with its scale, says where the defaults come from, and cites the paper. No mathematics belongs
+here: that is in a learner or an objective.
+"""
 
 from collections.abc import Callable
 

@@ -1,4 +1,10 @@
-"""Networks, the likelihoods on top of them, and feature extractors."""
+"""Networks and the likelihoods on top of them.
+
+A network maps parameters and inputs to outputs. A model adds the distribution of a target: it has `init(key)` and
+`predictive(params, x)`. Parameters may be any pytree, so plain functions, Equinox and Flax networks all work. A new
+network is one file that subclasses `AbstractNetwork`, `AbstractFeatures` or `AbstractContextNetwork`. A new likelihood
+subclasses `AbstractModel`. Models know nothing of tasks or learners. Log-likelihoods are sums over points, in nats.
+"""
 
 from bmaml.models.base import AbstractModel as AbstractModel
 from bmaml.models.base import CategoricalModel as CategoricalModel

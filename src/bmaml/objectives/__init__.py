@@ -1,4 +1,9 @@
-"""How to score an adaptation."""
+"""How to score an adaptation.
+
+An objective maps a learner, meta-parameters and one task to a loss and to numbers worth logging. A new objective is one
+file that subclasses `AbstractObjective` in `base.py`. It says which learners it can score, and the reason why others do
+not fit. The docstring states the scale: sum or mean, over points or tasks, in nats or squared units.
+"""
 
 from bmaml.objectives.base import AbstractObjective as AbstractObjective
 from bmaml.objectives.chaser import ChaserLoss as ChaserLoss

@@ -1,4 +1,10 @@
-"""Policies that adapt: environments, how trajectories are gathered, and how meta-parameters are improved by them."""
+"""Policies that adapt: environments, how trajectories are gathered, and how they improve the meta-parameters.
+
+A policy is a model of actions, trajectories are data weighted by their advantages, and adapting is the same learner as
+elsewhere. What is new is here: environments, sampling, advantages and the outer steps. A new environment written in JAX
+is one file that subclasses `AbstractEnvironment`. A new outer step subclasses `AbstractOuterStep`. Environments of
+other packages belong to `simulators`.
+"""
 
 from bmaml.rl.adapted_policy import AdaptedPolicy as AdaptedPolicy
 from bmaml.rl.environment import AbstractEnvironment as AbstractEnvironment

@@ -1,4 +1,10 @@
-"""Tables with a task column: reading, checking, encoding and splitting them."""
+"""Tables with a task column: reading, checking, encoding and splitting them.
+
+`read.py` reads CSV and Parquet. `schema.py` and `columns.py` say what each column means and how its values become
+numbers. `tasks.py` makes a task source of the rows. Everything that depends on data (means, categories) is fitted on
+training tasks alone and saved in the schema. A new format is one reader that returns a `Table`. A fault in a file is an
+`InputError` that names the file, the row and the column.
+"""
 
 from bmaml.tables.columns import Column as Column
 from bmaml.tables.read import read_table as read_table

@@ -1,4 +1,10 @@
-"""Where tasks come from."""
+"""Where tasks come from.
+
+A source draws a task as a pure function of a key, so the training loop compiles it. A new family is one file that
+subclasses `AbstractTasks` in `base.py`: it has `sample(key)` and the widths `inputs` and `outputs`. Every draw must
+have the same shapes, with padded rows masked. Sources made from other sources (a finite number of tasks, part of the
+shots) are in `derived.py`. Tables and images have rooms of their own, and both end in a source of this kind.
+"""
 
 from bmaml.tasks.base import AbstractTasks as AbstractTasks
 from bmaml.tasks.base import FixedTasks as FixedTasks
