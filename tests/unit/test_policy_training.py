@@ -82,6 +82,8 @@ def test_a_saved_policy_loads_by_name_adapts_and_acts(runs):
     with pytest.raises(InputError, match="2 particles") as error:
         run.adapt(jax.tree.map(lambda leaf: leaf[0], lived))
     assert is_one_sentence(error.value)
+    with pytest.raises(InputError, match="a policy was given a Data: give Trajectories"):
+        run.adapt([[0.0, 0.0]], [[1.0, 0.0]])
 
 
 def test_the_command_line_scores_a_run_of_policies(runs, tmp_path):

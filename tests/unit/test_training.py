@@ -126,6 +126,8 @@ def test_a_saved_run_is_loaded_by_name_alone_in_another_process(runs):
     assert (step, finished, records) == (30, True, len(run.history))
     np.testing.assert_allclose(mean, predictive.mean, rtol=1e-6)
     np.testing.assert_allclose(std, predictive.std, rtol=1e-6)
+    with pytest.raises(bmaml.InputError, match="give x and y"):
+        run.adapt([0.5, 1.0])
 
 
 def in_new_process(code, **environment):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from bmaml.data import data
+from bmaml.data import Data
 from bmaml.errors import InputError
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.tasks.base import AbstractTasks
 from bmaml.training.meta_step import build_chunk, init_state
 from bmaml.training.method import AbstractMethod
 
 
-class Method(AbstractMethod):
+class Method(AbstractMethod[Data, AbstractPosterior]):
     """A learner and an objective that fit each other; a meta-step follows the objective's gradient on tasks that are given.
 
     Raises: PairError or InputError, with the reason and what to use instead, where they do not.
@@ -42,6 +43,7 @@ class Method(AbstractMethod):
             "the learner, or lower the outer rate."
         )
 
-    def adapt(self, meta, *given, key):
-        x, y = given
-        return self.learner.adapt(meta, data(x, y), key=key)
+    def adapt(self, meta, given, *, key):
+        if not isinstance(given, Data):
+            raise InputError(f"a task's support was given as a {type(given).__name__}: give x and y, or a bmaml.Data.")
+        return self.learner.adapt(meta, given, key=key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -26,7 +27,7 @@ from bmaml.training.method import AbstractMethod, Chunk, TrainState
 from bmaml.training.plan import Plan
 
 
-class PolicyMethod(AbstractMethod):
+class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], AdaptedPolicy]):
     """A learner and an objective for policies. A meta-step draws goals, lets every particle gather trajectories in each task
     and adapt to them, gathers again with the adapted policies, and moves the meta-parameters by `step`.
 
@@ -76,16 +77,19 @@ class PolicyMethod(AbstractMethod):
             f"{skipped} meta-steps were not finite, the last at step {step}: lower the inner rate, or set clip on the learner."
         )
 
-    def adapt(self, meta, *given, key):
+    def adapt(self, meta, given, *, key):
         """Return the policy after one inner step on each of the trajectories given, `Trajectories` or a sequence of them.
 
         Each is of axes (particles, episodes, horizon), the particles' axis left out where there is one.
-        Raises: InputError where the particles are not as many as the policy's.
+        Raises: InputError for other things than trajectories, or where the particles are not as many as the policy's.
         """
-        (lived,) = given
+        sets = [given] if isinstance(given, Trajectories) else list(given) if isinstance(given, Sequence) else [given]
+        other = next((one for one in sets if not isinstance(one, Trajectories)), None)
+        if other is not None:
+            raise InputError(f"a policy was given a {type(other).__name__}: give Trajectories, or a list of them (or none).")
         learner = self.policies
         state = learner.start(meta, nothing())
-        for i, one in enumerate([lived] if isinstance(lived, Trajectories) else lived):
+        for i, one in enumerate(sets):
             own = _by_particle(one, learner.particles)
             state = _update(learner, self.sampling, meta, state, own, jax.random.fold_in(key, i))
         return AdaptedPolicy(learner.finish(meta, state))

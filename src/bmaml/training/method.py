@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 from jaxtyping import Array, Int, PRNGKeyArray
@@ -32,9 +32,15 @@ class TrainState(eqx.Module):
 Chunk = Callable[[TrainState, AbstractSource, Array, Array], tuple[TrainState, Array]]
 
 
-class AbstractMethod(eqx.Module):
+Given = TypeVar("Given")
+Adapted = TypeVar("Adapted")
+
+
+class AbstractMethod(eqx.Module, Generic[Given, Adapted]):
     """A learner, which says how a task is adapted to, an objective, which says how that is scored, and what the loop repeats:
     how a run begins, and what a meta-step is, a function of state, seed and step alone.
+
+    `Given` is what a new task is known by: `Data`, or the trajectories of policies. `Adapted` is what adaptation makes of it.
     """
 
     learner: AbstractLearner
@@ -60,5 +66,8 @@ class AbstractMethod(eqx.Module):
         """Return the sentence that says why so many skipped meta-steps are too many."""
 
     @abstractmethod
-    def adapt(self, meta: Meta, *given: Any, key: PRNGKeyArray) -> Any:
-        """Return what adaptation makes of a new task from what is given of it."""
+    def adapt(self, meta: Meta, given: Given, *, key: PRNGKeyArray) -> Adapted:
+        """Return what adaptation makes of a new task from what is given of it.
+
+        Raises: InputError where that is of another kind than the method learns from.
+        """

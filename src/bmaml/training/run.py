@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, overload
 
 import equinox as eqx
 import jax
+from jax.typing import ArrayLike
 
+from bmaml.data import Data, data
 from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved
@@ -17,14 +19,14 @@ from bmaml.tasks.base import AbstractSource
 from bmaml.training.interrupt import Interrupt
 from bmaml.training.loop import Loop, Progress
 from bmaml.training.memory import NoRoomError
-from bmaml.training.method import AbstractMethod, TrainState
+from bmaml.training.method import AbstractMethod, Adapted, Given, TrainState
 from bmaml.training.plan import Plan
 
 
-class Run(eqx.Module):
+class Run(eqx.Module, Generic[Given, Adapted]):
     """A trained (or interrupted) run: a method, its meta-parameters, and how the loss went."""
 
-    method: AbstractMethod
+    method: AbstractMethod[Given, Adapted]
     meta: Meta
     step: int = eqx.field(static=True)
     steps: int = eqx.field(static=True)
@@ -36,7 +38,7 @@ class Run(eqx.Module):
         """Whether training reached the end of its plan."""
         return self.step >= self.steps
 
-    def whole(self) -> Run:
+    def whole(self) -> Run[Given, Adapted]:
         """Return the run, for callers that have no use for a part of one.
 
         Raises: KeyboardInterrupt where Ctrl-C stopped it.
@@ -45,13 +47,19 @@ class Run(eqx.Module):
             raise KeyboardInterrupt
         return self
 
-    def adapt(self, *given: Any, seed: int = 0) -> Any:
-        """Return the posterior of a new task from its support, `x` of shape (n, inputs) and `y` of (n, outputs).
+    @overload
+    def adapt(self: Run[Data, Adapted], given: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Adapted: ...
+
+    @overload
+    def adapt(self, given: Given, *, seed: int = 0) -> Adapted: ...
+
+    def adapt(self, given, y=None, *, seed=0):
+        """Return what is believed of a new task, from `x` of shape (n, inputs) and `y` of (n, outputs), or a `Data`.
 
         A run of policies is given trajectories instead, and returns an adapted policy.
-        Raises: InputError where the numbers of rows differ.
+        Raises: InputError where the numbers of rows differ, or what is given is of another kind than the method learns from.
         """
-        return self.method.adapt(self.meta, *given, key=jax.random.key(seed))
+        return self.method.adapt(self.meta, given if y is None else data(given, y), key=jax.random.key(seed))  # pyright: ignore[reportArgumentType]
 
 
 def _result(loop: Loop, history: list[dict[str, float]]) -> Run:
@@ -60,7 +68,7 @@ def _result(loop: Loop, history: list[dict[str, float]]) -> Run:
 
 
 def train(
-    method: AbstractMethod,
+    method: AbstractMethod[Given, Adapted],
     tasks: AbstractSource,
     plan: Plan | None = None,
     *,
@@ -70,7 +78,7 @@ def train(
     keep: int = 3,
     progress: Progress | None = None,
     **options: Any,
-) -> Run:
+) -> Run[Given, Adapted]:
     """Meta-train a method on a task source.
 
     `plan` says how long and how; `options` change single fields of it (`steps`, `batch`, `outer`, `seed`). With a
