@@ -1,75 +1,109 @@
-"""Any object of the library as JSON plus arrays, and back: how a saved run is loaded by name alone.
+"""Objects as JSON plus arrays, and back: how a saved run is loaded by name alone.
 
-Only classes of this library that are Equinox modules are built on loading, from their declared fields, so a file can
-name no other code.
+A description holds registered names (`bmaml.io.registry`), fields and plain values. Only what is registered in this process
+is built, so a file can name no other code. What a file cannot hold is marked, and has to be handed over when the run is loaded.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bmaml.errors import InputError
 from bmaml.io.reference import AbstractReference, AbstractReferenced
+from bmaml.io.registry import KINDS, find, name_of
 
 Arrays = dict[str, np.ndarray]
 
+# By which argument of `bmaml.load` and `bmaml.resume` a part of a run can be handed over.
+HANDED = {"method": "method=", "tasks": "tasks=", "plan.outer": "outer="}
+_NO_NAME = "a class without a registered name"
+_NO_FIELDS = "a class whose constructor does not take its fields"
+_CODE = "Python code"
+
 
 class NotSaved(InputError):
-    """A part of a saved object was a Python function, which a file cannot hold."""
+    """A part of a saved object is something that a file cannot hold, and was not handed over."""
 
 
 def to_config(value: Any, arrays: Arrays, name: str = "root") -> Any:
-    """Return a JSON-able description of a module; arrays are put into `arrays` under dotted names.
+    """Return a JSON-able description of an object; arrays are put into `arrays` under dotted names.
 
-    An object that says where it can be read again is described by that alone.
+    An object that says where it can be read again is described by that alone. What cannot be described is marked as unsaved.
     """
     if isinstance(value, AbstractReferenced) and value.reference is not None:
         return {"read": to_config(value.reference, arrays, name)}
-    if isinstance(value, eqx.Module) and type(value).__module__.startswith("bmaml."):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-        kind = f"{type(value).__module__}:{type(value).__qualname__}"
-        return {"type": kind} | {k: to_config(v, arrays, f"{name}.{k}") for k, v in fields.items()}
     if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, jax.Array | np.ndarray):
-        arrays[name] = np.asarray(value)
-        return {"array": name}
-    if isinstance(value, tuple | list):
-        return [to_config(v, arrays, f"{name}.{i}") for i, v in enumerate(value)]
-    if isinstance(value, dict):
-        return {"dict": {k: to_config(v, arrays, f"{name}.{k}") for k, v in value.items()}}
+        value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return {"unsaved": f"{name} ({type(value).__name__})"}
+    if isinstance(value, jax.Array | np.ndarray) and _is_plain(value.dtype):
+        arrays[name] = np.asarray(value)
+        return {"array": name}
+    # A named tuple of a stranger's (an optax transformation is one) would come back as another type.
+    if type(value) in (tuple, list):
+        items = [to_config(item, arrays, f"{name}.{i}") for i, item in enumerate(value)]
+        return items if isinstance(value, tuple) else {"list": items}
+    if type(value) is dict and all(isinstance(key, str) for key in value):
+        return {"dict": {key: to_config(item, arrays, f"{name}.{key}") for key, item in value.items()}}
+    if (named := name_of(value)) is not None:
+        return {"named": named}
+    return _object(value, arrays, name)
 
 
-def from_config(config: Any, arrays: Arrays) -> Any:
-    """Return the object that `to_config` described.
+def _is_plain(dtype: Any) -> bool:
+    return np.dtype(dtype).kind in "biuf" if isinstance(dtype, np.dtype) else False
 
-    Raises: NotSaved where a part was a function; InputError for a class that this version does not have, or for files to be
-    read again that are gone or have changed.
+
+def _object(value: Any, arrays: Arrays, name: str) -> dict[str, Any]:
+    kind, registered = type(value), name_of(type(value))
+    if not dataclasses.is_dataclass(kind):
+        return {"unsaved": kind.__name__, "why": _CODE}
+    if registered is None:
+        return {"unsaved": kind.__name__, "why": _NO_NAME}
+    fields = [field.name for field in dataclasses.fields(kind) if field.init]
+    try:
+        inspect.signature(kind).bind(**dict.fromkeys(fields))
+    except (TypeError, ValueError):
+        return {"unsaved": kind.__name__, "why": _NO_FIELDS}
+    return {"type": registered, "fields": {n: to_config(getattr(value, n), arrays, f"{name}.{n}") for n in fields}}
+
+
+def from_config(config: Any, arrays: Arrays, name: str = "root", given: Mapping[str, Any] | None = None) -> Any:
+    """Return the object that `to_config` described; `given` holds parts that are handed over, by their dotted names.
+
+    Raises: NotSaved where a part is missing from the file and is not given; InputError for a name that is not registered here,
+    or for files to be read again that are gone or have changed; other errors where the description is damaged.
     """
+    given = given or {}
+    if name in given:
+        return given[name]
     if isinstance(config, list):
-        return tuple(from_config(v, arrays) for v in config)
+        return tuple(from_config(item, arrays, f"{name}.{i}", given) for i, item in enumerate(config))
     if not isinstance(config, dict):
         return config
     if "array" in config:
         return jnp.asarray(arrays[config["array"]])
+    if "list" in config:
+        return [from_config(item, arrays, f"{name}.{i}", given) for i, item in enumerate(config["list"])]
     if "dict" in config:
-        return {k: from_config(v, arrays) for k, v in config["dict"].items()}
+        return {key: from_config(item, arrays, f"{name}.{key}", given) for key, item in config["dict"].items()}
     if "read" in config:
-        return _reread(from_config(config["read"], arrays))
+        return _reread(from_config(config["read"], arrays, name, given))
+    if "named" in config:
+        return _found(config["named"], name)
     if "unsaved" in config:
-        raise NotSaved(f"{config['unsaved']} is Python code, which the file does not hold: pass the method when loading.")
-    fields = {k: from_config(v, arrays) for k, v in config.items() if k != "type"}
-    return _class(config.get("type", ""))(**fields)
+        raise NotSaved(_missing(config, name))
+    kind = _found(config["type"], name)
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise InputError(f"the file wants a {config['type']!r} to be built from fields: restore it from a copy.")
+    return kind(**{key: from_config(item, arrays, f"{name}.{key}", given) for key, item in config["fields"].items()})
 
 
 def _reread(reference: Any) -> Any:
@@ -78,13 +112,25 @@ def _reread(reference: Any) -> Any:
     return reference.read()
 
 
-def _class(kind: str) -> type:
-    module, _, name = kind.partition(":")
-    if module.split(".")[0] == "bmaml":
-        try:
-            found = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError):
-            found = None
-        if isinstance(found, type) and issubclass(found, eqx.Module):
-            return found
-    raise InputError(f"the file names {kind!r}, which this version of bmaml does not have: use the version that wrote it.")
+def _argument(name: str) -> str | None:
+    """Return by which argument a part, or what the part lies in, can be handed over."""
+    fits = [part for part in HANDED if name == part or name.startswith(f"{part}.")]
+    return HANDED[fits[0]] if fits else None
+
+
+def _missing(config: dict[str, Any], name: str) -> str:
+    argument = _argument(name)
+    pass_it = f"pass {argument} when loading or resuming" if argument else "train again without it"
+    name_it = "" if config.get("why") == _NO_FIELDS else ", or give it a name with @bmaml.register before training"
+    return f"{name} ({config['unsaved']}) is {config.get('why')}, which the file does not hold: {pass_it}{name_it}."
+
+
+def _found(kind: Any, name: str) -> Any:
+    found = find(kind) if isinstance(kind, str) else None
+    if found is not None:
+        return found
+    prefix, argument = str(kind).split("/")[0], _argument(name)
+    if prefix in KINDS or "/" not in str(kind):
+        raise InputError(f"{name} is {kind!r}, which this version of bmaml does not have: use the version that wrote the file.")
+    otherwise = f", or pass {argument}" if argument else ""
+    raise InputError(f"{name} is {kind!r}, a name that nothing has registered: import {prefix} before loading{otherwise}.")

@@ -1,0 +1,100 @@
+"""Stable names of what a saved run may hold: a file says `learner/gradient`, never the path of a Python module.
+
+One line above a class gives the class its name. The library's own names are of the form kind/name, with a kind of `KINDS`.
+Everybody else's names begin with the name of their own package, `mylab/ring`. A file can build only what has been registered
+in the process that reads the file, so a file can name no other code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from bmaml.errors import InputError
+
+# The prefixes of the library's own names.
+KINDS = frozenset(
+    {
+        *("adjoint", "curvature", "data", "direction", "exact-head", "features", "images", "kernel", "learner", "method"),
+        *("model", "network", "objective", "outer", "outer-step", "plan", "policy", "prior", "rule", "target-head", "tasks"),
+        "world",
+    }
+)
+_NAME = re.compile(r"[A-Za-z][\w.-]*/[A-Za-z][\w.-]*", re.ASCII)
+_OBJECTS: dict[str, Any] = {}
+_NAMES: dict[Any, str] = {}
+
+Named = TypeVar("Named", bound=Callable[..., Any])
+
+
+def register(name: str) -> Callable[[Named], Named]:
+    """Return a decorator that gives a class or a function a stable name, under which saved runs hold it.
+
+    `name` is `prefix/name`, such as `"mylab/ring"`. The prefix is the package that has to be imported before such a run is
+    loaded. Instances of a registered `equinox.Module` (or another dataclass) are saved by their fields, and built from these
+    again. A registered function, or a class that is handed over as a constructor, is saved by its name alone.
+    Raises: InputError for a malformed name, a prefix that is the library's own, a name that something else has, or an object
+    that has another name already.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(f"{name!r} is no name for saved runs: give your package and a name of letters, such as 'mylab/ring'.")
+
+    def decorate(named: Named) -> Named:
+        _check(name, named)
+        _OBJECTS[name] = named
+        _NAMES[named] = name
+        return named
+
+    return decorate
+
+
+def _check(name: str, named: Any) -> None:
+    prefix, ours = name.split("/")[0], getattr(named, "__module__", None) or ""
+    if (prefix in KINDS) != ours.startswith("bmaml."):
+        raise InputError(f"the prefix {prefix!r} of {name!r} is kept for bmaml's own classes: use your package's name.")
+    if _NAMES.get(named, name) != name:
+        raise InputError(f"{_place(named)} is registered as {_NAMES[named]!r} already: give it one name.")
+    # A notebook's cell that is run again, or a module that is loaded again, defines the same class anew.
+    if name in _OBJECTS and _place(_OBJECTS[name]) != _place(named):
+        raise InputError(f"{_place(_OBJECTS[name])} is registered as {name!r} already: give {_place(named)} another name.")
+
+
+def _place(named: Any) -> str:
+    return f"{getattr(named, '__module__', '?')}.{getattr(named, '__qualname__', repr(named))}"
+
+
+def name_of(named: Any) -> str | None:
+    """Return the registered name of a class or function; None where there is none."""
+    try:
+        return _NAMES.get(named)
+    except TypeError:  # What has no hash was never registered.
+        return None
+
+
+def find(name: str) -> Any | None:
+    """Return what is registered under a name; None where nothing is, in this process."""
+    if name not in _OBJECTS and name.split("/")[0] in KINDS:
+        _import_library()
+    return _OBJECTS.get(name)
+
+
+def names() -> dict[str, Any]:
+    """Return all names that are registered, and what each names, those of the whole library included."""
+    _import_library()
+    return dict(_OBJECTS)
+
+
+@functools.cache
+def _import_library() -> None:
+    """Import what registers the library's own names: `import bmaml` leaves out the rooms that most runs do not need."""
+    root = importlib.import_module("bmaml")
+    outer = tuple(f"bmaml.{room}" for room in ("__main__", "cli", "plots"))
+    for module in pkgutil.walk_packages(root.__path__, "bmaml."):
+        if not module.name.startswith(outer):
+            with contextlib.suppress(ImportError):  # An extra that is not installed.
+                importlib.import_module(module.name)
