@@ -14,6 +14,7 @@ from bmaml.estimators.classifier import FewShotClassifier as FewShotClassifier
 from bmaml.estimators.regressor import FewShotRegressor as FewShotRegressor
 from bmaml.evaluation.evaluate import evaluate as evaluate
 from bmaml.inference.svgd import svgd as svgd
+from bmaml.io.registry import register as register
 from bmaml.methods import Method as Method
 from bmaml.training.loop import NonFiniteError as NonFiniteError
 from bmaml.training.optimisers import Adam as Adam

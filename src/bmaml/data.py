@@ -10,8 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 
 
+@register("data/points")
 class Data(eqx.Module):
     """A padded data set of one task: inputs, targets, and which rows are real.
 
@@ -36,6 +38,7 @@ class Data(eqx.Module):
         return self.mask.sum(-1)
 
 
+@register("data/task")
 class Task(eqx.Module):
     """What is given of a task (`support`) and what is asked of it (`query`)."""
 

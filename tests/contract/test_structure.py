@@ -13,6 +13,7 @@ import pytest
 from rooms import ROOMS
 
 import bmaml
+from bmaml.io.registry import name_of
 
 ROOT = Path(bmaml.__file__).parent
 FILES = {
@@ -125,6 +126,30 @@ def test_every_class_is_abstract_or_final(kind):
     concrete = [base.__name__ for base in ours if not base.__abstractmethods__]
     assert not concrete, f"{kind.__name__} inherits from {', '.join(concrete)}, which is concrete: wrap it instead."
     assert kind.__name__.startswith("Abstract") == bool(kind.__abstractmethods__)
+
+
+# What no saved run holds: what adaptation makes, meta-parameters and states (their arrays alone are saved), and results.
+MADE = (
+    *("AbstractDistribution", "AbstractPosterior", "AbstractExactHeadPosterior", "AbstractPrecision", "AbstractArena"),
+    *("AbmlMeta", "ConjugateMeta", "FeatureMeta", "GradientMeta", "MatchingMeta", "PlatipusMeta", "RecalibratedMeta"),
+    *("RidgeMeta", "InverseGammaPrior", "RelativePrior", "DiagonalGaussian", "Particle", "Recalibration"),
+    *("AbmlState", "GradientState", "TrainState", "MetaBatch", "Collected", "Trajectories", "AdaptedPolicy", "Shared"),
+    *("Cells", "Chains", "Conditional", "Convergence", "Kernel", "Memory", "RidgeHead", "RolloutShape", "SvgdResult", "Wave"),
+    *("Board", "Entry", "Evaluation", "NewTask", "Numbers", "Row", "Run", "Size", "Truth", "View"),
+    *("ControlFamily", "Family", "ImageRecipe"),
+)
+
+
+def test_what_a_run_can_hold_has_a_name():
+    """A class of the library without a name could be trained with, and the run could not be loaded."""
+    concrete = [kind for kind in classes() if not kind.__abstractmethods__]
+    held = [kind for kind in concrete if not {base.__name__ for base in kind.__mro__} & set(MADE)]
+    bare = [kind.__name__ for kind in held if name_of(kind) is None]
+    assert not bare, f"{', '.join(bare)}: write @register('kind/name') above each, or list it in MADE if no run holds one."
+    both = [kind.__name__ for kind in concrete if kind not in held and name_of(kind) is not None]
+    assert not both, f"{', '.join(both)}: registered, and in the list of what no run holds."
+    every = {name for kind in classes() for name in (kind.__name__, *(base.__name__ for base in kind.__mro__))}
+    assert set(MADE) <= every, f"{set(MADE) - every} are no classes: take them off the list."
 
 
 @pytest.mark.parametrize("kind", classes(), ids=lambda kind: kind.__qualname__)

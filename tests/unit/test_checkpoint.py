@@ -245,22 +245,13 @@ def test_python_functions_are_named_and_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [
-        "subprocess:Popen",
-        "os:system",
-        "builtins:eval",
-        "bmaml.io.config:importlib",
-        "bmaml.io.files:os",
-        "bmaml.training.run:Path",
-        "bmaml:nothing",
-        "",
-    ],
+    "kind", ["subprocess:Popen", "os/system", "bmaml.io.files:os", "learner/none", "outer/adam/x", "", 3, None, []]
 )
-def test_a_file_can_name_no_other_code(kind, tmp_path):
+@pytest.mark.parametrize("tag", ["type", "named"])
+def test_a_file_can_name_no_other_code(kind, tag, tmp_path):
     canary = tmp_path / "ran"
-    config = {"type": kind, "args": ["touch", str(canary)]}
-    message = refused(lambda: from_config({"dict": {"method": config}}, {}))
+    config = {tag: kind, "fields": {"args": ["touch", str(canary)]}}
+    message = refused(lambda: from_config(config, {}, "method"))
     assert repr(kind) in message
     assert not canary.exists()
 
@@ -269,6 +260,6 @@ def test_a_tampered_run_file_is_refused(folder):
     """Settings that do not exist, or a class from elsewhere, in a file that is otherwise right."""
     file = folder.path / "run.json"
     content = json.loads(file.read_text())
-    content["method"]["learner"]["rule"] = {"type": "subprocess:Popen", "args": ["true"]}
+    content["method"]["fields"]["learner"]["fields"]["rule"] = {"type": "subprocess:Popen", "fields": {"args": ["true"]}}
     file.write_text(json.dumps(content))
     refused(lambda: folder.part("method"))

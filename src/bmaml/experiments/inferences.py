@@ -17,6 +17,7 @@ from bmaml.experiments.one_task import HIDDEN, OneTask, PriorTasks, prior_weight
 from bmaml.inference.directions import RBF, AbstractDirection, Independent, Langevin
 from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
 from bmaml.inference.svgd import svgd
+from bmaml.io.registry import register
 from bmaml.learners import AbstractLearner, ConjugateLearner, GradientLearner, Laplace, Optax, Sgd
 from bmaml.learners.conjugate import ConjugateMeta
 from bmaml.learners.exact_heads.inverse_gamma import InverseGammaPrior
@@ -103,6 +104,7 @@ def _laplace(task: OneTask, modes: int, steps: int) -> Inference:
     return _adapted(task, Laplace(base, precision=task.precision))
 
 
+@register("features/hidden-layer")
 class HiddenLayer(AbstractFeatures):
     """The hidden layer of a one-layer tanh network and a constant as features; an expert's code is its weights and biases."""
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from bmaml.data import Data, data
 from bmaml.inference.priors import GaussianPrior, Particle
+from bmaml.io.registry import register
 from bmaml.learners.diagonal import DiagonalGaussian, filled
 from bmaml.learners.mcmc import log_posterior
 from bmaml.models import MLP, GaussianModel
@@ -23,6 +24,7 @@ _X = (-2.0, -1.0, 0.3, 1.2, 2.4)
 _REACH = 4.0
 
 
+@register("data/one-task")
 class OneTask(eqx.Module):
     """Five noisy points of sin(1.3 x), a 1-16-1 tanh network with weights and biases ~ N(0, 1 / precision), known noise."""
 
@@ -60,6 +62,7 @@ class OneTask(eqx.Module):
         return log_posterior(self.model, self.prior, self.support)(Particle(params, None))
 
 
+@register("tasks/one-prior")
 class PriorTasks(AbstractTasks):
     """Tasks drawn from the prior itself, for what has to be meta-trained before it can infer.
 

@@ -16,11 +16,13 @@ from bmaml.images.image_set import AbstractImageSource, ImageSet
 from bmaml.images.layout import Layout, lay_out, read_groups
 from bmaml.images.listing import Listing, list_files
 from bmaml.io.files import digest
+from bmaml.io.registry import register
 from bmaml.tasks.episodes import Bank
 
 _OMNIGLOT_SIZE = (28, 28)
 
 
+@register("images/files")
 class ImageFiles(AbstractImageSource):
     """Where images lie, how they are read, and the digest of what was found; `classes` are those taken (None: all)."""
 

@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 from bmaml.errors import InputError, PairError
 from bmaml.inference.directions import AbstractDirection, Independent
 from bmaml.inference.priors import AbstractPrior, AroundInit
+from bmaml.io.registry import register
 
 
 class HasParticles(Protocol):
@@ -70,6 +71,7 @@ def _entry(tree: PyTree[Any], i: int) -> PyTree[Any]:
     return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
+@register("adjoint/unrolled")
 class Unrolled(AbstractAdjoint):
     """Differentiates through every inner step, second derivatives included.
 
@@ -92,6 +94,7 @@ class Unrolled(AbstractAdjoint):
         return tree
 
 
+@register("adjoint/first-order")
 class FirstOrder(AbstractAdjoint):
     """Takes inner gradients as constants: the meta-gradient is that of the adapted parameters (FOMAML, Reptile)."""
 
@@ -111,6 +114,7 @@ def _frozen(function: Callable[[Tree], Any], example: Tree) -> Callable[[Tree], 
     return lambda tree: pure(*jax.lax.stop_gradient((tree, *closed)))
 
 
+@register("adjoint/implicit")
 class Implicit(AbstractAdjoint):
     """Differentiates the solution that the steps lead to, not the steps: memory does not grow with their number (iMAML).
 

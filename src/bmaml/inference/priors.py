@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.models.base import AbstractModel
 
 Params = PyTree[Any]
@@ -52,6 +53,7 @@ def _size(tree: PyTree[Any]) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
+@register("prior/flat")
 class FlatPrior(AbstractPrior):
     """A constant: adaptation follows the likelihood alone."""
 
@@ -62,6 +64,7 @@ class FlatPrior(AbstractPrior):
         return jnp.zeros(())
 
 
+@register("prior/gaussian")
 class GaussianPrior(AbstractPrior):
     """Weights ~ N(0, 1 / precision).
 
@@ -80,6 +83,7 @@ class GaussianPrior(AbstractPrior):
         return -0.5 * self.precision * _square_norm(model.weights(particle.params))
 
 
+@register("prior/around-init")
 class AroundInit(AbstractPrior):
     """Weights ~ N(where adaptation starts, 1 / precision): p(phi | theta) of Grant et al. (2018), also iMAML's pull.
 
@@ -104,6 +108,7 @@ def _log_gamma(log_value: Array, a: float, b: float) -> Array:
     return a * log_value - b * jnp.exp(log_value)
 
 
+@register("prior/gamma")
 class GammaPrior(AbstractPrior):
     """BMAML's hierarchy: weights ~ N(0, 1 / lambda), lambda ~ Gamma(a_weight, b_weight), gamma ~ Gamma(a_noise, b_noise).
 

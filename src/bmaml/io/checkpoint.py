@@ -151,7 +151,7 @@ class RunFolder:
             raise InputError(f"{file} is damaged (its checksum differs) or gone: restore it from a copy.")
         arrays = _tensors(packed, str(file)) if packed else {}
         try:
-            return from_config(content[name], arrays)
+            return from_config(content[name], arrays, name)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise

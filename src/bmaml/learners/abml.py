@@ -16,6 +16,7 @@ from bmaml.inference.adjoints import Implicit
 from bmaml.inference.directions import Independent
 from bmaml.inference.posteriors import ParticlePosterior
 from bmaml.inference.priors import Particle
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLatentLearner
 from bmaml.learners.diagonal import DiagonalGaussian, filled
 from bmaml.learners.gradient import GradientLearner, clip_norm
@@ -36,6 +37,7 @@ class AbmlState(eqx.Module):
     rule: PyTree[Any]
 
 
+@register("learner/abml")
 class AbmlLearner(AbstractLatentLearner):
     """ABML: the latent phi is all of a task's parameters; q(phi) = N starts at the prior and climbs the support's own bound,
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 from bmaml.models.context import AbstractContextNetwork, Params, Representation
 from bmaml.models.target_heads import AbstractTargetHead
@@ -64,6 +65,7 @@ def _posterior(network: AbstractContextNetwork, head: AbstractTargetHead, params
     return AmortisedPosterior(network, head, params, support, context)
 
 
+@register("learner/amortised")
 class AmortisedLearner(AbstractLearner):
     """One pass of a network over the support; meta-parameters are the network's, and nothing is optimised at adaptation.
 

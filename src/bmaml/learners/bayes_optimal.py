@@ -23,6 +23,7 @@ from bmaml.data import Data
 from bmaml.distributions import Mixture, Normal
 from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 from bmaml.tasks.sinusoid import Range, Sinusoids, Wave
 
@@ -83,6 +84,7 @@ class Conditional(eqx.Module):
         return (self.low - self.centre) / self.deviation, (self.high - self.centre) / self.deviation
 
 
+@register("learner/bayes-optimal")
 class BayesOptimal(AbstractLearner):
     """The exact posterior of a sinusoid family as a learner without meta-parameters (`init` returns None).
 

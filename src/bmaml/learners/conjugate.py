@@ -24,6 +24,7 @@ from bmaml.data import Data
 from bmaml.distributions import Mixture
 from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.codes import draw_codes, spread_codes, thin
 from bmaml.learners.exact_heads import AbstractExactHead, AbstractExactHeadPosterior, InverseGammaHead
@@ -87,6 +88,7 @@ class ConjugatePosterior(AbstractPosterior):
         return jax.vmap(one)(experts, jax.random.split(weight_key, count))
 
 
+@register("learner/conjugate")
 class ConjugateLearner(AbstractLearner):
     """Exact Bayesian linear heads on `particles` meta-learned feature extractors, one for each code.
 

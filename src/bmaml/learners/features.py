@@ -12,6 +12,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from bmaml.data import Data, Task
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.models.network import AbstractNetwork
@@ -38,6 +39,7 @@ class FeaturePosterior(AbstractPosterior):
         return self.inner.sample_functions(self.extractor.apply(self.params, x), key=key, count=count)
 
 
+@register("learner/features")
 class FeatureLearner(AbstractLearner):
     """Hands `inner` the features of a meta-learned network in place of the inputs.
 

@@ -17,6 +17,7 @@ from bmaml.inference.directions import AbstractDirection, Independent, Langevin
 from bmaml.inference.particles import map_particles
 from bmaml.inference.posteriors import ParticlePosterior
 from bmaml.inference.priors import AbstractPrior, FlatPrior, Particle
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractIterativeLearner
 from bmaml.learners.rules import AbstractRule, LearnedRates, Sgd, unscaled
 from bmaml.models.base import AbstractModel, CategoricalModel, log_likelihood, replace_weights, squared_error
@@ -40,6 +41,7 @@ class GradientState(eqx.Module):
     rule: PyTree[Any]
 
 
+@register("learner/gradient")
 class GradientLearner(AbstractIterativeLearner[GradientState]):
     """Moves `particles` copies of a model's parameters `steps` times along `direction`.
 

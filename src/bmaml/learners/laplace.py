@@ -15,6 +15,7 @@ from bmaml.errors import InputError
 from bmaml.inference.curvature import AbstractCurvature, AbstractPrecision, GaussNewton, require_definite
 from bmaml.inference.curvature.outputs import jacobian, natural, output_function, with_natural
 from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.gradient import GradientLearner, GradientMeta
 from bmaml.models.base import AbstractModel, replace_weights
@@ -64,6 +65,7 @@ class LaplacePosterior(AbstractPosterior):
         return jax.vmap(one)(particles, jax.random.split(weight_key, count))
 
 
+@register("learner/laplace")
 class Laplace(AbstractLearner):
     """Lets `base` adapt, then takes the curvature of the support's likelihood there + `precision` for the posterior's.
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bmaml.data import Data
 from bmaml.distributions import Categorical
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.prototypes import check_classes, unit
 
@@ -41,6 +42,7 @@ class MatchingPosterior(AbstractPosterior):
         return jnp.broadcast_to(mean, (count, *mean.shape))
 
 
+@register("learner/matching")
 class MatchingLearner(AbstractLearner):
     """p(y = k | x) = sum over the support's rows i of class k of a_i, a = softmax of scale cos(x, x_i).
 

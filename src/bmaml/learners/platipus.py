@@ -18,6 +18,7 @@ from bmaml.inference.adjoints import Implicit
 from bmaml.inference.directions import Independent
 from bmaml.inference.posteriors import ParticlePosterior
 from bmaml.inference.priors import Particle
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLatentLearner
 from bmaml.learners.diagonal import DiagonalGaussian, filled
 from bmaml.learners.gradient import GradientLearner, GradientMeta
@@ -35,6 +36,7 @@ class PlatipusMeta(eqx.Module):
     rule: PyTree[Any]
 
 
+@register("learner/platipus")
 class PlatipusLearner(AbstractLatentLearner):
     """PLATIPUS: the latent theta is where an inner MAML starts; its posterior is sampled, then adapted.
 

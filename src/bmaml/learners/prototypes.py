@@ -13,6 +13,7 @@ from bmaml.data import Data
 from bmaml.distributions import Categorical
 from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 
 Distance = Literal["euclidean", "cosine"]
@@ -45,6 +46,7 @@ def unit(x: Float[Array, "n features"]) -> Float[Array, "n features"]:
     return x * jax.lax.rsqrt(jnp.where(square > jnp.finfo(x.dtype).tiny, square, 1.0))
 
 
+@register("learner/prototypes")
 class PrototypeLearner(AbstractLearner):
     """p(y = k | x) = softmax over classes k of -scale |x - c_k|^2, with c_k the mean of the support's rows of class k.
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bmaml.data import Data, Task
 from bmaml.distributions import AbstractDistribution, stretched
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, Meta
 
 
@@ -51,6 +52,7 @@ class RecalibratedPosterior(AbstractPosterior):
         return self.inner.sample_functions(x, key=key, count=count)
 
 
+@register("learner/recalibrated")
 class RecalibratedLearner(AbstractLearner):
     """Adapts as `inner` does and changes its predictive by what was found at `counts` numbers of points.
 

@@ -26,6 +26,7 @@ from bmaml.data import Data
 from bmaml.distributions import Categorical, CategoricalMixture
 from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.exact_heads.base import Kernel
 from bmaml.learners.prototypes import check_classes
@@ -101,6 +102,7 @@ class RidgePosterior(AbstractPosterior):
         return jax.vmap(one)(picked, jax.random.split(draw_key, count))
 
 
+@register("learner/ridge")
 class RidgeLearner(AbstractLearner):
     """`particles` exact ridge heads for `classes` classes on `features` features; see the module's docstring.
 

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import PyTree
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 
 
 class AbstractRule(eqx.Module):
@@ -31,6 +32,7 @@ class AbstractRule(eqx.Module):
         """Return the ascent step for a direction, and the next state."""
 
 
+@register("rule/sgd")
 class Sgd(AbstractRule):
     """A plain step of size `learning_rate` along the direction.
 
@@ -53,6 +55,7 @@ class Sgd(AbstractRule):
         return jax.tree.map(lambda d: self.learning_rate * d, direction), None
 
 
+@register("rule/learned-rates")
 class LearnedRates(AbstractRule):
     """A learned rate for every parameter, started at `learning_rate` (Meta-SGD, Li et al., 2017); rates may turn negative.
 
@@ -75,6 +78,7 @@ class LearnedRates(AbstractRule):
         return jax.tree.map(jnp.multiply, meta, direction), None
 
 
+@register("rule/optax")
 class Optax(AbstractRule):
     """Any optax optimiser as the inner step rule. For Adam set `eps_root`, or its meta-gradient is infinite at 0."""
 
@@ -92,6 +96,7 @@ class Optax(AbstractRule):
         return updates, state
 
 
+@register("rule/scaled")
 class Scaled(AbstractRule):
     """Another rule, its steps multiplied by `factor`."""
 

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 from bmaml.data import Data
 from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.registry import register
 from bmaml.tasks.base import AbstractTasks
 from bmaml.training.meta_step import build_chunk, init_state
 from bmaml.training.method import AbstractMethod
 
 
+@register("method/pair")
 class Method(AbstractMethod[Data, AbstractPosterior]):
     """A learner and an objective that fit each other; a meta-step follows the objective's gradient on tasks that are given.
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from bmaml.data import Data
 from bmaml.distributions import AbstractDistribution, Categorical, Normal
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.models.network import AbstractNetwork
 
 Scale = Literal["sum", "mean"]
@@ -55,6 +56,7 @@ def squared_error(predicted: Array, data: Data) -> Float[Array, ""]:
     return (each * data.mask).sum() / jnp.maximum(data.count, 1.0)
 
 
+@register("model/gaussian")
 class GaussianModel(AbstractModel):
     """y ~ N(network(x), 1 / gamma) in each output, with gamma a parameter that starts at `precision`.
 
@@ -87,6 +89,7 @@ class GaussianModel(AbstractModel):
         return None if self.known else params["log_precision"]
 
 
+@register("model/categorical")
 class CategoricalModel(AbstractModel):
     """y ~ Categorical(softmax(network(x)))."""
 

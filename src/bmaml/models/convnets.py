@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.models.convolution import FORMS, Form, convolve, convolve_strided
 from bmaml.models.network import AbstractNetwork
 from bmaml.models.norms import NORMS, Norm, normalise
@@ -22,6 +23,7 @@ Layer = dict[str, Array]
 _SLOPE = 0.1  # of ResNet-12's leaky ReLU below 0
 
 
+@register("network/conv4")
 class Conv4(AbstractNetwork):
     """Four modules of 3 x 3 convolution, norm, ReLU and 2 x 2 max-pooling: Vinyals et al. (2016), Finn et al. (2017).
 
@@ -79,6 +81,7 @@ class Conv4(AbstractNetwork):
         return jax.nn.relu(max_pool(_normalised(self.norm, layer, z)))
 
 
+@register("network/resnet12")
 class ResNet12(AbstractNetwork):
     """Four residual blocks of three 3 x 3 convolutions, max-pooled by 2, averaged over pixels: Oreshkin et al. (2018).
 

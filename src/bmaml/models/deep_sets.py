@@ -6,10 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from bmaml.io.registry import register
 from bmaml.models.context import AbstractContextNetwork, check_sizes, rows_of
 from bmaml.models.network import MLP, Activation
 
 
+@register("network/deep-sets")
 class DeepSets(AbstractContextNetwork):
     """An MLP of each (x, y), averaged over the support; a second MLP of (average, x) answers. Each has `depth` hidden layers.
 

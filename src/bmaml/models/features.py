@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.models.network import MLP, Activation
 
 
@@ -37,6 +38,7 @@ class AbstractFeatures(eqx.Module):
         """Return the features and the log noise variance (relative to the head's own) of each row."""
 
 
+@register("features/mlp")
 class MLPFeatures(AbstractFeatures):
     """An MLP of (x, code), with a constant as the last feature, and optionally a noise that depends on (x, code).
 

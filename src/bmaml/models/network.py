@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 
 Params = PyTree[Any]
 Activation = Literal["relu", "silu", "tanh", "gelu", "sin"]
@@ -36,6 +37,7 @@ class AbstractNetwork(eqx.Module):
         """Return the outputs of a batch of inputs `x` of shape `(n, ...)`; no row may depend on another."""
 
 
+@register("network/mlp")
 class MLP(AbstractNetwork):
     """Fully connected layers of the given `sizes` (inputs first, outputs last).
 
@@ -89,6 +91,7 @@ class MLP(AbstractNetwork):
         return _ACTIVATIONS[self.activation](h)
 
 
+@register("network/functional")
 class Functional(AbstractNetwork):
     """A network from two plain functions: `init_fn(key) -> params`, `apply_fn(params, x) -> outputs`."""
 
@@ -102,6 +105,7 @@ class Functional(AbstractNetwork):
         return self.apply_fn(params, x)
 
 
+@register("network/equinox")
 class FromEquinox(AbstractNetwork):
     """A network from a function that builds an Equinox module of one example: `build(key) -> module`, `module(x_i)`."""
 
@@ -117,6 +121,7 @@ class FromEquinox(AbstractNetwork):
         return jax.vmap(eqx.combine(params, static))(x)
 
 
+@register("network/flax")
 class FromFlax(AbstractNetwork):
     """A network from a Flax Linen module and the shape of one example.
 

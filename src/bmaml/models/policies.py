@@ -7,10 +7,12 @@ import jax.numpy as jnp
 
 from bmaml.distributions import Normal
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.models.base import AbstractModel
 from bmaml.models.network import AbstractNetwork
 
 
+@register("model/gaussian-policy")
 class GaussianPolicy(AbstractModel):
     """Actions ~ N(network(observation), std^2) in each of `actions` coordinates, the log of std a parameter of each.
 

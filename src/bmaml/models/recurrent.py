@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from bmaml.io.registry import register
 from bmaml.models.context import AbstractContextNetwork, check_sizes, rows_of
 from bmaml.models.network import MLP, Activation
 
 
+@register("network/recurrent")
 class Recurrent(AbstractContextNetwork):
     """A GRU over the support's (x, y) rows; an MLP with `depth` hidden layers of (last state, x) answers.
 

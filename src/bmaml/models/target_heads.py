@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from bmaml.distributions import AbstractDistribution, Categorical, Normal
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 
 
 class AbstractTargetHead(eqx.Module):
@@ -34,6 +35,7 @@ class AbstractTargetHead(eqx.Module):
         """Return the predictive distribution that raw outputs stand for."""
 
 
+@register("target-head/normal")
 class NormalHead(AbstractTargetHead):
     """Independent normals: mean = scale a, deviation = floor + scale softplus(b), for raw outputs (a, b).
 
@@ -69,6 +71,7 @@ class NormalHead(AbstractTargetHead):
         return Normal(self.scale * loc, self.floor + self.scale * jax.nn.softplus(spread))
 
 
+@register("target-head/categorical")
 class CategoricalHead(AbstractTargetHead):
     """One of `classes` classes, read as a one-hot row and predicted by its logits.
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.models.context import AbstractContextNetwork, check_sizes, rows_of
 from bmaml.models.network import MLP, Activation
 
@@ -24,6 +25,7 @@ class Memory(eqx.Module):
     log_mask: Float[Array, " tokens"]
 
 
+@register("network/transformer")
 class Transformer(AbstractContextNetwork):
     """Pre-norm self-attention over the support's (x, y) tokens; query tokens (x alone) attend to the support only.
 

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from bmaml.errors import InputError, PairError
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.gradient import GradientLearner
 from bmaml.objectives.base import AbstractObjective
 
 
+@register("objective/chaser")
 class ChaserLoss(AbstractObjective):
     """Squared distance from the adapted particles (chaser) to where `steps` further steps on all the data lead (leader).
 

@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from bmaml.errors import InputError, PairError
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLatentLearner, AbstractLearner
 from bmaml.objectives.base import AbstractObjective
 
 Scored = Literal["query", "all"]
 
 
+@register("objective/elbo")
 class Elbo(AbstractObjective):
     """Minus the evidence lower bound of one task, in nats per point scored:
 

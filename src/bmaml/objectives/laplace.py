@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from bmaml.data import Data
 from bmaml.errors import PairError
 from bmaml.inference.curvature import LastLayer
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.gradient import GradientMeta
 from bmaml.learners.laplace import Laplace
@@ -26,6 +27,7 @@ def _laplace(learner: AbstractLearner, who: str, otherwise: str) -> Laplace:
     )
 
 
+@register("objective/laplace")
 class LaplaceLoss(AbstractObjective):
     """NLL of the query at the adapted parameters + `eta` log det H, H the QUERY's curvature there + prior precision.
 
@@ -48,6 +50,7 @@ class LaplaceLoss(AbstractObjective):
         return (nll + self.eta * log_det) / count, {"nll": nll / count, "log_det": log_det}
 
 
+@register("objective/evidence")
 class EvidenceLoss(AbstractObjective):
     """Minus Laplace's log evidence of all of a task's data, support and query alike, in nats a point, mean over particles.
 

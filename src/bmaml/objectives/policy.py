@@ -10,11 +10,13 @@ from bmaml.data import Data, Task
 from bmaml.distributions import AbstractDistribution
 from bmaml.errors import PairError
 from bmaml.inference.particles import map_particles
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.gradient import GradientLearner
 from bmaml.objectives.base import AbstractObjective
 
 
+@register("objective/policy")
 class PolicyLoss(AbstractObjective):
     """Minus the surrogate return of the adapted particles on the query that each has gathered, mean over particles.
 

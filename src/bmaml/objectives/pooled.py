@@ -5,12 +5,14 @@ from __future__ import annotations
 import equinox as eqx
 
 from bmaml.errors import PairError
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.gradient import GradientLearner
 from bmaml.objectives.base import AbstractObjective
 from bmaml.objectives.query import QueryLoss, Scoring
 
 
+@register("objective/pooled")
 class PooledLoss(AbstractObjective):
     """Loss of the unadapted particles on all of a task's data, support and query alike: the pretrain-and-fine-tune baseline.
 

@@ -15,6 +15,7 @@ from bmaml.distributions import Normal
 from bmaml.errors import InputError, PairError
 from bmaml.inference.particles import map_particles
 from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
+from bmaml.io.registry import register
 from bmaml.learners.conjugate import ConjugateLearner, ConjugatePosterior
 from bmaml.learners.gradient import GradientLearner
 from bmaml.models.base import GaussianModel, log_likelihood, squared_error
@@ -23,6 +24,7 @@ from bmaml.objectives.base import AbstractObjective
 Scoring = Literal["points", "joint", "each", "squared_error"]
 
 
+@register("objective/query")
 class QueryLoss(AbstractObjective):
     """Loss of the query after adapting to the support, one number a task.
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from bmaml.data import Data
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.rl.trajectories import Trajectories
 
 Steps = Float[Array, "episodes horizon"]
@@ -43,6 +44,7 @@ def linear_values(lived: Trajectories, discount: float) -> Steps:
     return features @ weights
 
 
+@register("policy/advantages")
 class Advantages(eqx.Module):
     """How advantages are estimated from the trajectories of one policy in one task.
 

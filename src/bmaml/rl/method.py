@@ -12,6 +12,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from bmaml.data import Task
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.learners.base import Meta
 from bmaml.learners.gradient import GradientLearner, GradientState
 from bmaml.objectives.chaser import ChaserLoss
@@ -27,6 +28,7 @@ from bmaml.training.method import AbstractMethod, Chunk, TrainState
 from bmaml.training.plan import Plan
 
 
+@register("policy/method")
 class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], AdaptedPolicy]):
     """A learner and an objective for policies. A meta-step draws goals, lets every particle gather trajectories in each task
     and adapt to them, gathers again with the adapted policies, and moves the meta-parameters by `step`.

@@ -10,12 +10,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.rl.environment import AbstractEnvironment
 
 Reward = Literal["squared", "distance", "sparse"]
 _REWARDS = ("squared", "distance", "sparse")
 
 
+@register("world/navigation")
 class Navigation(AbstractEnvironment):
     """The point starts at the origin, sees its place, and moves by `reach` times its action, each coordinate clipped to 1.
 

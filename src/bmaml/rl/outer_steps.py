@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
 from bmaml.errors import InputError, PairError
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.objectives.base import AbstractObjective
 from bmaml.objectives.policy import PolicyLoss, adapted_actions, gathered
@@ -49,6 +50,7 @@ def needs_policy_loss(who: str, objective: AbstractObjective) -> None:
         )
 
 
+@register("outer-step/gradient")
 class GradientStep(AbstractOuterStep):
     """One step of the plan's optimiser along the objective's gradient, whatever the objective: Adam, the chaser, Reptile."""
 
@@ -64,6 +66,7 @@ class GradientStep(AbstractOuterStep):
         return eqx.apply_updates(meta, updates), state, finite(each, gradient)
 
 
+@register("outer-step/clipped")
 class ClippedSteps(AbstractOuterStep):
     """`epochs` steps of the plan's optimiser on the same trajectories, each gaining at most from a ratio of 1 -+ `clip`.
 

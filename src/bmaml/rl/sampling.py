@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.learners.base import Meta
 from bmaml.learners.gradient import GradientLearner, GradientState
 from bmaml.learners.rules import Scaled
@@ -20,6 +21,7 @@ from bmaml.rl.environment import AbstractWorld
 from bmaml.rl.trajectories import Trajectories
 
 
+@register("policy/sampling")
 class Sampling(eqx.Module):
     """How many trajectories a particle gathers for one gradient, and how its actions are judged by them.
 

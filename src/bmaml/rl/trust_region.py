@@ -15,6 +15,7 @@ from bmaml.data import Task
 from bmaml.distributions import AbstractDistribution, kl_divergence
 from bmaml.errors import InputError
 from bmaml.inference.directions import Independent
+from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.objectives.policy import adapted_actions, gathered, policies, ratio_gain
 from bmaml.rl.outer_steps import AbstractOuterStep, needs_policy_loss
@@ -25,6 +26,7 @@ Each = Float[Array, " particles"]
 _TINY = 1e-30
 
 
+@register("outer-step/trust-region")
 class TrustRegion(AbstractOuterStep):
     """One step of the natural gradient of the adapted policies' surrogate return, their mean KL divergence below `max_kl` nats.
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 
 Selection = Literal["random", "first"]
 
@@ -48,6 +49,7 @@ def draw_shots(key: PRNGKeyArray, shots: tuple[int, ...]) -> Array:
     return jnp.asarray(shots)[jax.random.randint(key, (), 0, len(shots))]
 
 
+@register("tasks/fixed")
 class FixedTasks(AbstractTasks):
     """A finite set of tasks, ragged rows padded: a draw picks a task and splits its rows into support and query.
 

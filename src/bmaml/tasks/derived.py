@@ -10,9 +10,11 @@ import jax.numpy as jnp
 
 from bmaml.data import Task
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.tasks.base import AbstractTasks
 
 
+@register("tasks/finite")
 class FiniteTasks(AbstractTasks):
     """`count` tasks of a source, each drawn once and for all by (seed, its number): a draw is one of them, equally likely.
 
@@ -41,6 +43,7 @@ class FiniteTasks(AbstractTasks):
         return self.source.sample(jax.random.fold_in(jax.random.key(self.seed), which))
 
 
+@register("tasks/partial")
 class PartialTasks(AbstractTasks):
     """Tasks of a source with a random part of their support: a share uniform on (0, 1) of its rows, at least one.
 

@@ -13,9 +13,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from bmaml.data import Data, Task
 from bmaml.errors import InputError
 from bmaml.io.reference import AbstractReference, AbstractReferenced
+from bmaml.io.registry import register
 from bmaml.tasks.base import AbstractTasks, draw_shots
 
 
+@register("images/bank")
 class Bank(AbstractReferenced):
     """Images on the device, those of a class side by side, the classes of a group side by side.
 
@@ -54,6 +56,7 @@ class Bank(AbstractReferenced):
         return height, width, channels
 
 
+@register("tasks/episodes")
 class Episodes(AbstractTasks):
     """Tasks of `way` classes with `shots` support and `queries` query images of each. Vinyals et al. (2016).
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.tasks.base import AbstractTasks, FixedTasks, draw_shots, split_rows
 
 Range = tuple[float, float]
@@ -29,6 +30,7 @@ class Wave(eqx.Module):
         return self.amplitude * jnp.sin(self.frequency * x - self.phase) + self.slope * x + self.intercept
 
 
+@register("tasks/sinusoids")
 class Sinusoids(AbstractTasks):
     """y = A sin(w x - phi) + noise, x uniform; the defaults are those of the code of Kim et al. (2018).
 

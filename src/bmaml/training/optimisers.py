@@ -13,6 +13,7 @@ import optax.contrib
 from jaxtyping import PyTree
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 
 Decay = Literal["cosine", "staircase", "none"]
 
@@ -25,6 +26,7 @@ class AbstractOuter(eqx.Module):
         """Return the optax transformation for a run of `steps` meta-steps."""
 
 
+@register("outer/adam")
 class Adam(AbstractOuter):
     """Adam with decoupled weight decay, a global-norm clip and a schedule over the run.
 
@@ -54,6 +56,7 @@ class Adam(AbstractOuter):
         return _clipped(rule, self.clip)
 
 
+@register("outer/muon")
 class Muon(AbstractOuter):
     """Muon for the networks' weight matrices, Adam with Nesterov's momentum at `adam_learning_rate` for all else.
 
@@ -127,6 +130,7 @@ def _check_limits(clip: float | None, weight_decay: float) -> None:
         )
 
 
+@register("outer/custom")
 class CustomOuter(AbstractOuter):
     """Any optax transformation. A run with one cannot be resumed by name: hand it to `train` again."""
 

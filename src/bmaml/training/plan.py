@@ -5,9 +5,11 @@ from __future__ import annotations
 import equinox as eqx
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.training.optimisers import AbstractOuter, Adam
 
 
+@register("plan/plan")
 class Plan(eqx.Module):
     """How long and how to train: meta-steps, tasks in a meta-batch, outer optimiser, seed.
 

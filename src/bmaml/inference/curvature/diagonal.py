@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 
 from bmaml.inference.curvature.base import AbstractCurvature, AbstractPrecision, solved_variance
 from bmaml.inference.curvature.outputs import output_function, whitened_jacobian
+from bmaml.io.registry import register
 
 
 class DiagonalPrecision(AbstractPrecision):
@@ -31,6 +32,7 @@ class DiagonalPrecision(AbstractPrecision):
         return jax.tree.map(lambda z, entry: z / jnp.sqrt(entry), noise, self.entries)
 
 
+@register("curvature/diagonal")
 class Diagonal(AbstractCurvature):
     """The exact diagonal of the Gauss-Newton matrix + prior: no correlation between weights.
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from bmaml.inference.curvature.base import AbstractCurvature, AbstractPrecision, solved_variance
 from bmaml.inference.curvature.outputs import output_function, whitened_jacobian
+from bmaml.io.registry import register
 
 
 class DensePrecision(AbstractPrecision):
@@ -104,6 +105,7 @@ def from_root(root: Float[Array, "rows weights"], prior: float | Array) -> Dense
     return LowRankPrecision(root, cholesky, columns[: len(tall)], columns[len(tall) :], prior)
 
 
+@register("curvature/gauss-newton")
 class GaussNewton(AbstractCurvature):
     """The full Gauss-Newton matrix J^T L J + prior I, exact, with L the likelihood's curvature in the outputs.
 

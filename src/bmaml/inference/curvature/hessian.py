@@ -10,9 +10,11 @@ from jax.flatten_util import ravel_pytree
 
 from bmaml.inference.curvature.base import AbstractCurvature
 from bmaml.inference.curvature.full import DensePrecision
+from bmaml.io.registry import register
 from bmaml.models.base import log_likelihood, replace_weights
 
 
+@register("curvature/exact-hessian")
 class ExactHessian(AbstractCurvature):
     """The second derivative of minus the log-likelihood + prior I, dense, checked by its Cholesky factorisation.
 

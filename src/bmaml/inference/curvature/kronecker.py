@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from bmaml.inference.curvature.base import AbstractCurvature, AbstractPrecision, solved_variance
 from bmaml.inference.curvature.layers import layered
 from bmaml.inference.curvature.outputs import output_function, output_root
+from bmaml.io.registry import register
 
 Factors = tuple[Float[Array, "i i"], Float[Array, "o o"]]
 
@@ -84,6 +85,7 @@ def _inverse_root_jvp(primals, tangents):
     return ua @ (x / s) @ ug.T, ua @ change @ ug.T
 
 
+@register("curvature/kronecker")
 class Kronecker(AbstractCurvature):
     """Per layer, the Gauss-Newton matrix as (sum of a a^T) (x) (sum of g g^T) / points, + prior I added exactly.
 

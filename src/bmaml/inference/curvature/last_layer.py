@@ -12,6 +12,7 @@ from bmaml.inference.curvature.base import AbstractCurvature, AbstractPrecision
 from bmaml.inference.curvature.full import from_root
 from bmaml.inference.curvature.layers import layered
 from bmaml.inference.curvature.outputs import output_function, whitened_jacobian
+from bmaml.io.registry import register
 
 
 class LastLayerPrecision(AbstractPrecision):
@@ -33,6 +34,7 @@ class LastLayerPrecision(AbstractPrecision):
         return [*jax.tree.map(jnp.zeros_like, noise[:-1]), self.last.inverse_sqrt(noise[-1])]
 
 
+@register("curvature/last-layer")
 class LastLayer(AbstractCurvature):
     """The full Gauss-Newton matrix + prior of an MLP's last layer, weights and biases: neural linear regression.
 

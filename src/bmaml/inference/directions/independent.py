@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bmaml.inference.directions.base import AbstractDirection
+from bmaml.io.registry import register
 
 
+@register("direction/independent")
 class Independent(AbstractDirection):
     """Gradient ascent of every particle by itself (an ensemble; with one particle, MAML)."""
 

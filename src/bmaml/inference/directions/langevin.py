@@ -8,8 +8,10 @@ import jax.numpy as jnp
 
 from bmaml.errors import InputError
 from bmaml.inference.directions.base import AbstractDirection
+from bmaml.io.registry import register
 
 
+@register("direction/langevin")
 class Langevin(AbstractDirection):
     """Unadjusted Langevin: with plain gradient steps of size `learning_rate` the particles sample the posterior^(1 /
     temperature).

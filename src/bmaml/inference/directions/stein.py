@@ -12,12 +12,14 @@ from jaxtyping import Array, Float
 
 from bmaml.errors import InputError
 from bmaml.inference.directions.base import AbstractDirection
+from bmaml.io.registry import register
 
 Median = Literal["squared", "distance"]
 # So many numbers XLA sorts on a CPU in twenty times what counting them bit by bit takes; few it sorts as fast.
 _MANY = 1000
 
 
+@register("kernel/rbf")
 class RBF(eqx.Module):
     """The kernel k(a, b) = exp(-|a - b|^2 / h), with h fixed or from the median heuristic.
 
@@ -99,6 +101,7 @@ def _mix(weights: Float[Array, "n n"], leaf: Float[Array, "n ..."]) -> Float[Arr
     return (weights @ leaf.reshape(len(leaf), -1)).reshape(leaf.shape)
 
 
+@register("direction/stein")
 class Stein(AbstractDirection):
     """phi(a) = mean over b of k(a, b) score(b) + repulsion * grad_b k(a, b); equation 8 of Liu and Wang (2016).
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from bmaml.distributions import StudentT
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, Kernel
 
 
@@ -67,6 +68,7 @@ class InverseGammaPosterior(AbstractExactHeadPosterior):
         return self.prior.mean + self.kernel.sample_weights(nothing, sigma, self.white, weight_key)
 
 
+@register("exact-head/inverse-gamma")
 class InverseGammaHead(AbstractExactHead):
     """sigma^2 ~ sum_s p_s Inverse-Gamma(a_s, b_s) for `scales` of them, w | sigma^2 ~ N(m0, sigma^2 diag S).
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from bmaml.distributions import StudentT
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, Kernel
 
 
@@ -78,6 +79,7 @@ class RelativePosterior(AbstractExactHeadPosterior):
         return self.kernel.sample_weights(sigma * centre, sigma, self.white, weight_key)
 
 
+@register("exact-head/relative")
 class RelativeHead(AbstractExactHead):
     """Weights in units of the noise: with sigma on a grid of cells and one of `centres` c_j for each output,
 

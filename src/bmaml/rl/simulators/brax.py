@@ -10,6 +10,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.rl.environment import AbstractEnvironment
 from bmaml.rl.simulators.locomotion import Body, Kind, check_locomotion, draw_goals, reward
 
@@ -17,6 +18,7 @@ _NAMES = {"half-cheetah": "halfcheetah", "ant": "ant"}
 _BACKENDS = ("spring", "positional", "generalized")
 
 
+@register("world/brax-locomotion")
 class BraxLocomotion(AbstractEnvironment):
     """A body that shall run in a direction, or at a velocity, that its policy is not told.
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.rl.environment import AbstractWorld
 from bmaml.rl.simulators.host import EpisodeError, RolloutShape, collect_rollouts
 
@@ -22,6 +23,7 @@ MakeEnvironment = Callable[..., Any]
 Assign = Callable[[Any, Goal], None]
 
 
+@register("world/gymnasium")
 class GymnasiumWorld(AbstractWorld):
     """Tasks that are made of a Gymnasium environment and a goal.
 

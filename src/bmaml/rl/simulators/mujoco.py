@@ -9,6 +9,7 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from bmaml.errors import InputError
+from bmaml.io.registry import register
 from bmaml.rl.environment import AbstractWorld
 from bmaml.rl.simulators.gymnasium import gymnasium, rollout, spaces
 from bmaml.rl.simulators.locomotion import Body, Kind, check_locomotion, draw_goals, reward
@@ -20,6 +21,7 @@ _ENVIRONMENTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@register("world/mujoco-locomotion")
 class MujocoLocomotion(AbstractWorld):
     """A body that shall run in a direction, or at a velocity, that its policy is not told.
 
