@@ -47,10 +47,10 @@ def to_config(value: Any, arrays: Arrays, name: str = "root") -> Any:
         arrays[name] = np.asarray(value)
         return {"array": name}
     # A named tuple of a stranger's (an optax transformation is one) would come back as another type.
-    if type(value) in (tuple, list):
+    if isinstance(value, tuple | list) and type(value) in (tuple, list):
         items = [to_config(item, arrays, f"{name}.{i}") for i, item in enumerate(value)]
         return items if isinstance(value, tuple) else {"list": items}
-    if type(value) is dict and all(isinstance(key, str) for key in value):
+    if isinstance(value, dict) and type(value) is dict and all(isinstance(key, str) for key in value):
         return {"dict": {key: to_config(item, arrays, f"{name}.{key}") for key, item in value.items()}}
     if (named := name_of(value)) is not None:
         return {"named": named}
