@@ -98,7 +98,7 @@ def test_a_model_without_scores_never_abstains_and_says_so(place, tmp_path, caps
         (["fit", "IN", "--way", "11"], "way is 11"),
         (["fit", "IN", "--out", "MODEL"], "is there already"),
         (["fit", "IN", "--method", "experts"], "unknown method of images 'experts'"),
-        (["fit", "IN", "--split-by", "alphabets"], "0 groups"),
+        (["fit", "IN", "--split-by", "alphabets"], "0 superclasses"),
         (["fit", "table.csv", "--way", "3", "--task", "a", "--x", "b", "--y", "c"], "no folder or zip of images"),
         (["fit", "table.csv"], "there is no table.csv"),
         (["fit", __file__], "--task is missing"),

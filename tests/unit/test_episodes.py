@@ -72,7 +72,7 @@ def test_fewer_shots_are_masked_rows_of_the_same_episode():
     assert 150 < counts[1, 1, 1, 1] < 250
 
 
-def test_within_a_group_all_classes_are_of_one_group_with_enough():
+def test_within_a_superclass_all_classes_are_of_one_with_enough():
     (x, _, _), _ = drawn(Episodes(numbered(), 2, 1, 1, within=True), 300)
     assert set(x[:, :, 1].ravel().tolist()) == {101, 102, 103}, "the first group has one class alone"
 
@@ -101,7 +101,7 @@ def test_an_episode_is_a_function_of_the_key():
     ("options", "tells"),
     [
         ({"way": 5}, "way is 5 and there are 4 classes"),
-        ({"way": 4, "within": True}, "the largest group has 3 classes"),
+        ({"way": 4, "within": True}, "the largest superclass has 3 classes"),
         ({"way": 2, "shots": 2, "queries": 2}, "class 'c' has 3 images and an episode takes 2 \\+ 2"),
         ({"way": 0}, "way 0"),
         ({"shots": ()}, "at least 1"),
@@ -118,7 +118,7 @@ def test_only_square_images_are_turned_and_a_bank_must_add_up():
     with pytest.raises(InputError, match="2x3 and only square") as error:
         Episodes(wide, 2, 1, 1, rotations=True)
     assert is_one_sentence(error.value)
-    for sizes, groups in (((4, 5), (2,)), ((4, 4), (3,)), ((8,), (1,))):
+    for sizes, superclasses in (((4, 5), (2,)), ((4, 4), (3,)), ((8,), (1,))):
         with pytest.raises(InputError) as error:
-            Bank(wide.pixels, sizes, groups, ("a", "b"))
+            Bank(wide.pixels, sizes, superclasses, ("a", "b"))
         assert is_one_sentence(error.value)

@@ -104,15 +104,15 @@ def test_omniglot_is_known_by_its_names_shrunk_and_inverted(tmp_path):
     images = read_images(omniglot(tmp_path / "omniglot"))
     assert images.shape == (28, 28, 1)
     assert images.classes[:3] == ("Greek/character01", "Greek/character02", "Latin/character01")
-    assert images.groups == ("Greek", "Greek", "Latin", "Latin", "Runes", "Runes")
+    assert images.superclasses == ("Greek", "Greek", "Latin", "Latin", "Runes", "Runes")
     assert images.parts == ("background",) * 4 + ("evaluation",) * 2
     one = np.asarray(images.pixels[0])[..., 0]
     assert one[0, 0] == 0, "paper is 0"
     assert one[13, 14] > 250, "ink is 255"
     assert ((one > 20) & (one < 235)).any(), "antialiased"
     train, validation, test = split_images(images, "parts")
-    assert (set(train.groups), validation, set(test.groups)) == ({"Greek", "Latin"}, None, {"Runes"})
-    assert images.episodes(2, 1, 1, within=True).bank.groups == (2, 2, 2)
+    assert (set(train.superclasses), validation, set(test.superclasses)) == ({"Greek", "Latin"}, None, {"Runes"})
+    assert images.episodes(2, 1, 1, within=True).bank.superclasses == (2, 2, 2)
     for name in ("vinyals", "omniglot-1200"):
         refused(lambda name=name: split_images(images, name), "1623 characters")
 
@@ -120,17 +120,17 @@ def test_omniglot_is_known_by_its_names_shrunk_and_inverted(tmp_path):
 def test_a_grouping_file_says_which_classes_are_held_out_together(tmp_path):
     folder(tmp_path / "fruit", [f"{kind}-{i}" for kind in ("apple", "pear", "plum", "fig") for i in range(2)], 1)
     rows = [f"{kind}-{i},{kind}" for kind in ("apple", "pear", "plum", "fig") for i in range(2)]
-    groups = tmp_path / "coarse.csv"
-    groups.write_text("\n".join(["class,coarse", *rows]))
-    images = read_images(tmp_path / "fruit", groups=groups)
-    train, _, test = split_images(images, "groups", seed=1)
-    assert set(train.groups) | set(test.groups) == {"apple", "pear", "plum", "fig"}
-    assert not set(train.groups) & set(test.groups)
-    assert split_images(images, "groups", seed=1).test.classes == test.classes
-    groups.write_text("\n".join(["class,coarse", *rows[1:]]))
-    refused(lambda: read_images(tmp_path / "fruit", groups=groups), "'apple-0'")
-    groups.write_text("\n".join(["class,coarse", *rows, "fig-1,nut"]))
-    refused(lambda: read_images(tmp_path / "fruit", groups=groups), "'fig-1'")
+    superclasses = tmp_path / "coarse.csv"
+    superclasses.write_text("\n".join(["class,coarse", *rows]))
+    images = read_images(tmp_path / "fruit", superclasses=superclasses)
+    train, _, test = split_images(images, "superclasses", seed=1)
+    assert set(train.superclasses) | set(test.superclasses) == {"apple", "pear", "plum", "fig"}
+    assert not set(train.superclasses) & set(test.superclasses)
+    assert split_images(images, "superclasses", seed=1).test.classes == test.classes
+    superclasses.write_text("\n".join(["class,coarse", *rows[1:]]))
+    refused(lambda: read_images(tmp_path / "fruit", superclasses=superclasses), "'apple-0'")
+    superclasses.write_text("\n".join(["class,coarse", *rows, "fig-1,nut"]))
+    refused(lambda: read_images(tmp_path / "fruit", superclasses=superclasses), "'fig-1'")
 
 
 @pytest.mark.parametrize("form", ["csv", "folders", "lists"])
@@ -239,8 +239,8 @@ def test_without_a_place_for_the_cache_images_are_read_all_the_same(tmp_path, mo
 
 def test_arrays_in_memory_keep_their_labels_and_values():
     x = RNG.integers(0, 256, (4, 2, 3), dtype=np.uint8)
-    images = from_arrays(x, ["b", "a", "b", "b"], groups=[1, 2, 1, 1])
-    assert (images.classes, images.sizes, images.groups) == (("b", "a"), (3, 1), ("1", "2"))
+    images = from_arrays(x, ["b", "a", "b", "b"], superclasses=[1, 2, 1, 1])
+    assert (images.classes, images.sizes, images.superclasses) == (("b", "a"), (3, 1), ("1", "2"))
     np.testing.assert_array_equal(images.pixels[images.rows[0]][..., 0], x[[0, 2, 3]])
     again = from_arrays(x.reshape(4, 6) / 255, [1.0, 0, 1, 1], shape=(2, 3))
     assert again.classes == ("0", "1")
@@ -250,7 +250,7 @@ def test_arrays_in_memory_keep_their_labels_and_values():
         (lambda: from_arrays(x * 1.0, [1] * 4), "outside 0 to 1"),
         (lambda: from_arrays(np.full((1, 2, 2), np.nan), [1]), "outside 0 to 1"),
         (lambda: from_arrays(x[0], [1, 2]), "shape (2, 3)"),
-        (lambda: from_arrays(x, [1, 1, 2, 2], groups=[1, 2, 3, 3]), "several groups"),
+        (lambda: from_arrays(x, [1, 1, 2, 2], superclasses=[1, 2, 3, 3]), "several superclasses"),
         (lambda: split_images(images, "alphabetical"), "unknown split"),
         (lambda: split_images(images, "parts"), "parts found: none"),
         (lambda: split_images(images, held_out=1.0), "held out is 1.0"),
@@ -304,11 +304,11 @@ DATA = Path(os.environ.get("BMAML_DATA", "/nowhere"))
 @pytest.mark.skipif(not (DATA / "omniglot").is_dir(), reason="BMAML_DATA names no folder that holds omniglot")
 def test_the_real_background_set_reads_as_published(tmp_path, cache):
     images = read_images(DATA / "omniglot" / "images_background.zip")
-    assert (len(images), len(images.classes), len(set(images.groups))) == (19280, 964, 30)
+    assert (len(images), len(images.classes), len(set(images.superclasses))) == (19280, 964, 30)
     assert set(images.sizes) == {20}
     train, _, test = split_images(images, "alphabets")
     assert (len(train.classes), len(test.classes)) == (813, 151)
-    assert sorted(set(test.groups))[0] == "Ojibwe_(Canadian_Aboriginal_Syllabics)"
+    assert sorted(set(test.superclasses))[0] == "Ojibwe_(Canadian_Aboriginal_Syllabics)"
     mean = images.pixels.mean() / 255
     assert 0.06 < mean < 0.1, "ink is 1 and most of a drawing is paper"
     task = test.episodes(20, 1, 5, rotations=True, within=True).sample(jax.random.key(0))

@@ -23,7 +23,7 @@ class Selection(StrEnum):
     first = "first"
 
 
-SPLITS = "of images: random, groups, parts, alphabets, omniglot-1200 or vinyals (default: parts or groups if there are any)."
+SPLITS = "of images: random, superclasses, parts, alphabets, omniglot-1200 or vinyals (default: parts or superclasses)."
 
 
 def add(app: typer.Typer) -> None:
@@ -62,8 +62,8 @@ def fit(
         int | None, typer.Option(min=1, help="Of images: filters of the network (default: the recipe's).")
     ] = None,
     rotations: Annotated[bool, typer.Option("--rotations", help="Of images: turned images are further classes.")] = False,
-    within: Annotated[bool, typer.Option("--within", help="Of images: classes of a task are of one group.")] = False,
-    groups: Annotated[Path | None, typer.Option(help="Of images: CSV of classes and their groups.")] = None,
+    within: Annotated[bool, typer.Option("--within", help="Of images: classes of a task are of one superclass.")] = False,
+    superclasses: Annotated[Path | None, typer.Option(help="Of images: CSV of classes and their superclasses.")] = None,
 ) -> None:
     """Learn from a table of many tasks or images of many classes; save the model and how it does on what it has not seen.
 
@@ -75,21 +75,27 @@ def fit(
     if is_images(table):
         refuse(given, f"{table} holds images and no table")
         chosen = common | {name: value for name, value in drawn.items() if value is not None} | {"method": method or "protonet"}
-        _fit_images(table, out, chosen, shots, groups, split_by, test_share)
+        _fit_images(table, out, chosen, shots, superclasses, split_by, test_share)
     else:
-        refuse(drawn | {"groups": groups}, f"{table} is no folder or zip of images")
+        refuse(drawn | {"superclasses": superclasses}, f"{table} is no folder or zip of images")
         counts = whole_numbers(shots, "--shots", 0)
         _fit_table(table, out, method or "experts", common, counts, selection, given, split_by, test_share)
 
 
 def _fit_images(
-    path: Path, out: Path | None, settings: dict[str, Any], shots: str | None, groups: Path | None, by: str | None, share: float
+    path: Path,
+    out: Path | None,
+    settings: dict[str, Any],
+    shots: str | None,
+    superclasses: Path | None,
+    by: str | None,
+    share: float,
 ) -> None:
     from bmaml.cli import on_images as images
 
     counts = whole_numbers(shots, "--shots") or (1,)
     settings = {"way": 5, "size": None} | settings | {"shots": counts[0] if len(counts) == 1 else counts}
-    images.fit(path, out, settings, groups=groups, split=by, test_share=share, episodes=600)
+    images.fit(path, out, settings, superclasses=superclasses, split=by, test_share=share, episodes=600)
 
 
 def _fit_table(

@@ -30,7 +30,7 @@ def fit(
     out: Path | None,
     settings: dict[str, Any],
     *,
-    groups: Path | None,
+    superclasses: Path | None,
     split: str | None,
     test_share: float,
     episodes: int,
@@ -47,7 +47,7 @@ def fit(
     folder = out or Path(f"{path.name.split('.')[0]}-model")
     must_be_new(folder)
     with plain_warnings():
-        images = read_images(path, size=settings["size"], groups=groups)
+        images = read_images(path, size=settings["size"], superclasses=superclasses)
     training, held = _split(images, split, test_share, settings["way"], settings["seed"])
     model = FewShotClassifier(**settings, progress=BarProgress(f"fitting {path.name}"))
     asked = None if held is None else model.episodes(held)
@@ -68,7 +68,13 @@ def _split(images: ImageSet, by: str | None, share: float, way: int, seed: int) 
     if not share:
         return images, None
     if by is None:
-        by = "parts" if {"train", "test"} <= set(images.parts) else "groups" if len(set(images.groups)) > 2 else "random"
+        by = (
+            "parts"
+            if {"train", "test"} <= set(images.parts)
+            else "superclasses"
+            if len(set(images.superclasses)) > 2
+            else "random"
+        )
     if by == "random":
         # A task needs as many held-out classes as it tells apart.
         share = min(max(share, way / len(images.classes)), 0.9)

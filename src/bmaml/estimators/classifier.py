@@ -31,9 +31,9 @@ class FewShotClassifier(AbstractEstimator):
     classes (methods by class means and the like: of up to 30, which makes better features) with `shots` images of each to
     learn from (one count or several) and `queries` to tell apart (at most what the smallest class leaves). `network` is as
     in `bmaml.models.by_name.image_network`. `rotations` makes classes of turned images, for drawings and the like; `within`
-    draws an episode's classes from one group. Files are resized to `size`, which they need unless they are all of one size. It
-    trains for `steps` meta-steps of `batch` episodes, the optimiser's rate `learning_rate`. What is None is the method's
-    recipe's (`bmaml.recipes.images.RECIPES`). `progress` is True for a line on stderr now and then, or a
+    draws an episode's classes from one superclass. Files are resized to `size`, which they need unless they are all of one
+    size. It trains for `steps` meta-steps of `batch` episodes, the optimiser's rate `learning_rate`. What is None is the
+    method's recipe's (`bmaml.recipes.images.RECIPES`). `progress` is True for a line on stderr now and then, or a
     `bmaml.training.loop.Progress`.
     """
 
@@ -66,18 +66,18 @@ class FewShotClassifier(AbstractEstimator):
         X: Any,
         y: Any = None,
         *,
-        groups: Any = None,
+        superclasses: Any = None,
         directory: str | Path | None = None,
         notes: dict[str, Any] | None = None,
     ) -> FewShotClassifier:
         """Meta-train on the images of many classes; returns self.
 
-        `X` is a folder or zip of class folders (`groups`: a CSV of classes and groups), an `ImageSet`, or an array of images
-        (see `bmaml.images.from_arrays`) with a label of any kind for each in `y`. With a `directory` the run is saved
-        there as it goes, naming the files of the images, and `load` reads it; `notes` (JSON) are kept with it.
+        `X` is a folder or zip of class folders (`superclasses`: a CSV of classes and superclasses), an `ImageSet`, or an
+        array of images (see `bmaml.images.from_arrays`) with a label of any kind for each in `y`. With a `directory` the
+        run is saved there as it goes, naming the files of the images, and `load` reads it; `notes` (JSON) are kept with it.
         Raises: InputError naming the file or class that does not fit.
         """
-        images = self._images(X, y, groups)
+        images = self._images(X, y, superclasses)
         tasks = self.episodes(images)
         method = self.method
         if isinstance(method, str):
@@ -95,14 +95,14 @@ class FewShotClassifier(AbstractEstimator):
     def _recipe(self) -> ImageRecipe:
         return image_recipe(self.method) if isinstance(self.method, str) else ImageRecipe()
 
-    def _images(self, X: Any, y: Any, groups: Any) -> ImageSet:
+    def _images(self, X: Any, y: Any, superclasses: Any) -> ImageSet:
         if isinstance(X, ImageSet):
             return X
         if isinstance(X, str | Path):
-            return read_images(X, size=self.size, groups=groups)
+            return read_images(X, size=self.size, superclasses=superclasses)
         if y is None:
             raise InputError("y is missing: give the class of each image of X, or a folder of class folders.")
-        return from_arrays(X, y, groups=groups)
+        return from_arrays(X, y, superclasses=superclasses)
 
     def episodes(self, images: ImageSet, queries: int | None = None) -> Episodes:
         """Return episodes of `way` classes of some images.

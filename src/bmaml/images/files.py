@@ -13,7 +13,7 @@ from bmaml.errors import InputError
 from bmaml.images.cache import Cache
 from bmaml.images.decode import Form, common_form, decode
 from bmaml.images.image_set import AbstractImageSource, ImageSet
-from bmaml.images.layout import Layout, lay_out, read_groups
+from bmaml.images.layout import Layout, lay_out, read_superclasses
 from bmaml.images.listing import Listing, list_files
 from bmaml.io.files import digest
 from bmaml.io.registry import register
@@ -31,7 +31,7 @@ class ImageFiles(AbstractImageSource):
     size: tuple[int, int] | None = eqx.field(static=True, default=None)
     channels: int | None = eqx.field(static=True, default=None)
     invert: bool | None = eqx.field(static=True, default=None)
-    groups: str | None = eqx.field(static=True, default=None)
+    superclasses: str | None = eqx.field(static=True, default=None)
     classes: tuple[str, ...] | None = eqx.field(static=True, default=None)
 
     def of(self, classes):
@@ -40,7 +40,9 @@ class ImageFiles(AbstractImageSource):
     def read(self) -> Bank:
         if not Path(self.path).exists():
             raise InputError(f"the images of this run were at {self.path} and are gone: restore them there, or pass tasks.")
-        found = read_images(self.path, size=self.size, channels=self.channels, invert=self.invert, groups=self.groups)
+        found = read_images(
+            self.path, size=self.size, channels=self.channels, invert=self.invert, superclasses=self.superclasses
+        )
         assert found.source is not None
         if found.source.content != self.content:
             raise InputError(
@@ -55,43 +57,44 @@ def read_images(
     size: int | Sequence[int] | None = None,
     channels: int | None = None,
     invert: bool | None = None,
-    groups: str | Path | None = None,
+    superclasses: str | Path | None = None,
     cache: str | Path | None = None,
 ) -> ImageSet:
     """Return the images of a folder (or zip) of class folders, decoded once and memory-mapped from then on.
 
-    A class is a folder of images; folders above it are its group (Omniglot's alphabets), or `groups` is a CSV of classes
-    and groups. Top folders train, val, test and split files beside the images (miniImagenet's CSVs, CIFAR-FS's lists) are
-    parts of the classes. `size` (a side, or height and width) resizes; without it all must be of one size. `channels`
-    is 1 or 3 (None: 1 if all are grey). `invert` makes ink bright; Omniglot (images_background, images_evaluation) is by
-    default 28x28 and inverted. `cache` is the folder of caches (None: BMAML_CACHE, or the user's cache folder).
+    A class is a folder of images. Folders above it are its superclass (Omniglot's alphabets), or `superclasses` is a
+    CSV of classes and superclasses. Top folders train, val, test and split files beside the images (miniImagenet's
+    CSVs, CIFAR-FS's lists) are parts of the classes. `size` (a side, or height and width) resizes; without it all must
+    be of one size. `channels` is 1 or 3 (None: 1 if all are grey). `invert` makes ink bright; Omniglot
+    (images_background, images_evaluation) is by default 28x28 and inverted. `cache` is the folder of caches (None:
+    BMAML_CACHE, or the user's cache folder).
     Raises: InputError naming the file or class that cannot be used.
     """
     path = Path(path)
     listing = list_files(path)
-    grouping = None if groups is None else _bytes(Path(groups))
-    layout = lay_out(listing, None if grouping is None else read_groups(str(groups), grouping))
+    superclass_table = None if superclasses is None else _bytes(Path(superclasses))
+    layout = lay_out(listing, None if superclass_table is None else read_superclasses(str(superclasses), superclass_table))
     sides = _sides(size) or (_OMNIGLOT_SIZE if layout.omniglot else None)
     if channels not in (None, 1, 3):
         raise InputError(f"channels is {channels}: give 1 for grey or 3 for colour.")
     ink = layout.omniglot if invert is None else invert
     pixels, content = _pixels(listing, layout, sides, channels, ink, None if cache is None else Path(cache))
-    if grouping is not None:
-        content = digest(f"{content}:{digest(grouping)}".encode())
-    where = None if groups is None else str(Path(groups).absolute())
-    read = {"size": sides, "channels": channels, "invert": ink, "groups": where}
+    if superclass_table is not None:
+        content = digest(f"{content}:{digest(superclass_table)}".encode())
+    where = None if superclasses is None else str(Path(superclasses).absolute())
+    read = {"size": sides, "channels": channels, "invert": ink, "superclasses": where}
     source = ImageFiles(path=str(path.absolute()), content=content, **read)
     return replace(_by_class(pixels, layout, source), inverted=ink)
 
 
 def _by_class(pixels: np.ndarray, layout: Layout, source: ImageFiles) -> ImageSet:
-    """Return the images by class, classes sorted by part, group and name."""
+    """Return the images by class, classes sorted by part, superclass and name."""
     rows: dict[tuple[str, str, str], list[int]] = {}
     for row, one in enumerate(layout.images):
-        rows.setdefault((one.part, one.group, one.kind), []).append(row)
+        rows.setdefault((one.part, one.superclass, one.kind), []).append(row)
     keys = sorted(rows)
-    parts, groups, classes = zip(*keys, strict=True)
-    return ImageSet(pixels, classes, tuple(np.array(rows[key]) for key in keys), groups, parts, source, layout.omniglot)
+    parts, superclasses, classes = zip(*keys, strict=True)
+    return ImageSet(pixels, classes, tuple(np.array(rows[key]) for key in keys), superclasses, parts, source, layout.omniglot)
 
 
 def _sides(size: int | Sequence[int] | None) -> tuple[int, int] | None:
@@ -107,7 +110,8 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}): give a CSV of classes and groups.") from error
+        why = error.strerror or error
+        raise InputError(f"{path} cannot be read ({why}): give a CSV of classes and superclasses.") from error
 
 
 def _pixels(

@@ -32,14 +32,14 @@ class AbstractImageSource(AbstractReference):
 class ImageSet:
     """Images of some classes: `pixels` is uint8 of shape (images, height, width, channels), memory-mapped or in memory.
 
-    For each class: its name, which rows of `pixels` are its images, its group (an alphabet, a coarse label, or "")
+    For each class: its name, which rows of `pixels` are its images, its superclass (an alphabet, a coarse label, or "")
     and its part (train, validation, test, background, evaluation, or "") where the files say one.
     """
 
     pixels: np.ndarray
     classes: tuple[str, ...]
     rows: tuple[np.ndarray, ...]
-    groups: tuple[str, ...]
+    superclasses: tuple[str, ...]
     parts: tuple[str, ...]
     source: AbstractImageSource | None = None
     omniglot: bool = False
@@ -75,18 +75,18 @@ class ImageSet:
             what = f"no class {unknown[0]!r}" if unknown else "nothing left where no class is chosen"
             raise InputError(f"there is {what}: use some of {listed(self.classes, 6)}.")
         kept = [i for i, name in enumerate(self.classes) if name in wanted]
-        columns = ("classes", "rows", "groups", "parts")
+        columns = ("classes", "rows", "superclasses", "parts")
         return replace(self, **{name: tuple(getattr(self, name)[i] for i in kept) for name in columns})
 
     def bank(self) -> Bank:
-        """Return the images on the device, classes of a group side by side; a bank read from files is saved by their name."""
-        order = sorted(range(len(self.classes)), key=lambda i: (self.groups[i], self.classes[i]))
+        """Return the images on the device, classes of a superclass side by side; a bank read from files is saved by name."""
+        order = sorted(range(len(self.classes)), key=lambda i: (self.superclasses[i], self.classes[i]))
         pixels = self.pixels[np.concatenate([self.rows[i] for i in order])]
-        names = [self.groups[i] for i in order]
-        groups = tuple(names.count(name) for name in dict.fromkeys(names))
+        names = [self.superclasses[i] for i in order]
+        superclasses = tuple(names.count(name) for name in dict.fromkeys(names))
         classes = tuple(self.classes[i] for i in order)
         origin = None if self.source is None else self.source.of(classes)
-        return Bank(jnp.asarray(pixels), tuple(self.sizes[i] for i in order), groups, classes, origin)
+        return Bank(jnp.asarray(pixels), tuple(self.sizes[i] for i in order), superclasses, classes, origin)
 
     def episodes(
         self,
@@ -105,23 +105,24 @@ class ImageSet:
         return Episodes(self.bank(), way, counts, queries, rotations, within)
 
 
-def from_arrays(x: Any, y: Any, *, groups: Any = None, shape: Sequence[int] | None = None) -> ImageSet:
+def from_arrays(x: Any, y: Any, *, superclasses: Any = None, shape: Sequence[int] | None = None) -> ImageSet:
     """Return images in memory by class, from pixels `x` and a label (any kind) for each in `y`.
 
     `x` is (n, height, width), (n, height, width, channels), or rows with a `shape`; uint8, or numbers from 0 to 1, which
-    are kept in 256 steps. `groups` is a coarser label of each image.
+    are kept in 256 steps. `superclasses` is a coarser label of each image.
     Raises: InputError for shapes that do not agree, or values outside these ranges.
     """
     pixels = as_pixels(x, shape)
     labels = _texts(y, len(pixels), "y")
-    coarse = _texts(groups, len(pixels), "groups") if groups is not None else np.full(len(pixels), "", dtype=object)
+    none = np.full(len(pixels), "", dtype=object)
+    coarse = none if superclasses is None else _texts(superclasses, len(pixels), "superclasses")
     pairs = sorted(set(zip(coarse.tolist(), labels.tolist(), strict=True)))
     names = [name for _, name in pairs]
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
-        raise InputError(f"class {twice!r} has images of several groups: give all images of a class one group.")
+        raise InputError(f"class {twice!r} has images of several superclasses: give all images of a class one superclass.")
     rows = tuple(np.flatnonzero(labels == name) for name in names)
-    return ImageSet(pixels, tuple(names), rows, tuple(group for group, _ in pairs), ("",) * len(names))
+    return ImageSet(pixels, tuple(names), rows, tuple(superclass for superclass, _ in pairs), ("",) * len(names))
 
 
 def as_pixels(x: Any, shape: Sequence[int] | None = None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which class, group and part each image belongs to, from where it lies and from the split files beside it."""
+"""Which class, superclass and part each image belongs to, from where it lies and from the split files beside it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _OMNIGLOT = {"images_background", "images_evaluation"}
 
 @dataclass(frozen=True)
 class Placed:
-    """One image file, its class, the class's group (an alphabet, or "") and the part of the classes it is of (or "")."""
+    """One image file, its class, the class's superclass (an alphabet, or "") and the part of the classes it is of (or "")."""
 
     listed: Listed
     kind: str
-    group: str
+    superclass: str
     part: str
 
 
@@ -45,8 +45,8 @@ class Layout:
     omniglot: bool
 
 
-def lay_out(listing: Listing, groups: dict[str, str] | None = None) -> Layout:
-    """Return each image's class: the folder it lies in. Folders above are groups; `groups` says them by class instead.
+def lay_out(listing: Listing, superclasses: dict[str, str] | None = None) -> Layout:
+    """Return each image's class: the folder it lies in. Folders above are superclasses, unless `superclasses` names them.
 
     Top folders called train, val, test (or as Omniglot's are) are parts. Split files `train.csv` (filename, label) say
     class and part where all images lie in one folder, and part alone (as does a `train.txt` of class names) where classes
@@ -59,7 +59,7 @@ def lay_out(listing: Listing, groups: dict[str, str] | None = None) -> Layout:
         placed = _by_file(listing, labels)
     else:
         placed = _by_folder(listing, {} if flat else parts)
-    placed = _grouped(listing, placed, groups) if groups is not None else placed
+    placed = _with_superclasses(listing, placed, superclasses) if superclasses is not None else placed
     _check_parts(listing, placed)
     names = {one.folders[depth] for one in listing.images for depth in range(len(one.folders))}
     return Layout(tuple(placed), bool(names & _OMNIGLOT))
@@ -96,7 +96,7 @@ def passed_over(folders: set[tuple[str, ...]]) -> int:
 
 def _with_part(one: Placed, parts: dict[str, str]) -> Placed:
     name = PurePosixPath(one.kind).name
-    return Placed(one.listed, one.kind, one.group, parts.get(one.kind, parts.get(name, "")))
+    return Placed(one.listed, one.kind, one.superclass, parts.get(one.kind, parts.get(name, "")))
 
 
 def _by_file(listing: Listing, labels: dict[str, tuple[str, str]]) -> list[Placed]:
@@ -144,29 +144,29 @@ def _rows(listing: Listing, one: Listed) -> list[list[str]]:
     return rows
 
 
-def _grouped(listing: Listing, placed: list[Placed], groups: dict[str, str]) -> list[Placed]:
+def _with_superclasses(listing: Listing, placed: list[Placed], superclasses: dict[str, str]) -> list[Placed]:
     for one in placed:
-        if one.kind not in groups:
-            raise InputError(f"class {one.kind!r} of {listing.root} has no row in the groups' file: give it one.")
-    return [Placed(one.listed, one.kind, groups[one.kind], one.part) for one in placed]
+        if one.kind not in superclasses:
+            raise InputError(f"class {one.kind!r} of {listing.root} has no row in the superclasses' file: give it one.")
+    return [Placed(one.listed, one.kind, superclasses[one.kind], one.part) for one in placed]
 
 
-def read_groups(path: str | PurePosixPath, content: bytes) -> dict[str, str]:
-    """Return each class's group from the CSV of a grouping: a header, then class and group as the first two columns.
+def read_superclasses(path: str | PurePosixPath, content: bytes) -> dict[str, str]:
+    """Return each class's superclass from a CSV: a header, then class and superclass as the first two columns.
 
-    Raises: InputError for a file that is no such CSV, or a class with two groups.
+    Raises: InputError for a file that is no such CSV, or a class with two superclasses.
     """
     try:
         rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8-sig"))) if any(row)]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a CSV of classes and groups ({error}): give it as UTF-8 text.") from error
+        raise InputError(f"{path} is not a CSV of classes and superclasses ({error}): give it as UTF-8 text.") from error
     bad = next((number for number, row in enumerate(rows, 1) if len(row) < 2), None)
     if len(rows) < 2 or bad is not None:
-        raise InputError(f"{path}, row {bad or 1} is not a class and its group: give two columns with a header.")
+        raise InputError(f"{path}, row {bad or 1} is not a class and its superclass: give two columns with a header.")
     pairs = {(row[0].strip(), row[1].strip()) for row in rows[1:]}
     twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     if twice:
-        raise InputError(f"{path} puts class {twice[0]!r} into several groups: give it one.")
+        raise InputError(f"{path} puts class {twice[0]!r} into several superclasses: give it one.")
     return dict(pairs)
 
 

@@ -27,9 +27,9 @@ class Split(NamedTuple):
 def split_images(images: ImageSet, by: str = "random", *, held_out: float = 0.3, seed: int = 0) -> Split:
     """Return the classes in parts that share none, by the name of a split.
 
-    `"random"`: a share `held_out` of the classes tests. `"groups"`: so, but whole groups (alphabets, coarse labels).
+    `"random"`: a share `held_out` of the classes tests. `"superclasses"`: the same of whole superclasses.
     `"parts"`: as the files say (train, validation, test; Omniglot's background trains and evaluation tests).
-    `"alphabets"`: groups sorted by name, the last five test. `"omniglot-1200"`: 1,200 random characters of both halves
+    `"alphabets"`: superclasses sorted by name, the last five test. `"omniglot-1200"`: 1,200 random characters of both halves
     train, the rest test (Finn et al., 2017). `"vinyals"`: 1,028 / 172 / 423 characters, the published split.
     Raises: InputError where the classes do not allow the split.
     """
@@ -56,10 +56,10 @@ def _random(images: ImageSet, held_out: float, seed: int) -> Split:
     return _shared(images, held_out, seed, None)
 
 
-def _groups(images: ImageSet, held_out: float, seed: int) -> Split:
-    if not any(images.groups):
-        raise InputError("the classes have no groups to hold out: give groups, or use the split 'random'.")
-    return _shared(images, held_out, seed, images.groups)
+def _superclasses(images: ImageSet, held_out: float, seed: int) -> Split:
+    if not any(images.superclasses):
+        raise InputError("the classes have no superclasses to hold out: give superclasses, or use the split 'random'.")
+    return _shared(images, held_out, seed, images.superclasses)
 
 
 def _parts(images: ImageSet, held_out: float, seed: int) -> Split:
@@ -76,11 +76,11 @@ def _parts(images: ImageSet, held_out: float, seed: int) -> Split:
 
 
 def _alphabets(images: ImageSet, held_out: float, seed: int) -> Split:
-    names = sorted(set(images.groups) - {""})
+    names = sorted(set(images.superclasses) - {""})
     if len(names) < 6:
-        raise InputError(f"there are {len(names)} groups and the last five by name are to test: use another split.")
+        raise InputError(f"there are {len(names)} superclasses and the last five by name are to test: use another split.")
     last = set(names[-5:])
-    test = [name for name, group in zip(images.classes, images.groups, strict=True) if group in last]
+    test = [name for name, superclass in zip(images.classes, images.superclasses, strict=True) if superclass in last]
     return Split(images.take(set(images.classes) - set(test)), None, images.take(test))
 
 
@@ -109,7 +109,7 @@ def _vinyals(images: ImageSet, held_out: float, seed: int) -> Split:
 
 _SPLITS: dict[str, Callable[[ImageSet, float, int], Split]] = {
     "random": _random,
-    "groups": _groups,
+    "superclasses": _superclasses,
     "parts": _parts,
     "alphabets": _alphabets,
     "omniglot-1200": _random_1200,

@@ -53,7 +53,7 @@ class ImageRecipe(eqx.Module):
     def training_way(self, images: ImageSet, way: int, *, rotations: bool = False, within: bool = False) -> int:
         """Return the number of classes of a training episode, for a method that is to be good at `way` of them.
 
-        It is the recipe's where that is more and there are as many; where classes come from one group it is `way`.
+        It is the recipe's where that is more and there are as many; where classes come from one superclass it is `way`.
         """
         there = len(images.classes) * (4 if rotations else 1)
         return way if within else max(way, min(self.way or way, there))

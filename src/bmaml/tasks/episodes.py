@@ -19,26 +19,26 @@ from bmaml.tasks.base import AbstractTasks, draw_shots
 
 @register("images/bank")
 class Bank(AbstractReferenced):
-    """Images on the device, those of a class side by side, the classes of a group side by side.
+    """Images on the device, those of a class side by side, the classes of a superclass side by side.
 
     `pixels` is `(images, height, width, channels)`. `sizes` is the number of images of each class, in order, and
-    `groups` the number of classes of each group (an alphabet, a coarse label). `origin` is where the pixels can be read
-    again: a saved run then holds that and not the pixels.
-    Raises: InputError where sizes, groups and pixels do not add up.
+    `superclasses` the number of classes of each superclass (an alphabet, a coarse label). `origin` is where the pixels
+    can be read again: a saved run then holds that and not the pixels.
+    Raises: InputError where sizes, superclasses and pixels do not add up.
     """
 
     pixels: UInt8[Array, "images height width channels"]
     sizes: tuple[int, ...] = eqx.field(static=True, converter=tuple)
-    groups: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    superclasses: tuple[int, ...] = eqx.field(static=True, converter=tuple)
     classes: tuple[str, ...] = eqx.field(static=True, converter=tuple)
     origin: AbstractReference | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         count = len(self.sizes)
-        if not count or min(self.sizes) < 1 or sum(self.groups) != count or len(self.classes) != count:
+        if not count or min(self.sizes) < 1 or sum(self.superclasses) != count or len(self.classes) != count:
             raise InputError(
-                f"{count} classes, {len(self.classes)} names and groups of {sum(self.groups)} classes do not agree: "
-                "give one size and one name for each class, and groups that add up to them."
+                f"{count} classes, {len(self.classes)} names and superclasses of {sum(self.superclasses)} classes do not "
+                "agree: give one size and one name for each class, and superclasses that add up to them."
             )
         if eqx.is_array(self.pixels) and len(self.pixels) != sum(self.sizes):
             raise InputError(
@@ -66,7 +66,7 @@ class Episodes(AbstractTasks):
     Support rows go shot by shot (row i is of class i mod way), so the first k * way rows are the episode of k shots.
 
     `rotations` makes classes of each class turned by 90, 180 and 270 degrees. `within` draws all classes of an episode
-    from one group (turned alike), each group equally likely that has as many as `way`.
+    from one superclass (turned alike), each superclass equally likely that has as many as `way`.
     Raises: InputError naming the class with too few images, or where there are fewer classes than `way`.
     """
 
@@ -118,13 +118,13 @@ class Episodes(AbstractTasks):
         if not self.within:
             picked = _distinct(key, self.way, jnp.asarray(turned * count), turned * count)
             return picked % count, picked // count
-        group_key, turn_key, key = jax.random.split(key, 3)
-        sizes, starts = np.asarray(self.bank.groups), _starts(self.bank.groups)
+        superclass_key, turn_key, key = jax.random.split(key, 3)
+        sizes, starts = np.asarray(self.bank.superclasses), _starts(self.bank.superclasses)
         fit = np.flatnonzero(sizes >= self.way)
-        group = jnp.asarray(fit)[jax.random.randint(group_key, (), 0, len(fit))]
-        picked = _distinct(key, self.way, jnp.asarray(sizes)[group], int(sizes.max()))
+        superclass = jnp.asarray(fit)[jax.random.randint(superclass_key, (), 0, len(fit))]
+        picked = _distinct(key, self.way, jnp.asarray(sizes)[superclass], int(sizes.max()))
         turn = jax.random.randint(turn_key, (), 0, turned)
-        return jnp.asarray(starts)[group] + picked, jnp.broadcast_to(turn, (self.way,))
+        return jnp.asarray(starts)[superclass] + picked, jnp.broadcast_to(turn, (self.way,))
 
     def _images(self, classes: Int[Array, " way"], key: PRNGKeyArray) -> Int[Array, "way each"]:
         """Return which images of each class are shown, support first."""
@@ -157,10 +157,10 @@ def _check_images(bank: Bank, shots: int, queries: int) -> None:
 
 
 def _check_classes(tasks: Episodes) -> None:
-    groups = tasks.bank.groups
-    count = max(groups) if tasks.within else len(tasks.bank.sizes) * (4 if tasks.rotations else 1)
+    superclasses = tasks.bank.superclasses
+    count = max(superclasses) if tasks.within else len(tasks.bank.sizes) * (4 if tasks.rotations else 1)
     if tasks.way > count:
-        where = "the largest group has" if tasks.within else "there are"
+        where = "the largest superclass has" if tasks.within else "there are"
         raise InputError(f"way is {tasks.way} and {where} {count} classes: use a way of at most {count}, or add classes.")
 
 

@@ -72,12 +72,12 @@ def collect_rollouts(
     functions of key, task, particle, episode and step, whatever else runs beside. `name` is the world's, for errors.
     Raises: InputError where an environment raises, or gives a reward or an observation that is not finite.
     """
-    groups = shape.tasks * shape.particles
-    width = min(groups, max(1, at_once // shape.episodes))
-    flat = jax.tree.map(lambda leaf: leaf.reshape(groups, *leaf.shape[2:]), params)
+    policies = shape.tasks * shape.particles
+    width = min(policies, max(1, at_once // shape.episodes))
+    flat = jax.tree.map(lambda leaf: leaf.reshape(policies, *leaf.shape[2:]), params)
     goals, many = jax.tree.map(np.asarray, goals), simulators(width * shape.episodes)
     lived = _empty(shape)
-    for chosen in _waves(groups, width):
+    for chosen in _micro_batches(policies, width):
         wave = _Wave(name, many, policy, jax.tree.map(lambda leaf, c=chosen: leaf[c], flat), chosen, shape, key)
         wave.run(goals)
         for column, found in zip(lived, wave.columns, strict=True):
@@ -88,15 +88,15 @@ def collect_rollouts(
     return Trajectories(*(jnp.asarray(p, p.dtype if p.dtype == np.int32 else dtype) for p in parts))
 
 
-def _waves(groups: int, width: int) -> Iterator[np.ndarray]:
-    """Groups that run side by side; the last wave is filled up with the last group, so that all have one shape."""
-    for first in range(0, groups, width):
-        yield np.minimum(np.arange(first, first + width), groups - 1)
+def _micro_batches(policies: int, width: int) -> Iterator[np.ndarray]:
+    """Return the policies that run side by side; the last ones are repeated to fill up, so that all have one shape."""
+    for first in range(0, policies, width):
+        yield np.minimum(np.arange(first, first + width), policies - 1)
 
 
-def _empty(shape: RolloutShape, groups: int | None = None) -> tuple[np.ndarray, ...]:
-    """Observations, actions, rewards and alive, (groups, episodes, horizon, ...), all 0."""
-    lead = (groups or shape.tasks * shape.particles, shape.episodes, shape.horizon)
+def _empty(shape: RolloutShape, policies: int | None = None) -> tuple[np.ndarray, ...]:
+    """Observations, actions, rewards and alive, (policies, episodes, horizon, ...), all 0."""
+    lead = (policies or shape.tasks * shape.particles, shape.episodes, shape.horizon)
     actions = np.zeros((*lead, *shape.actions), np.float64 if shape.actions else np.int32)
     return np.zeros((*lead, shape.observations)), actions, np.zeros(lead), np.zeros(lead)
 
@@ -108,24 +108,24 @@ def _act(
     dynamic: AbstractModel,
     params: PyTree[Any],
     seen: Any,
-    groups: Array,
+    policies: Array,
     key: PRNGKeyArray,
     step: int,
 ) -> Array:
     policy = eqx.combine(static, dynamic)
 
-    def one(params: PyTree[Any], seen: Array, group: Array) -> Array:
-        return policy.predictive(params, seen).sample(jax.random.fold_in(jax.random.fold_in(key, group), step))
+    def one(params: PyTree[Any], seen: Array, policy_index: Array) -> Array:
+        return policy.predictive(params, seen).sample(jax.random.fold_in(jax.random.fold_in(key, policy_index), step))
 
-    return jax.vmap(one)(params, seen, groups)
+    return jax.vmap(one)(params, seen, policies)
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _seeds(groups: Array, key: PRNGKeyArray, episodes: int) -> Array:
-    def one(group: Array) -> Array:
-        return jax.random.randint(jax.random.fold_in(key, group), (episodes,), 0, _SEEDS)
+def _seeds(policies: Array, key: PRNGKeyArray, episodes: int) -> Array:
+    def one(policy_index: Array) -> Array:
+        return jax.random.randint(jax.random.fold_in(key, policy_index), (episodes,), 0, _SEEDS)
 
-    return jax.vmap(one)(groups)
+    return jax.vmap(one)(policies)
 
 
 class _Wave:
@@ -137,28 +137,28 @@ class _Wave:
         simulators: Simulators,
         policy: AbstractModel,
         params: PyTree[Any],
-        groups: np.ndarray,
+        policies: np.ndarray,
         shape: RolloutShape,
         key: PRNGKeyArray,
     ):
-        self.name, self.simulators, self.params, self.shape, self.groups = name, simulators, params, shape, groups
+        self.name, self.simulators, self.params, self.shape, self.policies = name, simulators, params, shape, policies
         self.dynamic, self.static = eqx.partition(policy, eqx.is_array)
         self.seed_key, self.act_key = jax.random.split(key)
-        self.columns = _empty(shape, len(groups))
+        self.columns = _empty(shape, len(policies))
 
     def run(self, goals: PyTree[Any]) -> None:
         """Fill the columns."""
-        lead = len(self.groups), self.shape.episodes
-        slots = np.repeat(self.groups // self.shape.particles, self.shape.episodes)
-        groups = jnp.asarray(self.groups)
-        seeds = np.asarray(_seeds(groups, self.seed_key, self.shape.episodes)).ravel()
+        lead = len(self.policies), self.shape.episodes
+        slots = np.repeat(self.policies // self.shape.particles, self.shape.episodes)
+        policies = jnp.asarray(self.policies)
+        seeds = np.asarray(_seeds(policies, self.seed_key, self.shape.episodes)).ravel()
         each = [jax.tree.map(lambda leaf, t=task: leaf[t], goals) for task in slots]
         seen = self._within(0, lambda: self.simulators.reset(each, [int(seed) for seed in seeds]))
         alive, dtype = np.ones(lead), jnp.zeros(()).dtype
         for step in range(self.shape.horizon):
             self._check(seen, alive, step, "observation")
             shown = seen.reshape(*lead, -1).astype(dtype)
-            actions = np.asarray(_act(self.static, self.dynamic, self.params, shown, groups, self.act_key, step))
+            actions = np.asarray(_act(self.static, self.dynamic, self.params, shown, policies, self.act_key, step))
             flat = actions.reshape(-1, *self.shape.actions)
             seen, rewards, ended = self._within(step, lambda flat=flat: self.simulators.step(flat))
             self._check(rewards, alive, step, "reward")
@@ -188,6 +188,6 @@ class _Wave:
             )
 
     def _place(self, slot: int) -> str:
-        task, particle = divmod(int(self.groups[slot // self.shape.episodes]), self.shape.particles)
+        task, particle = divmod(int(self.policies[slot // self.shape.episodes]), self.shape.particles)
         of = f" of particle {particle}" if self.shape.particles > 1 else ""
         return f"episode {slot % self.shape.episodes}{of} in task {task}"
