@@ -230,7 +230,7 @@ def test_conjugate_gradients_solve_each_particles_system():
     found, image = conjugate_gradients(lambda v: jnp.einsum("pij,pj->pi", matrices, v), jnp.asarray(wanted), 5, Alone)
     np.testing.assert_allclose(jnp.einsum("pij,pj->pi", matrices, found), wanted, atol=1e-8)
     np.testing.assert_allclose(image, wanted, atol=1e-8)
-    assert step.iterations == 10
+    assert step.cg_steps == 10
 
 
 def test_stein_variational_policy_gradient_of_one_particle_is_reinforce():
