@@ -15,11 +15,12 @@ from bmaml.io.registry import register
 
 @register("data/points")
 class Data(eqx.Module):
-    """A padded data set of one task: inputs, targets, and which rows are real.
+    """A padded data set of one task: inputs, targets, and a mask that says which rows are real.
 
-    Shapes: `x` is `(n, inputs)`, `y` is `(n, outputs)` for regression or `(n,)` integers for classes, `mask` is `(n,)`.
-    A mask entry of 0 removes a row from every sum; 1 keeps it; other values weigh the row's log-likelihood (exact heads take
-    0 and 1 alone). What stands in a masked row must be finite.
+    - `x`: inputs of shape `(n, inputs)`.
+    - `y`: targets of shape `(n, outputs)` for regression, or integers of shape `(n,)` for classes.
+    - `mask`: shape `(n,)`. An entry of 0 removes a row from every sum, and 1 keeps the row. Another value multiplies the row's
+      log-likelihood (exact heads accept only 0 and 1). Numbers in a masked row must be finite.
     """
 
     x: Num[Array, "*batch n inputs"]
@@ -40,16 +41,21 @@ class Data(eqx.Module):
 
 @register("data/task")
 class Task(eqx.Module):
-    """What is given of a task (`support`) and what is asked of it (`query`)."""
+    """One task: `support` holds the points to adapt to, and `query` holds the points to predict."""
 
     support: Data
     query: Data
 
 
 def data(x, y, mask=None, *, dtype=None) -> Data:
-    """Return `Data` from array-likes; one-dimensional inputs and float targets become columns.
+    """Return `Data` from array-likes.
 
-    Raises: InputError where the number of rows of `x` and `y` differ.
+    - `x`: inputs, `(n, inputs)`; a one-dimensional array becomes one column.
+    - `y`: targets; one-dimensional floats become one column, integers stay classes.
+    - `mask`: weights of the rows, `(n,)`; all 1 by default.
+    - `dtype`: type of the floats; JAX's default float by default.
+
+    Raises: InputError if `x` and `y` have different numbers of rows.
     """
     dtype = dtype or jnp.zeros(()).dtype
     x, y = jnp.asarray(x, dtype), jnp.asarray(y)
@@ -63,9 +69,9 @@ def data(x, y, mask=None, *, dtype=None) -> Data:
 
 
 def pad(one: Data, rows: int) -> Data:
-    """Return the data set with masked rows of zeros appended up to `rows` rows.
+    """Return the data set `one` with masked rows of zeros appended, so that it has `rows` rows.
 
-    Raises: InputError where the data set is already longer.
+    Raises: InputError if the data set is already longer.
     """
     extra = rows - one.mask.shape[-1]
     if extra < 0:
@@ -78,7 +84,9 @@ def pad(one: Data, rows: int) -> Data:
 
 
 def stack(sets: Sequence[Data]) -> Data:
-    """Return ragged data sets as one padded `Data` with a leading task axis (NumPy on the host, one copy)."""
+    """Return the ragged data sets `sets` as one padded `Data` with a leading task axis. NumPy does the work on the host, with
+    one copy.
+    """
     rows = max(len(s.mask) for s in sets)
 
     def column(name: str) -> Array:

@@ -1,7 +1,8 @@
 """Predictive distributions: Normal, Student-t, Categorical and their mixtures.
 
-Rows are points, the last axis of a continuous target is its outputs. `log_prob` is joint over the outputs of a point, in
-nats; `cdf`, `quantile` and `interval` are of each output by itself. All are pytrees, so `vmap` adds leading axes.
+Rows are points, and the last axis of a continuous target holds its outputs. `log_prob` is joint over the outputs of a
+point, in nats. `cdf`, `quantile` and `interval` treat each output separately. All distributions are pytrees, so `vmap` adds
+leading axes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bmaml.errors import InputError, PairError
 
 _BISECTIONS = 60
 _ENTROPY_SAMPLES = 512
-# Half the degrees of freedom from which on a series of five terms is exact to 1e-13.
+# Half of the degrees of freedom above which a series of five terms is exact to 1e-13.
 _MANY = 10.0
 
 
@@ -28,7 +29,7 @@ class AbstractDistribution(eqx.Module):
 
     @abstractmethod
     def log_prob(self, y: Array) -> Float[Array, "*batch n"]:
-        """Log-density (or log-mass) of each point's target, in nats."""
+        """Log-density (or log-mass) of each point's target `y`, in nats."""
 
     @property
     @abstractmethod
@@ -42,7 +43,7 @@ class AbstractDistribution(eqx.Module):
 
     @abstractmethod
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Array:
-        """Draws, with `shape` as leading axes."""
+        """Draws of the targets, with `shape` as leading axes."""
 
     @abstractmethod
     def entropy(self) -> Float[Array, "*batch n"]:
@@ -59,16 +60,16 @@ class AbstractContinuous(AbstractDistribution):
 
     @abstractmethod
     def cdf(self, y: Array) -> Array:
-        """Probability of at most `y`, for each output by itself."""
+        """Probability that an output is at most `y`, for each output separately."""
 
     @abstractmethod
     def bracket(self, q: Array) -> tuple[Array, Array]:
-        """Bounds `(low, high)` between which the quantile of level `q` lies, for each output."""
+        """Bounds `(low, high)` that enclose the quantile of level `q` (a probability), for each output."""
 
     def quantile(self, q: float | Array) -> Array:
-        """Quantile of level `q` of each output, by bisection of the CDF.
+        """Quantile of level `q` (a probability) of each output, by bisection of the CDF.
 
-        Raises: InputError where `q` is a number that is not strictly between 0 and 1.
+        Raises: InputError if `q` is a number that is not strictly between 0 and 1.
         """
         if isinstance(q, float | int) and not 0 < q < 1:
             raise InputError(f"the quantile's level is {q}: give a probability strictly between 0 and 1, such as 0.5.")
@@ -85,9 +86,9 @@ class AbstractContinuous(AbstractDistribution):
         return 0.5 * (low + high)
 
     def interval(self, level: float = 0.9) -> tuple[Array, Array]:
-        """Central interval `(low, high)` that holds `level` of the mass of each output.
+        """Central interval `(low, high)` that holds a share `level` of the probability of each output.
 
-        Raises: InputError where `level` is not strictly between 0 and 1.
+        Raises: InputError if `level` is not strictly between 0 and 1.
         """
         if not 0.0 < level < 1.0:
             raise InputError(f"interval level is {level}: give a probability strictly between 0 and 1, such as 0.9.")
@@ -95,7 +96,7 @@ class AbstractContinuous(AbstractDistribution):
 
 
 class Normal(AbstractContinuous):
-    """Independent normals, `loc` and `scale` of shape `(n, outputs)`."""
+    """Independent normals with mean `loc` and standard deviation `scale`, both of shape `(n, outputs)`."""
 
     loc: Float[Array, "*batch n outputs"]
     scale: Float[Array, "*#batch #n #outputs"]
@@ -127,9 +128,10 @@ class Normal(AbstractContinuous):
 
 
 def _student_constant(df: Array) -> Array:
-    """Return log Gamma((df + 1) / 2) - log Gamma(df / 2) - log(pi df) / 2, the log density at the centre of a scale of 1.
+    """Return log Gamma((df + 1) / 2) - log Gamma(df / 2) - log(pi df) / 2, the log density at the centre for a scale of 1.
 
-    Of many degrees of freedom by the series of the difference: that of the two itself loses three digits in single precision.
+    For many degrees of freedom the function uses a series of the difference. The direct difference would lose three digits in
+    single precision.
     """
     few, many = jnp.minimum(0.5 * df, _MANY), jnp.maximum(0.5 * df, _MANY)
     exact = special.gammaln(few + 0.5) - special.gammaln(few) - 0.5 * jnp.log(2 * jnp.pi * few)
@@ -139,7 +141,7 @@ def _student_constant(df: Array) -> Array:
 
 
 class StudentT(AbstractContinuous):
-    """Independent Student-t outputs with `df` degrees of freedom (at least 1), location and scale."""
+    """Independent Student-t outputs with `df` degrees of freedom (at least 1), location `loc` and `scale`."""
 
     df: Float[Array, "*#batch #n #outputs"]
     loc: Float[Array, "*batch n outputs"]
@@ -162,13 +164,14 @@ class StudentT(AbstractContinuous):
     def cdf(self, y):
         t = (y - self.loc) / self.scale
         df = jnp.broadcast_to(self.df, t.shape)
-        # Near 0 the tail form cancels; the central form I(t^2 / (df + t^2); 1/2, df/2) does not, and neither far out.
+        # The usual tail form loses digits near 0. The central form I(t^2 / (df + t^2); 1/2, df/2) loses none, near 0 or far
+        # out.
         inner = jnp.clip(t**2 / (df + t**2), 0.0, 1.0)
         half = 0.5 * special.betainc(0.5 * jnp.ones_like(df), 0.5 * df, inner)
         return jnp.where(t > 0, 0.5 + half, 0.5 - half)
 
     def bracket(self, q):
-        # With df >= 1 the tails are no heavier than Cauchy's, whose quantile is closed.
+        # With df >= 1 the tails are at most as heavy as those of the Cauchy distribution, which has a closed quantile.
         reach = self.scale * jnp.abs(jnp.tan(jnp.pi * (q - 0.5))) * 1.001
         return self.loc - reach, self.loc + reach
 
@@ -184,12 +187,13 @@ class StudentT(AbstractContinuous):
 
 
 class Categorical(AbstractDistribution):
-    """A class for each point, from unnormalised `logits` of shape `(n, classes)`; `mean` is the probabilities."""
+    """One class for each point, from unnormalised `logits` of shape `(n, classes)`. `mean` is the class probabilities."""
 
     logits: Float[Array, "*batch n classes"]
 
     def log_prob(self, y: Int[Array, "*batch n"]):
-        # A product with a one-hot, not a gather: its transpose is no scatter-add, which is slow on some GPUs.
+        # We use a product with a one-hot vector instead of a gather. The transpose of a gather is a scatter-add, which is slow
+        # on some GPUs.
         chosen = jax.nn.one_hot(y, self.logits.shape[-1], dtype=self.logits.dtype)
         return (jax.nn.log_softmax(self.logits) * chosen).sum(-1)
 
@@ -223,7 +227,7 @@ def _mixed_sample(key: PRNGKeyArray, log_weights: Array, part: AbstractDistribut
     """Pick a component for every draw of every point, then draw once from the picked parameters."""
     pick, draw = jax.random.split(key)
     like = part.mean
-    # By inverse CDF: a categorical draw would make one Gumbel for each component, point and draw.
+    # Inverse CDF, because a categorical draw would make one Gumbel variable for each component, point and draw.
     weights = jax.nn.softmax(log_weights)
     which = jax.random.choice(pick, len(weights), (*shape, like.shape[1]), p=weights)
     rows = jnp.arange(like.shape[1])
@@ -232,7 +236,10 @@ def _mixed_sample(key: PRNGKeyArray, log_weights: Array, part: AbstractDistribut
 
 
 class Mixture(AbstractContinuous):
-    """Continuous components stacked on a leading axis, with unnormalised `log_weights` of shape `(particles,)`."""
+    """A mixture of continuous `components`, stacked on a leading axis.
+
+    `log_weights` has shape `(particles,)` and need not be normalised.
+    """
 
     log_weights: Float[Array, " particles"]
     components: AbstractContinuous
@@ -260,13 +267,16 @@ class Mixture(AbstractContinuous):
         return _mixed_sample(key, self.log_weights, self.components, shape)
 
     def entropy(self):
-        """Entropy by Monte Carlo with a fixed key (512 draws): a mixture's has no closed form."""
+        """Entropy by Monte Carlo with a fixed key (512 draws), because the entropy of a mixture has no closed form."""
         draws = self.sample(jax.random.key(0), (_ENTROPY_SAMPLES,))
         return -jax.vmap(self.log_prob)(draws).mean(0)
 
 
 class CategoricalMixture(AbstractDistribution):
-    """Categorical components stacked on a leading axis, with unnormalised `log_weights` of shape `(particles,)`."""
+    """A mixture of Categorical `components`, stacked on a leading axis.
+
+    `log_weights` has shape `(particles,)` and need not be normalised.
+    """
 
     log_weights: Float[Array, " particles"]
     components: Categorical
@@ -292,8 +302,9 @@ class CategoricalMixture(AbstractDistribution):
 
 
 def mixture(log_weights: Float[Array, " particles"], components: AbstractDistribution) -> AbstractDistribution:
-    """Return the mixture of components stacked on a leading axis, of the kind that fits them.
+    """Return the mixture of `components`, which are stacked on a leading axis, in the class that fits them.
 
+    `log_weights` are unnormalised log weights of the components.
     Raises: PairError for components that are neither continuous nor Categorical.
     """
     if isinstance(components, Categorical):
@@ -303,17 +314,21 @@ def mixture(log_weights: Float[Array, " particles"], components: AbstractDistrib
     raise PairError(f"cannot mix {type(components).__name__}: give Normal, StudentT or Categorical components.")
 
 
-# Of 1 / degrees of freedom: at 1/2 a Student-t has no variance.
+# Upper limit of 1 / degrees of freedom. At 1/2 a Student-t has no variance.
 MOST_TAILS = 0.48
-# Where a Student-t is all but a normal.
+# Lower limit of 1 / degrees of freedom, at which a Student-t is almost a normal.
 _LEAST_TAILS = 1e-4
 
 
 def stretched(predictive: AbstractDistribution, factor: Array | float, tails: Array | float) -> AbstractContinuous:
-    """Return a predictive with all its scales multiplied, and `tails` added to 1 over its degrees of freedom (0 of a normal).
+    """Return a predictive distribution with stretched scales and heavier tails.
 
-    A mixture's components are stretched each about its own mean, so that its weights, modes and mean stay. Degrees of freedom
-    do not fall to 2 by it; a normal has 10,000 afterwards.
+    - `predictive`: normals, Student-ts, or a mixture of them. Each component of a mixture is stretched about its own mean, so
+      weights, modes and the mean of the mixture stay the same.
+    - `factor`: multiplies all scales.
+    - `tails`: is added to 1 over the degrees of freedom (which is 0 for a normal). The degrees of freedom stay above 2, and a
+      normal gets at most 10,000.
+
     Raises: PairError for a predictive that is not made of normals and Student-ts.
     """
     if isinstance(predictive, Mixture):
@@ -327,9 +342,9 @@ def stretched(predictive: AbstractDistribution, factor: Array | float, tails: Ar
 
 
 def kl_divergence(p: AbstractDistribution, q: AbstractDistribution) -> Float[Array, "*batch n"]:
-    """Return KL(p || q) of each point's target, in nats, for two normals or two Categoricals.
+    """Return KL(`p` || `q`) of each point's target, in nats, for two normals or two Categoricals.
 
-    Raises: PairError for others, whose divergence has no closed form.
+    Raises: PairError for other distributions, whose divergence has no closed form.
     """
     if isinstance(p, Normal) and isinstance(q, Normal):
         ratio = (p.scale / q.scale) ** 2

@@ -1,4 +1,4 @@
-"""The contract of a model, p(y | x, params), and the one place where a log-likelihood is summed."""
+"""The contract of a model p(y | x, params), and the one place that sums a log-likelihood."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Scale = Literal["sum", "mean"]
 
 
 class AbstractModel(eqx.Module):
-    """A likelihood: parameters in, a distribution over targets out."""
+    """A likelihood: it maps parameters and inputs to a distribution over targets."""
 
     @abstractmethod
     def init(self, key: PRNGKeyArray) -> PyTree[Any]:
@@ -27,41 +27,51 @@ class AbstractModel(eqx.Module):
 
     @abstractmethod
     def predictive(self, params: PyTree[Any], x: Array) -> AbstractDistribution:
-        """Return p(y | x, params) for a batch of inputs."""
+        """Return p(y | x, `params`) for a batch of inputs `x` of shape `(n, ...)`."""
 
     @abstractmethod
     def weights(self, params: PyTree[Any]) -> PyTree[Any]:
-        """Return the network's weights, the part of the parameters that a weight prior is about."""
+        """Return the part of `params` that a prior over weights covers: the network's weights."""
 
     @abstractmethod
     def log_precision(self, params: PyTree[Any]) -> Float[Array, ""] | None:
-        """Return the log of the noise precision where the model has one, else None."""
+        """Return the log of the noise precision in `params`, or None if the model has no noise parameter."""
 
 
 def replace_weights(model: AbstractModel, params: PyTree[Any], weights: PyTree[Any]) -> PyTree[Any]:
-    """Return the parameters with the network's weights replaced, all else as it is."""
+    """Return the parameters `params` of `model` with the network's weights replaced by `weights`."""
     return eqx.tree_at(model.weights, params, weights)
 
 
 def log_likelihood(model: AbstractModel, params: PyTree[Any], data: Data, scale: Scale = "sum") -> Float[Array, ""]:
-    """Return the log-likelihood of a data set in nats: the SUM over rows weighted by the mask, or their mean."""
+    """Return the log-likelihood of `data` under `model` with parameters `params`, in nats.
+
+    `scale="sum"` adds the rows, each weighted by its mask. `scale="mean"` divides this sum by the sum of the mask.
+    """
     each = model.predictive(params, data.x).log_prob(data.y)
     total = (each * data.mask).sum()
     return total if scale == "sum" else total / jnp.maximum(data.count, 1.0)
 
 
 def squared_error(predicted: Array, data: Data) -> Float[Array, ""]:
-    """Return the mean over unmasked rows of the squared error, averaged over outputs."""
+    """Return the squared error of `predicted` (n, outputs) against the targets of `data`: the mean over unmasked rows and
+    outputs.
+    """
     each = ((predicted - data.y) ** 2).mean(-1)
     return (each * data.mask).sum() / jnp.maximum(data.count, 1.0)
 
 
 @register("model/gaussian")
 class GaussianModel(AbstractModel):
-    """y ~ N(network(x), 1 / gamma) in each output, with gamma a parameter that starts at `precision`.
+    """y ~ N(network(x), 1 / gamma) in each output, where gamma is a parameter.
 
-    Parameters are `{"weights": the network's, "log_precision": log gamma}`, as in Kim et al. (2018), whose gamma starts at 100.
-    With `known=True` gamma is `precision` and no parameter.
+    The parameters are `{"weights": the network's, "log_precision": log gamma}`, as in Kim et al. (2018),
+    https://arxiv.org/abs/1806.03836.
+
+    - `network`: gives the mean.
+    - `precision`: start of gamma, in 1 / squared target units. The paper starts at 100.
+    - `known`: if True, gamma stays at `precision` and is no parameter.
+
     Raises: InputError for a precision that is not above 0.
     """
 
@@ -91,7 +101,7 @@ class GaussianModel(AbstractModel):
 
 @register("model/categorical")
 class CategoricalModel(AbstractModel):
-    """y ~ Categorical(softmax(network(x)))."""
+    """y ~ Categorical(softmax(network(x))), where `network` has one output for each class."""
 
     network: AbstractNetwork
 

@@ -1,4 +1,4 @@
-"""Networks of images by name."""
+"""Networks for images, chosen by name."""
 
 from __future__ import annotations
 
@@ -19,12 +19,17 @@ _HIDDEN, _FEATURES = (256, 128), 64
 def image_network(
     name: str, shape: ImageShape, outputs: int | None = None, filters: int | None = None
 ) -> tuple[AbstractNetwork, int]:
-    """Return a network of flat images and the width of what it gives: features, or `outputs` of a linear head on them.
+    """Return a network for flat images, and the width of its outputs.
 
-    `"conv4"` has 32 filters unless said otherwise, `"resnet12"` as many in its first block (and 2, 4, 8 times as many in the
-    others), `"mlp"` layers of 256 and 128 on the pixels, then 64 (or `filters`) features. `"auto"` is conv4, or mlp where
-    images have a side below 16. A linear head starts with weights of 0, from which adaptation makes class means.
-    Raises: InputError for an unknown name, or images too small for it.
+    - `name`: `"conv4"`; `"resnet12"`; `"mlp"` (layers of 256 and 128 on the pixels); or `"auto"`, which is conv4, or mlp for
+      images with a side below 16 pixels.
+    - `shape`: height, width and channels of an image.
+    - `outputs`: width of a linear head, whose weights start at 0, so that adaptation makes class means. None gives features
+      instead of a head.
+    - `filters`: filters of conv4 or of the first block of resnet12 (the others have 2, 4 and 8 times as many), 32 by default;
+      features of mlp, 64 by default.
+
+    Raises: InputError for an unknown name, or images too small for the network.
     """
     if name not in NETWORKS:
         raise InputError(f"unknown network {name!r}: use one of {', '.join(NETWORKS)}.")

@@ -16,9 +16,9 @@ Representation = PyTree[Any]
 
 
 class AbstractContextNetwork(eqx.Module):
-    """Reads the rows of a support once, and answers for any number of inputs, each by itself.
+    """Reads the rows of a support once, and then answers for any number of inputs, each separately.
 
-    A row with mask 0 leaves no trace, and no rows at all are a support, too: the answers are then the learned prior's.
+    A row with mask 0 has no effect. A support without rows is valid, and the answers are then those of the learned prior.
     """
 
     @property
@@ -34,20 +34,20 @@ class AbstractContextNetwork(eqx.Module):
     def read(
         self, params: Params, x: Float[Array, "n inputs"], y: Float[Array, "n targets"], mask: Float[Array, " n"]
     ) -> Representation:
-        """Return what is kept of a support."""
+        """Return what the network keeps of a support (`x`, `y`, `mask`)."""
 
     @abstractmethod
     def answer(self, params: Params, context: Representation, x: Float[Array, "m inputs"]) -> Float[Array, "m outputs"]:
-        """Return raw outputs for new inputs; no row depends on another."""
+        """Return raw outputs for new inputs `x`, given `context`, the result of `read`. No row depends on another row."""
 
 
 def rows_of(x: Array, y: Array, mask: Array, scale: float) -> Float[Array, "n width"]:
-    """Return inputs times `scale` beside targets, zeros where the mask is 0 (whatever stood there, even nan)."""
+    """Return rows of (`x` times `scale`, `y`). Rows with `mask` 0 are zeros, even if they held NaN."""
     return jnp.where(mask[:, None] > 0, jnp.concatenate([x * scale, y], 1), 0.0)
 
 
 def check_sizes(kind: str, **sizes: int) -> None:
-    """Raise InputError naming the first of the sizes that is below 1."""
+    """Raise InputError that names the first of `sizes` below 1; `kind` is the name of the network in the message."""
     for name, size in sizes.items():
         if size < 1:
             raise InputError(f"{kind} has {name} {size}: give at least 1.")

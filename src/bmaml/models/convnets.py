@@ -20,21 +20,28 @@ from bmaml.models.norms import NORMS, Norm, normalise
 ImageShape = tuple[int, ...]
 Pool = Literal["max", "stride"]
 Layer = dict[str, Array]
-_SLOPE = 0.1  # of ResNet-12's leaky ReLU below 0
+_SLOPE = 0.1  # slope of ResNet-12's leaky ReLU below 0
 
 
 @register("network/conv4")
 class Conv4(AbstractNetwork):
-    """Four modules of 3 x 3 convolution, norm, ReLU and 2 x 2 max-pooling: Vinyals et al. (2016), Finn et al. (2017).
+    """Four modules of 3 x 3 convolution, norm, ReLU and 2 x 2 max-pooling.
 
-    Inputs are flat rows of `shape` (height, width, channels). With `pool="stride"` the convolutions take every second pixel and
-    nothing is pooled, as MAML's on Omniglot. With `outputs` a linear head follows, else the flattened last module is
-    what the network gives, `features` numbers of it. `norm` is one of `bmaml.models.norms`, of each image by itself unless it
-    is `"transductive"`; `form` says how convolutions are computed, not what.
-    Weights start normal with variance 2 / fan in, the head's with deviation `head_scale` / sqrt(fan in). A head of zeros is
-    where MAML learns fastest: adaptation then starts from class means, not from the answers of a random head.
-    Raises: InputError for an image too small to be halved four times, fewer than one filter or output, a negative spread, or
-    an unknown name.
+    From Vinyals et al. (2016), https://arxiv.org/abs/1606.04080, and Finn et al. (2017), https://arxiv.org/abs/1703.03400.
+    Convolution weights start normal with variance 2 / fan in, and biases start at 0.
+
+    - `shape`: height, width and channels of an image. Inputs are flat rows.
+    - `filters`: filters of each module.
+    - `outputs`: width of a linear head. None returns the flattened last module, `features` numbers.
+    - `norm`: one of `bmaml.models.norms`. All but `"transductive"` use each image separately.
+    - `pool`: `"max"`, or `"stride"`, where the convolutions skip every second pixel and nothing is pooled, as MAML does on
+      Omniglot.
+    - `form`: how convolutions are computed (see `convolve`). The results are the same.
+    - `head_scale`: the head's weights start with deviation `head_scale` / sqrt(fan in). MAML learns fastest from 0, because
+      adaptation then starts from class means.
+
+    Raises: InputError for an image too small to be halved four times, fewer than one filter or output, a negative `head_scale`,
+    or an unknown name.
     """
 
     shape: ImageShape = eqx.field(static=True, converter=tuple)
@@ -75,7 +82,7 @@ class Conv4(AbstractNetwork):
         if self.pool == "stride":
             return jax.nn.relu(_normalised(self.norm, layer, convolve_strided(h, kernel, self.form)))
         z = convolve(h, kernel, 1, self.form)
-        # Pooled before ReLU, and before a bias that all pixels share: the same numbers from a quarter of the work.
+        # Pooling before the ReLU and before a bias that all pixels share gives the same numbers for a quarter of the work.
         if self.norm == "none":
             return jax.nn.relu(max_pool(z) + layer["bias"])
         return jax.nn.relu(max_pool(_normalised(self.norm, layer, z)))
@@ -83,11 +90,15 @@ class Conv4(AbstractNetwork):
 
 @register("network/resnet12")
 class ResNet12(AbstractNetwork):
-    """Four residual blocks of three 3 x 3 convolutions, max-pooled by 2, averaged over pixels: Oreshkin et al. (2018).
+    """Four residual blocks of three 3 x 3 convolutions, each max-pooled by 2, then averaged over pixels.
 
-    Inputs, `outputs`, `norm`, `form` and `head_scale` as in `Conv4`; `widths` are the filters of the blocks. A block's shortcut
-    is a 1 x 1 convolution, ReLUs have a slope of 0.1 below 0, and there is no DropBlock.
-    Raises: InputError as `Conv4`.
+    From Oreshkin et al. (2018), https://arxiv.org/abs/1805.10123. The shortcut of a block is a 1 x 1 convolution, ReLUs have a
+    slope of 0.1 below 0, and there is no DropBlock.
+
+    - `shape`, `outputs`, `norm`, `form`, `head_scale`: as in `Conv4`.
+    - `widths`: filters of the four blocks.
+
+    Raises: InputError in the cases of `Conv4`.
     """
 
     shape: ImageShape = eqx.field(static=True, converter=tuple)
@@ -138,13 +149,13 @@ class ResNet12(AbstractNetwork):
 
 @jax.custom_jvp
 def max_pool(z: Float[Array, "n height width channels"]) -> Float[Array, "n up across channels"]:
-    """Return the largest of each 2 x 2 block; an odd last row or column is left out. Ties share the gradient."""
+    """Return the largest value of each 2 x 2 block of `z`. An odd last row or column is left out. Ties share the gradient."""
     return _over_blocks(jnp.maximum, _blocks(z))
 
 
 @max_pool.defjvp
 def _max_pool_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    # A product with constant weights: JAX's own second derivative of nested maxima takes four times as long.
+    # Constant weights times values, because JAX's own second derivative of nested maxima takes four times as long.
     blocks = _blocks(primals[0])
     largest = _over_blocks(jnp.maximum, blocks)
     here = (blocks == largest[:, :, None, :, None]).astype(blocks.dtype)
@@ -181,7 +192,7 @@ def _unflatten(x: Array, shape: ImageShape) -> Float[Array, "n height width chan
 
 
 def _layer(key: PRNGKeyArray, fan: int, filters: int, norm: Norm) -> Layer:
-    # One matrix a convolution, so that optimisers of matrices (Muon) see a whole kernel as one.
+    # One matrix for each convolution, so that optimisers of matrices (Muon) see a whole kernel as one matrix.
     layer = {"kernel": math.sqrt(2 / fan) * jax.random.normal(key, (fan, filters)), "bias": jnp.zeros(filters)}
     return layer if norm == "none" else layer | {"scale": jnp.ones(filters)}
 

@@ -1,4 +1,4 @@
-"""Convolutions whose kernels may differ from task to task, in the form that is fast where they run."""
+"""Convolutions whose kernels may differ from task to task, in the form that is fastest on each platform."""
 
 from __future__ import annotations
 
@@ -25,25 +25,30 @@ def convolve(
     padding: int = 1,
     form: Form = "auto",
 ) -> Float[Array, "n up across filters"]:
-    """Return the convolution (cross-correlation, as in every network) of stride 1, zeros padded on all sides.
+    """Return the convolution of stride 1 (a cross-correlation, as in every network).
 
-    Under `vmap` over tasks, `form` says how kernels that differ from task to task are applied:
+    - `x`: images.
+    - `kernel`: square kernels.
+    - `padding`: rows and columns of zeros on each side.
+    - `form`: how kernels that differ from task to task are applied under `vmap`. All forms give equal results and equal
+      derivatives of every order.
 
-    - `"loop"`: task after task by XLA's own convolution, which on a CPU multiplies at the machine's matrix rate as long as
-      one kernel serves a whole batch of images;
-    - `"patches"`: windows side by side times kernels, one batched matrix product, also where tasks share a kernel;
-    - `"grouped"`: what XLA makes of a `vmap` of its own convolution, one of as many groups as tasks;
-    - `"auto"`: the loop on a CPU; elsewhere patches, or XLA's convolution where tasks share a kernel.
+    The forms are:
 
-    All are equal, derivatives of every order included.
+    - `"loop"`: one task after another by XLA's own convolution. On a CPU this runs at the machine's matrix rate as long as one
+      kernel serves a whole batch of images.
+    - `"patches"`: windows side by side times kernels in one batched matrix product, also if tasks share a kernel.
+    - `"grouped"`: what XLA makes of a `vmap` of its own convolution: one convolution with as many groups as tasks.
+    - `"auto"`: the loop on a CPU. Elsewhere patches, or XLA's convolution if tasks share a kernel.
     """
     return _convolve.bind(x[None], kernel[None], padding=padding, form=form)[0]
 
 
 def convolve_strided(x: Array, kernel: Array, form: Form = "auto") -> Float[Array, "n up across filters"]:
-    """Return the convolution with a 3 x 3 kernel at every second row and column, zeros padded on all sides by one.
+    """Return the convolution of `x` with a 3 x 3 `kernel` at every second row and column, with one row of zeros on all sides.
 
-    It is a 2 x 2 convolution of stride 1 over blocks of 2 x 2 pixels, taken as channels: so the same forms serve it.
+    Blocks of 2 x 2 pixels become channels, and the result is a 2 x 2 convolution of stride 1 over these blocks. So every `form`
+    of `convolve` applies.
     """
     n, height, width, channels = x.shape
     up, across = (height + 1) // 2, (width + 1) // 2
@@ -59,12 +64,12 @@ def _plain(x: Array, kernel: Array, padding: int) -> Array:
 
 
 def _plain_slope(x: Array, g: Array, padding: int) -> Array:
-    # Channels stand for images and images for channels: a convolution by `g` as one large kernel.
+    # Channels and images swap roles here, and `g` becomes one large kernel.
     return _plain(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), padding).transpose(1, 2, 0, 3)
 
 
 def _windows(x: Array, size: int, padding: int) -> Array:
-    """Return each pixel's window as one row of channels."""
+    """Return the window of each pixel as one row of channels."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     up, across = x.shape[1] - size + 1, x.shape[2] - size + 1
     return jnp.concatenate([x[:, i : i + up, j : j + across] for i in range(size) for j in range(size)], -1)
@@ -82,7 +87,7 @@ def _slope_by_patches(x: Array, g: Array, padding: int) -> Array:
 
 
 def _in_form(plain: Callable, by_patches: Callable, platform: str) -> Callable[..., Array]:
-    """Return the function of two operands with a leading axis of tasks, as a platform runs it."""
+    """Return the function of two operands with a leading task axis in the form for a platform."""
 
     def run(x: Array, other: Array, *, padding: int, form: Form) -> Array:
         usual = "loop" if platform == "cpu" or len(x) == 1 else "patches"
@@ -112,15 +117,15 @@ def _primitive(name: str, plain: Callable, by_patches: Callable) -> Primitive:
     return primitive
 
 
-# Two primitives, closed under differentiation: both are bilinear, and the transposes of each are made of the two. XLA's own
-# derivatives of a convolution are convolutions of permuted and dilated operands, and in the second order its CPU backend
-# has nothing better for them than plain loops.
+# Two primitives that are closed under differentiation: both are bilinear, and the transposes of each are made of the two.
+# XLA's own derivatives of a convolution are convolutions of permuted and dilated operands. For the second-order ones its
+# CPU backend has only plain loops.
 _convolve = _primitive("convolve", _plain, _by_patches)
 _slope = _primitive("convolve_slope", _plain_slope, _slope_by_patches)
 
 
 def _to_input(g: Array, kernel: Array, padding: int, form: Form) -> Array:
-    """Return the transpose of a convolution in its input: the one with the kernel turned round."""
+    """Return the transpose of a convolution in its input: a convolution with the flipped kernel."""
     turned = jnp.flip(kernel, (1, 2)).swapaxes(3, 4)
     return _convolve.bind(g, turned, padding=kernel.shape[1] - 1 - padding, form=form)
 
@@ -138,7 +143,7 @@ ad.defbilinear(
 
 
 def _fold(array: Array, at: int, axis: int) -> Array:
-    """Return the array with its batch axis folded into another, the batch outermost."""
+    """Return the array with its batch axis folded into another axis, the batch outermost."""
     array = jnp.moveaxis(array, at, axis)
     return array.reshape(*array.shape[:axis], -1, *array.shape[axis + 2 :])
 
@@ -149,9 +154,10 @@ def _unfold(array: Array, batch: int, axis: int) -> Array:
 
 
 def _batched(primitive: Primitive, axes: tuple[tuple[int, int], tuple[int, int]], operands, dims, **how):
-    """Fold a batch into the axis of one operand that the result keeps, or into tasks where both have it.
+    """Fold a batch into the axis of one operand that the result keeps, or into tasks if both operands have a batch.
 
-    `axes` are, for either operand, the axis that a batch of it alone joins, and the result's axis that it becomes.
+    For each operand, `axes` gives the axis that a batch of this operand alone joins, and the axis of the result that it
+    becomes.
     """
     batch = next(o.shape[d] for o, d in zip(operands, dims, strict=True) if d is not None)
     if None not in dims:
@@ -164,6 +170,7 @@ def _batched(primitive: Primitive, axes: tuple[tuple[int, int], tuple[int, int]]
     return _unfold(primitive.bind(*operands, **how), batch, out), 0
 
 
-# A batch of images alone are more images, one of kernels alone are more filters; likewise for the slope's two operands.
+# A batch of images alone becomes more images, and a batch of kernels alone more filters. The two operands of the slope
+# work likewise.
 batching.primitive_batchers[_convolve] = partial(_batched, _convolve, ((1, 1), (4, 4)))
 batching.primitive_batchers[_slope] = partial(_batched, _slope, ((4, 3), (4, 4)))

@@ -13,10 +13,18 @@ from bmaml.models.network import MLP, Activation
 
 @register("network/deep-sets")
 class DeepSets(AbstractContextNetwork):
-    """An MLP of each (x, y), averaged over the support; a second MLP of (average, x) answers. Each has `depth` hidden layers.
+    """An MLP of each (x, y), averaged over the support; a second MLP of (average, x) answers.
 
-    Garnelo et al. (2018), section 2.3. One learned row joins the average, (r_0 + sum_i r_i) / (1 + n), which the paper does
-    not have: it is the answer to no support at all, and lets the network see how many rows there were.
+    From Garnelo et al. (2018), section 2.3, https://arxiv.org/abs/1807.01613. Unlike the paper, one learned row r_0 joins the
+    average: (r_0 + sum_i r_i) / (1 + n). It is the answer for an empty support, and it lets the network see how many rows there
+    were.
+
+    - `inputs`: width of an input row.
+    - `width`: width of the hidden layers and of the average.
+    - `depth`: hidden layers of each MLP.
+    - `activation`: name of the activation.
+    - `input_scale`: multiplies the inputs.
+
     Raises: InputError for a size below 1.
     """
 

@@ -1,4 +1,4 @@
-"""Feature extractors of (x, code): the networks under exact heads."""
+"""Feature extractors of (x, code): the networks below exact heads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bmaml.models.network import MLP, Activation
 
 
 class AbstractFeatures(eqx.Module):
-    """A network from inputs and an expert's code to features and a log relative noise variance for each point."""
+    """A network that maps inputs and an expert's code to features and to a log relative noise variance for each point."""
 
     @property
     @abstractmethod
@@ -35,12 +35,22 @@ class AbstractFeatures(eqx.Module):
     def apply(
         self, params: PyTree[Any], x: Float[Array, "n inputs"], code: Float[Array, " code"]
     ) -> tuple[Float[Array, "n features"], Float[Array, " n"]]:
-        """Return the features and the log noise variance (relative to the head's own) of each row."""
+        """Return the features of each row of `x` and the log of its noise variance relative to the head's own, for one
+        `code`.
+        """
 
 
 @register("features/mlp")
 class MLPFeatures(AbstractFeatures):
-    """An MLP of (x, code), with a constant as the last feature, and optionally a noise that depends on (x, code).
+    """An MLP of (x, code) whose last feature is a constant, with optional noise that depends on (x, code).
+
+    - `inputs`: width of an input row.
+    - `learned`: features that the network computes; the constant comes on top.
+    - `hidden`: widths of the hidden layers.
+    - `code`: length of an expert's code.
+    - `activation`: name of the activation.
+    - `input_scale`: multiplies the inputs.
+    - `heteroscedastic`: whether the noise depends on (x, code).
 
     Raises: InputError for a count below 1.
     """
@@ -78,7 +88,7 @@ class MLPFeatures(AbstractFeatures):
 
     def apply(self, params, x, code):
         first, split = params[0], x.shape[-1]
-        # The first layer in two halves: under vmap over codes x's product is done once, not once a code.
+        # The first layer is split into two halves, so that under vmap over codes the product with x is computed once.
         shift = code @ first["weight"][split:] + first["bias"]
         h = (x * self.input_scale) @ first["weight"][:split] + shift
         for layer in params[1:]:

@@ -26,7 +26,7 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class AbstractNetwork(eqx.Module):
-    """Any function of inputs with a pytree of parameters; the object itself holds no arrays."""
+    """Any function of inputs with a pytree of parameters. The object itself holds no arrays."""
 
     @abstractmethod
     def init(self, key: PRNGKeyArray) -> Params:
@@ -34,17 +34,23 @@ class AbstractNetwork(eqx.Module):
 
     @abstractmethod
     def apply(self, params: Params, x: Array) -> Float[Array, "n outputs"]:
-        """Return the outputs of a batch of inputs `x` of shape `(n, ...)`; no row may depend on another."""
+        """Return the outputs for a batch of inputs `x` of shape `(n, ...)` with parameters `params`. No row may depend on
+        another row.
+        """
 
 
 @register("network/mlp")
 class MLP(AbstractNetwork):
-    """Fully connected layers of the given `sizes` (inputs first, outputs last).
+    """Fully connected layers.
 
-    Weights start Glorot-uniform (`initial="glorot"`) or truncated-normal with deviation 1/sqrt(fan in) (`"lecun"`), biases
-    N(0, 0.01^2) as in the code of Kim et al. (2018) and 0 respectively; the last layer's are multiplied by `head_scale`.
-    Inputs are multiplied by `input_scale`.
-    Raises: InputError for fewer than two sizes, an unknown activation or start, or a negative spread.
+    - `sizes`: widths of all layers, inputs first and outputs last.
+    - `activation`: name of the activation.
+    - `initial`: `"glorot"` starts weights Glorot-uniform and biases N(0, 0.01^2), as in the code of Kim et al. (2018).
+      `"lecun"` starts weights truncated-normal with deviation 1/sqrt(fan in) and biases at 0.
+    - `input_scale`: multiplies the inputs.
+    - `head_scale`: multiplies the start of the last layer.
+
+    Raises: InputError for fewer than two sizes, an unknown activation or start, or a negative `head_scale`.
     """
 
     sizes: tuple[int, ...] = eqx.field(static=True, converter=tuple)
@@ -80,20 +86,20 @@ class MLP(AbstractNetwork):
         return self.inputs(params, x)[-1] @ params[-1]["weight"] + params[-1]["bias"]
 
     def inputs(self, params: Params, x: Array) -> list[Float[Array, "n width"]]:
-        """Return what each layer is given, the first layer's inputs first."""
+        """Return the inputs of each layer for network inputs `x`, the first layer's inputs first."""
         given = [x * self.input_scale if self.input_scale != 1.0 else x]
         for layer in params[:-1]:
             given.append(self.activate(given[-1] @ layer["weight"] + layer["bias"]))
         return given
 
     def activate(self, h: Array) -> Array:
-        """Return the activation of pre-activations."""
+        """Return the activation of the pre-activations `h`."""
         return _ACTIVATIONS[self.activation](h)
 
 
 @register("network/functional")
 class Functional(AbstractNetwork):
-    """A network from two plain functions: `init_fn(key) -> params`, `apply_fn(params, x) -> outputs`."""
+    """A network from two plain functions: `init_fn(key) -> params` and `apply_fn(params, x) -> outputs`."""
 
     init_fn: Callable[[PRNGKeyArray], Params] = eqx.field(static=True)
     apply_fn: Callable[[Params, Array], Array] = eqx.field(static=True)
@@ -146,5 +152,5 @@ class FromFlax(AbstractNetwork):
 
 
 def mlp(inputs: int, outputs: int, hidden: Sequence[int] = (40, 40), activation: Activation = "relu") -> MLP:
-    """Return an MLP with the given hidden widths."""
+    """Return an MLP of `inputs` inputs and `outputs` outputs with the widths `hidden` and an `activation` by name."""
     return MLP((inputs, *hidden, outputs), activation)

@@ -1,4 +1,4 @@
-"""Norms of a convolutional network: all but one of a single image, so that no prediction depends on another image."""
+"""Norms of a convolutional network. All but one use a single image, so that no prediction depends on another image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 Norm = Literal["none", "layer", "group", "instance", "pixel", "transductive"]
 NORMS = ("none", "layer", "group", "instance", "pixel", "transductive")
-# Axes of (n, height, width, channels) that a mean and a mean square are taken over.
+# Axes of (n, height, width, channels) over which means and mean squares are taken.
 _AXES = {"layer": (1, 2, 3), "instance": (1, 2), "pixel": (3,), "transductive": (0, 1, 2)}
 _GROUPS, _EPSILON = 8, 1e-5
 
@@ -18,16 +18,22 @@ _GROUPS, _EPSILON = 8, 1e-5
 def normalise(
     norm: Norm, z: Float[Array, "n height width channels"], scale: Float[Array, " channels"], bias: Float[Array, " channels"]
 ) -> Float[Array, "n height width channels"]:
-    """Return channels of mean 0 and variance 1, times scale, plus bias; not for `"none"`.
+    """Return `z` with channels of mean 0 and variance 1, times `scale`, plus `bias`.
 
-    Statistics are of each image by itself: of all its channels and pixels (`"layer"`), of 8 groups of channels (`"group"`;
-    as many as divide them), of each channel (`"instance"`) or of each pixel (`"pixel"`). `"transductive"` is batch norm by
-    the statistics of the images at hand, as in the experiments of Finn et al. (2017): what is predicted for a query image then
-    depends on the other query images. The variance gets 1e-5 added.
+    The variance gets 1e-5 added. `norm` says which numbers share their statistics:
+
+    - `"layer"`: all channels and pixels of an image.
+    - `"group"`: 8 groups of channels of an image, or as many as divide the channels.
+    - `"instance"`: one channel of an image.
+    - `"pixel"`: one pixel of an image.
+    - `"transductive"`: batch norm over the given images, as in the experiments of Finn et al. (2017),
+      https://arxiv.org/abs/1703.03400. The prediction for a query image then depends on the other query images.
+
+    `"none"` is not accepted here.
     """
     mean, square = _average(norm, z), _average(norm, jnp.square(z))
-    # One product and one sum a number, with gain and shift of each image's channels: backwards XLA then sums over pixels
-    # alone, which on a CPU halves the first derivative's time and takes two fifths off the second's.
+    # One product and one sum for each number, with gain and shift of each image's channels. In the backward pass XLA then
+    # sums over pixels alone. On a CPU this halves the time of the first derivative and saves two fifths of the second's.
     gain = lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0.0) + _EPSILON) * scale
     return z * gain + (bias - mean * gain)
 

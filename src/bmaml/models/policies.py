@@ -1,4 +1,4 @@
-"""A policy over continuous actions. One over discrete actions is a `CategoricalModel`."""
+"""A policy over continuous actions. A policy over discrete actions is a `CategoricalModel`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from bmaml.models.network import AbstractNetwork
 
 @register("model/gaussian-policy")
 class GaussianPolicy(AbstractModel):
-    """Actions ~ N(network(observation), std^2) in each of `actions` coordinates, the log of std a parameter of each.
+    """Actions ~ N(network(observation), std^2) in each coordinate, with one parameter log std for each coordinate.
 
-    Parameters are `{"weights": the network's, "log_std": (actions,)}`; std starts at `std` and is never below `floor`. As in
-    the code of Finn et al. (2017), std does not depend on the observation and adapts with the weights.
-    Raises: InputError for fewer than one action, or a std or floor that is not above 0.
+    The parameters are `{"weights": the network's, "log_std": (actions,)}`. As in the code of Finn et al. (2017),
+    https://arxiv.org/abs/1703.03400, std does not depend on the observation, and it adapts with the weights.
+
+    - `network`: gives the mean action.
+    - `actions`: coordinates of an action.
+    - `std`: start of the standard deviation, in action units.
+    - `floor`: lower bound of the standard deviation.
+
+    Raises: InputError for fewer than one action, or a `std` or `floor` that is not above 0.
     """
 
     network: AbstractNetwork

@@ -1,4 +1,4 @@
-"""A gated recurrent unit that reads the support row after row: the memory learner."""
+"""A gated recurrent unit that reads the support row by row: the memory learner."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from bmaml.models.network import MLP, Activation
 
 @register("network/recurrent")
 class Recurrent(AbstractContextNetwork):
-    """A GRU over the support's (x, y) rows; an MLP with `depth` hidden layers of (last state, x) answers.
+    """A GRU over the support's (x, y) rows; an MLP of (last state, x) answers.
 
-    Learning to learn with a recurrent memory, as Hochreiter et al. (2001) and Santoro et al. (2016) have it, with
-    the gates of Cho et al. (2014). The state depends on the order of the rows (`ordered` is True), as it should where rows
-    come in time; where they are a set, training on random orders makes it nearly, never exactly, indifferent.
-    A row moves the state by its mask: 0 leaves it unchanged.
+    Learning to learn with a recurrent memory follows Hochreiter et al. (2001), https://doi.org/10.1007/3-540-44668-0_13, and
+    Santoro et al. (2016), https://arxiv.org/abs/1605.06065. The gates are those of Cho et al. (2014),
+    https://arxiv.org/abs/1406.1078. The state depends on the order of the rows (`ordered` is True), which suits rows that come
+    in time. If rows are a set, training on random orders makes the state nearly independent of the order. A row moves the state
+    in proportion to its mask.
+
+    - `inputs`: width of an input row.
+    - `width`: width of the state and of the hidden layers.
+    - `depth`: hidden layers of the MLP.
+    - `activation`: name of the activation.
+    - `input_scale`: multiplies the inputs.
+
     Raises: InputError for a size below 1.
     """
 
@@ -69,7 +77,7 @@ class Recurrent(AbstractContextNetwork):
 
 
 def _gru(weight: Array, state: Array, gates: Array) -> Array:
-    """Return the next state from the last one and the row's part of the three gates."""
+    """Return the next state from the last `state` and the row's part of the three gates."""
     reset_x, update_x, new_x = jnp.split(gates, 3)
     reset_h, update_h, new_h = jnp.split(state @ weight, 3)
     update = jax.nn.sigmoid(update_x + update_h)

@@ -1,4 +1,4 @@
-"""Heads of amortised learners: how targets are read in, and raw outputs become a distribution."""
+"""Heads of amortised learners: how the network reads targets, and how raw outputs become a distribution."""
 
 from __future__ import annotations
 
@@ -28,20 +28,22 @@ class AbstractTargetHead(eqx.Module):
 
     @abstractmethod
     def embed(self, y: Array, like: Array) -> Float[Array, "n targets"]:
-        """Return targets as the network reads them, in the dtype of `like`."""
+        """Return targets `y` in the form that the network reads, in the dtype of `like`."""
 
     @abstractmethod
     def distribution(self, raw: Float[Array, "n width"]) -> AbstractDistribution:
-        """Return the predictive distribution that raw outputs stand for."""
+        """Return the predictive distribution for raw outputs `raw`."""
 
 
 @register("target-head/normal")
 class NormalHead(AbstractTargetHead):
     """Independent normals: mean = scale a, deviation = floor + scale softplus(b), for raw outputs (a, b).
 
-    `scale` is the size of the targets, which are divided by it where they are read (1 for standardised ones). `floor` is in
-    the targets' units; without it the likelihood of noise-free data has no bound.
-    Raises: InputError for fewer than one output, or a scale or floor that is not above 0.
+    - `outputs`: width of a target row.
+    - `scale`: size of the targets, in their units; the network reads targets divided by it. Use 1 for standardised targets.
+    - `floor`: smallest deviation, in the targets' units. Without a floor the likelihood of noise-free data has no bound.
+
+    Raises: InputError for fewer than one output, or a `scale` or `floor` that is not above 0.
     """
 
     outputs: int = eqx.field(static=True, default=1)
@@ -73,7 +75,7 @@ class NormalHead(AbstractTargetHead):
 
 @register("target-head/categorical")
 class CategoricalHead(AbstractTargetHead):
-    """One of `classes` classes, read as a one-hot row and predicted by its logits.
+    """One of `classes` classes. The network reads a class as a one-hot row and predicts logits.
 
     Raises: InputError for fewer than two classes.
     """

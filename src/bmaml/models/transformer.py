@@ -1,4 +1,4 @@
-"""A transformer over the support that answers each query by itself: the network of transformer neural processes."""
+"""A transformer over the support that answers each query separately: the network of transformer neural processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ Block = dict[str, Any]
 
 
 class Memory(eqx.Module):
-    """What queries attend to: keys and values of the support in each layer, and the log of each token's weight."""
+    """What queries attend to: `keys` and `values` of the support in each layer, and `log_mask`, the log of each token's
+    weight.
+    """
 
     keys: Float[Array, "layers tokens width"]
     values: Float[Array, "layers tokens width"]
@@ -29,12 +31,21 @@ class Memory(eqx.Module):
 class Transformer(AbstractContextNetwork):
     """Pre-norm self-attention over the support's (x, y) tokens; query tokens (x alone) attend to the support only.
 
-    The diagonal transformer neural process of Nguyen and Grover (2022), section 3.3: one stack of `layers` blocks with
-    `heads` heads serves support and queries. Keys and values of the support are kept, so answering costs no second pass
-    over it. A learned token that is always there joins the support (the paper has none): an empty support then has
-    something to attend to, and attention, an average, can tell how many rows there are. No positions: order never
-    matters. A mask weight w multiplies a row's attention.
-    Raises: InputError for a size below 1 or heads that do not divide the width.
+    This is the diagonal transformer neural process of Nguyen and Grover (2022), section 3.3, https://arxiv.org/abs/2207.04179.
+    One stack of blocks serves support and queries. Keys and values of the support are kept, so an answer needs no second pass
+    over the support. Unlike the paper, a learned token always joins the support. An empty support then has something to attend
+    to, and attention, which is an average, can tell how many rows there are. There are no positions, so the order of rows never
+    matters. A mask weight w multiplies the attention to a row.
+
+    - `inputs`: width of an input row.
+    - `width`: width of a token; a multiple of `heads`.
+    - `layers`: blocks of the stack.
+    - `heads`: attention heads of a block.
+    - `expansion`: width of the feed-forward network, as a multiple of `width`.
+    - `activation`: name of the activation.
+    - `input_scale`: multiplies the inputs.
+
+    Raises: InputError for a size below 1, or if `heads` does not divide `width`.
     """
 
     inputs: int = eqx.field(static=True, default=1)
@@ -68,7 +79,7 @@ class Transformer(AbstractContextNetwork):
     def init(self, key, targets, outputs):
         embed_key, block_key, token_key, readout_key = jax.random.split(key, 4)
         return {
-            # One more input than (x, y): whether y is known.
+            # One more input than (x, y) says whether y is known.
             "embed": self._embed(self.inputs + targets + 1).init(embed_key),
             "token": jax.random.normal(token_key, (self.width,)),
             "blocks": jax.vmap(self._block)(jax.random.split(block_key, self.layers)),
@@ -93,7 +104,7 @@ class Transformer(AbstractContextNetwork):
         tokens = jnp.concatenate([params["token"][None], tokens])
         log_mask = jnp.concatenate([jnp.zeros_like(mask, shape=1), jnp.log(mask)])
 
-        # A loop over stacked blocks: unrolled, four of them take four times as long to compile.
+        # A loop over stacked blocks, because four unrolled blocks take four times as long to compile.
         def layer(tokens: Array, block: Block) -> tuple[Array, tuple[Array, Array]]:
             normed = _normalise(block["norms"][0], tokens)
             keys, values = jnp.split(normed @ block["key_value"], 2, axis=1)
@@ -135,6 +146,6 @@ def _norm_init(width: int) -> dict[str, Array]:
 
 
 def _normalise(params: dict[str, Array], h: Float[Array, "n width"]) -> Float[Array, "n width"]:
-    """Layer norm: statistics of each row by itself, so nothing leaks between rows."""
+    """Layer norm with statistics of each row alone, so nothing leaks between rows."""
     centred = h - h.mean(1, keepdims=True)
     return centred * jax.lax.rsqrt((centred**2).mean(1, keepdims=True) + 1e-6) * params["scale"] + params["shift"]
