@@ -1,4 +1,7 @@
-"""What a measurement at each of some points would be worth: the acquisitions of active learning for regression."""
+"""Acquisitions of active learning: what a measurement at each of some points is worth.
+
+Each acquisition takes a posterior, inputs `x` of shape `(n, inputs)` and a key, and returns one number for each point.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,21 @@ _AT_ONCE = 32
 
 
 def variance(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:
-    """Return the predictive variance at each point, summed over outputs (in their squared units, noise included)."""
+    """Return the predictive variance of `posterior` at each point of `x`, summed over outputs (in their squared units,
+    noise included).
+    """
     del key
     return posterior.predict(x).variance.sum(-1)
 
 
 def information(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:
-    """Return the mutual information between a point's target and the particle, in nats: how much particles disagree.
+    """Return the mutual information between a point's target and the particle, in nats: how much the particles disagree.
 
-    H[mixture] - mean H[particle]: the total predictive entropy less that which each particle expects by itself, so noise
-    that all expect does not count, nor what a particle of its own does not know (an exact head's uncertainty about its
-    weights). Between 0 and the entropy of the weights. Exact for classes; for continuous targets about 512 draws a point,
-    `_continuous`. Houlsby et al. (2011), with particles for the posterior.
+    This is H[mixture] - mean H[particle]: the total predictive entropy minus the entropy that each particle expects. So noise
+    that all particles expect does not count. Uncertainty within a particle, such as an exact head's uncertainty about its
+    weights, does not count either. The value is between 0 and the entropy of the weights. For classes it is exact. For
+    continuous targets it is an estimate from about 512 draws for each point of `x`. The particles stand for the `posterior`, as
+    in Houlsby et al. (2011), https://arxiv.org/abs/1112.5745.
     Raises: PairError for a predictive without particles; use `variance`.
     """
     predictive = posterior.predict(x)
@@ -45,26 +51,28 @@ def information(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, ke
 
 
 def _continuous(predictive: Mixture, key: PRNGKeyArray) -> Float[Array, " n"]:
-    """Return sum_m w_m KL(component m, mixture) by draws from each component, which is the mutual information.
+    """Return sum_m w_m KL(component m, mixture), which is the mutual information, by draws from each component.
 
-    The difference of two log densities at the same draw: 0 where components are the same, and much less noisy than the
-    difference of two entropies.
+    The estimate is the difference of two log densities at the same draw. The difference is 0 if the components are equal, and
+    it is much less noisy than the difference of two entropies.
     """
     parts = predictive.components
     count = max(1, _DRAWS // len(predictive.log_weights))
     draws = parts.sample(key, (count,))
     own = jax.vmap(parts.log_prob)(draws)
-    # A few draws at a time: all components at all draws at once would be gigabytes where components are many.
+    # A few draws at a time, because all components at all draws would take gigabytes for many components.
     mixed = jax.lax.map(predictive.log_prob, draws.reshape(-1, *draws.shape[2:]), batch_size=_AT_ONCE).reshape(own.shape)
     return jnp.tensordot(softmax(predictive.log_weights), (own - mixed).mean(0), 1)
 
 
 def reduction(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:
-    """Return how much a measurement at each point lowers the variance of the function, in the mean over all the points.
+    """Return how much a measurement at each point lowers the variance of the function, as the mean over all points of `x`.
 
-    Cov(f(x), f(x'))^2 / Var(y(x)), averaged over x' and summed over outputs (in their squared units): what conditioning
-    takes off for Gaussians, and the best linear prediction's share for others. The covariance is that of 256 draws of the
-    function, so any posterior will do; the points stand for where the function is wanted. Cohn (1994); MacKay (1992).
+    The value is Cov(f(x), f(x'))^2 / Var(y(x)), averaged over x' and summed over outputs (in their squared units). For
+    Gaussians this is what conditioning removes from the variance. For other posteriors it is what the best linear prediction
+    removes. The covariance is that of 256 draws of the function, so any `posterior` will do. The points should cover the inputs
+    where the function matters. From Cohn (1994), https://doi.org/10.1016/0893-6080(95)00137-9, and MacKay (1992),
+    https://doi.org/10.1162/neco.1992.4.4.590.
     """
     functions = posterior.sample_functions(x, key=key, count=_FUNCTIONS)
     centred = functions - functions.mean(0)
@@ -73,13 +81,15 @@ def reduction(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key:
 
 
 def entropy(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:
-    """Return the entropy of the target predicted at each point, in nats: noise and ignorance alike."""
+    """Return the entropy of the target that `posterior` predicts at each point of `x`, in nats. It includes noise and
+    uncertainty.
+    """
     del key
     return posterior.predict(x).entropy()
 
 
 def random(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:
-    """Return a uniform number for each point, whatever is believed: what active learning has to beat."""
+    """Return a uniform random number for each point of `x`, whatever the `posterior`: the baseline of active learning."""
     del posterior
     return jax.random.uniform(key, (len(x),))
 
@@ -92,7 +102,7 @@ ACQUISITIONS: dict[str, Callable[..., Float[Array, " n"]]] = {
 }
 
 
-# For classes, whose variance and covariance say less.
+# For classes. Variance and covariance of classes say less.
 CLASS_ACQUISITIONS: dict[str, Callable[..., Float[Array, " n"]]] = {
     "entropy": entropy,
     "information": information,
@@ -101,7 +111,7 @@ CLASS_ACQUISITIONS: dict[str, Callable[..., Float[Array, " n"]]] = {
 
 
 def acquisition(by: str) -> Callable[..., Float[Array, " n"]]:
-    """Return an acquisition `(posterior, x, *, key) -> worth of each point` by its name.
+    """Return the acquisition with the name `by`: a function `(posterior, x, *, key) -> worth of each point`.
 
     Raises: InputError for an unknown name.
     """

@@ -19,7 +19,7 @@ from bmaml.io.registry import register
 
 
 class HasParticles(Protocol):
-    """A state of adaptation: the particles are what moves, whatever else there is belongs to the step rule."""
+    """A state of adaptation. The particles move, and everything else in the state belongs to the step rule."""
 
     @property
     def particles(self) -> PyTree[Any]:
@@ -30,28 +30,28 @@ class HasParticles(Protocol):
 Tree = TypeVar("Tree")
 State = TypeVar("State", bound=HasParticles)
 Step = Callable[[State, Any], State]
-# Short inner loops are written out: their first step then sees that tasks share where it starts, and BMAML's five steps take
-# 0.6 of the time. Longer ones are a loop: the program would take minutes to compile.
+# Short inner loops are unrolled. The first step then sees that tasks share the start, and BMAML's five steps take 0.6 of
+# the time. Longer ones stay a loop, because the unrolled program would take minutes to compile.
 _UNROLL = 5
 
 
 class AbstractAdjoint(eqx.Module):
-    """Runs the inner steps and says how their result depends on where they started."""
+    """Runs the inner steps and says how their result depends on the start."""
 
     @abstractmethod
     def check(self, prior: AbstractPrior, direction: AbstractDirection) -> None:
-        """Raise PairError ("X needs Y because Z; use W") where what is climbed, or how, does not fit."""
+        """Raise PairError ("X needs Y because Z; use W") if `prior` or `direction` does not fit."""
 
     @abstractmethod
     def run(self, step: Step, state: State, given: PyTree[Any], scores: Callable[[PyTree[Any]], PyTree[Any]]) -> State:
-        """Return the state after one `step(state, entry)` for each entry of what is given (leading axis of its leaves).
+        """Return the state after one `step(state, entry)` for each entry of `given` (the leading axis of its leaves).
 
-        `scores(particles)` is the gradient of what the particles climb, which is 0 at the solution.
+        `state` is the start. `scores(particles)` is the gradient of what the particles climb, which is 0 at the solution.
         """
 
     @abstractmethod
     def gradient(self, tree: Tree) -> Tree:
-        """Return an inner gradient as the meta-gradient shall see it."""
+        """Return the inner gradient `tree` in the form that the meta-gradient sees."""
 
 
 def _loop(step: Step, state: State, given: PyTree[Any]) -> State:
@@ -75,8 +75,8 @@ def _entry(tree: PyTree[Any], i: int) -> PyTree[Any]:
 class Unrolled(AbstractAdjoint):
     """Differentiates through every inner step, second derivatives included.
 
-    With `checkpoint=True` each step's inside is computed again in the backward pass: memory per step falls to one copy of
-    the particles, for about a third more work.
+    With `checkpoint=True` the backward pass computes the inside of each step again. Memory for a step falls to one copy of the
+    particles, and the work grows by about a third.
     """
 
     checkpoint: bool = eqx.field(static=True, default=False)
@@ -87,7 +87,8 @@ class Unrolled(AbstractAdjoint):
     def run(self, step, state, given, scores):
         if not self.checkpoint:
             return _run(step, state, given)
-        # Checkpointed steps must stay a loop: unrolled, XLA may merge the recomputation with the first computation.
+        # Checkpointed steps must stay a loop. If they were unrolled, XLA might merge the recomputation with the first
+        # computation.
         return _loop(jax.checkpoint(step), state, given)
 
     def gradient(self, tree):
@@ -96,7 +97,7 @@ class Unrolled(AbstractAdjoint):
 
 @register("adjoint/first-order")
 class FirstOrder(AbstractAdjoint):
-    """Takes inner gradients as constants: the meta-gradient is that of the adapted parameters (FOMAML, Reptile)."""
+    """Treats inner gradients as constants: the meta-gradient is that of the adapted parameters (FOMAML, Reptile)."""
 
     def check(self, prior, direction):
         pass
@@ -109,22 +110,24 @@ class FirstOrder(AbstractAdjoint):
 
 
 def _frozen(function: Callable[[Tree], Any], example: Tree) -> Callable[[Tree], Any]:
-    """Return the function with its argument and all that it closes over as constants, so that no derivative is prepared."""
+    """Return the function with its argument and its closure as constants, so that JAX prepares no derivative."""
     pure, closed = jax.closure_convert(function, example)
     return lambda tree: pure(*jax.lax.stop_gradient((tree, *closed)))
 
 
 @register("adjoint/implicit")
 class Implicit(AbstractAdjoint):
-    """Differentiates the solution that the steps lead to, not the steps: memory does not grow with their number (iMAML).
+    """Differentiates the solution that the steps lead to, not the steps (iMAML). So memory does not grow with their number.
 
-    Where the scores are 0, d(solution) = H^-1 d(scores), with H the Hessian of minus the log posterior at the last step;
-    H^-1 is applied by at most `cg_steps` of conjugate gradients, to a relative residual of `tolerance`. Right to the
-    accuracy that the steps have reached the solution to, and where H is positive definite: give the prior a precision
-    above the likelihood's negative curvature. Rajeswaran et al. (2019), algorithms 1 and 2.
+    Where the scores are 0, d(solution) = H^-1 d(scores). H is the Hessian of minus the log posterior at the last step. The
+    gradient is as accurate as the solution that the steps reached, and it needs a positive definite H. So give the prior a
+    precision above the likelihood's negative curvature. The prior must be anchored at the start, since otherwise the solution
+    does not depend on the start. From Rajeswaran et al. (2019), algorithms 1 and 2, https://arxiv.org/abs/1909.04630.
 
-    Needs a prior anchored at the start, else the solution does not depend on where the steps began.
-    Raises: InputError for fewer than one iteration or a negative tolerance.
+    - `cg_steps`: most steps of the conjugate gradients that apply H^-1.
+    - `tolerance`: relative residual at which they stop.
+
+    Raises: InputError for fewer than one step or a negative tolerance.
     """
 
     cg_steps: int = eqx.field(static=True, default=10)
@@ -155,9 +158,9 @@ class Implicit(AbstractAdjoint):
 
         end = _frozen(lambda start: _run(step, start, given), state)(state)
         slope, hessian = jax.linearize(slopes, end.particles)
-        # A Newton step of value 0, whose derivative is the implicit function theorem's.
-        nothing = jax.tree.map(lambda leaf: leaf - jax.lax.stop_gradient(leaf), slopes(end.particles))
-        newton = cg(_frozen(hessian, slope), nothing, tol=self.tolerance, maxiter=self.cg_steps)[0]
+        # A Newton step of value 0. Its derivative is the one that the implicit function theorem gives.
+        zero = jax.tree.map(lambda leaf: leaf - jax.lax.stop_gradient(leaf), slopes(end.particles))
+        newton = cg(_frozen(hessian, slope), zero, tol=self.tolerance, maxiter=self.cg_steps)[0]
         return eqx.tree_at(lambda s: s.particles, end, jax.tree.map(jnp.subtract, end.particles, newton))
 
     def gradient(self, tree):

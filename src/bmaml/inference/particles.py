@@ -1,4 +1,4 @@
-"""Functions of one particle, applied to all of them."""
+"""Functions of one particle, applied to all particles."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from jaxtyping import Array, Float, PyTree
 
 
 def map_particles(function: Callable[..., Any], *trees: PyTree[Any]) -> PyTree[Any]:
-    """Return the function's values for all particles: `vmap` over the leading axis of every leaf.
+    """Return the values of `function` for all particles: `vmap` over the leading axis of every leaf of `trees`.
 
-    A single particle is handed over without its axis: XLA on a CPU lays out products with a batch axis of length one less
-    well, which costs a quarter of a small meta-step.
+    A single particle is passed without its axis. On a CPU, XLA handles products with a batch axis of length one less well,
+    which costs a quarter of a small meta-step.
     """
     if len(jax.tree.leaves(trees)[0]) > 1:
         return jax.vmap(function)(*trees)
@@ -23,5 +23,5 @@ def map_particles(function: Callable[..., Any], *trees: PyTree[Any]) -> PyTree[A
 
 
 def flatten(particles: PyTree[Any]) -> Float[Array, "n d"]:
-    """Return the particles of a pytree as the rows of one matrix."""
+    """Return the particles of the pytree `particles` as the rows of one matrix."""
     return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(particles)], 1)

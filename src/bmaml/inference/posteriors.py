@@ -1,4 +1,4 @@
-"""What adaptation returns: something that predicts."""
+"""What adaptation returns: an object that predicts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bmaml.models.base import AbstractModel
 
 
 class AbstractPosterior(eqx.Module):
-    """Beliefs about one task after its support has been seen."""
+    """What is believed about one task after its support has been seen."""
 
     @abstractmethod
     def predict(self, x: Array) -> AbstractDistribution:
@@ -22,11 +22,16 @@ class AbstractPosterior(eqx.Module):
 
     @abstractmethod
     def sample_functions(self, x: Array, *, key: PRNGKeyArray, count: int = 1) -> Float[Array, "count n outputs"]:
-        """Return draws of the task's noise-free function at inputs `x`, jointly over the rows."""
+        """Return `count` draws of the task's noise-free function at inputs `x`, jointly over the rows."""
 
 
 class ParticlePosterior(AbstractPosterior):
-    """Weighted particles of model parameters, stacked on a leading axis; the predictive is their mixture."""
+    """Weighted particles of a model's parameters. The predictive is their mixture.
+
+    - `model`: the model that the particles belong to.
+    - `params`: parameters, stacked on a leading particle axis.
+    - `log_weights`: unnormalised log weights of the particles.
+    """
 
     model: AbstractModel
     params: PyTree[Any]

@@ -1,7 +1,7 @@
 """Priors over a particle: the parameters of a model and the prior's own hyper-parameters.
 
-A log-density here is of one task's parameters, in nats, up to a constant that no parameter enters. `anchor` is the
-particle that adaptation starts from.
+A log density here is that of one task's parameters, in nats, up to a constant that does not depend on parameters. `anchor`
+is the particle from which adaptation starts.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Params = PyTree[Any]
 
 
 class Particle(eqx.Module):
-    """One particle: a model's parameters and its prior's hyper-parameters (None where it has none)."""
+    """One particle: a model's parameters `params` and its prior's hyper-parameters `hyper` (None without any)."""
 
     params: Params
     hyper: PyTree[Any]
 
 
 class AbstractPrior(eqx.Module):
-    """A log-density over particles."""
+    """A log density over particles."""
 
     @abstractmethod
     def init(self) -> PyTree[Any]:
@@ -37,7 +37,11 @@ class AbstractPrior(eqx.Module):
 
     @abstractmethod
     def log_density(self, model: AbstractModel, particle: Particle, anchor: Particle) -> Float[Array, ""]:
-        """Return the log prior density of a particle, in nats."""
+        """Return the log prior density of `particle`, in nats.
+
+        - `model`: says which part of the parameters are weights.
+        - `anchor`: the particle from which adaptation started.
+        """
 
 
 def _check_positive(what: str, value: float) -> None:
@@ -55,7 +59,7 @@ def _size(tree: PyTree[Any]) -> int:
 
 @register("prior/flat")
 class FlatPrior(AbstractPrior):
-    """A constant: adaptation follows the likelihood alone."""
+    """A constant density: adaptation follows the likelihood alone."""
 
     def init(self):
         return None
@@ -68,7 +72,7 @@ class FlatPrior(AbstractPrior):
 class GaussianPrior(AbstractPrior):
     """Weights ~ N(0, 1 / precision).
 
-    Raises: InputError for a precision that is not above 0.
+    Raises: InputError for a `precision` that is not above 0.
     """
 
     precision: float = eqx.field(static=True, default=1.0)
@@ -85,9 +89,10 @@ class GaussianPrior(AbstractPrior):
 
 @register("prior/around-init")
 class AroundInit(AbstractPrior):
-    """Weights ~ N(where adaptation starts, 1 / precision): p(phi | theta) of Grant et al. (2018), also iMAML's pull.
+    """Weights ~ N(start of adaptation, 1 / precision): p(phi | theta) of Grant et al. (2018), and the pull of iMAML.
 
-    Raises: InputError for a precision that is not above 0.
+    From https://arxiv.org/abs/1801.08930 and https://arxiv.org/abs/1909.04630.
+    Raises: InputError for a `precision` that is not above 0.
     """
 
     precision: float = eqx.field(static=True, default=1.0)
@@ -112,8 +117,14 @@ def _log_gamma(log_value: Array, a: float, b: float) -> Array:
 class GammaPrior(AbstractPrior):
     """BMAML's hierarchy: weights ~ N(0, 1 / lambda), lambda ~ Gamma(a_weight, b_weight), gamma ~ Gamma(a_noise, b_noise).
 
-    lambda is the particle's hyper-parameter, kept as its log; gamma is the model's noise precision. Kim et al. (2018),
-    section 5.1; the defaults are those of the authors' code, where gamma starts at 100 (set on the model) and lambda at 1.
+    lambda is the hyper-parameter of a particle, stored as its log. gamma is the model's noise precision. From Kim et al.
+    (2018), section 5.1, https://arxiv.org/abs/1806.03836. The defaults are those of the authors' code, where gamma starts at
+    100 (set on the model) and lambda at 1.
+
+    - `a_noise`, `b_noise`: shape and rate of the noise precision.
+    - `a_weight`, `b_weight`: shape and rate of the weights' precision.
+    - `start`: start of lambda.
+
     Raises: InputError for a number that is not above 0.
     """
 
@@ -142,19 +153,25 @@ class GammaPrior(AbstractPrior):
 def early_stopping_precision(hessian: Float[Array, "d d"], learning_rate: float, steps: int) -> Float[Array, "d d"]:
     """Return the precision of the Gaussian prior about the start whose MAP `steps` of gradient descent reach.
 
-    For a quadratic loss with this Hessian, minus the log-likelihood in nats, and steps of size `learning_rate`, from any start:
+    For a quadratic loss, from any start:
 
         Q^-1 = H ((I - rate H)^-steps - I)^-1,
 
-    with eigenvalues l / ((1 - rate l)^-steps - 1): about 1 / (rate steps) for directions that the data say little of, and
-    0 for those that have converged. Exact for least squares; Santos (1996), and section 3.1 of Grant et al. (2018).
-    Raises: InputError where a step would overshoot (an eigenvalue of rate H outside 0 to 1), since no prior does that, or
-    for fewer than one step.
+    with eigenvalues l / ((1 - rate l)^-steps - 1). These are about 1 / (rate steps) in directions that the data hardly
+    determine, and 0 in directions that have converged. The identity is exact for least squares: Santos (1996),
+    https://doi.org/10.1016/0024-3795(94)00114-6, and section 3.1 of Grant et al. (2018), https://arxiv.org/abs/1801.08930.
+
+    - `hessian`: H, the Hessian of minus the log-likelihood in nats.
+    - `learning_rate`: rate, the size of a step.
+    - `steps`: number of steps.
+
+    Raises: InputError for fewer than one step, or if a step would overshoot (an eigenvalue of rate H outside 0 to 1), because
+    no prior does that.
     """
     if steps < 1:
         raise InputError(f"{steps} steps have no prior: give at least 1.")
     values, vectors = jnp.linalg.eigh(hessian)
     if not bool(((values > 0) & (learning_rate * values > 0) & (learning_rate * values < 1)).all()):
         raise InputError("rate times an eigenvalue of the Hessian is not between 0 and 1: give a lower rate, or full rank.")
-    # expm1 and log1p: (1 - rate l)^-steps - 1 without cancelling for small steps.
+    # expm1 and log1p compute (1 - rate l)^-steps - 1 without cancellation for small steps.
     return (vectors * (values / jnp.expm1(-steps * jnp.log1p(-learning_rate * values)))) @ vectors.T

@@ -1,4 +1,4 @@
-"""How far particles are from a density that is known up to a constant: the kernelised Stein discrepancy."""
+"""The kernelised Stein discrepancy: the distance of particles from a density that is known up to a constant."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def stein_kernel(
     """Return the Stein kernel k0(a, b) of all pairs for the inverse multiquadric (scale^2 + |a - b|^2)^exponent.
 
     k0(a, b) = s(a).s(b) k + s(a).grad_b k + s(b).grad_a k + trace(grad_a grad_b k) has mean 0 under the target.
+
+    - `x`: particles.
+    - `scores`: s, the gradients of the log density at the particles.
+    - `scale`: length of the kernel, in units of the particles.
+    - `exponent`: exponent of the kernel, between -1 and 0.
     """
     gaps = x[:, None] - x[None]
     squares = (gaps**2).sum(-1)
@@ -38,13 +43,17 @@ def stein_discrepancy(
     log_weights: Float[Array, " particles"] | None = None,
     scale: float = 1.0,
 ) -> Float[Array, ""]:
-    """Return the kernelised Stein discrepancy of weighted particles to a density: 0 only for the density itself.
+    """Return the kernelised Stein discrepancy of weighted particles to a density. It is 0 only for the density itself.
 
-    The square root of sum_ij w_i w_j k0(x_i, x_j) with the inverse multiquadric kernel of exponent -1/2, which unlike the
-    Gaussian one sees particles run off. `particles` is a pytree with the particle axis first, `log_density` takes one of
-    them. The unit is that of a score; n exact draws have about sqrt(mean k0(x, x) / n), so compare like numbers of
-    particles. `scale` is the kernel's length, in units of the particles. Memory is n^2 d.
-    Source: Gorham and Mackey (2017).
+    The value is the square root of sum_ij w_i w_j k0(x_i, x_j) with the inverse multiquadric kernel of exponent -1/2. Unlike
+    the Gaussian kernel, this one detects particles that drift away. The unit is that of a gradient of the log density. n exact
+    draws have about sqrt(mean k0(x, x) / n), so compare only equal numbers of particles. Memory is n^2 d. From Gorham and
+    Mackey (2017), https://arxiv.org/abs/1703.01717.
+
+    - `log_density`: takes one particle and returns a scalar in nats, up to a constant.
+    - `particles`: a pytree with the particle axis first.
+    - `log_weights`: unnormalised log weights; equal by default.
+    - `scale`: length of the kernel, in units of the particles.
     """
     x, scores = flatten(particles), flatten(jax.jit(jax.vmap(jax.grad(log_density)))(particles))
     weights = jax.nn.softmax(jnp.zeros(len(x)) if log_weights is None else log_weights)

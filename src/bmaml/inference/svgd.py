@@ -24,13 +24,19 @@ def svgd(
     kernel: RBF | None = None,
     record: Sequence[int] = (),
 ) -> SvgdResult:
-    """Move particles until they approximate a density, by Stein variational gradient descent.
+    """Move particles by Stein variational gradient descent until they approximate a density.
 
-    `log_density(particle)` is a scalar in nats, up to a constant; `particles` is a pytree with the particle axis first.
-    The step rule is Liu and Wang's (AdaGrad with a decaying memory, 0.9) with size `learning_rate`, or any optax `optimiser`.
-    `record` lists the steps whose particles are kept (0 is the start). Steps run in one compiled loop.
-    Raises: InputError for negative steps or a record past the last step.
-    Source: Liu and Wang (2016), algorithm 1.
+    The steps run in one compiled loop. From Liu and Wang (2016), algorithm 1, https://arxiv.org/abs/1608.04471.
+
+    - `log_density`: takes one particle and returns a scalar in nats, up to a constant.
+    - `particles`: a pytree with the particle axis first.
+    - `steps`: number of steps.
+    - `learning_rate`: step size of Liu and Wang's rule (AdaGrad with a decaying memory of 0.9).
+    - `optimiser`: any optax optimiser instead of that rule.
+    - `kernel`: the kernel; an RBF with the median heuristic by default.
+    - `record`: the steps whose particles are kept (0 is the start).
+
+    Raises: InputError for negative steps, or a recorded step after the last one.
     """
     if steps < 0 or any(not 0 <= r <= steps for r in record):
         raise InputError(f"{steps} steps and record {tuple(record)}: give steps >= 0 and records between 0 and steps.")
@@ -58,14 +64,18 @@ def svgd(
 
 
 class SvgdResult(eqx.Module):
-    """Final particles, and those of the recorded steps stacked on a leading axis (None where none were asked for)."""
+    """The final `particles`, and those of the `recorded` steps, stacked on a leading axis (None without any)."""
 
     particles: PyTree
     recorded: PyTree
 
 
 def liu_wang_rule(learning_rate: float, memory: float = 0.9) -> optax.GradientTransformation:
-    """The step rule of Liu and Wang's code: g / (1e-6 + sqrt(G)), G the running mean of g^2 that starts at the first g^2."""
+    """The step rule of Liu and Wang's code: g / (1e-6 + sqrt(G)), where G is the running mean of g^2 and starts at the first
+    g^2.
+
+    `learning_rate` is the step size, and `memory` is the share of the last G that the next G keeps.
+    """
 
     def init(params):
         return jax.tree.map(jnp.zeros_like, params), jnp.zeros((), jnp.int32)

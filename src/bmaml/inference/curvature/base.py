@@ -1,4 +1,4 @@
-"""The contract of a curvature, and of the positive definite matrix that it gives."""
+"""The contract of a curvature, and of the positive definite matrix that it returns."""
 
 from __future__ import annotations
 
@@ -20,30 +20,33 @@ Weights = PyTree[Any]
 
 
 class IndefiniteError(InputError):
-    """A curvature is not positive definite (or not finite), so that it stands for no Gaussian."""
+    """A curvature is not positive definite or not finite, so it defines no Gaussian."""
 
 
 class AbstractPrecision(eqx.Module):
-    """A positive definite matrix H over a model's weights, the precision of a Gaussian N(0, H^-1) about them.
+    """A positive definite matrix H over a model's weights: the precision of a Gaussian N(0, H^-1) about them.
 
-    Vectors are pytrees shaped like the weights. All methods are differentiable once in H, also where eigenvalues coincide.
+    Vectors are pytrees in the shape of the weights. All methods are differentiable once in H, even if eigenvalues coincide.
     """
 
     @abstractmethod
     def logdet(self) -> Float[Array, ""]:
-        """Return log det H, in nats; not a number where H is not positive definite."""
+        """Return log det H, in nats. It is NaN if H is not positive definite."""
 
     @abstractmethod
     def solve(self, vector: Weights) -> Weights:
-        """Return H^-1 times a vector."""
+        """Return H^-1 times `vector`."""
 
     @abstractmethod
     def inverse_sqrt(self, noise: Weights) -> Weights:
-        """Return H^(-1/2) times a vector: the symmetric root, which the data's order and padding do not change."""
+        """Return H^(-1/2) times the vector `noise`. This symmetric root does not depend on the data's order and padding."""
 
     @abstractmethod
     def variance(self, like: Weights, rows: Float[Array, "*batch weights"]) -> Float[Array, "*batch"]:
-        """Return r^T H^-1 r for rows r over flattened weights shaped like `like`: the variance of outputs of that Jacobian."""
+        """Return r^T H^-1 r for rows r over flattened weights: the variance of outputs that have these rows as Jacobian.
+
+        `like` is a pytree in the shape of the weights, and `rows` holds the rows.
+        """
 
     def sample(self, like: Weights, *, key: PRNGKeyArray) -> Weights:
         """Return a draw from N(0, H^-1) in the shape of the weights `like`."""
@@ -54,7 +57,10 @@ class AbstractPrecision(eqx.Module):
 def solved_variance(
     precision: AbstractPrecision, like: Weights, rows: Float[Array, "*batch weights"]
 ) -> Float[Array, "*batch"]:
-    """Return what `AbstractPrecision.variance` is, as the product of a row and H^-1 times it."""
+    """Return `AbstractPrecision.variance` as the product of each row and H^-1 times the row.
+
+    The arguments are `precision` (H), `like` and `rows`, as there.
+    """
     unravel = ravel_pytree(like)[1]
 
     def one(row: Float[Array, " weights"]) -> Float[Array, ""]:
@@ -64,11 +70,11 @@ def solved_variance(
 
 
 class AbstractCurvature(eqx.Module):
-    """Says how the second derivative of a task's log-likelihood is had."""
+    """Says how the second derivative of a task's log-likelihood is computed."""
 
     @abstractmethod
     def check(self, model: AbstractModel) -> None:
-        """Raise PairError ("X needs Y because Z; use W") where the model does not fit."""
+        """Raise PairError ("X needs Y because Z; use W") if `model` does not fit."""
 
     @abstractmethod
     def __call__(self, model: AbstractModel, params: PyTree[Any], data: Data, prior: float) -> AbstractPrecision:
@@ -80,10 +86,10 @@ class AbstractCurvature(eqx.Module):
 
 
 def require_definite(precision: AbstractPrecision) -> None:
-    """Refuse curvatures (one, or stacked on a leading axis) that are not positive definite, where their numbers are known.
+    """Refuse a `precision` (one, or several on a leading axis) that is not positive definite.
 
-    Inside a compiled function they are not: there a log det that is not a number goes on into the loss, and the training
-    loop's guard skips, counts and names the step.
+    This needs concrete numbers. In a compiled function the numbers are unknown, so a NaN log det passes on into the loss, and
+    the training loop's guard skips, counts and names the step.
     Raises: IndefiniteError.
     """
     stacked = [leaf for leaf in jax.tree.leaves(precision) if isinstance(leaf, jax.Array)]

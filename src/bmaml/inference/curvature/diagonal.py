@@ -15,7 +15,7 @@ from bmaml.io.registry import register
 
 
 class DiagonalPrecision(AbstractPrecision):
-    """A diagonal H, as a pytree of positive numbers shaped like the weights."""
+    """A diagonal H: `entries` is a pytree of positive numbers in the shape of the weights."""
 
     entries: PyTree[Any]
 
@@ -34,9 +34,9 @@ class DiagonalPrecision(AbstractPrecision):
 
 @register("curvature/diagonal")
 class Diagonal(AbstractCurvature):
-    """The exact diagonal of the Gauss-Newton matrix + prior: no correlation between weights.
+    """The exact diagonal of the Gauss-Newton matrix + prior, without correlations between weights.
 
-    Its log det is never below the full one's (Hadamard), and equal where each weight meets the outputs by itself.
+    Its log det is never below that of the full matrix (Hadamard). The two are equal if no two weights affect the same output.
     """
 
     def check(self, model):

@@ -1,4 +1,4 @@
-"""The full Gauss-Newton matrix, held in whichever space is smaller: that of the weights, or that of the points."""
+"""The full Gauss-Newton matrix, held in the smaller of two spaces: that of the weights or that of the points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bmaml.io.registry import register
 
 
 class DensePrecision(AbstractPrecision):
-    """H by its lower Cholesky factor over the flattened weights."""
+    """H by `cholesky`, its lower Cholesky factor over the flattened weights."""
 
     cholesky: Float[Array, "weights weights"]
 
@@ -31,15 +31,18 @@ class DensePrecision(AbstractPrecision):
         return solved_variance(self, like, rows)
 
     def inverse_sqrt(self, noise):
-        """Return H^(-1/2) noise: not the Cholesky factor's, so that the low-rank form of the same H gives the same draw."""
+        """Return H^(-1/2) noise by the symmetric root, so that the low-rank form of the same H gives the same draw."""
         flat, unravel = ravel_pytree(noise)
         return unravel(cho_solve((self.cholesky, True), symmetric_root(self.cholesky @ self.cholesky.T) @ flat))
 
 
 class LowRankPrecision(AbstractPrecision):
-    """H = prior I + R^T R with fewer rows in R than weights, by the Cholesky factor of prior I + R R^T.
+    """H = prior I + R^T R, where R has fewer rows than there are weights.
 
-    `basis` and `rest` are the two parts of orthonormal columns Q with Q U = [R^T; sqrt(prior) I], U the factor transposed.
+    - `root`: R.
+    - `cholesky`: lower Cholesky factor of prior I + R R^T.
+    - `basis`, `rest`: the two parts of orthonormal columns Q with Q U = [R^T; sqrt(prior) I], where U is the transposed factor.
+    - `prior`: precision of the prior.
     """
 
     root: Float[Array, "rows weights"]
@@ -57,13 +60,13 @@ class LowRankPrecision(AbstractPrecision):
         return unravel((flat - self.basis @ (self.basis.T @ flat)) / self.prior)
 
     def variance(self, like, rows):
-        # As a sum of squares: the difference of r^T r and what the data take off cancels where the prior is weak.
+        # A sum of squares, because the difference of r^T r and the data's part cancels if the prior is weak.
         inside = rows @ self.basis
         outside = ((rows - inside @ self.basis.T) ** 2).sum(-1)
         return (outside + ((inside @ self.rest.T) ** 2).sum(-1)) / self.prior
 
     def inverse_sqrt(self, noise):
-        """Return H^(-1/2) noise = noise / sqrt(t) - R^T (sqrt(t) S (sqrt(t) + S))^-1 R noise, S = (t I + R R^T)^(1/2)."""
+        """Return H^(-1/2) noise = noise / sqrt(t) - R^T (sqrt(t) S (sqrt(t) + S))^-1 R noise, with S = (t I + R R^T)^(1/2)."""
         flat, unravel = ravel_pytree(noise)
         inner, scale = self.cholesky @ self.cholesky.T, jnp.sqrt(self.prior)
         middle = jnp.linalg.cholesky(scale * (scale * symmetric_root(inner) + inner), symmetrize_input=False)
@@ -72,9 +75,9 @@ class LowRankPrecision(AbstractPrecision):
 
 @jax.custom_jvp
 def symmetric_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """Return the symmetric square root of a positive definite matrix.
+    """Return the symmetric square root of a positive definite `matrix`.
 
-    Its derivative is that of the root, not of eigenvectors, so that equal eigenvalues (masked rows) do no harm.
+    The derivative is that of the root, not that of eigenvectors, so equal eigenvalues (from masked rows) do no harm.
     """
     values, vectors = jnp.linalg.eigh(matrix)
     return (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
@@ -90,9 +93,10 @@ def _symmetric_root_jvp(primals, tangents):
 
 
 def from_root(root: Float[Array, "rows weights"], prior: float | Array) -> DensePrecision | LowRankPrecision:
-    """Return prior I + R^T R, factorised on its smaller side.
+    """Return `prior` I + R^T R with R = `root`, factorised on its smaller side.
 
-    By orthonormal columns, not by a Gram matrix: in its squared condition a weak prior is lost in single precision.
+    The factor comes from orthonormal columns, not from a Gram matrix. A Gram matrix squares the condition number, and single
+    precision then loses a weak prior.
     """
     prior = jnp.asarray(prior, root.dtype)
     few = len(root) < root.shape[1]
@@ -107,11 +111,11 @@ def from_root(root: Float[Array, "rows weights"], prior: float | Array) -> Dense
 
 @register("curvature/gauss-newton")
 class GaussNewton(AbstractCurvature):
-    """The full Gauss-Newton matrix J^T L J + prior I, exact, with L the likelihood's curvature in the outputs.
+    """The full Gauss-Newton matrix J^T L J + prior I, exact, where L is the likelihood's curvature in the outputs.
 
-    Equal to the Hessian where the outputs are linear in the weights. With fewer outputs (rows times outputs of a row) than
-    weights it costs one factorisation in the space of the outputs. Schraudolph (2002); for Normal and Categorical outputs
-    it is the Fisher matrix.
+    It equals the Hessian if the outputs are linear in the weights. With fewer outputs (rows times outputs of a row) than
+    weights it costs one factorisation in the space of the outputs. For Normal and Categorical outputs it is the Fisher matrix.
+    From Schraudolph (2002), https://doi.org/10.1162/08997660260028683.
     """
 
     def check(self, model):

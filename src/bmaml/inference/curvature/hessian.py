@@ -16,11 +16,11 @@ from bmaml.models.base import log_likelihood, replace_weights
 
 @register("curvature/exact-hessian")
 class ExactHessian(AbstractCurvature):
-    """The second derivative of minus the log-likelihood + prior I, dense, checked by its Cholesky factorisation.
+    """The second derivative of minus the log-likelihood, + prior I. It is dense, and its Cholesky factorisation checks it.
 
-    Away from a mode, and at points that a few steps lead to, it is often not positive definite. Then nothing here is a number:
-    adapting outside a compiled function raises IndefiniteError, and in training the guard skips, counts and names the step
-    and stops the run past the plan's limit. Costs one Hessian and its cubic factorisation in the number of weights.
+    Away from a mode, and at points that a few steps lead to, this matrix is often not positive definite. Its numbers are then
+    NaN. Adaptation outside a compiled function raises IndefiniteError. In training, the guard skips, counts and names the step,
+    and stops the run past the plan's limit. The cost is one Hessian and a factorisation that is cubic in the number of weights.
     """
 
     def check(self, model):

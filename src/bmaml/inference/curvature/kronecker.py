@@ -1,4 +1,4 @@
-"""The Gauss-Newton matrix as one Kronecker product a layer (K-FAC), with the prior added exactly."""
+"""The Gauss-Newton matrix as one Kronecker product for each layer (K-FAC), with the prior added exactly."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ Factors = tuple[Float[Array, "i i"], Float[Array, "o o"]]
 
 
 class KroneckerPrecision(AbstractPrecision):
-    """H = block diagonal over layers of A (x) G + prior I, for weights stacked on biases as an (inputs + 1, outputs) matrix.
+    """H = block diagonal over layers of A (x) G + prior I, for weights and biases stacked as an (inputs + 1, outputs) matrix.
 
-    Everything goes through the eigenvalues of A and G, so the prior is added exactly and not split between the factors.
+    All methods use the eigenvalues of A and G (the `factors`), so `prior` is added exactly and not split between the factors.
     """
 
     factors: list[Factors]
     prior: Float[Array, ""]
 
     def logdet(self):
-        # Through fixed eigenvectors: the first derivative of an eigenvalue is u^T dA u, and log det treats equal ones alike.
+        # Eigenvectors stay fixed here: the first derivative of an eigenvalue is u^T dA u, and log det treats equal eigenvalues
+        # alike.
         sides = [(_values(a), _values(g)) for a, g in self.factors]
         return jnp.asarray(sum(jnp.log(jnp.outer(a, g) + self.prior).sum() for a, g in sides))
 
@@ -66,14 +67,16 @@ def _values(matrix: Float[Array, "n n"]) -> Float[Array, " n"]:
 
 @jax.custom_jvp
 def _inverse_root(a: Array, g: Array, prior: Array, z: Array) -> Array:
-    """Return (A (x) G + prior I)^(-1/2) z, for z and the result as matrices."""
+    """Return (A (x) G + prior I)^(-1/2) z, with z and the result as matrices."""
     (la, ua), (lg, ug) = jnp.linalg.eigh(a), jnp.linalg.eigh(g)
     return ua @ ((ua.T @ z @ ug) / jnp.sqrt(jnp.maximum(jnp.outer(la, lg), 0.0) + prior)) @ ug.T
 
 
 @_inverse_root.defjvp
 def _inverse_root_jvp(primals, tangents):
-    """Divided differences of f(v) = v^(-1/2) are -1 / (s s' (s + s')) with s = sqrt(v): smooth where eigenvalues coincide."""
+    """Divided differences of f(v) = v^(-1/2) are -1 / (s s' (s + s')) with s = sqrt(v). They are smooth where
+    eigenvalues coincide.
+    """
     (a, g, prior, z), (da, dg, dprior, dz) = primals, tangents
     (la, ua), (lg, ug) = jnp.linalg.eigh(a), jnp.linalg.eigh(g)
     s, x = jnp.sqrt(jnp.maximum(jnp.outer(la, lg), 0.0) + prior), ua.T @ z @ ug
@@ -87,12 +90,12 @@ def _inverse_root_jvp(primals, tangents):
 
 @register("curvature/kronecker")
 class Kronecker(AbstractCurvature):
-    """Per layer, the Gauss-Newton matrix as (sum of a a^T) (x) (sum of g g^T) / points, + prior I added exactly.
+    """For each layer, the Gauss-Newton matrix as (sum of a a^T) (x) (sum of g g^T) / points, with prior I added exactly.
 
-    a: a layer's inputs with a 1 for the bias; g: whitened derivatives of the outputs in its pre-activations. Exact within
-    a layer for one point, and for any number of points where g does not vary over them (one layer with Normal outputs);
-    between layers nothing is kept. Martens and Grosse (2015); Ritter et al. (2018) for the posterior.
-    Needs an MLP.
+    a is the layer's inputs with a 1 for the bias. g is the whitened derivatives of the outputs in the layer's pre-activations.
+    The form is exact within a layer for one point. It is exact for any number of points if g does not vary over them (one layer
+    with Normal outputs). It ignores correlations between layers. The network must be an MLP. From Martens and Grosse (2015),
+    https://arxiv.org/abs/1503.05671; for the posterior, Ritter et al. (2018), https://openreview.net/forum?id=Skdvd2xAZ.
     """
 
     def check(self, model):
@@ -106,7 +109,7 @@ class Kronecker(AbstractCurvature):
             moved = [{**layer, "bias": bias} for layer, bias in zip(weights, biases, strict=True)]
             return outputs(moved, row[None])[0]
 
-        # The derivative in a bias is the derivative in the pre-activation that it is added to.
+        # The derivative in a bias equals the derivative in the pre-activation to which the bias is added.
         slopes = jax.vmap(jax.jacrev(of_biases), (None, 0))([layer["bias"] for layer in weights], data.x)
         count = jnp.where(data.count > 0, data.count, 1.0)
         factors = []

@@ -16,7 +16,7 @@ from bmaml.io.registry import register
 
 
 class LastLayerPrecision(AbstractPrecision):
-    """H of the last layer's weights; the other layers' are held to be known, so their rows of H^-1 are 0."""
+    """H of the `last` layer's weights. The weights of the other layers count as known, so their rows of H^-1 are 0."""
 
     last: AbstractPrecision
 
@@ -38,7 +38,7 @@ class LastLayerPrecision(AbstractPrecision):
 class LastLayer(AbstractCurvature):
     """The full Gauss-Newton matrix + prior of an MLP's last layer, weights and biases: neural linear regression.
 
-    Exact (the Hessian) for that layer, since the outputs are linear in it.
+    It equals the Hessian of that layer, because the outputs are linear in its weights.
     """
 
     def check(self, model):

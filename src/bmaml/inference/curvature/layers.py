@@ -1,4 +1,4 @@
-"""What curvatures by layer need of a model: that its network is an MLP."""
+"""What curvatures by layer need from a model: that its network is an MLP."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from bmaml.models.network import MLP
 
 
 def layered(model: AbstractModel, who: str) -> MLP:
-    """Return the model's MLP.
+    """Return the MLP of `model`.
 
-    Raises: PairError naming `who` asks where there is none.
+    Raises: PairError if there is none; the message says that `who` needs it.
     """
     if isinstance(model, GaussianModel | CategoricalModel) and isinstance(model.network, MLP):
         return model.network

@@ -20,9 +20,9 @@ Outputs = Float[Array, "n outputs"]
 
 
 def natural(predictive: AbstractDistribution) -> Outputs:
-    """Return what the network put out: the mean of a Normal, the logits of a Categorical.
+    """Return the network outputs behind `predictive`: the mean of a Normal, the logits of a Categorical.
 
-    Raises: PairError for another distribution, whose Gauss-Newton matrix is not known here.
+    Raises: PairError for another distribution, because its Gauss-Newton matrix is not known here.
     """
     if isinstance(predictive, Normal):
         return predictive.loc
@@ -35,17 +35,17 @@ def natural(predictive: AbstractDistribution) -> Outputs:
 
 
 def with_natural(predictive: AbstractDistribution, outputs: Outputs) -> AbstractDistribution:
-    """Return the distribution with its network outputs replaced."""
+    """Return the distribution `predictive` with its network outputs replaced by `outputs`."""
     return eqx.tree_at(natural, predictive, outputs)
 
 
 def output_function(model: AbstractModel, params: PyTree[Any]) -> Callable[[PyTree[Any], Array], Outputs]:
-    """Return (weights, x) -> outputs, everything but the weights as in `params`."""
+    """Return (weights, x) -> outputs of `model`, with everything but the weights as in `params`."""
     return lambda weights, x: natural(model.predictive(replace_weights(model, params, weights), x))
 
 
 def output_root(predictive: AbstractDistribution) -> Float[Array, "n outputs outputs"]:
-    """Return S with S S^T = minus the second derivative of each row's log-likelihood in its outputs.
+    """Return S with S S^T = minus the second derivative of each row's log-likelihood in the outputs of `predictive`.
 
     Normal: 1 / scale on the diagonal. Categorical: S = diag(sqrt p) - p sqrt(p)^T, for which S S^T = diag(p) - p p^T.
     """
@@ -58,13 +58,16 @@ def output_root(predictive: AbstractDistribution) -> Float[Array, "n outputs out
 
 
 def jacobian(function: Callable[[PyTree[Any], Array], Outputs], weights: PyTree[Any], x: Array):
-    """Return the derivative of every row's outputs in the flattened weights, of shape (n, outputs, weights)."""
+    """Return the derivative of every row's outputs, `function(weights, x)`, in the flattened weights: (n, outputs, weights)."""
     flat, unravel = ravel_pytree(weights)
     return jax.vmap(jax.jacrev(lambda v, row: function(unravel(v), row[None])[0]), (None, 0))(flat, x)
 
 
 def whitened_jacobian(function: Callable[[PyTree[Any], Array], Outputs], weights, predictive, data: Data):
-    """Return R of shape (n * outputs, weights) with R^T R the Gauss-Newton matrix; masked rows are rows of zeros."""
+    """Return R of shape (n * outputs, weights), where R^T R is the Gauss-Newton matrix. Masked rows of `data` become zeros.
+
+    `function(weights, x)` gives the outputs, and `predictive` is the distribution at the data's inputs.
+    """
     each = jacobian(function, weights, data.x)
     scaled = jnp.swapaxes(output_root(predictive), 1, 2) @ each
     return (jnp.sqrt(data.mask)[:, None, None] * scaled).reshape(-1, each.shape[-1])

@@ -12,7 +12,7 @@ Particles = TypeVar("Particles")
 
 
 class AbstractDirection(eqx.Module):
-    """Says where to go; how far is the step rule's business."""
+    """Says in which direction particles move. The step rule says how far."""
 
     @abstractmethod
     def __call__(self, particles: Particles, scores: Particles, *, key: PRNGKeyArray) -> Particles:

@@ -8,7 +8,7 @@ from bmaml.io.registry import register
 
 @register("direction/independent")
 class Independent(AbstractDirection):
-    """Gradient ascent of every particle by itself (an ensemble; with one particle, MAML)."""
+    """Gradient ascent of every particle by itself (an ensemble; MAML with one particle)."""
 
     def __call__(self, particles, scores, *, key):
         return scores

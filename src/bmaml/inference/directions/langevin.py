@@ -1,4 +1,4 @@
-"""Gradient ascent with the noise that turns it into a sampler."""
+"""Gradient ascent with the noise that makes it a sampler."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from bmaml.io.registry import register
 
 @register("direction/langevin")
 class Langevin(AbstractDirection):
-    """Unadjusted Langevin: with plain gradient steps of size `learning_rate` the particles sample the posterior^(1 /
-    temperature).
+    """Unadjusted Langevin: with plain gradient steps the particles sample the posterior^(1 / temperature).
 
-    The noise has variance 2 temperature / rate in each coordinate, so that a step of `learning_rate` adds 2 rate temperature;
-    the stationary law is off by O(rate). Welling and Teh (2011), without the minibatches.
+    The noise has variance 2 temperature / learning_rate in each coordinate, so a step adds 2 learning_rate temperature. The
+    stationary distribution is off by O(learning_rate). From Welling and Teh (2011), without the minibatches.
+
+    - `learning_rate`: size of the gradient steps; it must equal the step rule's.
+    - `temperature`: 1 for the posterior itself.
     """
 
     learning_rate: float = eqx.field(static=True)

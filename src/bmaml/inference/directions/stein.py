@@ -1,4 +1,4 @@
-"""Stein variational gradient descent (Liu and Wang, 2016)."""
+"""Stein variational gradient descent: Liu and Wang (2016), https://arxiv.org/abs/1608.04471."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from bmaml.inference.directions.base import AbstractDirection
 from bmaml.io.registry import register
 
 Median = Literal["squared", "distance"]
-# So many numbers XLA sorts on a CPU in twenty times what counting them bit by bit takes; few it sorts as fast.
+# XLA on a CPU takes twenty times as long to sort this many numbers as it takes to count them bit by bit. It sorts fewer
+# numbers as fast.
 _MANY = 1000
 
 
 @register("kernel/rbf")
 class RBF(eqx.Module):
-    """The kernel k(a, b) = exp(-|a - b|^2 / h), with h fixed or from the median heuristic.
+    """The kernel k(a, b) = exp(-|a - b|^2 / h), with a fixed h or the median heuristic.
 
-    `bandwidth=None` takes h = median / log(n + 1) with `median="squared"`: the median of all n x n squared distances,
-    the n zeros on the diagonal included (Liu and Wang's code; Kim et al.'s divides by log n, which fails for n = 1).
-    `median="distance"` squares the median of the distances instead. No gradient passes through h. A median of 0 (more
-    than half the particles coincide, or one particle) gives h = 1, so a lone particle has k = 1.
+    - `bandwidth`: h, in squared units of the particles. None uses h = median / log(n + 1).
+    - `median`: `"squared"` takes the median of all n x n squared distances, including the n zeros on the diagonal, as Liu and
+      Wang's code does. `"distance"` squares the median of the distances.
+
+    Kim et al. divide by log n, which fails for n = 1. No gradient passes through h. If the median is 0 (more than half of the
+    particles coincide, or there is one particle), h is 1. So a lone particle has k = 1.
     """
 
     bandwidth: float | None = eqx.field(static=True, default=None)
@@ -39,7 +42,7 @@ class RBF(eqx.Module):
             raise InputError(f"unknown median {self.median!r}: use 'squared' or 'distance'.")
 
     def width(self, squares: Float[Array, "n n"]) -> Float[Array, ""]:
-        """Return h for a matrix of squared distances."""
+        """Return h for a matrix `squares` of squared distances."""
         if self.bandwidth is not None:
             return jnp.asarray(self.bandwidth, squares.dtype)
         squares = jax.lax.stop_gradient(squares)
@@ -50,7 +53,7 @@ class RBF(eqx.Module):
 
 
 def _median(values: Float[Array, " n"]) -> Float[Array, ""]:
-    """Return the median of values of at least 0, the mean of the two in the middle where they are even in number."""
+    """Return the median of values of at least 0: the mean of the two middle values if their number is even."""
     if len(values) < _MANY:
         return _median_by_order(values)
     return jax.lax.platform_dependent(values, cpu=_median_by_bits, default=_median_by_order)
@@ -63,7 +66,7 @@ def _median_by_order(values: Float[Array, " n"]) -> Float[Array, ""]:
 
 
 def _median_by_bits(values: Float[Array, " n"]) -> Float[Array, ""]:
-    """Find the value in the middle bit by bit: read as integers, floats of at least 0 keep their order."""
+    """Find the middle value bit by bit. If floats of at least 0 are read as integers, they keep their order."""
     n, size = len(values), jnp.finfo(values.dtype).bits
     keys = jax.lax.bitcast_convert_type(values, jnp.dtype(f"int{size}"))
 
@@ -78,7 +81,7 @@ def _median_by_bits(values: Float[Array, " n"]) -> Float[Array, ""]:
 
 
 def square_distances(particles) -> Float[Array, "n n"]:
-    """Return all squared distances, by products of centred points (centring keeps float32 from cancelling)."""
+    """Return all squared distances of `particles`, by products of centred points (centring avoids cancellation in float32)."""
     gram = jnp.asarray(sum(_gram(leaf) for leaf in jax.tree.leaves(particles)))
     norms = jnp.diagonal(gram)
     return jnp.maximum(norms[:, None] + norms[None, :] - 2 * gram, 0.0) * (1 - jnp.eye(len(gram), dtype=gram.dtype))
@@ -94,29 +97,29 @@ def _centred(leaf: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
 
 
 def _mix(weights: Float[Array, "n n"], leaf: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
-    """Return sums of the particles of a leaf, one with each row of weights."""
-    # Weights that tasks share and leaves that they do not would make a product with the tasks in the middle, and two
-    # transposed copies of the leaf: adding nothing of the leaf's makes the weights a task's own as well.
+    """Return sums of the particles of a leaf, one sum for each row of weights."""
+    # If tasks share the weights but not the leaf, the product has the tasks in the middle, and the leaf is copied and
+    # transposed twice. Adding zero times a number of the leaf gives each task its own weights.
     weights = weights + 0 * jax.lax.stop_gradient(leaf.reshape(-1)[0])
     return (weights @ leaf.reshape(len(leaf), -1)).reshape(leaf.shape)
 
 
 @register("direction/stein")
 class Stein(AbstractDirection):
-    """phi(a) = mean over b of k(a, b) score(b) + repulsion * grad_b k(a, b); equation 8 of Liu and Wang (2016).
+    """phi(a) = mean over b of k(a, b) score(b) + repulsion * grad_b k(a, b): equation 8 of Liu and Wang (2016).
 
-    One joint kernel over all coordinates of a particle. `repulsion=1` is the kernel's true gradient, 2 (a - b) k / h;
-    `repulsion=0.5` is what the TensorFlow code of Kim et al. (2018) computes.
+    - `kernel`: one joint kernel over all coordinates of a particle.
+    - `repulsion`: 1 is the kernel's true gradient, 2 (a - b) k / h. The TensorFlow code of Kim et al. (2018) computes 0.5.
     """
 
     kernel: RBF = RBF()
     repulsion: float = eqx.field(static=True, default=1.0)
 
     def __call__(self, particles, scores, *, key=None):
-        # Leaf by leaf: to join the leaves to one matrix and part them again costs as much as the products do.
+        # Leaf by leaf, because joining the leaves to one matrix and splitting it again costs as much as the products.
         squares = square_distances(particles)
         h = self.kernel.width(squares)
         k = jnp.exp(-squares / h) / len(squares)
         repulsion = 2 * self.repulsion / h * (jnp.diag(k.sum(1)) - k)
-        # Rows of the repulsion add up to 0: centred, particles far from the origin do not cancel in it.
+        # Rows of the repulsion add up to 0. Centring keeps particles far from the origin from cancelling.
         return jax.tree.map(lambda x, s: _mix(k, s) + _mix(repulsion, _centred(x)), particles, scores)

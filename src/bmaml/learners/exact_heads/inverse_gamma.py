@@ -64,8 +64,8 @@ class InverseGammaPosterior(AbstractExactHeadPosterior):
         a, b = self.a[picked], self.b[picked]
         sigma = jnp.sqrt(b / jax.random.gamma(scale_key, a, b.shape))
         # The residual's weights have mean 0.
-        nothing = jnp.zeros_like(self.prior.mean)
-        return self.prior.mean + self.kernel.sample_weights(nothing, sigma, self.white, weight_key)
+        zero_mean = jnp.zeros_like(self.prior.mean)
+        return self.prior.mean + self.kernel.sample_weights(zero_mean, sigma, self.white, weight_key)
 
 
 @register("exact-head/inverse-gamma")
