@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from bmaml.data import Data, Task
 from bmaml.errors import InputError
 from bmaml.tasks.base import AbstractTasks, draw_shots
+from bmaml.tasks.shots import Shots, shot_counts
 
 # Degrees an hour, as NOAA CO-OPS and the IHO list them.
 SPEEDS: dict[str, float] = {
@@ -192,6 +193,12 @@ class TideTasks(AbstractTasks):
         y = self.height(gauge, t) + self.noise * jax.random.normal(noise_key, t.shape)
         return Data(t, y, jnp.ones(count, t.dtype))
 
+    def sized(self, shots, queries):
+        return dataclasses.replace(self, shots=shot_counts(shots), queries=queries)
+
+    def truth(self, key, x):
+        return self.height(jax.random.categorical(jax.random.split(key, 4)[0], self.log_weights), x)
+
     def sample(self, key):
         gauge_key, support_key, query_key, shot_key = jax.random.split(key, 4)
         gauge = jax.random.categorical(gauge_key, self.log_weights)
@@ -204,15 +211,14 @@ class TideTasks(AbstractTasks):
 
 
 def tide_tasks(
-    gauges: Tides, shots: int | Sequence[int] = (8, 16, 32), queries: int = 32, *, balance: float = 0.0, **settings: float
+    gauges: Tides, shots: Shots = (8, 16, 32), queries: int = 32, *, balance: float = 0.0, **settings: float
 ) -> TideTasks:
     """Return the task source of gauges; `settings` are `hours` and `noise` of `TideTasks`.
 
     A gauge's odds are its country's gauge count to the power of minus `balance`: 0 draws gauges evenly, 1 countries evenly.
     """
-    shots = (shots,) if isinstance(shots, int) else tuple(shots)
     _, place, count = np.unique(gauges.country, return_inverse=True, return_counts=True)
     odds = jnp.asarray(-balance * np.log(count[place]), float)
     return TideTasks(
-        jnp.asarray(gauges.coefficients, float), jnp.asarray(gauges.speed, float), odds, shots, queries, **settings
+        jnp.asarray(gauges.coefficients, float), jnp.asarray(gauges.speed, float), odds, shot_counts(shots), queries, **settings
     )

@@ -38,6 +38,9 @@ class Noise(AbstractTasks):
     def outputs(self):
         return 1
 
+    def sized(self, shots, queries):
+        return Noise(self.heavy, tuple(shots), queries)
+
     def sample(self, key):
         support, query = jax.random.split(key)
         return Task(self._rows(support, max(self.shots)), self._rows(query, self.queries))
@@ -151,7 +154,7 @@ def test_short_tasks_are_left_out_where_they_have_nothing_to_ask_for():
     assert changed.counts == 2
     with pytest.raises(InputError, match=rf"^{longest} shots leave no task to recalibrate on a point to ask for"):
         recalibrate(learner, meta, tasks, shots=(longest,), count=30)
-    with pytest.raises(InputError, match=r"^shots are \[\]"):
+    with pytest.raises(InputError, match=r"^shots is \(\)"):
         recalibrate(learner, meta, tasks, shots=())
 
 

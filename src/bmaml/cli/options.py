@@ -57,17 +57,9 @@ def whole_numbers(text: str | None, flag: str, least: int = 1) -> tuple[int, ...
 
     Raises: InputError naming the flag.
     """
-    from bmaml.errors import InputError
+    from bmaml.tasks.shots import shot_counts
 
-    if text is None:
-        return None
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < least:
-        raise InputError(f"{flag} is {text!r}: give whole numbers of at least {least}, such as 5 or 3,5,10.")
-    return numbers
+    return None if text is None else shot_counts(text, least=least, name=flag)
 
 
 def must_be_absent(flags: dict[str, Any], why: str) -> None:

@@ -19,6 +19,7 @@ from bmaml.methods import Method
 from bmaml.models.by_name import Network
 from bmaml.recipes.images import ImageRecipe, build_image_method, image_recipe
 from bmaml.tasks.episodes import Episodes
+from bmaml.tasks.shots import Shots, shot_counts
 from bmaml.training.loop import Progress
 from bmaml.training.plan import Plan
 from bmaml.training.run import Run, train
@@ -42,7 +43,7 @@ class FewShotClassifier(AbstractEstimator):
         method: str | Method = "protonet",
         *,
         way: int = 5,
-        shots: int | Sequence[int] = 1,
+        shots: Shots = 1,
         queries: int | None = None,
         particles: int | None = None,
         network: Network = "auto",
@@ -109,7 +110,7 @@ class FewShotClassifier(AbstractEstimator):
 
         Raises: InputError naming the class with too few images, or where there are fewer classes than `way`.
         """
-        counts = (self.shots,) if isinstance(self.shots, int) else tuple(int(s) for s in self.shots)
+        counts = shot_counts(self.shots, least=1)
         most = queries or self.queries or self._recipe.fitting(images, counts)
         return images.episodes(self.way, counts, most, rotations=self.rotations, within=self.within)
 

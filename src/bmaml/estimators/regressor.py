@@ -18,6 +18,7 @@ from bmaml.recipes.tables import regression_method
 from bmaml.tables import Schema, Table, fit_schema, read_table, some_shots, table_tasks
 from bmaml.tables.table import as_array
 from bmaml.tasks.base import FixedTasks, Selection
+from bmaml.tasks.shots import Shots
 from bmaml.training.loop import Progress
 from bmaml.training.optimisers import Adam
 from bmaml.training.plan import Plan
@@ -41,7 +42,7 @@ class FewShotRegressor(AbstractEstimator):
         *,
         particles: int | None = None,
         steps: int | None = None,
-        shots: int | Sequence[int] | None = None,
+        shots: Shots | None = None,
         selection: Selection = "random",
         queries: int | None = None,
         batch: int = 16,
@@ -102,9 +103,7 @@ class FewShotRegressor(AbstractEstimator):
         about, progress = self._about(schema), listener(self.progress)
         return train(method, tasks, self.plan(), directory=directory, about=about, progress=progress)
 
-    def recalibrate(
-        self, X: Any, y: Any = None, *, groups: Any = None, shots: int | Sequence[int] | None = None
-    ) -> FewShotRegressor:
+    def recalibrate(self, X: Any, y: Any = None, *, groups: Any = None, shots: Shots | None = None) -> FewShotRegressor:
         """Widen or narrow the intervals by what the errors on further tasks are (`bmaml.evaluation.recalibrate`); returns self.
 
         The tasks are given as `fit` takes them (a table's columns are known by now) and must not be those fitted on.
@@ -118,7 +117,7 @@ class FewShotRegressor(AbstractEstimator):
         self.run_ = dataclasses.replace(run, method=dataclasses.replace(run.method, learner=learner), meta=meta)
         return self
 
-    def further(self, table: Table, shots: int | Sequence[int] | None = None) -> tuple[FixedTasks, list[int]]:
+    def further(self, table: Table, shots: Shots | None = None) -> tuple[FixedTasks, list[int]]:
         """Return a table's tasks as the fitted model sees them, and after how many rows to judge it on them.
 
         `shots` None: up to five of the counts trained with.

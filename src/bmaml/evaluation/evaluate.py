@@ -18,13 +18,14 @@ from rich.table import Table
 
 from bmaml.distributions import AbstractContinuous
 from bmaml.errors import InputError
-from bmaml.evaluation.draws import draw_task, total_tasks
+from bmaml.evaluation.draws import draw_task
 from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, interval, regression_scores
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.features import core, replace_core
 from bmaml.learners.gradient import GradientLearner
 from bmaml.learners.laplace import Laplace
 from bmaml.tasks.base import AbstractTasks
+from bmaml.tasks.shots import Shots, shot_counts
 
 Setting = tuple[int, int | None]
 _SHOWN = ("return", "mse", "nll", "crps", "coverage", "calibration", "accuracy", "brier", "accuracy_rejecting")
@@ -82,35 +83,35 @@ def evaluate(
     meta: Meta,
     tasks: AbstractTasks,
     *,
-    shots: Sequence[int] = (5, 10),
+    shots: Shots = (5, 10),
     steps: Sequence[int] | None = None,
     count: int = 1000,
     queries: int = 50,
     seed: int = 0,
     batch: int = 50,
 ) -> Evaluation:
-    """Score a learner on `count` new tasks (for `FixedTasks`: each of its tasks once, at most `count`).
+    """Score a learner on `count` new tasks (of a source with a `total`: each of its tasks once, at most `count`).
 
     Of `Episodes` shots and queries are those of each class. `steps` lists inner step counts to score a `GradientLearner` (or
-    `Laplace`) after. For sinusoids `mse` is against noise-free targets, as in the literature; elsewhere against the targets
-    there are. All else is against the noisy targets. Tasks are a function of (seed, index, the most shots) alone: two learners
-    scored with the same seed see the same tasks.
-    Raises: InputError for steps where the learner takes none, counts that make no sense, shots that leave a fixed task nothing
-    to ask for, or tasks that give fewer points than that.
+    `Laplace`) after. Where the source knows its noise-free targets (`truth`), `mse` is against them, as in the literature;
+    elsewhere against the targets there are. All else is against the noisy targets. Tasks are a function of (seed, index, the
+    most shots) alone: two learners scored with the same seed see the same tasks.
+    Raises: InputError for steps where the learner takes none, counts that make no sense, or more shots than the tasks can give.
     """
     if steps is not None and not isinstance(core(learner), GradientLearner | Laplace):
         raise InputError(f"{type(core(learner)).__name__} has no number of inner steps to set: leave out steps.")
-    if not shots or min(shots) < 0 or min(count, queries, batch) < 1:
-        counts = f"shots are {list(shots)}, tasks {count}, queries {queries} and the batch {batch}"
-        raise InputError(f"{counts}: give counts of at least 0 shots, and at least 1 of the others.")
+    shots = shot_counts(shots)
+    if min(count, queries, batch) < 1:
+        raise InputError(f"tasks are {count}, queries {queries} and the batch {batch}: give at least 1 of each.")
     scores: dict[Setting, dict[str, np.ndarray]] = {}
-    total, most = total_tasks(tasks, max(shots), count), max(shots)
+    tasks = tasks.sized(max(*shots, 1), queries)
+    total = count if tasks.total is None else min(count, tasks.total)
     size = min(batch, total)
     indices = jnp.arange(-(-total // size) * size) % total  # whole batches: a remainder would be compiled apart
     for taken in steps or (None,):
         adapted = learner if taken is None else replace_core(learner, partial(_after, steps=taken))
         for given in shots:
-            each = _scores(adapted, meta, tasks, jax.random.key(seed), indices, jnp.asarray(given), most, queries, size)
+            each = _scores(adapted, meta, tasks, jax.random.key(seed), indices, jnp.asarray(given), size)
             scores[given, taken] = {name: np.asarray(values, np.float64)[:total] for name, values in each.items()}
     rows = [row for (given, taken), each in scores.items() for row in _rows(given, taken, each)]
     return Evaluation(rows, scores, seed)
@@ -149,14 +150,13 @@ def _scores(
     key: PRNGKeyArray,
     indices: Array,
     given: Array,
-    most: int,
-    queries: int,
     batch: int,
 ) -> dict[str, Array]:
     """Return every score of every task; compiled once, whatever the meta-parameters, the shots given and the seed."""
 
     def one(i: Array) -> dict[str, Array]:
-        task, truth = draw_task(tasks, key, i, given, most, queries)
+        drawn = draw_task(tasks, key, i, given)
+        task, truth = drawn.task, drawn.truth
         adapt_key, score_key = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
         predictive = learner.adapt(meta, task.support, key=adapt_key).predict(task.query.x)
         score = regression_scores if isinstance(predictive, AbstractContinuous) else classification_scores

@@ -7,7 +7,6 @@ numbers for each number of given points mend most of it: by what to stretch the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -24,7 +23,8 @@ from bmaml.evaluation.draws import draw_task
 from bmaml.evaluation.metrics import LEVEL, masked_mean
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.recalibrated import RecalibratedLearner, RecalibratedMeta, Recalibration
-from bmaml.tasks.base import AbstractTasks, FixedTasks
+from bmaml.tasks.base import AbstractTasks
+from bmaml.tasks.shots import Shots, shot_counts
 
 # Heavier and heavier tails, 1 over degrees of freedom: from none to those of the last Student-t that has a variance.
 _TAILS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, MOST_TAILS)
@@ -48,7 +48,7 @@ def recalibrate(
     meta: Meta,
     tasks: AbstractTasks,
     *,
-    shots: Sequence[int],
+    shots: Shots,
     count: int = 500,
     queries: int = 10,
     seed: int = 2,
@@ -56,30 +56,32 @@ def recalibrate(
     """Return the learner, and its meta-parameters, with predictions whose 90% intervals hold 90% on `tasks`.
 
     `tasks` are such as were not trained on. After each number of `shots`, `count` of them are asked for `queries` points
-    each (`FixedTasks`: each task in turn, its support drawn anew each time). For each of several tails the stretch is found
-    with which 90% intervals hold 90% of the targets, each task weighing the same; of those pairs the likeliest is taken.
-    Where none does (particles that lie too far apart, however sure each is) nothing is changed after so many shots. Between
-    numbers of shots they are interpolated. Means, and draws of functions, stay. As in Kuleshov et al. (2018), but
+    each (of a source with a `total`: each task in turn). For each of several tails the stretch is found with which 90%
+    intervals hold 90% of the targets, each task weighing the same. Of those pairs the likeliest is taken.
+    Where no pair does so (particles that lie too far apart, however sure each is) nothing is changed after so many shots.
+    Between numbers of shots they are interpolated. Means, and draws of functions, stay. As in Kuleshov et al. (2018), but
     each component of a mixture is stretched about its own mean, so that modes stay apart and a density stays one.
     Of a learner recalibrated before, the learner itself is looked at anew.
     Raises: InputError where no task has more points than some number of shots, predictions are not finite, or targets are
     classes.
     """
-    counts = sorted(set(shots))
-    if not counts or counts[0] < 0 or count < 1 or queries < 1:
-        raise InputError(f"shots are {list(shots)}, tasks {count}, queries {queries}: give counts of at least 0, 1 and 1.")
+    counts = sorted(set(shot_counts(shots)))
+    if count < 1 or queries < 1:
+        raise InputError(f"tasks are {count} and queries {queries}: give at least 1 of each.")
     if isinstance(learner, RecalibratedLearner):
         learner, meta = learner.inner, meta.inner
-    found = [_found(learner, meta, tasks, given, max(counts), count, queries, seed) for given in counts]
+    # Tasks too short for some number of shots are left out there, and not refused: of 0 shots each has enough.
+    tasks = tasks.sized(counts if tasks.total is None else (0, *counts), queries)
+    found = [_found(learner, meta, tasks, given, count, seed) for given in counts]
     change = Recalibration(*(jnp.asarray(values, jnp.float32) for values in (counts, *zip(*found, strict=True))))
     return RecalibratedLearner(learner, len(counts)), RecalibratedMeta(meta, change)
 
 
 def _found(
-    learner: AbstractLearner, meta: Meta, tasks: AbstractTasks, given: int, most: int, count: int, queries: int, seed: int
+    learner: AbstractLearner, meta: Meta, tasks: AbstractTasks, given: int, count: int, seed: int
 ) -> tuple[float, float, float]:
     """Return what 90% intervals hold, the log stretch and the tails after `given` points."""
-    asked = _asked(learner, meta, tasks, jax.random.key(seed), jnp.asarray(given), count, most, queries)
+    asked = _asked(learner, meta, tasks, jax.random.key(seed), jnp.asarray(given), count)
     if not isinstance(asked.predictive, AbstractContinuous):
         raise InputError("recalibration is of intervals, and these targets are classes: leave it out.")
     if not float(asked.weight.sum()):
@@ -100,15 +102,13 @@ def _asked(
     key: jax.Array,
     given: Array,
     count: int,
-    most: int,
-    queries: int,
 ) -> _Asked:
-    total = len(tasks.rows.mask) if isinstance(tasks, FixedTasks) else count
+    total = count if tasks.total is None else tasks.total
 
     def one(i: Array) -> _Asked:
         # Of more tasks than are asked for some all over the table, for neighbours are alike.
         which = i % total if total <= count else i * total // count
-        task, _ = draw_task(tasks, jax.random.fold_in(key, i // total), which, given, most, queries)
+        task = draw_task(tasks, jax.random.fold_in(key, i // total), which, given).task
         posterior = learner.adapt(meta, task.support, key=jax.random.fold_in(jax.random.key(1), i))
         whole = (task.support.mask.sum() == given) & (task.query.mask.sum() > 0)
         return _Asked(posterior.predict(task.query.x), task.query, whole.astype(float))  # pyright: ignore[reportArgumentType]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -18,6 +19,7 @@ from bmaml.learners.diagonal import DiagonalGaussian, filled
 from bmaml.learners.mcmc import log_posterior
 from bmaml.models import MLP, GaussianModel
 from bmaml.tasks.base import AbstractTasks, split_rows
+from bmaml.tasks.shots import shot_counts
 
 HIDDEN = 16
 _X = (-2.0, -1.0, 0.3, 1.2, 2.4)
@@ -80,6 +82,12 @@ class PriorTasks(AbstractTasks):
     @property
     def outputs(self):
         return 1
+
+    def sized(self, shots, queries):
+        return dataclasses.replace(self, shots=max(shot_counts(shots)), queries=queries)
+
+    def truth(self, key, x):
+        return self.task.model.network.apply(prior_weights(self.task, jax.random.split(key, 3)[0]), x)
 
     def sample(self, key):
         weight_key, x_key, noise_key = jax.random.split(key, 3)

@@ -16,6 +16,7 @@ from bmaml.images.decode import Form
 from bmaml.io.reference import AbstractReference
 from bmaml.tables.table import as_text, listed
 from bmaml.tasks.episodes import Bank, Episodes
+from bmaml.tasks.shots import Shots, shot_counts
 
 
 class AbstractImageSource(AbstractReference):
@@ -91,7 +92,7 @@ class ImageSet:
     def episodes(
         self,
         way: int = 5,
-        shots: int | Sequence[int] = 1,
+        shots: Shots = 1,
         queries: int = 15,
         *,
         rotations: bool = False,
@@ -101,8 +102,7 @@ class ImageSet:
 
         Raises: InputError naming the class with too few images, or where there are fewer classes than `way`.
         """
-        counts = (shots,) if isinstance(shots, int) else tuple(int(s) for s in shots)
-        return Episodes(self.bank(), way, counts, queries, rotations, within)
+        return Episodes(self.bank(), way, shot_counts(shots), queries, rotations, within)
 
 
 def from_arrays(x: Any, y: Any, *, superclasses: Any = None, shape: Sequence[int] | None = None) -> ImageSet:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from operator import index
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from bmaml.errors import InputError
 from bmaml.tables.schema import Schema
 from bmaml.tables.table import Table, listed
 from bmaml.tasks.base import FixedTasks, Selection
+from bmaml.tasks.shots import Shots, shot_counts
 
 # A task of more rows is thinned: every task is padded to the longest, which costs memory and time.
 _MOST_ROWS = 512
@@ -87,17 +87,6 @@ def default_shots(sizes: Sequence[int], selection: Selection = "random") -> tupl
     return tuple(range(0 if selection == "random" else 1, max(1, min(_MOST_SHOTS, int(np.median(sizes)) - 1)) + 1))
 
 
-def counts_of(shots: int | Sequence[int]) -> tuple[int, ...]:
-    """Return one count or several as a tuple.
-
-    Raises: InputError for what is no whole number.
-    """
-    try:
-        return (index(shots),) if np.ndim(shots) == 0 and not isinstance(shots, str) else tuple(map(index, shots))  # pyright: ignore
-    except TypeError:
-        raise InputError(f"shots are {shots!r}: give a whole number, or several, such as 5 or (1, 5, 10).") from None
-
-
 def some_shots(shots: Sequence[int], longest: int) -> list[int]:
     """Return the shot counts to judge at: 0 if trained with, and up to four of the others, spread over their range."""
     some = sorted({int(count) for count in shots if 0 < count < longest})
@@ -109,7 +98,7 @@ def table_tasks(
     table: Table,
     schema: Schema,
     *,
-    shots: int | Sequence[int] | None = None,
+    shots: Shots | None = None,
     queries: int | None = None,
     selection: Selection = "random",
     training: bool = True,
@@ -126,7 +115,7 @@ def table_tasks(
         raise InputError(f"unknown selection {selection!r}: use 'random' or 'first'.")
     x, y, _ = schema.encode(table)
     parts = task_rows(table, schema)
-    shots = default_shots([len(rows) for rows in parts.values()], selection) if shots is None else counts_of(shots)
+    shots = default_shots([len(rows) for rows in parts.values()], selection) if shots is None else shot_counts(shots)
     longest = max(len(rows) for rows in parts.values())
     queries = max(1, min(_QUERIES[selection], longest - min(shots, default=0))) if queries is None else queries
     _check_shortest(table, schema, parts, shots, queries)

@@ -8,10 +8,13 @@ shots) are in `derived.py`. Tables and images have rooms of their own, and both 
 
 from bmaml.tasks.base import AbstractTasks as AbstractTasks
 from bmaml.tasks.base import FixedTasks as FixedTasks
+from bmaml.tasks.base import ScoredTask as ScoredTask
 from bmaml.tasks.derived import FiniteTasks as FiniteTasks
 from bmaml.tasks.derived import PartialTasks as PartialTasks
 from bmaml.tasks.episodes import Bank as Bank
 from bmaml.tasks.episodes import Episodes as Episodes
+from bmaml.tasks.shots import Shots as Shots
+from bmaml.tasks.shots import shot_counts as shot_counts
 from bmaml.tasks.sinusoid import Sinusoids as Sinusoids
 from bmaml.tasks.sinusoid import ambiguous as ambiguous
 from bmaml.tasks.sinusoid import maml_sinusoids as maml_sinusoids

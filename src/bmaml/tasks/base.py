@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bmaml.data import Data, Task
 from bmaml.errors import InputError
 from bmaml.io.registry import register
+from bmaml.tasks.shots import Shots, shot_counts
 
 Selection = Literal["random", "first"]
 
@@ -26,8 +28,21 @@ class AbstractSource(eqx.Module):
         """Return what tells one task from another, a pure function of the key."""
 
 
+class ScoredTask(eqx.Module):
+    """A task to score a learner on, and the noise-free targets of its query (where none is known, the targets there are)."""
+
+    task: Task
+    truth: Array
+
+
 class AbstractTasks(AbstractSource):
-    """Where tasks come from: a pure function of a key, so that tasks are drawn inside the compiled training loop."""
+    """Where tasks come from: a pure function of a key, so that tasks are drawn inside the compiled training loop.
+
+    A new family writes `sample`, `inputs` and `outputs`, and can be trained on and scored on. What else evaluation asks has
+    a default here, which a source replaces where it knows better: `sized` where it can give more or fewer points, `truth`
+    where it knows the noise-free function, `support_rows` where a shot is several rows, `total` and `evaluation_task` where
+    its tasks are finite. A source that is made from another one passes all of them on.
+    """
 
     @abstractmethod
     def sample(self, key: PRNGKeyArray) -> Task:
@@ -41,7 +56,52 @@ class AbstractTasks(AbstractSource):
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """Width of a target row."""
+        """Width of a target row (of classes: how many there are)."""
+
+    @property
+    def total(self) -> int | None:
+        """Number of tasks, each of which is then scored once; None where tasks are endless."""
+        return None
+
+    def support_rows(self, shots: int | Array) -> int | Array:
+        """Return how many rows of a support so many shots are; the rows of fewer shots come first."""
+        return shots
+
+    def sized(self, shots: Shots, queries: int) -> AbstractTasks:
+        """Return the source that gives `shots` shots (one number, or several that are equally likely) and asks for `queries`.
+
+        By default a source stays as it is, and asks for what it asks for.
+        Raises: InputError where it cannot give so many.
+        """
+        del queries
+        most = max(shot_counts(shots))
+        rows = len(jax.eval_shape(self.sample, jax.random.key(0)).support.mask)
+        if rows < self.support_rows(most):
+            few = f"{type(self).__name__} gives {rows} points of a task and shots are {most}"
+            raise InputError(f"{few}: use fewer shots, or give the source a method `sized` that gives more.")
+        return self
+
+    def truth(self, key: PRNGKeyArray, x: Array) -> Array | None:
+        """Return the noise-free targets, at inputs `x`, of the task that `sample(key)` draws; None where they are not known."""
+        del key, x
+        return None
+
+    def evaluation_task(self, key: PRNGKeyArray, index: Array, given: Array) -> ScoredTask:
+        """Return the task number `index` of an evaluation, all but `given` shots of its support masked.
+
+        The key is the number's own. Where there is a `total`, index and task belong together.
+        """
+        del index
+        return scored(self, key, given)
+
+
+def scored(source: AbstractTasks, key: PRNGKeyArray, given: Array) -> ScoredTask:
+    """Return the task that a source draws, all but `given` shots of its support masked, and its truth."""
+    task = source.sample(key)
+    mask = task.support.mask * (jnp.arange(len(task.support.mask)) < source.support_rows(given))
+    truth = source.truth(key, task.query.x)
+    task = Task(dataclasses.replace(task.support, mask=mask), task.query)
+    return ScoredTask(task, task.query.y if truth is None else truth)
 
 
 def draw_shots(key: PRNGKeyArray, shots: tuple[int, ...]) -> Array:
@@ -60,7 +120,7 @@ class FixedTasks(AbstractTasks):
     """
 
     rows: Data
-    shots: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    shots: tuple[int, ...] = eqx.field(static=True, converter=shot_counts)
     queries: int = eqx.field(static=True)
     selection: Selection = eqx.field(static=True, default="random")
 
@@ -81,6 +141,18 @@ class FixedTasks(AbstractTasks):
     @property
     def outputs(self):
         return self.rows.y.shape[-1]
+
+    @property
+    def total(self):
+        return len(self.rows.mask)
+
+    def sized(self, shots, queries):
+        return dataclasses.replace(self, shots=shots, queries=queries)
+
+    def evaluation_task(self, key, index, given):
+        rows = jax.tree.map(lambda leaf: leaf[index], self.rows)
+        task = split_rows(self.ordered(rows, key), given, max(self.shots), self.queries)
+        return ScoredTask(task, task.query.y)
 
     def sample(self, key):
         task_key, split_key = jax.random.split(key)

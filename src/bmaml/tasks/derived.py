@@ -7,11 +7,12 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
 
 from bmaml.data import Task
 from bmaml.errors import InputError
 from bmaml.io.registry import register
-from bmaml.tasks.base import AbstractTasks
+from bmaml.tasks.base import AbstractTasks, scored
 
 
 @register("tasks/finite")
@@ -38,16 +39,39 @@ class FiniteTasks(AbstractTasks):
     def outputs(self):
         return self.source.outputs
 
+    @property
+    def total(self):
+        return self.count
+
+    def support_rows(self, shots):
+        return self.source.support_rows(shots)
+
+    def sized(self, shots, queries):
+        return dataclasses.replace(self, source=self.source.sized(shots, queries))
+
     def sample(self, key):
-        which = jax.random.randint(key, (), 0, self.count)
-        return self.source.sample(jax.random.fold_in(jax.random.key(self.seed), which))
+        return self.source.sample(self._key(self._which(key)))
+
+    def truth(self, key, x):
+        return self.source.truth(self._key(self._which(key)), x)
+
+    def evaluation_task(self, key, index, given):
+        del key
+        return scored(self.source, self._key(index), given)
+
+    def _which(self, key: PRNGKeyArray) -> Array:
+        return jax.random.randint(key, (), 0, self.count)
+
+    def _key(self, which: Array) -> PRNGKeyArray:
+        return jax.random.fold_in(jax.random.key(self.seed), which)
 
 
 @register("tasks/partial")
 class PartialTasks(AbstractTasks):
     """Tasks of a source with a random part of their support: a share uniform on (0, 1) of its rows, at least one.
 
-    Classes may then be missing from it, as they are before anybody has labelled an image of each.
+    Classes may then be missing from it, as they are before anybody has labelled an image of each. Parts are drawn anew each
+    time, so there is no end of tasks even where the source has one.
     """
 
     source: AbstractTasks
@@ -59,6 +83,15 @@ class PartialTasks(AbstractTasks):
     @property
     def outputs(self):
         return self.source.outputs
+
+    def support_rows(self, shots):
+        return self.source.support_rows(shots)
+
+    def sized(self, shots, queries):
+        return dataclasses.replace(self, source=self.source.sized(shots, queries))
+
+    def truth(self, key, x):
+        return self.source.truth(jax.random.split(key, 3)[0], x)
 
     def sample(self, key):
         source_key, share_key, order_key = jax.random.split(key, 3)

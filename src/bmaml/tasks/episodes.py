@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import equinox as eqx
@@ -15,6 +16,7 @@ from bmaml.errors import InputError
 from bmaml.io.reference import AbstractReference, AbstractReferenced
 from bmaml.io.registry import register
 from bmaml.tasks.base import AbstractTasks, draw_shots
+from bmaml.tasks.shots import shot_counts
 
 
 @register("images/bank")
@@ -72,13 +74,13 @@ class Episodes(AbstractTasks):
 
     bank: Bank
     way: int = eqx.field(static=True, default=5)
-    shots: tuple[int, ...] = eqx.field(static=True, default=(1,), converter=lambda s: (s,) if isinstance(s, int) else tuple(s))
+    shots: tuple[int, ...] = eqx.field(static=True, default=(1,), converter=shot_counts)
     queries: int = eqx.field(static=True, default=15)
     rotations: bool = eqx.field(static=True, default=False)
     within: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
-        if self.way < 1 or min(self.shots, default=0) < 1 or self.queries < 1:
+        if self.way < 1 or min(self.shots) < 1 or self.queries < 1:
             raise InputError(
                 f"way {self.way}, shots {list(self.shots)}, queries {self.queries}: give whole numbers of at least 1."
             )
@@ -100,6 +102,12 @@ class Episodes(AbstractTasks):
     @property
     def outputs(self):
         return self.way
+
+    def support_rows(self, shots):
+        return shots * self.way
+
+    def sized(self, shots, queries):
+        return dataclasses.replace(self, shots=shots, queries=queries)
 
     def sample(self, key):
         class_key, image_key, shot_key = jax.random.split(key, 3)

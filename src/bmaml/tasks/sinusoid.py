@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bmaml.data import Data, Task
 from bmaml.errors import InputError
 from bmaml.io.registry import register
-from bmaml.tasks.base import AbstractTasks, FixedTasks, draw_shots, split_rows
+from bmaml.tasks.base import AbstractTasks, FixedTasks, ScoredTask, draw_shots, split_rows
+from bmaml.tasks.shots import Shots, shot_counts
 
 Range = tuple[float, float]
 
@@ -41,7 +44,7 @@ class Sinusoids(AbstractTasks):
     Raises: InputError for shots below 0 or all 0, or queries below 1.
     """
 
-    shots: tuple[int, ...] = eqx.field(static=True, default=(10,), converter=lambda s: (s,) if isinstance(s, int) else tuple(s))
+    shots: tuple[int, ...] = eqx.field(static=True, default=(10,), converter=shot_counts)
     queries: int = eqx.field(static=True, default=10)
     amplitude: Range = eqx.field(static=True, default=(0.1, 5.0))
     phase: Range = eqx.field(static=True, default=(0.0, 2 * jnp.pi))
@@ -52,7 +55,7 @@ class Sinusoids(AbstractTasks):
     lines: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
-        if min(self.shots, default=0) < 0 or max(self.shots, default=0) < 1 or self.queries < 1:
+        if max(self.shots) < 1 or self.queries < 1:
             raise InputError(f"shots {self.shots} and queries {self.queries}: give at least 1 of each (or 0 beside more).")
 
     @property
@@ -89,6 +92,21 @@ class Sinusoids(AbstractTasks):
             return split_rows(rows, self.shots[0], self.shots[0], self.queries)
         return self._ragged(rows, draw_shots(shot_key, self.shots))
 
+    def sized(self, shots, queries):
+        return dataclasses.replace(self, shots=shots, queries=queries)
+
+    def truth(self, key, x):
+        return self.wave(jax.random.split(key, 3)[0])(x)
+
+    def evaluation_task(self, key, index, given):
+        # Support and query are drawn apart, so that neither depends on how large the other is.
+        del index
+        most, (wave_key, support_key, query_key) = max(self.shots), jax.random.split(key, 3)
+        wave = self.wave(wave_key)
+        support, query = self.points(wave, support_key, most), self.points(wave, query_key, self.queries)
+        support = dataclasses.replace(support, mask=support.mask * (jnp.arange(most) < given))
+        return ScoredTask(Task(support, query), wave(query.x))
+
     def _ragged(self, rows: Data, count: Array) -> Task:
         """Split so that the query is the same rows whatever the shot count: only the support's mask differs."""
         most = max(self.shots)
@@ -105,11 +123,13 @@ class Sinusoids(AbstractTasks):
         return FixedTasks(jax.vmap(one)(jax.random.split(key, tasks)), self.shots, self.queries)
 
 
-def maml_sinusoids(shots: int | tuple[int, ...] = 10, queries: int = 10) -> Sinusoids:
+def maml_sinusoids(shots: Shots = 10, queries: int = 10) -> Sinusoids:
     """MAML's own family: frequency 1, phase U[0, pi], no noise. Finn et al. (2017), section 5.1."""
     return Sinusoids(shots, queries, phase=(0.0, float(jnp.pi)), frequency=(1.0, 1.0), relative_noise=0.0)
 
 
-def ambiguous(shots: int | tuple[int, ...] = 5, queries: int = 10) -> Sinusoids:
+def ambiguous(shots: Shots = 5, queries: int = 10) -> Sinusoids:
     """Sinusoid or line, half of each, noise deviation 0.3: the ambiguous family of Finn et al. (2018)."""
-    return Sinusoids(shots, queries, phase=(0.0, float(jnp.pi)), frequency=(1.0, 1.0), relative_noise=0.0, noise=0.3, lines=0.5)
+    return Sinusoids(
+        shot_counts(shots), queries, phase=(0.0, float(jnp.pi)), frequency=(1.0, 1.0), relative_noise=0.0, noise=0.3, lines=0.5
+    )
