@@ -220,5 +220,10 @@ def tide_tasks(
     _, place, count = np.unique(gauges.country, return_inverse=True, return_counts=True)
     odds = jnp.asarray(-balance * np.log(count[place]), float)
     return TideTasks(
-        jnp.asarray(gauges.coefficients, float), jnp.asarray(gauges.speed, float), odds, shot_counts(shots), queries, **settings
+        jnp.asarray(gauges.coefficients, float),
+        jnp.asarray(gauges.speed, float),
+        odds,
+        shot_counts(shots, least=1),
+        queries,
+        **settings,
     )

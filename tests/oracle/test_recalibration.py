@@ -39,7 +39,7 @@ class Noise(AbstractTasks):
         return 1
 
     def sized(self, shots, queries):
-        return Noise(self.heavy, tuple(shots), queries)
+        return Noise(self.heavy, shots, queries)
 
     def sample(self, key):
         support, query = jax.random.split(key)

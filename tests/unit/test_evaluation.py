@@ -22,8 +22,7 @@ from bmaml.learners.base import AbstractLearner
 from bmaml.learners.resized import drawing, finely_drawn
 from bmaml.models import MLP, GaussianModel
 from bmaml.recipes.sinusoids import build_method
-from bmaml.tasks import AbstractTasks, FixedTasks, Sinusoids
-from bmaml.tasks.derived import FiniteTasks
+from bmaml.tasks import AbstractTasks, Bank, Episodes, FiniteTasks, FixedTasks, PartialTasks, Sinusoids
 
 FAMILY = Sinusoids(shots=5, queries=10)
 GRADIENT = methods.maml(GaussianModel(MLP((1, 4, 1), "tanh"))).learner
@@ -247,6 +246,48 @@ def test_tasks_are_given_as_many_shots_as_the_row_says_or_refused():
     assert scores(tasks=Sized(), shots=(2, 4)).rows
     with pytest.raises(InputError, match="Sized gives 4 points of a task and shots are 5: use fewer"):
         scores(tasks=Sized())
+    images = Bank(jnp.zeros((12, 2, 2, 1), jnp.uint8), (4, 4, 4), (3,), ("a", "b", "c"))
+    episode = draw_task(PartialTasks(Episodes(images, 2, queries=1)).sized(3, 1), key, jnp.asarray(0), jnp.asarray(2)).task
+    assert not episode.support.mask[4:].any(), "two shots of two classes are four rows"
+    assert len(episode.support.mask) == 6
+
+
+class Doubled(AbstractTasks):
+    """A stranger's source made of another one: its targets twice as large, what evaluation asks passed on."""
+
+    source: AbstractTasks
+    inputs: int = 1
+    outputs: int = 1
+
+    def sized(self, shots, queries):
+        return dataclasses.replace(self, source=self.source.sized(shots, queries))
+
+    def truth(self, key, x):
+        return 2 * self.source.truth(key, x)
+
+    def sample(self, key):
+        task = self.source.sample(key)
+        return Task(task.support, dataclasses.replace(task.query, y=2 * task.query.y))
+
+
+@pytest.mark.parametrize("make", [lambda f: FiniteTasks(f, 6), PartialTasks, Doubled])
+def test_sources_made_from_others_pass_on_what_evaluation_asks(make):
+    """Noise of deviation 2 (twice that where doubled) is in the targets and not in the truth."""
+    noisy = make(dataclasses.replace(FAMILY, relative_noise=0.0, noise=2.0)).sized((4,), 100)
+    deviation = 4.0 if isinstance(noisy, Doubled) else 2.0
+    drawn = [draw_task(noisy, jax.random.key(1), jnp.asarray(i), jnp.asarray(3)) for i in range(6)]
+    gaps = np.concatenate([one.task.query.y - one.truth for one in drawn])
+    assert gaps.std() == pytest.approx(deviation, rel=0.1)
+    assert all(one.task.support.count <= 3 for one in drawn)
+
+
+def test_a_finite_number_of_tasks_is_scored_each_once():
+    finite = FiniteTasks(FAMILY, 5, seed=3)
+    result = scores(tasks=finite, shots=(5,), count=50)
+    assert {row.tasks for row in result.rows} == {5}
+    each = [finite.source.sized(5, 8).sample(jax.random.fold_in(jax.random.key(3), i)) for i in range(5)]
+    expected = [((one.support.y.mean() - one.query.y) ** 2).mean() for one in each]
+    np.testing.assert_allclose(result.scores[5, None]["mse_noisy"], expected, rtol=1e-4)
 
 
 def test_a_row_that_was_not_scored_is_said_to_be_none():

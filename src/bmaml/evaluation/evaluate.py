@@ -104,7 +104,7 @@ def evaluate(
     if min(count, queries, batch) < 1:
         raise InputError(f"tasks are {count}, queries {queries} and the batch {batch}: give at least 1 of each.")
     scores: dict[Setting, dict[str, np.ndarray]] = {}
-    tasks = tasks.sized(max(*shots, 1), queries)
+    tasks = tasks.sized((max(*shots, 1),), queries)
     total = count if tasks.total is None else min(count, tasks.total)
     size = min(batch, total)
     indices = jnp.arange(-(-total // size) * size) % total  # whole batches: a remainder would be compiled apart

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -74,13 +75,13 @@ class Episodes(AbstractTasks):
 
     bank: Bank
     way: int = eqx.field(static=True, default=5)
-    shots: tuple[int, ...] = eqx.field(static=True, default=(1,), converter=shot_counts)
+    shots: tuple[int, ...] = eqx.field(static=True, default=(1,), converter=partial(shot_counts, least=1))
     queries: int = eqx.field(static=True, default=15)
     rotations: bool = eqx.field(static=True, default=False)
     within: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
-        if self.way < 1 or min(self.shots) < 1 or self.queries < 1:
+        if self.way < 1 or self.queries < 1:
             raise InputError(
                 f"way {self.way}, shots {list(self.shots)}, queries {self.queries}: give whole numbers of at least 1."
             )
