@@ -3,8 +3,8 @@
     NAME.npy    uint8, (images, height, width, channels)
     NAME.json   stamp (names, sizes, times), digest of the files' content, digest of the array, the form, the layout
 
-Both are written whole or not at all, the manifest last. A cache whose array does not match its manifest, or whose files
-have other content than it says, is made again, with a warning that says so.
+Each file is written completely or not at all, and the manifest last. A cache is made again, with a warning, if its array
+does not match its manifest or if the files have other content than the manifest says.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ FORMAT = 1
 
 
 def cache_folder() -> Path:
-    """Return where caches lie: the environment variable BMAML_CACHE, or `bmaml` in the user's cache folder."""
+    """Return the folder of caches: the environment variable BMAML_CACHE, or `bmaml` in the user's cache folder."""
     own = os.environ.get("BMAML_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
     return Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "bmaml"
 
 
 class Cache:
-    """The cache of one source read in one way; `wanted` names the source and the way."""
+    """The cache of one source, read in one way. `wanted` names the source and the way."""
 
     def __init__(self, wanted: dict[str, Any], folder: Path | None = None):
         self.folder = folder or cache_folder()
@@ -45,7 +45,7 @@ class Cache:
         self.array, self.manifest = (self.folder / f"{self.name}.{kind}" for kind in ("npy", "json"))
 
     def describe(self) -> dict[str, Any] | None:
-        """Return the manifest, or None where there is none (or none that can be read: the cache is then made again)."""
+        """Return the manifest, or None if there is none that can be read (the cache is then made again)."""
         try:
             content = json.loads(self.manifest.read_text())
         except (FileNotFoundError, NotADirectoryError):
@@ -58,7 +58,7 @@ class Cache:
         return content
 
     def load(self, described: dict[str, Any]) -> np.ndarray | None:
-        """Return the memory-mapped array, or None, with a warning, where it is not what the manifest says."""
+        """Return the memory-mapped array, or None, with a warning, if it differs from the manifest `described`."""
         try:
             array = np.load(self.array, mmap_mode="r")
             if array.dtype == np.uint8 and _digest(self.array) == described["array"]:
@@ -69,16 +69,26 @@ class Cache:
         return None
 
     def stale(self) -> None:
-        """Say that the source has changed since."""
+        """Warn that the source has changed."""
         self._say("is of other content than the files have now")
 
     def touch(self, described: dict[str, Any], stamp: str) -> None:
-        """Note that the files were touched and are still the same (where it cannot be noted, they are read again next time)."""
+        """Write into the manifest `described` that the files have a new `stamp` and the same content.
+
+        If that fails, the files are read again next time.
+        """
         with contextlib.suppress(InputError):
             self._write_manifest(described | {"stamp": stamp})
 
     def build(self, rows: Iterable[np.ndarray], count: int, form: Form, described: dict[str, Any]) -> np.ndarray:
-        """Decode into a new cache and return its array; in memory, with a warning, where it cannot be written."""
+        """Decode into a new cache and return its array. If the cache cannot be written, the array stays in memory, with a
+        warning.
+
+        - `rows`: the decoded images in order.
+        - `count`: number of images.
+        - `form`: height, width and channels.
+        - `described`: the manifest to write.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=f".{self.name}.", dir=self.folder)

@@ -1,4 +1,4 @@
-"""Image files to arrays of bytes, all of one size and one number of channels (Pillow, the extra `images`)."""
+"""Image files to arrays of bytes, all with one size and one number of channels (Pillow, the extra `images`)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ _WIDE = ("I", "F")
 
 @dataclass(frozen=True)
 class Form:
-    """What every image becomes: height, width, channels (1 grey, 3 red-green-blue); `invert` makes dark ink bright.
+    """The form that every image gets.
 
-    An image of another size is resized as a whole (antialiased, Lanczos), its proportions not kept, as the papers do.
-    Grey becomes colour by repeating it, colour grey by Rec. 601 luma; what is transparent lies on white. A photograph is
-    turned upright as its camera noted (not in PNG); of an animation the first frame counts.
+    An image of another size is resized as a whole (antialiased, Lanczos), without keeping its proportions, as the papers do.
+    Grey becomes colour by repeating it, and colour becomes grey by Rec. 601 luma. Transparent pixels lie on white. A photograph
+    is turned upright as its camera noted (not in PNG). Of an animation only the first frame counts.
+
+    - `height`, `width`: pixels.
+    - `channels`: 1 for grey, 3 for red-green-blue.
+    - `invert`: whether dark ink becomes bright.
     """
 
     height: int
@@ -41,7 +45,7 @@ class Form:
 def pillow() -> Any:
     """Return Pillow's module `Image`.
 
-    Raises: InputError where it is not installed.
+    Raises: InputError if Pillow is not installed.
     """
     try:
         import PIL.Image
@@ -53,10 +57,16 @@ def pillow() -> Any:
 def common_form(
     files: Iterable[tuple[str, str, bytes]], size: tuple[int, int] | None, channels: int | None, invert: bool
 ) -> tuple[Form, str]:
-    """Return what files of (name, class and place, content) can all become, and the digest of all that but the names.
+    """Return the form that all files can take, and the digest of classes, places and contents.
 
-    Only their heads are decoded. Without `channels` it is grey if all are grey, else colour.
-    Raises: InputError naming the file that is no image, or that has another size than the first where no `size` is given.
+    Only the heads of the files are decoded.
+
+    - `files`: (name, class and place, content) of each file.
+    - `size`: height and width; None keeps the size that all files share.
+    - `channels`: 1 or 3; None takes 1 if all files are grey, else 3.
+    - `invert`: whether dark ink becomes bright.
+
+    Raises: InputError that names a file that is no image, or whose size differs from the first file's when `size` is None.
     """
     grey, first, digests = True, None, []
     for name, place, content in files:
@@ -73,9 +83,9 @@ def common_form(
 
 
 def decode(name: str, content: bytes, form: Form) -> np.ndarray:
-    """Return an image as `(height, width, channels)` of uint8.
+    """Return the image `content` as `(height, width, channels)` of uint8, in the form `form`.
 
-    Raises: InputError naming a file that is truncated or no image.
+    Raises: InputError that names the file (`name`) if the file is truncated or no image.
     """
     library = pillow()
     with _opened(name, content) as image, _named(name, "is truncated or damaged"):
@@ -94,30 +104,32 @@ def _opened(name: str, content: bytes) -> Any:
 
 @contextmanager
 def _named(name: str, what: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a sentence that names the file."""
+    """Turn any error of a decoder into a sentence that names the file."""
     library = pillow()
     try:
         with warnings.catch_warnings():
-            # A file that claims to be huge is refused rather than decoded.
+            # A file that claims to be huge is refused before it is decoded.
             warnings.simplefilter("error", library.DecompressionBombWarning)
             yield
     except InputError:
         raise
     except (library.DecompressionBombWarning, library.DecompressionBombError) as error:
         raise InputError(f"{name} claims to be larger than {library.MAX_IMAGE_PIXELS} pixels: use a smaller image.") from error
-    except Exception as error:  # Decoders of damaged files raise struct.error, zlib.error, KeyError, ... besides OSError.
+    except Exception as error:  # Damaged files also raise struct.error, zlib.error, KeyError, ...
         text = " ".join(str(error).split()).rstrip(".")
         reason = "unknown format" if "cannot identify" in text or not text else text
         raise InputError(f"{name} {what} ({reason}): restore it, or remove it.") from error
 
 
 def _orientation(image: Any) -> int:
-    """Return the camera's note; not of a PNG, where it may follow the pixels, all of which would be decoded to find it."""
+    """Return the camera's orientation note. For PNG we skip it: it may follow the pixels, and finding it would decode
+    them all.
+    """
     return image.getexif().get(0x0112, 1) if image.format in ("JPEG", "MPO", "TIFF", "WEBP") else 1
 
 
 def _upright(image: Any) -> tuple[int, int]:
-    """Return height and width as they will be once the image stands upright."""
+    """Return height and width once the image stands upright."""
     return (image.width, image.height) if _orientation(image) in (5, 6, 7, 8) else (image.height, image.width)
 
 

@@ -1,4 +1,4 @@
-"""Images from files: read through the cache, and read again for a saved run."""
+"""Images from files: read through the cache now, and read again for a saved run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ _OMNIGLOT_SIZE = (28, 28)
 
 @register("images/files")
 class ImageFiles(AbstractImageSource):
-    """Where images lie, how they are read, and the digest of what was found; `classes` are those taken (None: all)."""
+    """Where images lie, how they were read, and what was found.
+
+    - `path`: folder or zip.
+    - `content`: digest of what was found.
+    - `size`, `channels`, `invert`, `superclasses`: as in `read_images`.
+    - `classes`: the classes in use (None: all).
+    """
 
     path: str = eqx.field(static=True)
     content: str = eqx.field(static=True)
@@ -60,15 +66,20 @@ def read_images(
     superclasses: str | Path | None = None,
     cache: str | Path | None = None,
 ) -> ImageSet:
-    """Return the images of a folder (or zip) of class folders, decoded once and memory-mapped from then on.
+    """Return the images of a folder (or zip) of class folders. They are decoded once, and memory-mapped afterwards.
 
-    A class is a folder of images. Folders above it are its superclass (Omniglot's alphabets), or `superclasses` is a
-    CSV of classes and superclasses. Top folders train, val, test and split files beside the images (miniImagenet's
-    CSVs, CIFAR-FS's lists) are parts of the classes. `size` (a side, or height and width) resizes; without it all must
-    be of one size. `channels` is 1 or 3 (None: 1 if all are grey). `invert` makes ink bright; Omniglot
-    (images_background, images_evaluation) is by default 28x28 and inverted. `cache` is the folder of caches (None:
-    BMAML_CACHE, or the user's cache folder).
-    Raises: InputError naming the file or class that cannot be used.
+    A class is a folder of images, and the folder above it is its superclass (Omniglot's alphabets). Top folders train, val and
+    test, and split files beside the images (miniImagenet's CSVs, CIFAR-FS's lists), are parts of the classes. Omniglot
+    (images_background, images_evaluation) is by default 28x28 and inverted.
+
+    - `path`: folder or zip.
+    - `size`: side, or height and width, to resize to. Without it all images must have one size.
+    - `channels`: 1 or 3; None takes 1 if all images are grey.
+    - `invert`: whether dark ink becomes bright.
+    - `superclasses`: a CSV of classes and superclasses, instead of the folders.
+    - `cache`: the folder of caches; None takes BMAML_CACHE, or the user's cache folder.
+
+    Raises: InputError that names the file or class that cannot be used.
     """
     path = Path(path)
     listing = list_files(path)
@@ -88,7 +99,7 @@ def read_images(
 
 
 def _by_class(pixels: np.ndarray, layout: Layout, source: ImageFiles) -> ImageSet:
-    """Return the images by class, classes sorted by part, superclass and name."""
+    """Return the images by class. Classes are sorted by part, superclass and name."""
     rows: dict[tuple[str, str, str], list[int]] = {}
     for row, one in enumerate(layout.images):
         rows.setdefault((one.part, one.superclass, one.kind), []).append(row)
@@ -117,7 +128,7 @@ def _bytes(path: Path) -> bytes:
 def _pixels(
     listing: Listing, layout: Layout, size: tuple[int, int] | None, channels: int | None, invert: bool, folder: Path | None
 ) -> tuple[np.ndarray, str]:
-    """Return the decoded images in the order of their names, and the digest of their classes and content."""
+    """Return the decoded images in the order of their names, and the digest of their classes and contents."""
     wanted = {"path": str(listing.root.absolute()), "size": size, "channels": channels, "invert": invert}
     cache = Cache(wanted, folder)
     described = cache.describe()

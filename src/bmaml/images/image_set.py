@@ -20,21 +20,27 @@ from bmaml.tasks.shots import Shots, shot_counts
 
 
 class AbstractImageSource(AbstractReference):
-    """Where images can be read again; `content` is the digest of what was found there."""
+    """Where images can be read again. `content` is the digest of what was found there."""
 
     content: eqx.AbstractVar[str]
 
     @abstractmethod
     def of(self, classes: tuple[str, ...]) -> AbstractImageSource:
-        """Return the reference to some of the classes."""
+        """Return the reference to some of the `classes`."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of some classes: `pixels` is uint8 of shape (images, height, width, channels), memory-mapped or in memory.
+    """Images of some classes.
 
-    For each class: its name, which rows of `pixels` are its images, its superclass (an alphabet, a coarse label, or "")
-    and its part (train, validation, test, background, evaluation, or "") where the files say one.
+    - `pixels`: uint8 of shape (images, height, width, channels), memory-mapped or in memory.
+    - `classes`: name of each class.
+    - `rows`: for each class, which rows of `pixels` are its images.
+    - `superclasses`: superclass of each class (an alphabet, a coarse label, or "").
+    - `parts`: part of each class (train, validation, test, background, evaluation, or "" if the files do not say).
+    - `source`: where the images can be read again, or None.
+    - `omniglot`: whether the files have Omniglot's official names.
+    - `inverted`: whether ink is bright.
     """
 
     pixels: np.ndarray
@@ -62,13 +68,13 @@ class ImageSet:
 
     @property
     def form(self) -> Form:
-        """What files must become to be like these images."""
+        """The form that files must take to match these images."""
         return Form(*self.shape, self.inverted)
 
     def take(self, classes: Iterable[str]) -> ImageSet:
-        """Return the images of some classes.
+        """Return the images of some `classes`.
 
-        Raises: InputError for a class that there is not, or for none at all.
+        Raises: InputError for an unknown class, or for no class.
         """
         wanted = set(classes)
         unknown = sorted(wanted - set(self.classes))
@@ -80,7 +86,9 @@ class ImageSet:
         return replace(self, **{name: tuple(getattr(self, name)[i] for i in kept) for name in columns})
 
     def bank(self) -> Bank:
-        """Return the images on the device, classes of a superclass side by side; a bank read from files is saved by name."""
+        """Return the images on the device, the classes of a superclass side by side. A bank read from files is saved by
+        name.
+        """
         order = sorted(range(len(self.classes)), key=lambda i: (self.superclasses[i], self.classes[i]))
         pixels = self.pixels[np.concatenate([self.rows[i] for i in order])]
         names = [self.superclasses[i] for i in order]
@@ -100,16 +108,26 @@ class ImageSet:
     ) -> Episodes:
         """Return the task source of these classes; see `Episodes`.
 
-        Raises: InputError naming the class with too few images, or where there are fewer classes than `way`.
+        - `way`: classes of an episode.
+        - `shots`: support images of each class, one count or several.
+        - `queries`: query images of each class.
+        - `rotations`: whether images turned by 90, 180 and 270 degrees are classes of their own.
+        - `within`: whether all classes of an episode come from one superclass.
+
+        Raises: InputError that names a class with too few images, or if there are fewer classes than `way`.
         """
         return Episodes(self.bank(), way, shot_counts(shots), queries, rotations, within)
 
 
 def from_arrays(x: Any, y: Any, *, superclasses: Any = None, shape: Sequence[int] | None = None) -> ImageSet:
-    """Return images in memory by class, from pixels `x` and a label (any kind) for each in `y`.
+    """Return images in memory by class.
 
-    `x` is (n, height, width), (n, height, width, channels), or rows with a `shape`; uint8, or numbers from 0 to 1, which
-    are kept in 256 steps. `superclasses` is a coarser label of each image.
+    - `x`: pixels of shape (n, height, width), (n, height, width, channels), or rows with a `shape`. They are uint8, or numbers
+      from 0 to 1, which are stored in 256 steps.
+    - `y`: a label of any kind for each image.
+    - `superclasses`: a coarser label of each image.
+    - `shape`: height and width (and channels) of flat rows.
+
     Raises: InputError for shapes that do not agree, or values outside these ranges.
     """
     pixels = as_pixels(x, shape)
@@ -126,9 +144,9 @@ def from_arrays(x: Any, y: Any, *, superclasses: Any = None, shape: Sequence[int
 
 
 def as_pixels(x: Any, shape: Sequence[int] | None = None) -> np.ndarray:
-    """Return images as uint8 of shape (n, height, width, channels).
+    """Return images `x` as uint8 of shape (n, height, width, channels); flat rows need their `shape`.
 
-    Raises: InputError where they have another shape, or values that are neither bytes nor from 0 to 1.
+    Raises: InputError for another shape, or values that are neither bytes nor from 0 to 1.
     """
     array = np.asarray(x)
     wanted = None if shape is None else tuple(int(s) for s in shape)
@@ -160,7 +178,7 @@ def _texts(labels: Any, count: int, name: str) -> np.ndarray:
 def digits() -> ImageSet:
     """Return scikit-learn's handwritten digits (1,797 images of 8x8, ten classes): real images that need no download.
 
-    Raises: InputError where scikit-learn is not installed.
+    Raises: InputError if scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits  # pyright: ignore[reportMissingImports]

@@ -1,4 +1,4 @@
-"""Which class, superclass and part each image belongs to, from where it lies and from the split files beside it."""
+"""The class, superclass and part of each image, from its folders and from the split files beside it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from bmaml.errors import InputError
 from bmaml.images.listing import Listed, Listing
 
-# Top folders, and names of split files, that say which part of the classes is for what.
+# Names of top folders and of split files that stand for a part of the classes.
 PARTS = {
     "train": "train",
     "base": "train",
@@ -29,7 +29,11 @@ _OMNIGLOT = {"images_background", "images_evaluation"}
 
 @dataclass(frozen=True)
 class Placed:
-    """One image file, its class, the class's superclass (an alphabet, or "") and the part of the classes it is of (or "")."""
+    """One image file and its place: `kind` is its class, `superclass` an alphabet or "", and `part` a part of the classes or
+    "".
+
+    `listed` is the file.
+    """
 
     listed: Listed
     kind: str
@@ -39,18 +43,19 @@ class Placed:
 
 @dataclass(frozen=True)
 class Layout:
-    """Every image's place, in the order of the listing; `omniglot` where the official names are found."""
+    """The place of every image, in the order of the listing. `omniglot` is True if the official names were found."""
 
     images: tuple[Placed, ...]
     omniglot: bool
 
 
 def lay_out(listing: Listing, superclasses: dict[str, str] | None = None) -> Layout:
-    """Return each image's class: the folder it lies in. Folders above are superclasses, unless `superclasses` names them.
+    """Return the class of each image in `listing`: the folder in which it lies. Folders above are superclasses.
 
-    Top folders called train, val, test (or as Omniglot's are) are parts. Split files `train.csv` (filename, label) say
-    class and part where all images lie in one folder, and part alone (as does a `train.txt` of class names) where classes
-    have their folders. Top folders that hold everything are passed over.
+    `superclasses`, if given, names the superclass of each class instead. Top folders called train, val, test (or Omniglot's
+    names) are parts. Split files `train.csv` (filename, label) give class and part if all images lie in one folder. They give
+    the part alone if classes have folders, and so does a `train.txt` of class names. Top folders that hold everything are
+    skipped.
     Raises: InputError for images at different depths, a class in two parts, or a split file that does not fit.
     """
     parts, labels = _split_files(listing)
@@ -86,7 +91,9 @@ def _by_folder(listing: Listing, parts: dict[str, str]) -> list[Placed]:
 
 
 def passed_over(folders: set[tuple[str, ...]]) -> int:
-    """Return how many outer folders all images share and say nothing: Omniglot's and parts say something."""
+    """Return how many outer folders of `folders` all images share without a meaning. Omniglot's folders and parts have
+    a meaning.
+    """
     shared = 0
     first = min(folders)
     while all(len(f) > shared + 1 and f[shared] == first[shared] for f in folders) and first[shared].lower() not in PARTS:
@@ -111,7 +118,7 @@ def _by_file(listing: Listing, labels: dict[str, tuple[str, str]]) -> list[Place
 
 
 def _split_files(listing: Listing) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
-    """Return each class's part, and each file's class and part, as split files say."""
+    """Return the part of each class, and the class and part of each file, from the split files."""
     parts: dict[str, str] = {}
     labels: dict[str, tuple[str, str]] = {}
     for one in listing.texts:
@@ -154,6 +161,7 @@ def _with_superclasses(listing: Listing, placed: list[Placed], superclasses: dic
 def read_superclasses(path: str | PurePosixPath, content: bytes) -> dict[str, str]:
     """Return each class's superclass from a CSV: a header, then class and superclass as the first two columns.
 
+    `path` names the file in messages, and `content` holds its bytes.
     Raises: InputError for a file that is no such CSV, or a class with two superclasses.
     """
     try:

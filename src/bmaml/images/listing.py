@@ -1,4 +1,4 @@
-"""Which files a folder or a zip holds, and their bytes; nothing is ever unpacked."""
+"""The files of a folder or a zip, and their bytes. Nothing is ever unpacked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bmaml.errors import InputError
 from bmaml.io.files import digest
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-# What lies beside images and is none: notes, splits, and what systems leave behind.
+# Files that may lie beside images: notes, splits, and what operating systems leave behind.
 _BESIDE = (".csv", ".txt", ".md", ".json", ".xml", ".html", ".yaml", ".yml", ".db", ".ini", ".mat", ".py", "")
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 _LARGEST = 2**28
@@ -21,7 +21,7 @@ _LARGEST = 2**28
 
 @dataclass(frozen=True)
 class Listed:
-    """One file: its place below the root, a stamp that changes when the file does, and how to read it."""
+    """One file: `name` is its place below the root, `stamp` changes when the file does, and `read` returns its bytes."""
 
     name: str
     stamp: str
@@ -29,7 +29,7 @@ class Listed:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The folders that the file lies in, outermost first."""
+        """The folders of the file, outermost first."""
         return PurePosixPath(self.name).parts[:-1]
 
     @property
@@ -40,7 +40,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Listing:
-    """The images and the text files (splits, notes) of a folder or a zip, both sorted by name."""
+    """The `images` and the text files `texts` (splits, notes) of a folder or zip at `root`, both sorted by name."""
 
     root: Path
     images: tuple[Listed, ...]
@@ -48,15 +48,15 @@ class Listing:
 
     @property
     def stamp(self) -> str:
-        """A digest of names, sizes and times: equal where nothing was touched, and found without reading."""
+        """A digest of names, sizes and times. It stays equal if no file was touched, and needs no reading of contents."""
         return digest("\n".join(f"{one.name}:{one.stamp}" for one in (*self.images, *self.texts)).encode())
 
 
 def list_files(root: str | Path) -> Listing:
-    """Return what a folder or a zip holds; zips that lie at the top of a folder are read as if they were folders.
+    """Return the files of a folder or a zip at `root`. Zips at the top of a folder are read like folders.
 
-    Raises: InputError for a path that is not there, a zip that is damaged or would write outside its folder, a pickle, a
-    file that is neither an image nor a note, or where there is no image.
+    Raises: InputError for a missing path, a zip that is damaged or would write outside its folder, a pickle, a file that is
+    neither an image nor a note, or a root without images.
     """
     root = Path(root)
     if not root.exists():

@@ -17,7 +17,11 @@ from bmaml.images.listing import list_files
 
 @dataclass(frozen=True)
 class Rows:
-    """Images as they are shown to a model: `x` is float32 (n, pixels) in [0, 1]; of files also names and class folders."""
+    """Images as a model sees them.
+
+    - `x`: float32 (n, pixels) in [0, 1].
+    - `names`, `folders`: names and class folders of images from files.
+    """
 
     x: np.ndarray
     names: tuple[str, ...]
@@ -29,9 +33,10 @@ class Rows:
 
 
 def image_rows(source: Any, form: Form) -> Rows:
-    """Return images in a model's form: a folder or zip (resized, its folders' names kept), an `ImageSet`, or an array.
+    """Return the images of `source` in a model's form `form`.
 
-    Raises: InputError where a file is no image, or an array has another shape than the form.
+    `source` is a folder or zip (resized, with the names of folders kept), an `ImageSet`, or an array.
+    Raises: InputError if a file is no image, or an array has another shape than the form.
     """
     if isinstance(source, str | Path):
         return _files(Path(source), form)

@@ -1,4 +1,4 @@
-"""Splits of classes into those to train on, to choose settings by, and to test on."""
+"""Splits of classes: for training, for choosing settings, and for testing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from bmaml.errors import InputError
 from bmaml.images.image_set import ImageSet
 from bmaml.tables.tasks import split_tasks
 
-# Of the 1,623 characters of both halves, sorted by half, alphabet and number, the last 423 test; these alphabets validate.
+# The 1,623 characters of both halves are sorted by half, alphabet and number. The last 423 test, and these alphabets
+# validate.
 _VINYALS_VALIDATION = {"Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)"}
 _TRAINED, _CHARACTERS = 1200, 1623
 
 
 class Split(NamedTuple):
-    """Images of disjoint classes; `validation` may be None."""
+    """Images of disjoint classes: `train`, `validation` (may be None) and `test`."""
 
     train: ImageSet
     validation: ImageSet | None
@@ -25,13 +26,22 @@ class Split(NamedTuple):
 
 
 def split_images(images: ImageSet, by: str = "random", *, held_out: float = 0.3, seed: int = 0) -> Split:
-    """Return the classes in parts that share none, by the name of a split.
+    """Return the classes of `images` in disjoint parts, by the name of a split.
 
-    `"random"`: a share `held_out` of the classes tests. `"superclasses"`: the same of whole superclasses.
-    `"parts"`: as the files say (train, validation, test; Omniglot's background trains and evaluation tests).
-    `"alphabets"`: superclasses sorted by name, the last five test. `"omniglot-1200"`: 1,200 random characters of both halves
-    train, the rest test (Finn et al., 2017). `"vinyals"`: 1,028 / 172 / 423 characters, the published split.
-    Raises: InputError where the classes do not allow the split.
+    - `by`: the name of the split, below.
+    - `held_out`: share of the classes that test in a random split.
+    - `seed`: seed of a random split.
+
+    The splits are:
+
+    - `"random"`: a share `held_out` of the classes tests.
+    - `"superclasses"`: a share `held_out` of the superclasses tests.
+    - `"parts"`: as the files say (train, validation, test; Omniglot's background trains and its evaluation tests).
+    - `"alphabets"`: superclasses sorted by name; the last five test.
+    - `"omniglot-1200"`: 1,200 random characters of both halves train, and the rest test (Finn et al., 2017).
+    - `"vinyals"`: 1,028 / 172 / 423 characters, the published split.
+
+    Raises: InputError if the classes do not allow the split.
     """
     if by not in _SPLITS:
         raise InputError(f"unknown split {by!r}: use one of {', '.join(_SPLITS)}.")

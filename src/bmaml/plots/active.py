@@ -1,4 +1,4 @@
-"""Active learning: error against points measured, a panel for each method."""
+"""Active learning: error against points measured, one panel for each method."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ _STYLE = {
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Return a panel for each method, errors on a logarithmic axis with 95% bands over tasks, random's end as a line."""
+    """Return a panel for each method in `numbers`: errors on a logarithmic axis with 95% bands over tasks.
+
+    A line marks the final error of random choice.
+    """
     methods = numbers.distinct("method")
     columns = min(len(methods), 3)
-    # An interval may reach below 0, which a logarithmic axis has no place for.
+    # An interval may reach below 0, which a logarithmic axis cannot show.
     floor = 0.5 * min(numbers.values("mse"))
     figure, axes = panels(-(-len(methods) // columns), columns, width=5.2, height=3.8, sharex=True, sharey=True)
     for axis, method in zip(axes, methods, strict=False):

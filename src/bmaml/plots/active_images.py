@@ -1,4 +1,4 @@
-"""Active learning on images: accuracy against labels, a row for each method and a column for each start."""
+"""Active learning on images: accuracy against labels, one row for each method and one column for each start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ NAMES = {"ridge": "ridge heads", "shared-bmaml": "BMAML", "shared-bfa": "Bayesia
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Return accuracies on new classes with 95% bands over episodes, random's last as a line."""
+    """Return accuracies on new classes from `numbers` with 95% bands over episodes. A line marks the last accuracy of
+    random choice.
+    """
     methods, starts = numbers.distinct("method"), numbers.distinct("start")
     figure, axes = panels(len(methods), len(starts), width=4.2, height=2.9, sharex=True, sharey="col")
     for i, method in enumerate(methods):

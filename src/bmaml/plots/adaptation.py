@@ -13,7 +13,7 @@ _TITLES = {"maml": "MAML", "pretrain": "pretrained on all tasks"}
 
 
 def draw(results: tuple[Numbers, Numbers]) -> Figure:
-    """Return a row for each shot count: one task under both methods, then the mean error by gradient steps."""
+    """Return a row for each shot count of `results`: one task under both methods, then the mean error by gradient steps."""
     errors, curves = results
     shots, methods = errors.distinct("shots"), errors.distinct("method")
     figure, axes = panels(len(shots), len(methods) + 1, width=3.6, height=2.7)

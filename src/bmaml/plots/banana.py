@@ -1,4 +1,4 @@
-"""The banana: the density, and what each method makes of it."""
+"""The banana: the density, and the points of each method."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _SHOWN = 1000
 
 
 def draw(draws: Numbers, scores: Numbers) -> Figure:
-    """Return the density by itself, and each method's points over its contours (at most 1,000 of them)."""
+    """Return the density alone, and each method's points over its contours (at most 1,000 points).
+
+    `draws` holds the points, and `scores` the scores in the titles.
+    """
     methods = draws.distinct("method")
     figure, axes = panels(1, 1 + len(methods), width=3.2, height=3.2, sharex=True, sharey=True)
     x, y = np.linspace(-3.6, 3.6, 181), np.linspace(-3.2, 8.0, 181)

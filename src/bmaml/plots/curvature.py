@@ -1,4 +1,4 @@
-"""Log det errors of cheaper curvatures by the number of points."""
+"""Errors of log det of cheaper curvatures by the number of points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ _COLOURS = dict(zip(FORMS, ("#000000", COLOURS["experts"], COLOURS["bmaml"], COL
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Return a row for each likelihood and a column for each depth: form minus full, in nats, with the middle 90% of tasks."""
+    """Return a row for each likelihood and a column for each depth in `numbers`: form minus full, in nats, with the
+    middle 90% of tasks.
+    """
     kinds, depths = numbers.distinct("likelihood"), numbers.distinct("layers")
     figure, axes = panels(len(kinds), len(depths), width=3.3, height=2.6)
     cells = [(kind, depth) for kind in kinds for depth in depths]

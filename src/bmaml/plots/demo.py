@@ -11,9 +11,11 @@ from bmaml.plots.style import COLOURS, panels
 
 
 def draw(task: NewTask, rows: dict[str, list[View]], optimal: dict[int, tuple]) -> Figure:
-    """Return a row of panels for each method: its functions, mean and 90% band against the truth and the Bayes-optimal band.
+    """Return a row of panels for each method: functions, mean and 90% band against the truth and the Bayes-optimal band.
 
-    `optimal` holds the Bayes-optimal band by the number of points given.
+    - `task`: the new task.
+    - `rows`: what each method predicts, by the method's name.
+    - `optimal`: the Bayes-optimal band by the number of points given.
     """
     columns = max(len(views) for views in rows.values())
     figure, axes = panels(len(rows), columns, width=3.1, height=2.5, sharex=True, sharey=True)

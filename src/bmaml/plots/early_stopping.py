@@ -1,4 +1,4 @@
-"""Early stopping as a prior: the path with its MAPs, the shrinkage by direction, and how equal the two are."""
+"""Early stopping as a prior: the path with its MAPs, the shrinkage by direction, and the gap between the two."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _PRIORS = (2, 8)
 
 
 def draw(results: tuple[Numbers, Numbers], *, seed: int = 0) -> Figure:
-    """Return three panels: weights, shrinkage, and the gap between descent and MAP."""
+    """Return three panels of `results`: weights, shrinkage, and the gap between descent and MAP. `seed` is that of the
+    experiment.
+    """
     paths, shares = results
     figure, axes = panels(1, 3, width=4.2, height=3.6)
     _weights(axes[0], paths, *surface(seed=seed))

@@ -12,7 +12,7 @@ from bmaml.experiments.board.standings import honest, ranked
 from bmaml.experiments.numbers import Numbers
 from bmaml.plots.style import panels
 
-# Where the axis turns from linear to logarithmic, in nats.
+# The axis turns from linear to logarithmic here, in nats.
 _LINEAR = 0.1
 _GROUPS = {
     "exact heads": ("#0072B2", ("experts",)),
@@ -27,14 +27,15 @@ _GROUPS = {
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Return a panel for each number of shots: how far each method's NLL lies above the best possible or best there is.
+    """Return a panel for each number of shots in `numbers`: the distance of each method's NLL from the best.
 
-    Filled marks are methods whose 90% intervals are honest.
+    The best is the Bayes-optimal NLL if it is known, else that of the best method. Filled marks are methods whose 90% intervals
+    are honest.
     """
     shots = numbers.distinct("shots")
     names = [name for name in ranked(numbers) if name != OPTIMAL][::-1]
     marks = _marks(names, intervals="coverage" in numbers.distinct("metric"))
-    # A legend is no wider than the panels below it.
+    # A legend must not be wider than the panels below it.
     columns = min(3, len(shots))
     height = 0.9 + 0.24 * len(names) + 0.2 * math.ceil(len(marks) / columns)
     figure, axes = panels(1, len(shots), width=2.9, height=height, sharey=True)
@@ -44,7 +45,7 @@ def draw(numbers: Numbers) -> Figure:
             colour, (mean, low, high) = _colour(name), rows[name]
             axis.plot([max(low, 0), high], [place, place], color=colour, lw=1.5)
             filled = colour if honest(numbers, name) else "white"
-            # The best of all lies on the axis where nothing better is known: its mark is shown whole.
+            # The best method lies on the axis if no better NLL is known. Its mark is drawn whole.
             axis.plot(mean, place, "o", color=colour, mfc=filled, ms=6, clip_on=False, zorder=3)
         axis.set_xscale("symlog", linthresh=_LINEAR)
         axis.set_xlim(left=0)
@@ -59,7 +60,7 @@ def draw(numbers: Numbers) -> Figure:
 
 
 def _gaps(numbers: Numbers, names: list[str], shots: int) -> dict[str, tuple[float, float, float]]:
-    """Return regrets where they are known; else NLL less that of the best method."""
+    """Return regrets if they are known, else NLL minus that of the best method."""
     known = {row["method"]: row for row in numbers.where(shots=shots, metric="regret_nll")}
     rows = known or {row["method"]: row for row in numbers.where(shots=shots, metric="nll")}
     floor = 0.0 if known else min(row["mean"] for row in rows.values())

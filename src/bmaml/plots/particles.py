@@ -17,7 +17,9 @@ _METRICS = {"accuracy": "accuracy", "nll": "NLL (nats an image)", "calibration":
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Return a row for particles and a row for training tasks, a column for each score, with 95% intervals over episodes."""
+    """Return a row for particles and a row for training tasks, one column for each score in `numbers`, with 95%
+    intervals over episodes.
+    """
     figure, axes = panels(2, len(_METRICS), width=3.4, height=2.7)
     for i, (panel, along) in enumerate((("particles", "particles"), ("tasks", "tasks"))):
         for j, metric in enumerate(_METRICS):
@@ -31,7 +33,7 @@ def draw(numbers: Numbers) -> Figure:
 
 def _panel(axis: Axes, numbers: Numbers, panel: str, along: str, metric: str) -> None:
     places = [value for value in numbers.distinct(along) if numbers.where(panel=panel, metric=metric, **{along: value})]
-    # Endless tasks stand last.
+    # Endless tasks come last.
     places.sort(key=lambda value: float("inf") if value is None else value)
     for k, name in enumerate(numbers.distinct("method")):
         colour, label = _STYLE[name]

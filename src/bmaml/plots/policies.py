@@ -25,7 +25,7 @@ def _colour(method: str) -> str:
 
 
 def draw_returns(returns: Numbers, training: Numbers) -> Figure:
-    """Return two panels: mean return after each update in new tasks with 95% intervals, and return along training."""
+    """Return two panels: mean return in new tasks after each update (`returns`, 95% intervals), and return along `training`."""
     figure, (left, right) = panels(1, 2, width=4.6, height=3.4)
     for method in returns.distinct("method"):
         rows, colour = returns.where(method=method), _colour(method)
@@ -45,7 +45,9 @@ def draw_returns(returns: Numbers, training: Numbers) -> Figure:
 
 
 def draw_paths(paths: Numbers) -> Figure:
-    """Return a row for each method and a column for each task: paths before and after the last update, a shade a particle."""
+    """Return a row for each method and a column for each task: `paths` before and after the last update, one shade for
+    each particle.
+    """
     methods, tasks, last = paths.distinct("method"), paths.distinct("task"), max(paths.distinct("updates"))
     figure, axes = panels(len(methods), len(tasks), width=3.0, height=3.0)
     for axis, (method, task) in zip(axes, ((m, t) for m in methods for t in tasks), strict=True):

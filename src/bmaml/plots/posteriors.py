@@ -1,4 +1,4 @@
-"""Every inference's predictive of one task over NUTS's."""
+"""The predictive of every inference on one task, over that of NUTS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from bmaml.plots.style import COLOURS, panels
 
 
 def draw(task: OneTask, numbers: Numbers, curves: Numbers) -> Figure:
-    """Return a panel for each inference: its mean and 90% band in colour, NUTS's as a grey band and a dashed line."""
+    """Return a panel for each inference: its mean and 90% band in colour, over NUTS as a grey band and a dashed line.
+
+    - `task`: the task.
+    - `numbers`: the scores of each inference.
+    - `curves`: the predictives on a grid.
+    """
     names = [name for name in curves.distinct("inference") if name != TRUTH]
     columns = 4
     figure, axes = panels(-(-len(names) // columns), columns, width=3.3, height=2.5, sharex=True, sharey=True)

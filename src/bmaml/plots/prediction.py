@@ -1,4 +1,4 @@
-"""The prediction of new tasks over one input: mean, interval, the points given and those measured later."""
+"""The prediction of new tasks over one input: mean, interval, given points and points measured later."""
 
 from __future__ import annotations
 
@@ -20,14 +20,22 @@ _COLUMNS = 4
 
 
 class Points(NamedTuple):
-    """Measured points: `x` (n,), `y` (n, outputs), in the table's units."""
+    """Measured points in the table's units: `x` of shape (n,) and `y` of shape (n, outputs)."""
 
     x: np.ndarray
     y: np.ndarray
 
 
 class Curve(NamedTuple):
-    """One task's prediction on a grid `x` (points,): mean and interval (points, outputs), and the measurements."""
+    """The prediction of one task on a grid, and its measurements.
+
+    - `name`: the task's label.
+    - `x`: the grid, (points,).
+    - `mean`, `low`, `high`: mean and interval, (points, outputs).
+    - `given`, `later`: the given points, and the points measured later.
+    - `labels`: names of the axes.
+    - `log`: whether the input axis is logarithmic.
+    """
 
     name: str
     x: np.ndarray
@@ -41,9 +49,10 @@ class Curve(NamedTuple):
 
 
 def curves(model: FewShotRegressor, tasks: Sequence[NewTask], level: float) -> list[Curve]:
-    """Return the predictions of the first twelve tasks over the one input that changes within a task.
+    """Return the predictions of `model` for the first twelve `tasks`, over the one input that changes within a task.
 
-    Raises: InputError where no input does, several do, or it is a category.
+    `level` is the probability of the interval.
+    Raises: InputError if no input or several inputs change, or if the input is a category.
     """
     moving = moving_inputs(list(tasks), model.schema_)
     if len(moving) != 1 or moving[0].kind != "number":
@@ -78,7 +87,7 @@ def _grid_table(task: NewTask, model: FewShotRegressor, moving: str, grid: np.nd
 
 
 def _measured(rows: Table, x: str, outputs: Sequence[str]) -> Points:
-    """Return the rows whose outputs are there."""
+    """Return the rows whose outputs are known."""
     if any(name not in rows.columns for name in outputs):
         return Points(np.zeros(0), np.zeros((0, len(outputs))))
     full = rows.take(~np.any([rows.empty(name) for name in outputs], axis=0))
@@ -86,7 +95,7 @@ def _measured(rows: Table, x: str, outputs: Sequence[str]) -> Points:
 
 
 def draw(found: Sequence[Curve], level: float) -> Figure:
-    """Return one panel for each task and output."""
+    """Return one panel for each task and output of `found`; `level` is the probability of the interval."""
     outputs = len(found[0].labels) - 1
     places = [(curve, output) for curve in found for output in range(outputs)]
     columns = min(len(places), _COLUMNS)

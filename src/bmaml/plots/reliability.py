@@ -1,4 +1,4 @@
-"""How far classes can be trusted: reliability diagrams, and accuracy against the share of images answered."""
+"""How far class probabilities can be trusted: reliability diagrams, and accuracy against the share of images answered."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 
 
 def draw(bins: Numbers, answered: Numbers) -> Figure:
-    """Return a column for each number of shots: confidence against accuracy above, accuracy under rejection below.
+    """Return a column for each number of shots: confidence against accuracy (`bins`) above, accuracy under rejection
+    (`answered`) below.
 
-    A mark's area is its share of the images; bars are 95% intervals over tasks.
+    The area of a mark is its share of the images. Bars are 95% intervals over tasks.
     """
     shots, methods = bins.distinct("shots"), bins.distinct("method")
     figure, axes = panels(2, len(shots), width=4.2, height=3.4)

@@ -1,4 +1,4 @@
-"""Colours and files shared by all pictures."""
+"""Colours and files that all pictures share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ TRUTH, SUPPORT = "#000000", "#000000"
 
 
 def panels(rows: int, columns: int, *, width: float = 3.4, height: float = 2.7, **options) -> tuple[Figure, list]:
-    """Return a figure and its axes in reading order."""
+    """Return a figure and its axes in reading order.
+
+    - `rows`, `columns`: number of panels.
+    - `width`, `height`: size of a panel, in inches.
+    - `options`: passed on to Matplotlib's `subplots`.
+    """
     figure, axes = plt.subplots(
         rows, columns, figsize=(width * columns, height * rows), layout="constrained", squeeze=False, **options
     )
@@ -32,7 +37,7 @@ def panels(rows: int, columns: int, *, width: float = 3.4, height: float = 2.7, 
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all, and forget the figure."""
+    """Write `figure` as a PNG at `path`, whole or not at all, and close the figure."""
     part = path.with_name(f".{path.stem}.part.png")
     try:
         figure.savefig(part, dpi=150)

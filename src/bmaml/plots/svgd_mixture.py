@@ -12,7 +12,7 @@ from bmaml.plots.style import COLOURS, panels
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Return one panel for each recorded step: the target, the particles, and their smoothed density."""
+    """Return one panel for each recorded step in `numbers`: the target, the particles, and their smoothed density."""
     steps = numbers.distinct("step")
     figure, axes = panels(2, (len(steps) + 1) // 2, width=3.0, height=2.3, sharex=True, sharey=True)
     grid = np.linspace(-14, 8, 400)

@@ -9,7 +9,9 @@ from bmaml.plots.style import COLOURS, NAMES, panels
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Return a panel for each number of shots and tasks, errors on a logarithmic axis with 95% bands over test tasks."""
+    """Return a panel for each number of shots and tasks in `numbers`: errors on a logarithmic axis with 95% bands over
+    test tasks.
+    """
     shots, tasks = numbers.distinct("shots"), numbers.distinct("tasks")
     figure, axes = panels(len(shots), len(tasks), width=3.9, height=2.8, sharex=True, sharey=True)
     for axis, (count, total) in zip(axes, ((s, t) for s in shots for t in tasks), strict=True):

@@ -1,4 +1,4 @@
-"""How one column of a table becomes numbers, and how predictions become its units again."""
+"""How one column of a table becomes numbers, and how predictions return to the column's units."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ import numpy as np
 from bmaml.errors import InputError
 from bmaml.tables.table import Table, listed
 
-# One-hot columns past this are an id or free text; the error says so.
+# A column with more levels is an id or free text, and the error says so.
 _MOST_LEVELS = 256
-# In deviations of the rows fitted on: past this single precision has no answer, and a model nothing to say.
+# In standard deviations of the fitted rows. Farther away, single precision is too coarse, and a model knows nothing.
 _FURTHEST = 1e6
-# A column all in numbers past these has no variance in double precision.
+# A column with only larger or only smaller numbers has no variance in double precision.
 _LARGEST, _SMALLEST = 1e100, 1e-100
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's encoding: a number standardised by `mean` and `scale` (of its log where `log`), or a category one-hot.
+    """The encoding of one column: a standardised number, or a one-hot category.
 
-    `mean` and `scale` are in the column's own units (in nats where `log`); `levels` are a category's, in order.
+    - `name`: name of the column.
+    - `kind`: `"number"` or `"category"`.
+    - `mean`, `scale`: mean and standard deviation of a number, in the column's units (in nats with `log`).
+    - `log`: whether the logarithm is taken first.
+    - `levels`: the levels of a category, in order.
     """
 
     name: str
@@ -41,9 +45,10 @@ class Column:
         return len(self.levels) if self.kind == "category" else 1
 
     def encode(self, table: Table) -> np.ndarray:
-        """Return the column as float64 of shape `(rows, width)`; an unknown level is a row of zeros, with one warning.
+        """Return the column of `table` as float64 of shape `(rows, width)`. An unknown level becomes a row of zeros, with one
+        warning.
 
-        Raises: InputError naming the cell that does not fit.
+        Raises: InputError that names the cell that does not fit.
         """
         if self.kind == "category":
             return self._one_hot(table.texts(self.name))
@@ -69,14 +74,21 @@ class Column:
         return (codes[:, None] == np.arange(len(self.levels))).astype(np.float64)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the encoding as JSON-able values."""
+        """Return the encoding as values that JSON can hold."""
         return asdict(self) | {"levels": list(self.levels)}
 
 
 def fit_input(table: Table, name: str, *, categorical: bool, log: bool, tasks: Sequence[str]) -> Column:
-    """Return the encoding of an input column from the rows of `table`, whose task labels are `tasks`.
+    """Return the encoding of an input column, fitted on rows.
 
-    Text columns are categories unless most of their cells are numbers.
+    Text columns become categories, unless most of their cells are numbers.
+
+    - `table`: the rows.
+    - `name`: name of the column.
+    - `categorical`: whether a column of numbers is a category too.
+    - `log`: whether the logarithm is taken.
+    - `tasks`: labels of the tasks.
+
     Raises: InputError for a cell that does not fit, or for a category that is an id.
     """
     if log and categorical:
@@ -93,7 +105,7 @@ def fit_input(table: Table, name: str, *, categorical: bool, log: bool, tasks: S
 
 
 def fit_output(table: Table, name: str) -> Column:
-    """Return the standardisation of an output column.
+    """Return the standardisation of the output column `name`, fitted on the rows of `table`.
 
     Raises: InputError for a cell that is not a finite number, or a column that never changes.
     """
@@ -125,7 +137,7 @@ def _check_size(table: Table, name: str, values: np.ndarray) -> None:
 
 
 def _std(values: np.ndarray) -> float:
-    """Return the standard deviation, or 0 where it is no more than the rounding error of a constant column."""
+    """Return the standard deviation, or 0 if it is no larger than the rounding error of a constant column."""
     scale = float(values.std())
     return scale if np.isfinite(scale) and scale > 1e-12 * float(np.abs(values).max()) else 0.0
 

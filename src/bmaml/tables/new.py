@@ -1,4 +1,4 @@
-"""Rows of new tasks: which are measured, and which are asked for."""
+"""Rows of new tasks: which rows are measured, and which rows are to be predicted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from bmaml.tables.table import Table, as_text, listed
 
 @dataclass(frozen=True)
 class NewTask:
-    """A task's measured rows and the rows asked for, either possibly none; `name` is "" where no column names tasks."""
+    """A task's measured rows (`given`) and the rows to predict (`asked`); either may be empty.
+
+    `name` is the task's label, or "" in a table without a task column.
+    """
 
     name: str
     given: Table
@@ -22,10 +25,12 @@ class NewTask:
 
 
 def new_tasks(table: Table, schema: Schema, at: Table | None = None) -> list[NewTask]:
-    """Return the tasks of a table in order of appearance; a row whose outputs are empty is asked for, the others are given.
+    """Return the tasks of `table` in order of appearance. Rows with empty outputs are to be predicted, and the others are
+    given.
 
-    With `at` its rows are asked for instead: of every task, or of the one that its task column names. An input that `at`
-    lacks is taken from the task's own rows where it is constant there. A table without a task column is one task.
+    `schema` says what the columns mean. With `at`, the rows of `at` are to be predicted instead: for every task, or for the
+    task that the row's task column names. If `at` lacks an input that is constant within a task, the value comes from the
+    task's own rows. A table without a task column is one task.
     Raises: InputError for a row with some outputs and not others, a missing column, or a task that only `at` has.
     """
     open_ = _open_rows(table, schema)
@@ -42,7 +47,9 @@ def new_tasks(table: Table, schema: Schema, at: Table | None = None) -> list[New
 
 
 def moving_inputs(tasks: list[NewTask], schema: Schema) -> list[Column]:
-    """Return the inputs that change within a task; the others (a patient's age) tell tasks apart."""
+    """Return the inputs of `schema` that change within one of the `tasks`. The other inputs (such as a patient's age)
+    tell tasks apart.
+    """
     return [column for column in schema.inputs if any(len(_values(task, column.name)) > 1 for task in tasks)]
 
 

@@ -20,11 +20,13 @@ _PARQUET = (".parquet", ".pq")
 
 
 def read_table(source: Any, name: str = "the table") -> Table:
-    """Return a table from a path (.csv, .tsv, either with .gz, .parquet), or from columns in memory.
+    """Return a table from a file or from columns in memory.
 
-    In memory: a mapping of names to arrays, or anything with `.columns` and `[name]` (pandas, polars). `name` is what
-    messages call a table in memory; a file is called by its path.
-    Raises: InputError for whatever cannot be read, naming the file and the line.
+    - `source`: a path (.csv, .tsv, either with .gz, or .parquet), a mapping of names to arrays, or an object with `.columns`
+      and `[name]` (pandas, polars).
+    - `name`: how messages call a table in memory. A file is called by its path.
+
+    Raises: InputError for anything that cannot be read. The message names the file and the line.
     """
     if isinstance(source, Table):
         return source
@@ -86,7 +88,7 @@ def _parse(path: Path, stream: Any) -> Table:
 
 
 def _rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line at which each row that is not blank starts (quoted cells may span lines), and its cells."""
+    """Yield the line on which each non-blank row starts (quoted cells may span lines), and its cells."""
     while True:
         line = reader.line_num + 1
         try:
@@ -100,7 +102,7 @@ def _rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
 
 
 def _delimiter(path: Path, header: str) -> str:
-    """Return the delimiter: tab for .tsv, else the one the header has (spreadsheets write ; in many countries)."""
+    """Return the delimiter: tab for .tsv, else the one in the header (spreadsheets write ; in many countries)."""
     if ".tsv" in path.name.lower():
         return "\t"
     return next((mark for mark in ",;\t" if mark in header), ",")
@@ -126,7 +128,7 @@ def _column(name: str, column: Any, values: Any) -> np.ndarray:
     if array.ndim != 1:
         raise InputError(f"{name}, column {str(column)!r} has shape {array.shape}: give one value for each row.")
     if array.dtype.kind in "Mm":
-        # As objects, nanosecond dates would turn into plain integers and pass for numbers.
+        # As objects, nanosecond dates would become plain integers and look like numbers.
         array = array.astype(str)
     return array if array.dtype.kind in "biuf" else array.astype(object)
 

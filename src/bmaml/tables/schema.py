@@ -1,4 +1,4 @@
-"""What a table's columns mean and how they become arrays: fitted on training tasks, kept with the model."""
+"""What a table's columns mean and how they become arrays. A schema is fitted on training tasks and saved with the model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from bmaml.tables.table import Table
 
 @dataclass(frozen=True)
 class Schema:
-    """The task column, the encoded inputs and outputs, and the column that orders a task's rows (or None).
+    """The columns of a table and their encodings.
 
-    Everything inside a model is standardised; `decode_*` bring its answers back to the table's units.
+    Everything inside a model is standardised. The `decode_*` methods return answers to the table's units.
+
+    - `task`: name of the task column.
+    - `inputs`, `outputs`: encodings of the columns.
+    - `order`: name of the column that orders a task's rows, or None.
     """
 
     task: str
@@ -41,45 +45,46 @@ class Schema:
         return np.array([column.scale for column in self.outputs])
 
     def encode(self, table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return `x` (rows, width) and `y` (rows, outputs) as float32, and each row's task label.
+        """Return `x` (rows, width) and `y` (rows, outputs) of `table` as float32, and each row's task label.
 
-        Raises: InputError naming file, column and line of what does not fit.
+        Raises: InputError that names file, column and line of a cell that does not fit.
         """
         return self.encode_x(table), self.encode_y(table), table.texts(self.task)
 
     def encode_x(self, table: Table) -> np.ndarray:
-        """Return the standardised inputs, float32 of shape `(rows, width)`."""
+        """Return the standardised inputs of `table`, float32 of shape `(rows, width)`."""
         return np.concatenate([column.encode(table) for column in self.inputs], 1).astype(np.float32)
 
     def encode_y(self, table: Table) -> np.ndarray:
-        """Return the standardised outputs, float32 of shape `(rows, outputs)`."""
+        """Return the standardised outputs of `table`, float32 of shape `(rows, outputs)`."""
         return np.concatenate([column.encode(table) for column in self.outputs], 1).astype(np.float32)
 
     def decode_value(self, value: Any) -> np.ndarray:
-        """Return standardised means, quantiles or draws, shape `(..., outputs)`, in the table's units."""
+        """Return standardised means, quantiles or draws `value`, of shape `(..., outputs)`, in the table's units."""
         return np.asarray(value, np.float64) * self.scales + self.means
 
     def decode_std(self, std: Any) -> np.ndarray:
-        """Return standardised standard deviations in the table's units."""
+        """Return standardised standard deviations `std` in the table's units."""
         return np.asarray(std, np.float64) * self.scales
 
     def decode_log_prob(self, log_prob: Any) -> np.ndarray:
-        """Return log-densities of standardised targets (joint over outputs, nats) as densities in the table's units.
+        """Return log densities `log_prob` of standardised targets (joint over outputs, in nats) as densities in the table's
+        units.
 
-        The Jacobian takes log(scale) off for each output, so a density per metre is not one per centimetre.
+        The change of units subtracts log(scale) for each output, so a density per metre differs from one per centimetre.
         """
         return np.asarray(log_prob, np.float64) - np.log(self.scales).sum()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the schema as JSON-able values."""
+        """Return the schema as values that JSON can hold."""
         inputs, outputs = ([column.to_json() for column in part] for part in (self.inputs, self.outputs))
         return {"task": self.task, "inputs": inputs, "outputs": outputs, "order": self.order}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Schema:
-        """Return the schema that `to_json` wrote.
+        """Return the schema from `values`, which `to_json` wrote.
 
-        Raises: InputError where the values are not a schema's.
+        Raises: InputError if the values are not those of a schema.
         """
         try:
             inputs, outputs = (tuple(_column(c) for c in values[part]) for part in ("inputs", "outputs"))
@@ -103,10 +108,14 @@ def fit_schema(
     categorical: Sequence[str] = (),
     log: Sequence[str] = (),
 ) -> Schema:
-    """Return the schema of a table; standardisation and levels come from its rows, so give those of training tasks.
+    """Return the schema of `table`. Standardisation and levels come from its rows, so give the rows of training tasks.
 
-    `x` and `y` name columns. Inputs of text become categories; `categorical` names further ones, and `log` those
-    inputs whose logarithm is taken. `order` sorts each task's rows.
+    - `task`: name of the task column.
+    - `x`, `y`: names of the input and output columns. Inputs of text become categories.
+    - `order`: name of the column that sorts each task's rows.
+    - `categorical`: further inputs that are categories.
+    - `log`: inputs whose logarithm is taken.
+
     Raises: InputError for a missing, repeated or unfit column.
     """
     x, y = list(x), list(y)

@@ -1,4 +1,4 @@
-"""A table in memory that knows where each of its rows came from, so that an error can name the place."""
+"""A table in memory that knows where each row came from, so that an error can name the place."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "nat", "?"
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length, as read, and where each row came from.
+    """Columns of equal length, as read, and the place of each row.
 
-    `places` holds the line of each row in a text file (`unit="line"`), else its number counted from 0 (`unit="row"`).
+    - `name`: the file's path, or the name that messages use.
+    - `columns`: arrays by column name.
+    - `places`: the line of each row in a text file (`unit="line"`), else its number counted from 0 (`unit="row"`).
+    - `unit`: what `places` counts.
     """
 
     name: str
@@ -31,13 +34,13 @@ class Table:
         return len(next(iter(self.columns.values())))
 
     def place(self, row: int) -> str:
-        """Return where a row is, for a message."""
+        """Return the place of row number `row`, for a message."""
         return f"{self.unit} {self.places[row]}" + (" (counted from 0)" if self.unit == "row" else "")
 
     def column(self, name: str) -> np.ndarray:
-        """Return a column as it was read.
+        """Return the column `name` as it was read.
 
-        Raises: InputError with the columns there are, where there is none of that name.
+        Raises: InputError that lists the columns, if there is none of that name.
         """
         if name in self.columns:
             return self.columns[name]
@@ -46,9 +49,9 @@ class Table:
         raise InputError(f"{self.name} has no column {name!r}: {hint}its columns are {listed(list(self.columns))}.")
 
     def texts(self, name: str) -> np.ndarray:
-        """Return a column as stripped strings, whole numbers without a decimal point.
+        """Return the column `name` as stripped strings; whole numbers have no decimal point.
 
-        Raises: InputError naming the first empty cell.
+        Raises: InputError that names the first empty cell.
         """
         cells = self.column(name)
         texts = np.array([as_text(cell) for cell in cells.tolist()], dtype=object)
@@ -58,9 +61,9 @@ class Table:
         return texts
 
     def numbers(self, name: str) -> np.ndarray:
-        """Return a column as float64.
+        """Return the column `name` as float64.
 
-        Raises: InputError naming the first cell that is empty, not a number, or not finite.
+        Raises: InputError that names the first cell that is empty, not a number, or not finite.
         """
         cells = self.column(name)
         values = _fast_numbers(cells)
@@ -73,7 +76,7 @@ class Table:
         return values
 
     def is_numeric(self, name: str) -> bool:
-        """Whether most of a column's cells are numbers; the others are then mistakes to report, not levels."""
+        """Whether most cells of the column `name` are numbers. The other cells are then mistakes to report, not levels."""
         cells = self.column(name)
         if cells.dtype.kind in "biuf":
             return True
@@ -82,16 +85,16 @@ class Table:
         return 2 * sum(_parse(cell) is not None for cell in cells.tolist()) > len(cells)
 
     def empty(self, name: str) -> np.ndarray:
-        """Return which of a column's cells are empty or say that they are missing (NA, null, ...)."""
+        """Return which cells of the column `name` are empty or marked as missing (NA, null, ...)."""
         return np.array([as_text(cell).lower() in _MISSING for cell in self.column(name).tolist()], dtype=bool)
 
     def take(self, rows: np.ndarray) -> Table:
-        """Return the table of some rows (indices or a boolean mask), which keep their places."""
+        """Return the table of some `rows` (indices or a boolean mask). The rows keep their places."""
         kept = {name: column[rows] for name, column in self.columns.items()}
         return Table(self.name, kept, self.places[rows], self.unit)
 
     def cell(self, name: str, row: int) -> str:
-        """Return where a cell is, in words for a message."""
+        """Return the place of the cell in column `name` and row number `row`, for a message."""
         return f"{self.name}, {self.place(row)}, column {name!r}"
 
     def _number(self, name: str, row: int, cell: Any) -> float:
@@ -108,9 +111,9 @@ class Table:
 
 
 def as_array(values: Any, name: str) -> np.ndarray:
-    """Return values as an array.
+    """Return `values` as an array; `name` is the column's name in messages.
 
-    Raises: InputError where rows have different lengths.
+    Raises: InputError if rows have different lengths.
     """
     try:
         return np.asarray(values)
@@ -119,13 +122,13 @@ def as_array(values: Any, name: str) -> np.ndarray:
 
 
 def listed(names: Sequence[Any], most: int = 12) -> str:
-    """Return names as a quoted, shortened list for a message."""
+    """Return `names` as a quoted list of at most `most` names, for a message."""
     shown = ", ".join(repr(str(name)) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def as_text(cell: Any) -> str:
-    """Return a cell as a stripped string; 3.0 reads as 3, since a missing value elsewhere makes integers floats."""
+    """Return `cell` as a stripped string. 3.0 becomes 3, because a missing value elsewhere makes integers floats."""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return str(cell).strip()
@@ -138,7 +141,7 @@ def _shown(text: str) -> str:
 
 
 def _parse(cell: Any) -> float | None:
-    """Return a cell as a float, or None; an underscore is a mistake here, not a digit separator as in Python."""
+    """Return a cell as a float, or None. An underscore is a mistake here, not a digit separator as in Python."""
     try:
         return None if isinstance(cell, str) and "_" in cell else float(cell)
     except (TypeError, ValueError):
@@ -146,7 +149,7 @@ def _parse(cell: Any) -> float | None:
 
 
 def _fast_numbers(cells: np.ndarray) -> np.ndarray | None:
-    """Return a whole column as float64 in one conversion, or None where a cell stands in the way."""
+    """Return a whole column as float64 in one conversion, or None if a cell prevents that."""
     if cells.dtype.kind == "M":
         return None
     try:

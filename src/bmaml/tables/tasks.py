@@ -1,4 +1,4 @@
-"""From an encoded table to tasks, and the split of tasks into train, validation and test."""
+"""Tasks from an encoded table, and the split of tasks into training, validation and test."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bmaml.tables.table import Table, listed
 from bmaml.tasks.base import FixedTasks, Selection
 from bmaml.tasks.shots import Shots, shot_counts
 
-# A task of more rows is thinned: every task is padded to the longest, which costs memory and time.
+# A task with more rows is thinned. Every task is padded to the longest one, which costs memory and time.
 _MOST_ROWS = 512
 _MOST_SHOTS = 10
 _MOST_JUDGED = 4
-# A forecast is asked of far rows too, and those past its queries would never be trained on.
+# A forecast must also predict far rows. Rows beyond its queries would never be trained on.
 _QUERIES = {"random": 20, "first": 32}
 
 
@@ -28,10 +28,16 @@ def split_tasks(
     seed: int = 0,
     by: Sequence[str] | np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return three boolean masks over rows (train, validation, test); all rows of a task fall on one side.
+    """Return three boolean masks over rows (training, validation, test). All rows of a task fall on one side.
 
-    `groups` is each row's task; with `by`, a coarser label of each row, all tasks that share it fall on one side.
-    Labels are ordered by a hash of seed and label, so neither the rows' order nor a NumPy version changes the split.
+    Labels are ordered by a hash of seed and label. So the split depends neither on the order of the rows nor on the version of
+    NumPy.
+
+    - `groups`: the task of each row.
+    - `shares`: shares of the three sides.
+    - `seed`: seed of the split.
+    - `by`: a coarser label of each row. All tasks that share a label fall on one side.
+
     Raises: InputError for fewer than three tasks (or labels), or a task that has rows of two labels.
     """
     groups = np.asarray(groups).astype(str)
@@ -51,7 +57,7 @@ def split_tasks(
 
 
 def _counts(total: int, shares: tuple[float, float, float]) -> list[int]:
-    """Return how many labels each side gets: at least one where its share is above 0, the rounding to train."""
+    """Return how many labels each side gets: at least one if its share is above 0. Training gets the rest from rounding."""
     held = [max(1, round(total * share)) if share else 0 for share in shares[1:]]
     return [total - sum(held), *held]
 
@@ -67,7 +73,9 @@ def _coarse(groups: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 
 def task_rows(table: Table, schema: Schema) -> dict[str, np.ndarray]:
-    """Return each task's row numbers, tasks in order of appearance, rows sorted by the schema's order column."""
+    """Return the row numbers of each task of `table`: tasks in order of appearance, rows sorted by the order column of
+    `schema`.
+    """
     labels = table.texts(schema.task)
     rows = np.arange(len(table))
     if schema.order is not None:
@@ -79,16 +87,18 @@ def task_rows(table: Table, schema: Schema) -> dict[str, np.ndarray]:
 
 
 def default_shots(sizes: Sequence[int], selection: Selection = "random") -> tuple[int, ...]:
-    """Return the range of shot counts for tasks of these sizes: 0 to 10, or to one less than the median task has.
+    """Return the default shot counts: 0 to 10, or to one less than the median of the tasks' `sizes`.
 
-    With 0 among them, what is expected of a task before any point of it is learned, too, and not left to chance; a
-    forecast (`selection="first"`) starts at 1.
+    A count of 0 trains the prediction before any point. A forecast (`selection="first"`) starts at 1.
     """
     return tuple(range(0 if selection == "random" else 1, max(1, min(_MOST_SHOTS, int(np.median(sizes)) - 1)) + 1))
 
 
 def some_shots(shots: Sequence[int], longest: int) -> list[int]:
-    """Return the shot counts to judge at: 0 if trained with, and up to four of the others, spread over their range."""
+    """Return the shot counts to score at, from the trained `shots`: 0 if trained, and up to four others spread over the range.
+
+    Counts that leave no query in a task of `longest` rows are left out.
+    """
     some = sorted({int(count) for count in shots if 0 < count < longest})
     places = np.unique(np.linspace(0, len(some) - 1, _MOST_JUDGED).round().astype(int)) if some else []
     return [0] * (0 in shots) + [some[place] for place in places]
@@ -103,13 +113,19 @@ def table_tasks(
     selection: Selection = "random",
     training: bool = True,
 ) -> FixedTasks:
-    """Return a table's tasks, encoded and padded to the longest (512 rows at most, longer ones thinned).
+    """Return the tasks of a table, encoded and padded to the longest task.
 
-    `shots` is how many rows are given, one count or several; None fits a range to the table. `queries` is how many rows
-    are asked for (None: 20, and 32 of a forecast, or all there are). `selection="first"` gives the first rows of a task
-    (by the schema's order column), so that the model learns to forecast. `training=False` leaves out the checks that
-    concern a whole table: at least 3 tasks, and one longer than the largest shot count.
-    Raises: InputError where a cell does not fit, or a task has too few rows, naming it.
+    Tasks of more than 512 rows are thinned.
+
+    - `table`: the rows.
+    - `schema`: says what the columns mean.
+    - `shots`: rows in the support, one count or several; None fits a range to the table.
+    - `queries`: rows in the query; None takes 20 (32 for a forecast), or as many as there are.
+    - `selection`: `"random"` draws the support; `"first"` takes the first rows by the schema's order column, so that the model
+      learns to forecast.
+    - `training`: False skips the checks of a whole table: at least 3 tasks, and one longer than the largest shot count.
+
+    Raises: InputError if a cell does not fit, or a task has too few rows. The message names the cell or task.
     """
     if selection not in _QUERIES:
         raise InputError(f"unknown selection {selection!r}: use 'random' or 'first'.")
@@ -126,12 +142,12 @@ def table_tasks(
 
 
 def _data(x: np.ndarray, y: np.ndarray) -> Data:
-    # NumPy leaves: stack joins them on the host, where a copy to the device for each task would make thousands.
+    # NumPy leaves. `stack` joins them on the host, and one copy to the device for each task would make thousands of copies.
     return Data(x, y, np.ones(len(x), np.float32))  # type: ignore[arg-type]
 
 
 def _thin(rows: np.ndarray, shots: int, selection: Selection) -> np.ndarray:
-    """Return at most 512 rows, evenly spaced; a forecast keeps the first rows whole, since they are its support."""
+    """Return at most 512 rows, evenly spaced. A forecast keeps all of its first rows, because they are its support."""
     if len(rows) <= _MOST_ROWS:
         return rows
     head = min(shots, _MOST_ROWS // 2) if selection == "first" else 0
