@@ -1,4 +1,4 @@
-"""What each action of a policy was worth: returns to go, a linear baseline, generalised advantages."""
+"""The worth of each action of a policy: returns to go, a linear baseline, generalised advantages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RIDGE = 1e-5
 
 
 def discounted(values: Steps, factor: float) -> Steps:
-    """Return at each step the sum over it and later ones of value times factor to the power of the distance."""
+    """Return at each step the sum of `values` over this and later steps, each times `factor` to the power of the distance."""
 
     def back(later: Array, value: Array) -> tuple[Array, Array]:
         total = value + factor * later
@@ -27,10 +27,14 @@ def discounted(values: Steps, factor: float) -> Steps:
 
 
 def linear_values(lived: Trajectories, discount: float) -> Steps:
-    """Return what a linear function of features expects the discounted return to go to be, fitted to these episodes.
+    """Return the discounted return to go that a linear function of features expects at each step, fitted to these episodes.
 
-    Features are the observation (clipped to 10), its squares, the time as t/100, its square and cube, and 1: those of Duan et
-    al. (2016). Ridge regression on the steps taken, the ridge 1e-5 of the features' mean square.
+    The features are the observation (clipped to 10), its squares, t/100, its square and its cube, and 1, as in Duan et al.
+    (2016), https://arxiv.org/abs/1604.06778. The fit is a ridge regression on the steps taken. The ridge is 1e-5 of the
+    features' mean square.
+
+    - `lived`: the episodes.
+    - `discount`: factor for each step of delay.
     """
     seen = jnp.clip(lived.observations, -10, 10)
     t = jnp.broadcast_to(jnp.arange(seen.shape[-2], dtype=seen.dtype)[:, None] / 100, (*seen.shape[:-1], 1))
@@ -38,7 +42,7 @@ def linear_values(lived: Trajectories, discount: float) -> Steps:
     target = discounted(lived.rewards * lived.alive, discount)
     rows = (features * lived.alive[..., None]).reshape(-1, features.shape[-1])
     gram = rows.T @ rows
-    # The tiny number stands in where no step was taken at all.
+    # The tiny number matters only if no step was taken at all.
     ridge = _RIDGE * jnp.trace(gram) / len(gram) + 1e-12
     weights = jnp.linalg.solve(gram + ridge * jnp.eye(len(gram), dtype=gram.dtype), rows.T @ target.reshape(-1))
     return features @ weights
@@ -48,11 +52,16 @@ def linear_values(lived: Trajectories, discount: float) -> Steps:
 class Advantages(eqx.Module):
     """How advantages are estimated from the trajectories of one policy in one task.
 
-    With values V of a linear baseline fitted to the same trajectories (0 with `baseline=False`), V = 0 after an episode's
-    last step, the end by the horizon included, and delta_t = r_t + discount V_(t+1) - V_t, the advantage of step t is the sum
-    over later steps u of (discount trace)^(u-t) delta_u: Schulman et al. (2016), equation 16. `normalise` makes their mean 0
-    and their deviation 1 over the steps taken by this policy in this task.
-    Raises: InputError for a discount or trace outside 0 to 1.
+    Let V be the values of a linear baseline fitted to the same trajectories, with V = 0 after an episode's last step (an end by
+    the horizon included). Let delta_t = r_t + discount V_(t+1) - V_t. The advantage of step t is the sum over later steps u of
+    (discount trace)^(u-t) delta_u: Schulman et al. (2016), equation 16, https://arxiv.org/abs/1506.02438.
+
+    - `discount`: factor for each step of delay.
+    - `trace`: lambda of the paper; 1 uses whole returns.
+    - `baseline`: False sets V to 0.
+    - `normalise`: whether advantages get mean 0 and deviation 1 over the steps that this policy took in this task.
+
+    Raises: InputError for a `discount` or `trace` outside 0 to 1.
     """
 
     discount: float = eqx.field(static=True, default=0.99)
@@ -65,7 +74,7 @@ class Advantages(eqx.Module):
             raise InputError(f"discount {self.discount} and trace {self.trace}: give numbers from 0 to 1.")
 
     def each(self, lived: Trajectories) -> Steps:
-        """Return the advantage of each step, 0 where none was taken."""
+        """Return the advantage of each step of `lived`, and 0 after an episode's end."""
         values = linear_values(lived, self.discount) * lived.alive if self.baseline else jnp.zeros_like(lived.rewards)
         following = jnp.pad(values[:, 1:], ((0, 0), (0, 1)))
         delta = (lived.rewards + self.discount * following - values) * lived.alive
@@ -77,8 +86,8 @@ class Advantages(eqx.Module):
         return centred / (jnp.sqrt((centred**2).sum() / count) + 1e-8)
 
     def data(self, lived: Trajectories) -> Data:
-        """Return the steps as data, each weighed by its advantage / the number of steps taken.
+        """Return the steps of `lived` as data. The mask of a step is its advantage / the number of steps taken.
 
-        The SUM over rows of weight times log-likelihood is then the mean over steps.
+        So the sum over rows of mask times log-likelihood is the mean over steps.
         """
         return lived.weighted(self.each(lived) / jnp.maximum(lived.alive.sum(), 1.0))

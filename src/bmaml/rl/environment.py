@@ -1,4 +1,4 @@
-"""The contract of a family of environments, and rollouts of the pure ones as one scan."""
+"""The contract of a family of environments, and rollouts of pure environments as one scan."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ State = PyTree[Any]
 
 
 class AbstractWorld(AbstractSource):
-    """A family of tasks of control: a task is a goal, and a policy is judged by the trajectories that it gathers there.
+    """A family of control tasks. A task is a goal, and a policy is scored by the trajectories that it gathers there.
 
-    `pure` says whether `rollout` is a function of its arguments that JAX can compile; where it is not (a simulator on the
-    host), goals and rollouts are asked for between compiled programs, with concrete arrays.
+    `pure` says whether JAX can compile `rollout`. If not (a simulator on the host), goals and rollouts are computed between
+    compiled programs, with concrete arrays.
     """
 
     pure: ClassVar[bool]
@@ -36,17 +36,17 @@ class AbstractWorld(AbstractSource):
     @property
     @abstractmethod
     def actions(self) -> int:
-        """Width of an action; where actions are discrete, how many there are."""
+        """Width of an action, or the number of actions if they are discrete."""
 
     @property
     @abstractmethod
     def discrete(self) -> bool:
-        """Whether an action is one of a finite number (an integer from 0) and not a vector."""
+        """Whether an action is an integer from 0, not a vector."""
 
     @property
     @abstractmethod
     def horizon(self) -> int:
-        """Steps after which an episode is cut off."""
+        """Number of steps after which an episode is cut off."""
 
     @abstractmethod
     def sample(self, key: PRNGKeyArray) -> Goal:
@@ -54,7 +54,7 @@ class AbstractWorld(AbstractSource):
 
     @abstractmethod
     def goals(self, key: PRNGKeyArray, count: int) -> Goal:
-        """Return the goals of so many tasks (leading axis)."""
+        """Return the goals of `count` tasks, on a leading axis."""
 
     @abstractmethod
     def rollout(
@@ -62,33 +62,43 @@ class AbstractWorld(AbstractSource):
     ) -> Trajectories:
         """Return `episodes` trajectories of each policy in each task.
 
-        Leaves of `params` have leading axes (tasks, particles), those of `goals` (tasks); every field of the result has
-        (tasks, particles, episodes, horizon). Actions are drawn from `policy.predictive(params, observations)`.
+        Every field of the result has leading axes (tasks, particles, episodes, horizon). Actions are drawn from
+        `policy.predictive(params, observations)`.
+
+        - `policy`: the model of actions.
+        - `params`: its parameters; leaves have leading axes (tasks, particles).
+        - `goals`: the tasks; leaves have the leading axis (tasks).
+        - `episodes`: episodes of each policy in each task.
         """
 
 
 class AbstractEnvironment(AbstractWorld):
     """A family of environments as pure functions of one episode, so that thousands of rollouts are one scan.
 
-    A goal is the task's parameters; a state is any pytree of arrays. What a policy may know of the goal is in `observe`
-    alone. `step` may be given any action that a policy's distribution can draw and clips it itself.
+    A goal is the task's parameters, and a state is any pytree of arrays. Only `observe` decides what a policy can know of the
+    goal. `step` must accept any action that a policy's distribution can draw, and clips the action itself.
     """
 
     pure: ClassVar[bool] = True
 
     @abstractmethod
     def reset(self, goal: Goal, key: PRNGKeyArray) -> State:
-        """Return the state that an episode begins in."""
+        """Return the state in which an episode begins, for a `goal`."""
 
     @abstractmethod
     def observe(self, goal: Goal, state: State) -> Float[Array, " observations"]:
-        """Return what the policy sees of a state."""
+        """Return what the policy sees of a `state`, for a `goal`."""
 
     @abstractmethod
     def step(
         self, goal: Goal, state: State, action: Array, key: PRNGKeyArray
     ) -> tuple[State, Float[Array, ""], Bool[Array, ""]]:
-        """Return the next state, the reward of going there, and whether the episode has ended by it."""
+        """Return the next state, the reward for reaching it, and whether the episode has ended.
+
+        - `goal`: the task.
+        - `state`: the state now.
+        - `action`: the policy's action.
+        """
 
     def goals(self, key, count):
         return jax.vmap(self.sample)(jax.random.split(key, count))
@@ -113,7 +123,7 @@ def _rollout(
 def _episodes(
     environment: AbstractEnvironment, policy: AbstractModel, params: PyTree[Any], goal: Goal, episodes: int, key: PRNGKeyArray
 ) -> Trajectories:
-    """Return so many episodes of one policy in one task: (episodes, horizon)."""
+    """Return `episodes` episodes of one policy in one task: (episodes, horizon)."""
     reset_key, run_key = jax.random.split(key)
     states = jax.vmap(environment.reset, (None, 0))(goal, jax.random.split(reset_key, episodes))
     dtype = jnp.zeros(()).dtype
@@ -126,7 +136,7 @@ def _episodes(
         moved, rewards, done = jax.vmap(environment.step, (None, 0, 0, 0))(
             goal, states, actions, jax.random.split(move_key, episodes)
         )
-        # An episode that has ended stays where it was: nothing that a simulator does afterwards can turn into a NaN.
+        # An ended episode keeps its last state, so nothing that a simulator does afterwards can become NaN.
         moved = jax.tree.map(lambda new, old: jnp.where(_like(alive, new), new, old), moved, states)
         lived = Trajectories(seen, actions, jnp.where(alive > 0, rewards, 0.0).astype(dtype), alive)
         return (moved, alive * (1 - done.astype(dtype))), lived
@@ -141,9 +151,9 @@ def _like(alive: Float[Array, " episodes"], leaf: Array) -> Bool[Array, "episode
 
 
 def check_policy(world: AbstractWorld, policy: AbstractModel) -> None:
-    """Check, without running anything, that a policy takes the world's observations and answers with its actions.
+    """Check, without running anything, that `policy` takes the observations of `world` and returns its actions.
 
-    Raises: InputError with both widths where it does not.
+    Raises: InputError with both widths if it does not.
     """
     params = jax.eval_shape(policy.init, jax.random.key(0))
     seen = jax.ShapeDtypeStruct((2, world.observations), jnp.zeros(()).dtype)
@@ -167,5 +177,5 @@ def check_policy(world: AbstractWorld, policy: AbstractModel) -> None:
 
 
 def _choices(policy: AbstractModel, params: PyTree[Any], seen: jax.ShapeDtypeStruct) -> int:
-    """Return how many actions a discrete policy chooses from."""
+    """Return the number of actions from which a discrete policy chooses."""
     return jax.eval_shape(lambda p, x: policy.predictive(p, x).mean, params, seen).shape[-1]

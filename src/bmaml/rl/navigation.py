@@ -1,4 +1,4 @@
-"""A point on the plane that must find a goal it does not see: the 2-D navigation of Finn et al. (2017), section 5.3."""
+"""A point on the plane that must find a goal that it does not see: the 2-D navigation of MAML."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ _REWARDS = ("squared", "distance", "sparse")
 class Navigation(AbstractEnvironment):
     """The point starts at the origin, sees its place, and moves by `reach` times its action, each coordinate clipped to 1.
 
-    In these units a policy of deviation 1 explores by the reach. The paper says only that moves are clipped to 0.1; its code
-    scales actions like this, and with a deviation of ten times the reach a policy cannot stop at its goal.
+    From Finn et al. (2017), section 5.3, https://arxiv.org/abs/1703.03400. The paper says only that moves are clipped to 0.1,
+    and its code scales actions as here. In these units a policy with deviation 1 explores by the reach. With a deviation of ten
+    times the reach, a policy cannot stop at its goal. Goals are uniform on the square of side 1 about the origin. An episode
+    ends near the goal, or after `horizon` steps.
 
-    Goals are uniform on the square of side 1 about the origin. `reward` after each move is
+    - `reward`: `"squared"` is minus the squared distance to the goal, as the paper states. `"distance"` is minus the distance,
+      as the paper's code does (the paper's printed returns fit this one). `"sparse"` is minus distance / `radius` within
+      `radius` of the goal, and -1 elsewhere.
+    - `discrete`: whether the actions are to stay, or to move by `reach` to the right, left, up or down.
+    - `horizon`: most steps of an episode.
+    - `reach`: longest move in a coordinate, in units of the plane.
+    - `tolerance`: an episode ends if both coordinates are this near to the goal.
+    - `radius`: reach of the sparse reward.
 
-    - `"squared"`: minus the squared distance to the goal, as the paper of Finn et al. (2017) states;
-    - `"distance"`: minus the distance, as their code does (the returns that the paper prints fit this one);
-    - `"sparse"`: minus distance / `radius` within `radius` of the goal, and -1 everywhere else.
-
-    An episode ends within `tolerance` of the goal in both coordinates, or after `horizon` steps. Discrete actions are to
-    stay, and to move by `reach` to the right, left, up or down.
     Raises: InputError for an unknown reward, or a length or horizon that is not above 0.
     """
 

@@ -1,4 +1,4 @@
-"""How meta-parameters are improved by what adapted policies gathered: the contract, and the first-order steps."""
+"""How trajectories of adapted policies improve the meta-parameters: the contract, and the first-order steps."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Moved = tuple[Meta, Any, Bool[Array, ""]]
 
 
 class AbstractOuterStep(eqx.Module):
-    """Moves the meta-parameters, given what policies gathered before and after adaptation; a pure function, no rollouts."""
+    """Moves the meta-parameters, given what policies gathered before and after adaptation. A pure function without rollouts."""
 
     @abstractmethod
     def check(self, learner: AbstractLearner, objective: AbstractObjective) -> None:
-        """Raise PairError ("X needs Y because Z; use W") where learner or objective do not fit."""
+        """Raise PairError ("X needs Y because Z; use W") if `learner` or `objective` does not fit."""
 
     @abstractmethod
     def start(self, plan: Plan, meta: Meta) -> PyTree[Any]:
-        """Return the state before the first step."""
+        """Return the state before the first step, for meta-parameters `meta` trained by `plan`."""
 
     @abstractmethod
     def __call__(self, method: AbstractMethod, plan: Plan, meta: Meta, state: PyTree[Any], batch: MetaBatch) -> Moved:
@@ -39,9 +39,9 @@ class AbstractOuterStep(eqx.Module):
 
 
 def needs_policy_loss(who: str, objective: AbstractObjective) -> None:
-    """Check that an objective is a surrogate return.
+    """Check that `objective` is a surrogate return; `who` is the name of the outer step in the message.
 
-    Raises: PairError where it is not.
+    Raises: PairError if it is not.
     """
     if not isinstance(objective, PolicyLoss):
         raise PairError(
@@ -52,7 +52,7 @@ def needs_policy_loss(who: str, objective: AbstractObjective) -> None:
 
 @register("outer-step/gradient")
 class GradientStep(AbstractOuterStep):
-    """One step of the plan's optimiser along the objective's gradient, whatever the objective: Adam, the chaser, Reptile."""
+    """One step of the plan's optimiser along the objective's gradient, for any objective (the chaser, Reptile)."""
 
     def check(self, learner, objective):
         pass
@@ -68,12 +68,17 @@ class GradientStep(AbstractOuterStep):
 
 @register("outer-step/clipped")
 class ClippedSteps(AbstractOuterStep):
-    """`epochs` steps of the plan's optimiser on the same trajectories, each gaining at most from a ratio of 1 -+ `clip`.
+    """Several steps of the plan's optimiser on the same trajectories, with a clipped ratio of probabilities.
 
-    The gain of an action of weight w is min(r w, clip(r, 1 - clip, 1 + clip) w), with r the ratio of its probability under
-    the adapted policy to that when the meta-step began: Schulman et al. (2017), equation 7; with the inner surrogate
-    `"ratio"`, the outer step of Rothfuss et al. (2019). The plan's schedule counts every epoch's step.
-    Raises: InputError for fewer than one epoch or a clip outside 0 to 1.
+    The gain of an action with weight w is min(r w, clip(r, 1 - clip, 1 + clip) w). Here r is the ratio of the action's
+    probability under the adapted policy to the probability at the start of the meta-step: Schulman et al. (2017), equation 7,
+    https://arxiv.org/abs/1707.06347. With the inner surrogate `"ratio"` this is the outer step of Rothfuss et al. (2019),
+    https://arxiv.org/abs/1810.06784. The plan's schedule counts the step of every epoch.
+
+    - `clip`: half-width of the range of ratios that can gain.
+    - `epochs`: steps on the same trajectories.
+
+    Raises: InputError for fewer than one epoch, or a `clip` outside 0 to 1.
     """
 
     clip: float = eqx.field(static=True, default=0.2)

@@ -1,4 +1,4 @@
-"""Score policies on new tasks, by the number of updates, with intervals over tasks."""
+"""Scores of policies on new tasks, by the number of updates, with intervals over tasks."""
 
 from __future__ import annotations
 
@@ -31,13 +31,22 @@ def evaluate_policies(
     batch: int = 40,
     slower: float = 0.5,
 ) -> Evaluation:
-    """Return the mean return in `count` new tasks before any update and after each of `updates`.
+    """Return the mean return in new tasks before any update and after each update.
 
-    Each update is one inner step on trajectories that the policy of the moment gathers, as many as in training, and the next
-    trajectories are also what it is scored by. A task's return is the mean over particles and their episodes of the sum of
-    rewards. Steps after the first are `slower` times as long: half in Finn et al. (2017). Tasks are a function of the seed and
-    of `batch` alone.
-    Raises: InputError where the policy does not fit, or a reward is not a number.
+    Each update is one inner step on trajectories that the current policy gathers, as many as in training. The next trajectories
+    also give the score. The return of a task is the mean over particles and episodes of the sum of rewards. The tasks depend on
+    `seed` and `batch` alone.
+
+    - `method`: the policy method.
+    - `meta`: its meta-parameters.
+    - `world`: the environments.
+    - `updates`: number of updates.
+    - `count`: number of tasks.
+    - `seed`: seed of tasks and actions.
+    - `batch`: tasks at a time.
+    - `slower`: factor on the learning rate of updates after the first; Finn et al. (2017) use a half.
+
+    Raises: InputError if the policy does not fit, or a reward is not a number.
     """
     check_policy(world, method.policies.model)
     size = min(batch, count)

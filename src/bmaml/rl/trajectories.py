@@ -1,4 +1,4 @@
-"""What a policy lived through: episodes of observations, actions and rewards, padded to one length."""
+"""The experience of a policy: episodes of observations, actions and rewards, padded to one length."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from bmaml.data import Data
 
 
 class Trajectories(eqx.Module):
-    """Episodes of one policy (or, with leading axes, of many), padded to the same number of steps.
+    """Episodes of one policy (or of many, with leading axes), padded to the same number of steps.
 
-    `observations` are those before each action, `rewards` those after it. `alive` is 1 for a step that was taken, the one
-    that ended the episode included, and 0 after it; what the other fields hold there is finite and means nothing.
+    - `observations`: those before each action.
+    - `actions`: vectors, or integers for discrete actions.
+    - `rewards`: those after each action.
+    - `alive`: 1 for a step that was taken, including the one that ended the episode, and 0 afterwards. The other fields are
+      finite there and have no meaning.
     """
 
     observations: Float[Array, "*batch episodes horizon observations"]
@@ -22,9 +25,9 @@ class Trajectories(eqx.Module):
 
     @property
     def returns(self) -> Float[Array, "*batch episodes"]:
-        """Sum of each episode's rewards, not discounted."""
+        """Sum of each episode's rewards, without discount."""
         return (self.rewards * self.alive).sum(-1)
 
     def weighted(self, weights: Float[Array, "*batch episodes horizon"]) -> Data:
-        """Return the steps as data, observations as inputs and actions as targets, each step's log-likelihood so weighted."""
+        """Return the steps as data, with observations as inputs, actions as targets and `weights` as mask."""
         return Data(self.observations, self.actions, weights * self.alive)

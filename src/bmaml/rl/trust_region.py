@@ -1,4 +1,4 @@
-"""Trust region policy optimisation through the adaptation: a natural gradient, cut so that policies move little."""
+"""Trust region policy optimisation through the adaptation: a natural gradient step with a limit on how far policies move."""
 
 from __future__ import annotations
 
@@ -28,19 +28,27 @@ _TINY = 1e-30
 
 @register("outer-step/trust-region")
 class TrustRegion(AbstractOuterStep):
-    """One step of the natural gradient of the adapted policies' surrogate return, their mean KL divergence below `max_kl` nats.
+    """One natural gradient step on the adapted policies' surrogate return, with a limit on their mean KL divergence.
 
-    The direction x solves F x = g by `cg_steps` of conjugate gradients, with g the meta-gradient of the surrogate return
-    and F the Hessian of the divergence of the adapted policies from what they were, mean over the steps taken and over tasks,
-    + `damping`. F v is J^T H J v, with J how the adapted policies' distributions depend on the meta-parameters (linearised
-    once, then transposed) and H the divergence's Hessian in their parameters: at equal policies that is the Hessian itself.
-    The step sqrt(2 max_kl / x^T F x) x is shortened by `shrink` until the surrogate has gained and the divergence is below its
-    limit, at most `backtracks` times, after which nothing moves. Schulman et al. (2015), appendix C; Finn et al. (2017).
+    The direction x solves F x = g by conjugate gradients. g is the meta-gradient of the surrogate return. F is the Hessian of
+    the divergence of the adapted policies from their old selves, averaged over the steps taken and over tasks, + `damping`. F v
+    is J^T H J v. J is the derivative of the adapted policies' distributions in the meta-parameters (linearised once, then
+    transposed). H is the divergence's Hessian in the parameters of the distributions. At equal policies this product is the
+    Hessian itself. The step sqrt(2 max_kl / x^T F x) x is shortened until the surrogate has gained and the divergence is below
+    its limit. From Schulman et al. (2015), appendix C, https://arxiv.org/abs/1502.05477; Finn et al. (2017),
+    https://arxiv.org/abs/1703.03400.
 
-    Particles that adapt by themselves each have their own products, step and limit: an ensemble is one of independent
-    learners. Particles that are coupled share them, and the limit is on the mean over particles. `fisher_episodes` takes the
-    products with so many of each policy's episodes, before and after adaptation, in place of all.
-    Raises: InputError for a limit, damping or shrink out of range or counts below 1.
+    Particles that adapt separately have their own products, step and limit: an ensemble consists of independent learners.
+    Coupled particles share these, and the limit is on the mean over particles.
+
+    - `max_kl`: limit on the mean KL divergence, in nats.
+    - `cg_steps`: steps of conjugate gradients.
+    - `damping`: is added to F.
+    - `backtracks`: most times that the step is shortened. After that nothing moves.
+    - `shrink`: factor of each shortening.
+    - `fisher_episodes`: use this many of each policy's episodes for the products, before and after adaptation, instead of all.
+
+    Raises: InputError for a limit, damping or shrink out of range, or counts below 1.
     """
 
     max_kl: float = eqx.field(static=True, default=0.01)
@@ -79,7 +87,10 @@ class TrustRegion(AbstractOuterStep):
         return moved, None, finite(judged.gradient, x, moved)
 
     def fisher_product(self, method: AbstractMethod, meta: Meta, batch: MetaBatch) -> Callable[[Meta], Meta]:
-        """Return the product of a meta-tangent with F + damping, summed over the particles' own divergences."""
+        """Return the product of a meta-tangent with F + damping, summed over the particles' own divergences.
+
+        `method`, `meta` and `batch` are the method, its meta-parameters and what it gathered.
+        """
         query = _some(batch, self.fisher_episodes)
         old, push = jax.linearize(lambda m: _actions(method.learner, m, query), meta)
         pull = jax.linear_transpose(push, meta)
@@ -92,7 +103,7 @@ class TrustRegion(AbstractOuterStep):
         return product
 
     def _search(self, judged: _Judged, share: Shared, meta: Meta, step: Meta) -> Meta:
-        """Return the meta-parameters after the longest of the shortened steps that fits, particle by particle."""
+        """Return the meta-parameters after the longest shortened step that fits, for each particle."""
 
         def trial(length: Each) -> Meta:
             return jax.tree.map(jnp.add, meta, scaled(step, length))
@@ -106,7 +117,7 @@ class TrustRegion(AbstractOuterStep):
             length = jnp.where(good, length, length * self.shrink)
             return count + 1, length, good | fits(length)
 
-        # The first pass shortens to 1, so that the program holds one trial and not two.
+        # The first pass shortens the length to 1, so the program contains one trial instead of two.
         length = jnp.full_like(judged.start, 1 / self.shrink)
         start = (jnp.zeros((), jnp.int32), length, jnp.zeros(length.shape, bool))
         _, length, good = jax.lax.while_loop(lambda c: (c[0] < self.backtracks) & ~c[2].all(), shorten, start)
@@ -114,32 +125,37 @@ class TrustRegion(AbstractOuterStep):
 
 
 class Shared(eqx.Module):
-    """Products and means particle by particle where particles adapt by themselves, one for all where they are coupled."""
+    """Products and means for each particle of `learner` if particles adapt separately, and one for all if they are coupled."""
 
     learner: AbstractLearner
 
     def mean(self, each: Each) -> Each:
-        """Return each particle's value, or the mean of all in every place."""
+        """Return the value of each particle in `each`, or the mean of all particles in every place."""
         if isinstance(policies(self.learner, "TrustRegion").direction, Independent):
             return each
         return jnp.broadcast_to(each.mean(), each.shape)
 
     def dot(self, a: Meta, b: Meta) -> Each:
-        """Return the inner products of two meta-tangents."""
+        """Return the inner products of two meta-tangents `a` and `b`."""
         pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
         each = [(x * y).reshape(len(x), -1).sum(1) for x, y in pairs]
         return self.mean(functools.reduce(jnp.add, each))
 
 
 def scaled(tree: Meta, factor: Each) -> Meta:
-    """Return a meta-tangent with each particle's part multiplied by its own factor."""
+    """Return the meta-tangent `tree` with each particle's part multiplied by its own `factor`."""
     return jax.tree.map(lambda leaf: leaf * factor.reshape(-1, *[1] * (leaf.ndim - 1)), tree)
 
 
 def conjugate_gradients(product: Callable[[Meta], Meta], g: Meta, cg_steps: int, share: Shared) -> tuple[Meta, Meta]:
-    """Return an approximate solution x of product(x) = g after so many conjugate gradient iterations from 0, and product(x).
+    """Return an approximate solution x of product(x) = g after some conjugate gradient steps from 0, and product(x).
 
-    The product is g less the residual, which the iterations carry along: as dear as an iteration if taken once more.
+    product(x) is g minus the residual, which the steps carry along. Computing it again would cost as much as a step.
+
+    - `product`: the matrix, as a function of a meta-tangent.
+    - `g`: the right-hand side.
+    - `cg_steps`: number of steps.
+    - `share`: inner products of the particles.
     """
 
     def iterate(_, carry: tuple[Meta, Meta, Meta, Each]) -> tuple[Meta, Meta, Meta, Each]:
@@ -158,7 +174,7 @@ def conjugate_gradients(product: Callable[[Meta], Meta], g: Meta, cg_steps: int,
 
 
 class _Judged(NamedTuple):
-    """The surrogate return and divergence of new meta-parameters, and the gradient of the former where it starts."""
+    """The surrogate return and divergence of new meta-parameters, and the gradient of the return at the start."""
 
     method: AbstractMethod
     batch: MetaBatch
@@ -182,12 +198,13 @@ class _Judged(NamedTuple):
 
 
 def _actions(learner: AbstractLearner, meta: Meta, batch: MetaBatch) -> AbstractDistribution:
-    """Return the adapted policies' distributions, of axes (tasks, particles, episodes, horizon)."""
+    """Return the adapted policies' distributions, with axes (tasks, particles, episodes, horizon)."""
 
     def one(given: tuple[Task, PRNGKeyArray]) -> AbstractDistribution:
         return adapted_actions(learner, meta, given[0], key=given[1])
 
-    # What one task's steps activate fits a core's cache, what all tasks' do does not: task by task a CPU takes 0.8 of the time.
+    # The activations of one task fit a core's cache, and those of all tasks do not. Task by task, a CPU takes 0.8 of the
+    # time.
     over = jax.lax.map if jax.default_backend() == "cpu" else lambda one, given: jax.vmap(one)(given)
     return over(one, (batch.tasks, batch.keys))
 
@@ -201,7 +218,7 @@ def _gain(old: AbstractDistribution, new: AbstractDistribution, batch: MetaBatch
 
 
 def _divergence(old: AbstractDistribution, new: AbstractDistribution, batch: MetaBatch) -> Each:
-    """Return KL(old || new), mean over the steps taken and over tasks. A step of weight 0 counts as not taken."""
+    """Return KL(old || new), averaged over the steps taken and over tasks. A step of weight 0 counts as not taken."""
 
     def one(old: AbstractDistribution, new: AbstractDistribution, task: Task) -> Each:
         taken = (gathered(task).mask != 0).astype(gathered(task).mask.dtype)
@@ -211,7 +228,7 @@ def _divergence(old: AbstractDistribution, new: AbstractDistribution, batch: Met
 
 
 def _some(batch: MetaBatch, episodes: int | None) -> MetaBatch:
-    """Return the batch with so many of each policy's episodes, its weights scaled up to stand for all."""
+    """Return the batch with this many episodes of each policy. The weights are scaled up to stand for all episodes."""
     if episodes is None:
         return batch
     total = batch.tasks.query.mask.shape[-2]

@@ -21,32 +21,39 @@ Selection = Literal["random", "first"]
 
 
 class AbstractSource(eqx.Module):
-    """What a run learns from: data to predict, or an environment to act in."""
+    """What a run learns from: data to predict, or environments to act in."""
 
     @abstractmethod
     def sample(self, key: PRNGKeyArray) -> Any:
-        """Return what tells one task from another, a pure function of the key."""
+        """Return one task (or its goal) as a pure function of the key."""
 
 
 class ScoredTask(eqx.Module):
-    """A task to score a learner on, and the noise-free targets of its query (where none is known, the targets there are)."""
+    """A task to score a learner on. `truth` holds the noise-free targets of the query, or the noisy ones if they are
+    unknown.
+    """
 
     task: Task
     truth: Array
 
 
 class AbstractTasks(AbstractSource):
-    """Where tasks come from: a pure function of a key, so that tasks are drawn inside the compiled training loop.
+    """A source of tasks. A draw is a pure function of a key, so the compiled training loop can draw tasks.
 
-    A new family writes `sample`, `inputs` and `outputs`, and can be trained on and scored on. What else evaluation asks has
-    a default here, which a source replaces where it knows better: `sized` where it can give more or fewer points, `truth`
-    where it knows the noise-free function, `support_rows` where a shot is several rows, `total` and `evaluation_task` where
-    its tasks are finite. A source that is made from another one passes all of them on.
+    A new family writes `sample`, `inputs` and `outputs`. It can then be trained on and scored on. Everything else that
+    evaluation asks has a default here. A source overrides a default if it knows better:
+
+    - `sized`, if it can give more or fewer points;
+    - `truth`, if it knows the noise-free function;
+    - `support_rows`, if one shot is several rows;
+    - `total` and `evaluation_task`, if its tasks are finite.
+
+    A source that wraps another one passes all of them on.
     """
 
     @abstractmethod
     def sample(self, key: PRNGKeyArray) -> Task:
-        """Return one task; every draw has the same shapes (padded, masked)."""
+        """Return one task. Every draw has the same shapes (padded, masked)."""
 
     @property
     @abstractmethod
@@ -56,22 +63,22 @@ class AbstractTasks(AbstractSource):
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """Width of a target row (of classes: how many there are)."""
+        """Width of a target row; for classes, the number of classes."""
 
     @property
     def total(self) -> int | None:
-        """Number of tasks, each of which is then scored once; None where tasks are endless."""
+        """Number of tasks, each of which is scored once; None if tasks are endless."""
         return None
 
     def support_rows(self, shots: int | Array) -> int | Array:
-        """Return how many rows of a support so many shots are; the rows of fewer shots come first."""
+        """Return how many rows of a support make `shots` shots. The rows of fewer shots come first."""
         return shots
 
     def sized(self, shots: Shots, queries: int) -> AbstractTasks:
-        """Return the source that gives `shots` shots (one number, or several that are equally likely) and asks for `queries`.
+        """Return the source with `shots` shots (one number, or several that are equally likely) and `queries` query points.
 
-        By default a source stays as it is, and asks for what it asks for.
-        Raises: InputError where it cannot give so many.
+        By default a source cannot change its sizes and returns itself.
+        Raises: InputError if it cannot give so many.
         """
         del queries
         most = max(shot_counts(shots))
@@ -82,21 +89,21 @@ class AbstractTasks(AbstractSource):
         return self
 
     def truth(self, key: PRNGKeyArray, x: Array) -> Array | None:
-        """Return the noise-free targets, at inputs `x`, of the task that `sample(key)` draws; None where they are not known."""
+        """Return the noise-free targets at inputs `x` of the task that `sample(key)` draws, or None if they are unknown."""
         del key, x
         return None
 
     def evaluation_task(self, key: PRNGKeyArray, index: Array, given: Array) -> ScoredTask:
-        """Return the task number `index` of an evaluation, all but `given` shots of its support masked.
+        """Return task number `index` of an evaluation, with all but `given` shots of its support masked.
 
-        The key is the number's own. Where there is a `total`, index and task belong together.
+        Each number has its own key. If there is a `total`, index and task belong together.
         """
         del index
         return scored(self, key, given)
 
 
 def scored(source: AbstractTasks, key: PRNGKeyArray, given: Array) -> ScoredTask:
-    """Return the task that a source draws, all but `given` shots of its support masked, and its truth."""
+    """Return the task that `source` draws, with its truth and with all but `given` shots of its support masked."""
     task = source.sample(key)
     mask = task.support.mask * (jnp.arange(len(task.support.mask)) < source.support_rows(given))
     truth = source.truth(key, task.query.x)
@@ -105,18 +112,20 @@ def scored(source: AbstractTasks, key: PRNGKeyArray, given: Array) -> ScoredTask
 
 
 def draw_shots(key: PRNGKeyArray, shots: tuple[int, ...]) -> Array:
-    """Return one of the shot counts, each equally likely."""
+    """Return one of the counts in `shots`, each equally likely."""
     return jnp.asarray(shots)[jax.random.randint(key, (), 0, len(shots))]
 
 
 @register("tasks/fixed")
 class FixedTasks(AbstractTasks):
-    """A finite set of tasks, ragged rows padded: a draw picks a task and splits its rows into support and query.
+    """A finite set of tasks with padded rows. A draw picks a task and splits its rows into support and query.
 
-    `selection="random"` takes a random subset as the support; `"first"` takes the first rows as they stand (a forecast).
-    The support has one of `shots` rows, equally likely among those that leave a task at least one row to ask for; up to
-    `queries` of the other rows make the query (the nearest to the support's end where `selection="first"`).
-    Raises: InputError where a task has fewer than two rows, or no more rows than the smallest shot count.
+    - `rows`: all tasks, on a leading axis.
+    - `shots`: rows of the support. Each count that leaves the task at least one query row is equally likely.
+    - `queries`: most rows of the query; with `selection="first"` those that follow the support.
+    - `selection`: `"random"` takes a random subset as the support. `"first"` takes the first rows in their order (a forecast).
+
+    Raises: InputError if a task has fewer than two rows, or no more rows than the smallest shot count.
     """
 
     rows: Data
@@ -125,7 +134,7 @@ class FixedTasks(AbstractTasks):
     selection: Selection = eqx.field(static=True, default="random")
 
     def __check_init__(self):
-        # Inside a transformation the fields are tracers or placeholders, whose values nobody can check.
+        # Inside a transformation the fields are tracers or placeholders, whose values cannot be checked.
         if eqx.is_array(self.rows.mask) and not isinstance(self.rows.mask, Tracer):
             counts = self.rows.count
             if int(counts.min()) <= min(self.shots):
@@ -160,7 +169,7 @@ class FixedTasks(AbstractTasks):
         return self.split(jax.tree.map(lambda leaf: leaf[index], self.rows), split_key)
 
     def split(self, rows: Data, key: PRNGKeyArray) -> Task:
-        """Return one task's rows as support and query."""
+        """Return one task's `rows` as support and query."""
         shot_key, order_key = jax.random.split(key)
         shots = jnp.asarray(self.shots)
         fits = jnp.where(shots < rows.count, 0.0, -jnp.inf)
@@ -168,16 +177,16 @@ class FixedTasks(AbstractTasks):
         return split_rows(self.ordered(rows, order_key), count, max(self.shots), self.queries)
 
     def ordered(self, rows: Data, key: PRNGKeyArray) -> Data:
-        """Return one task's rows in the order in which they are given: at random, or as they stand."""
+        """Return one task's `rows` in the order in which they are given: random, or unchanged."""
         if self.selection == "first":
             return rows
-        # Masked rows sort last, so that the rows in front are a random order of the real ones.
+        # Masked rows sort last, so the first rows are the real ones in random order.
         order = jnp.argsort(jax.random.uniform(key, rows.mask.shape) + (1 - rows.mask))
         return jax.tree.map(lambda leaf: leaf[order], rows)
 
 
 def split_rows(rows: Data, count: Array | int, most: int, queries: int) -> Task:
-    """Return the first `count` rows as the support (padded to `most`) and the next `queries` as the query."""
+    """Return the first `count` of `rows` as the support (padded to `most`) and the next `queries` as the query."""
     most = min(most, len(rows.mask))
     support = jax.tree.map(lambda leaf: leaf[:most], rows)
     support = Data(support.x, support.y, support.mask * (jnp.arange(most) < count))

@@ -1,4 +1,4 @@
-"""Task sources made from others: a finite number of tasks, and supports of which only a part is given."""
+"""Task sources made from others: a finite number of tasks, and supports with missing rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from bmaml.tasks.base import AbstractTasks, scored
 
 @register("tasks/finite")
 class FiniteTasks(AbstractTasks):
-    """`count` tasks of a source, each drawn once and for all by (seed, its number): a draw is one of them, equally likely.
+    """A finite number of tasks of a source. A draw is one of them, equally likely.
 
-    Nothing of them is kept in memory: a task is drawn again, the same, whenever it is its turn.
+    No task is kept in memory. A task is drawn again, with the same result, whenever it is needed.
+
+    - `source`: the source.
+    - `count`: number of tasks.
+    - `seed`: seed and number of a task give the task's key.
+
     Raises: InputError for fewer than one task.
     """
 
@@ -68,10 +73,10 @@ class FiniteTasks(AbstractTasks):
 
 @register("tasks/partial")
 class PartialTasks(AbstractTasks):
-    """Tasks of a source with a random part of their support: a share uniform on (0, 1) of its rows, at least one.
+    """Tasks of a `source` with a random part of their support: a share of the rows, uniform on (0, 1), but at least one row.
 
-    Classes may then be missing from it, as they are before anybody has labelled an image of each. Parts are drawn anew each
-    time, so there is no end of tasks even where the source has one.
+    Classes may then be missing from the support, as happens before someone has labelled an image of each class. Each draw takes
+    a new part, so tasks are endless even if the source has a finite number.
     """
 
     source: AbstractTasks
@@ -97,7 +102,7 @@ class PartialTasks(AbstractTasks):
         source_key, share_key, order_key = jax.random.split(key, 3)
         task = self.source.sample(source_key)
         mask = task.support.mask
-        # Masked rows come last, so that the first ones are a random part of the real ones.
+        # Masked rows come last, so the first rows are a random part of the real ones.
         place = jnp.argsort(jnp.argsort(jax.random.uniform(order_key, mask.shape) + (mask == 0)))
         kept = place < jnp.maximum(jnp.ceil(jax.random.uniform(share_key) * (mask > 0).sum()), 1)
         return Task(dataclasses.replace(task.support, mask=mask * kept), task.query)

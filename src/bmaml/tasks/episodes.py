@@ -1,4 +1,4 @@
-"""Few-shot episodes of images: N classes, K images of each to learn from, Q of each to tell apart."""
+"""Few-shot episodes of images: N classes, with K support images and Q query images of each."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ from bmaml.tasks.shots import shot_counts
 
 @register("images/bank")
 class Bank(AbstractReferenced):
-    """Images on the device, those of a class side by side, the classes of a superclass side by side.
+    """Images on the device. Images of a class lie side by side, and so do the classes of a superclass.
 
-    `pixels` is `(images, height, width, channels)`. `sizes` is the number of images of each class, in order, and
-    `superclasses` the number of classes of each superclass (an alphabet, a coarse label). `origin` is where the pixels
-    can be read again: a saved run then holds that and not the pixels.
-    Raises: InputError where sizes, superclasses and pixels do not add up.
+    - `pixels`: `(images, height, width, channels)`.
+    - `sizes`: number of images of each class, in order.
+    - `superclasses`: number of classes of each superclass (an alphabet, a coarse label).
+    - `classes`: names of the classes.
+    - `origin`: where the pixels can be read again. A saved run then holds the origin instead of the pixels.
+
+    Raises: InputError if sizes, superclasses and pixels do not add up.
     """
 
     pixels: UInt8[Array, "images height width channels"]
@@ -61,16 +64,21 @@ class Bank(AbstractReferenced):
 
 @register("tasks/episodes")
 class Episodes(AbstractTasks):
-    """Tasks of `way` classes with `shots` support and `queries` query images of each. Vinyals et al. (2016).
+    """Few-shot classification tasks: Vinyals et al. (2016), https://arxiv.org/abs/1606.04080.
 
-    Classes are drawn without replacement and numbered 0 to way - 1 in the order in which they are drawn; images of a class
-    are drawn without replacement, support and query together, so they share none. `x` is flat rows `(n, height * width *
-    channels)` in [0, 1]. With several shot counts each is equally likely; the support is padded to the largest.
-    Support rows go shot by shot (row i is of class i mod way), so the first k * way rows are the episode of k shots.
+    Classes are drawn without replacement and numbered 0 to way - 1 in the order of the draw. Images of a class are drawn
+    without replacement, so support and query share none. `x` is flat rows `(n, height * width * channels)` in [0, 1]. Support
+    rows are ordered shot by shot (row i is of class i mod way), so the first k * way rows are the episode of k shots.
 
-    `rotations` makes classes of each class turned by 90, 180 and 270 degrees. `within` draws all classes of an episode
-    from one superclass (turned alike), each superclass equally likely that has as many as `way`.
-    Raises: InputError naming the class with too few images, or where there are fewer classes than `way`.
+    - `bank`: the images.
+    - `way`: classes of a task.
+    - `shots`: support images of each class. Several counts are equally likely, and the support is padded to the largest.
+    - `queries`: query images of each class.
+    - `rotations`: whether each class turned by 90, 180 and 270 degrees is a class of its own.
+    - `within`: whether all classes of a task come from one superclass (turned alike). Each superclass with enough classes is
+      equally likely.
+
+    Raises: InputError that names a class with too few images, or if there are fewer classes than `way`.
     """
 
     bank: Bank
@@ -121,7 +129,7 @@ class Episodes(AbstractTasks):
         return Task(Data(support.x, support.y, support.mask * given), self._rows(images[:, most:], turns))
 
     def _classes(self, key: PRNGKeyArray) -> tuple[Int[Array, " way"], Int[Array, " way"]]:
-        """Return the classes of an episode and by how many quarters each is turned."""
+        """Return the classes of an episode and the quarter turns of each."""
         turned = 4 if self.rotations else 1
         count = len(self.bank.sizes)
         if not self.within:
@@ -136,7 +144,7 @@ class Episodes(AbstractTasks):
         return jnp.asarray(starts)[superclass] + picked, jnp.broadcast_to(turn, (self.way,))
 
     def _images(self, classes: Int[Array, " way"], key: PRNGKeyArray) -> Int[Array, "way each"]:
-        """Return which images of each class are shown, support first."""
+        """Return which images of each class are used, support first."""
         sizes = jnp.asarray(self.bank.sizes)[classes]
         each, most = max(self.shots) + self.queries, max(self.bank.sizes)
         keys = jax.random.split(key, self.way)
@@ -146,7 +154,8 @@ class Episodes(AbstractTasks):
     def _rows(self, images: Int[Array, "way each"], turns: Int[Array, " way"]) -> Data:
         """Return images as rows, class by class within a shot."""
         way, each = images.shape
-        # Without this XLA works the numbers of images and turns out again for every pixel: four times the cost on a CPU.
+        # Without this barrier XLA computes the numbers of images and turns again for every pixel, at four times the cost on a
+        # CPU.
         images, turns = jax.lax.optimization_barrier((images, turns))
         pixels = self.bank.pixels.reshape(len(self.bank.pixels), -1)[images.T]
         if self.rotations:
@@ -178,15 +187,15 @@ def _starts(sizes: tuple[int, ...]) -> np.ndarray:
 
 
 def _distinct(key: PRNGKeyArray, count: int, total: Int[Array, ""], most: int) -> Int[Array, " count"]:
-    """Return `count` different numbers below `total` (at most `most`), every order equally likely."""
-    # The places of the largest of as many uniform numbers: one kernel under vmap, where picking one by one makes a loop.
+    """Return `count` different numbers below `total` (at most `most`). Every order is equally likely."""
+    # The positions of the largest uniform numbers: this is one kernel under vmap, and picking one by one would be a loop.
     scores: Float[Array, " most"] = jnp.where(jnp.arange(most) < total, jax.random.uniform(key, (most,)), -1.0)
     return jax.lax.top_k(scores, count)[1]
 
 
 def _turned(rows: Array, turns: Int[Array, " way"], shape: tuple[int, int, int]) -> Array:
-    """Return square images as rows `(each, way, height * width * channels)` turned anticlockwise by quarters."""
-    # Reading pixels at the places of a table costs a third of choosing between transposed and flipped copies.
+    """Return square images as rows `(each, way, height * width * channels)`, turned anticlockwise by quarters."""
+    # Reading pixels at the positions of a table costs a third of choosing between transposed and flipped copies.
     places = np.arange(np.prod(shape)).reshape(shape)
     table = np.stack([np.rot90(places, turn).ravel() for turn in range(4)])
     return jnp.take_along_axis(rows, jnp.asarray(table)[turns][None], -1, mode="promise_in_bounds")

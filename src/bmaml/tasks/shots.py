@@ -13,10 +13,13 @@ Shots = int | Sequence[int]
 
 
 def shot_counts(shots: Shots | str, *, least: int = 0, name: str = "shots") -> tuple[int, ...]:
-    """Return numbers of shots as a tuple, in the order given: of one whole number, of several, or of text such as "3,5,10".
+    """Return numbers of shots as a tuple, in the order given.
 
-    `least` is the smallest number that makes sense, and `name` is what the message calls the numbers.
-    Raises: InputError for no number at all, for what is not a whole number, or for a number below `least`.
+    - `shots`: one whole number, several, or text such as "3,5,10".
+    - `least`: the smallest valid number.
+    - `name`: what the message calls the numbers.
+
+    Raises: InputError for no number, for a value that is not a whole number, or for a number below `least`.
     """
     try:
         if isinstance(shots, str):

@@ -19,7 +19,10 @@ Range = tuple[float, float]
 
 
 class Wave(eqx.Module):
-    """The true function of one task: y = amplitude sin(frequency x - phase) + slope x + intercept, noise deviation `noise`."""
+    """The true function of one task: y = amplitude sin(frequency x - phase) + slope x + intercept.
+
+    `noise` is the standard deviation of the noise.
+    """
 
     amplitude: Float[Array, "*batch"]
     frequency: Float[Array, "*batch"]
@@ -35,12 +38,20 @@ class Wave(eqx.Module):
 
 @register("tasks/sinusoids")
 class Sinusoids(AbstractTasks):
-    """y = A sin(w x - phi) + noise, x uniform; the defaults are those of the code of Kim et al. (2018).
+    """y = A sin(w x - phi) + noise, with uniform x. The defaults are those of the code of Kim et al. (2018).
 
-    A ~ U[0.1, 5], phi ~ U[0, 2 pi], w ~ U[0.5, 2], x ~ U[-5, 5], noise deviation 0.01 A (`relative_noise`) plus `noise`.
-    With probability `lines` the task is a line instead, slope and intercept ~ U[-3, 3] (Finn et al., 2018). A draw has one
-    of `shots` support points, all equally likely, and `queries` query points, both noisy.
-    Among several shots 0 may be one: the prediction before any point is trained, too, and not only what points make of it.
+    From https://arxiv.org/abs/1806.03836. Each range is a pair (low, high) of a uniform distribution.
+
+    - `shots`: support points. Several counts are equally likely, and 0 may be one of them, which trains the prediction before
+      any point.
+    - `queries`: query points.
+    - `amplitude`, `phase`, `frequency`: ranges of A, phi and w.
+    - `domain`: range of x.
+    - `relative_noise`: noise deviation as a share of A.
+    - `noise`: noise deviation in units of y, added to the relative one.
+    - `lines`: probability that a task is a line, with slope and intercept ~ U[-3, 3] (Finn et al., 2018,
+      https://arxiv.org/abs/1806.02817).
+
     Raises: InputError for shots below 0 or all 0, or queries below 1.
     """
 
@@ -79,7 +90,7 @@ class Sinusoids(AbstractTasks):
         return Wave(amplitude, frequency, phase, slope, intercept, self.relative_noise * amplitude + self.noise)
 
     def points(self, wave: Wave, key: PRNGKeyArray, count: int) -> Data:
-        """Return `count` noisy points of a wave."""
+        """Return `count` noisy points of a `wave`."""
         x_key, noise_key = jax.random.split(key)
         x = jax.random.uniform(x_key, (count, 1), minval=self.domain[0], maxval=self.domain[1])
         y = wave(x) + wave.noise * jax.random.normal(noise_key, x.shape)
@@ -99,7 +110,7 @@ class Sinusoids(AbstractTasks):
         return self.wave(jax.random.split(key, 3)[0])(x)
 
     def evaluation_task(self, key, index, given):
-        # Support and query are drawn apart, so that neither depends on how large the other is.
+        # Support and query are drawn separately, so that neither depends on the size of the other.
         del index
         most, (wave_key, support_key, query_key) = max(self.shots), jax.random.split(key, 3)
         wave = self.wave(wave_key)
@@ -108,13 +119,13 @@ class Sinusoids(AbstractTasks):
         return ScoredTask(Task(support, query), wave(query.x))
 
     def _ragged(self, rows: Data, count: Array) -> Task:
-        """Split so that the query is the same rows whatever the shot count: only the support's mask differs."""
+        """Split so that the query has the same rows for every shot count. Only the support's mask differs."""
         most = max(self.shots)
         support, query = (jax.tree.map(lambda leaf, s=s: leaf[s], rows) for s in (slice(most), slice(most, None)))
         return Task(Data(support.x, support.y, support.mask * (jnp.arange(most) < count)), query)
 
     def fixed(self, tasks: int, samples: int, key: PRNGKeyArray) -> FixedTasks:
-        """Return a finite set: `tasks` tasks of `samples` noisy points, all drawn once."""
+        """Return a finite set of `tasks` tasks with `samples` noisy points each, all drawn once."""
 
         def one(key: PRNGKeyArray) -> Data:
             wave_key, point_key = jax.random.split(key)
@@ -124,12 +135,18 @@ class Sinusoids(AbstractTasks):
 
 
 def maml_sinusoids(shots: Shots = 10, queries: int = 10) -> Sinusoids:
-    """MAML's own family: frequency 1, phase U[0, pi], no noise. Finn et al. (2017), section 5.1."""
+    """MAML's own family with `shots` and `queries`: frequency 1, phase U[0, pi], no noise.
+
+    From Finn et al. (2017), section 5.1, https://arxiv.org/abs/1703.03400.
+    """
     return Sinusoids(shots, queries, phase=(0.0, float(jnp.pi)), frequency=(1.0, 1.0), relative_noise=0.0)
 
 
 def ambiguous(shots: Shots = 5, queries: int = 10) -> Sinusoids:
-    """Sinusoid or line, half of each, noise deviation 0.3: the ambiguous family of Finn et al. (2018)."""
+    """A sinusoid or a line, each with probability 1/2, with noise deviation 0.3, `shots` and `queries`.
+
+    The ambiguous family of Finn et al. (2018), https://arxiv.org/abs/1806.02817.
+    """
     return Sinusoids(
         shot_counts(shots), queries, phase=(0.0, float(jnp.pi)), frequency=(1.0, 1.0), relative_noise=0.0, noise=0.3, lines=0.5
     )

@@ -20,11 +20,16 @@ _BACKENDS = ("spring", "positional", "generalized")
 
 @register("world/brax-locomotion")
 class BraxLocomotion(AbstractEnvironment):
-    """A body that shall run in a direction, or at a velocity, that its policy is not told.
+    """A body that must run in a direction, or at a velocity, that the policy is not told.
 
-    Goals and rewards are those of `MujocoLocomotion`; the physics are Brax's `backend`: "spring" (the fastest), "positional" or
-    "generalized" (the nearest to MuJoCo). An ant's episode ends when it falls.
-    Raises: InputError for an unknown body, task or backend, or a horizon below 1; InputError, on first use, where Brax is not
+    Goals and rewards are those of `MujocoLocomotion`. An ant's episode ends when it falls.
+
+    - `body`: `"half-cheetah"` or `"ant"`.
+    - `task`: `"direction"` or `"velocity"`.
+    - `horizon`: steps of an episode.
+    - `backend`: Brax's physics: "spring" (the fastest), "positional" or "generalized" (the nearest to MuJoCo).
+
+    Raises: InputError for an unknown body, task or backend, or a horizon below 1; on first use, InputError if Brax is not
     installed.
     """
 
@@ -72,7 +77,7 @@ class BraxLocomotion(AbstractEnvironment):
 def _environment(body: Body, backend: str) -> Any:
     try:
         with warnings.catch_warnings():
-            # Brax says at each import that MJX has succeeded it.
+            # Brax warns at each import that MJX has succeeded it.
             warnings.simplefilter("ignore")
             from brax import envs
 

@@ -1,4 +1,4 @@
-"""Any Gymnasium environment as a world of control, through Gymnasium's vector interface."""
+"""Any Gymnasium environment as a family of control tasks, through Gymnasium's vector interface."""
 
 from __future__ import annotations
 
@@ -25,16 +25,20 @@ Assign = Callable[[Any, Goal], None]
 
 @register("world/gymnasium")
 class GymnasiumWorld(AbstractWorld):
-    """Tasks that are made of a Gymnasium environment and a goal.
+    """Tasks that consist of a Gymnasium environment and a goal.
 
-    `make()` returns an environment; `draw(key)` the goal of one task, any pytree of arrays; `assign(environment, goal)` sets
-    it, before each episode. Without `assign` a goal is given to `make(goal)`, which is then called for every episode. Episodes
-    end where the environment terminates or truncates them, or after `horizon` steps. Observations of any space that Gymnasium
-    can flatten are flattened. Actions are a vector (`Box`; clipped to its bounds) or one of a finite number (`Discrete`).
-    About `at_once` environments are alive at a time. Rollouts run on the host, so a run resumes from its last whole meta-step.
+    Episodes end where the environment terminates or truncates them, or after `horizon` steps. Observations of any space that
+    Gymnasium can flatten are flattened. Actions are a vector (`Box`, clipped to its bounds) or an integer (`Discrete`).
+    Rollouts run on the host, so a run resumes from its last whole meta-step.
 
-    Raises: InputError for a horizon or `at_once` below 1; InputError, on first use, where Gymnasium is not installed or a
-    space is not one of these.
+    - `make`: `make()` returns an environment. Without `assign`, `make(goal)` is called for every episode.
+    - `draw`: `draw(key)` returns the goal of one task, any pytree of arrays.
+    - `horizon`: most steps of an episode.
+    - `assign`: `assign(environment, goal)` sets the goal before each episode.
+    - `at_once`: about this many environments are alive at a time.
+
+    Raises: InputError for a `horizon` or `at_once` below 1; on first use, InputError if Gymnasium is not installed or a space
+    is of another kind.
     """
 
     pure: ClassVar[bool] = False
@@ -87,7 +91,15 @@ def rollout(
     at_once: int,
     key: PRNGKeyArray,
 ):
-    """Return trajectories of a world whose environments are made and told their goals by these functions."""
+    """Return trajectories of a world on the host.
+
+    - `world`: names and widths of the world.
+    - `make`, `assign`: make an environment and tell it its goal.
+    - `policy`, `params`: the model of actions, and parameters with leading axes (tasks, particles).
+    - `goals`: the tasks.
+    - `episodes`: episodes of each policy in each task.
+    - `at_once`: environments alive at a time.
+    """
     tasks, particles = jax.tree.leaves(params)[0].shape[:2]
     actions = () if world.discrete else (world.actions,)
     shape = RolloutShape(tasks, particles, episodes, world.horizon, world.observations, actions)
@@ -99,9 +111,9 @@ def rollout(
 
 
 def gymnasium(extra: str = "gymnasium") -> ModuleType:
-    """Return the package.
+    """Return the package `gymnasium`; `extra` is the extra that installs it.
 
-    Raises: InputError with the line that installs it where it is not there.
+    Raises: InputError with the install command if the package is missing.
     """
     try:
         import gymnasium
@@ -114,8 +126,8 @@ def gymnasium(extra: str = "gymnasium") -> ModuleType:
 def spaces(make: MakeEnvironment, draw: Callable[[PRNGKeyArray], Goal] | None = None) -> tuple[int, int, bool]:
     """Return the width of observations, the width or number of actions, and whether actions are discrete.
 
-    With `draw` an environment is made of the goal it draws.
-    Raises: InputError where a space cannot be flattened to a vector, or actions are neither a vector nor one of a number.
+    `make` makes an environment. With `draw`, the environment is made from the goal that it draws.
+    Raises: InputError if a space cannot be flattened to a vector, or actions are neither a vector nor an integer.
     """
     gym = gymnasium()
     environment = _flat(gym, make() if draw is None else make(draw(jax.random.key(0))))
@@ -141,7 +153,9 @@ def _flat(gym: ModuleType, environment: Any) -> Any:
 
 @functools.lru_cache(maxsize=2)
 def _kept(make: MakeEnvironment, assign: Assign, count: int) -> _Vector:
-    """Simulators are dear to make (a MuJoCo model takes milliseconds): the last ones are kept."""
+    """Return a vector of simulators. The last ones are kept, because simulators are costly to make (milliseconds for a
+    MuJoCo model).
+    """
     return _Vector(make, assign, count)
 
 
@@ -175,9 +189,9 @@ class _Vector:
 
 
 def _guarded(gym: ModuleType, make: MakeEnvironment, slot: int) -> Any:
-    """Return an environment that says which one it is when it raises, and keeps its infos to itself: joining them is slow.
+    """Return an environment that says which one it is when it raises, and that hides its infos, because joining them is slow.
 
-    Once its episode has ended it stands still: it is begun again by a seed alone, and not by its vector's own accord.
+    After its episode has ended the environment stands still. Only a reset with a seed starts it again, never its vector.
     """
 
     class Guarded(gym.Wrapper):

@@ -1,4 +1,4 @@
-"""Rollouts in simulators on the host: many episodes at a time, actions from one compiled program."""
+"""Rollouts in simulators on the host: many episodes at a time, with actions from one compiled program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SEEDS = 2**31 - 1
 
 
 class EpisodeError(Exception):
-    """An environment raised: which of the simulators running side by side, and what it said."""
+    """An environment raised an error. The exception holds the number of the simulator and what it said."""
 
     def __init__(self, slot: int, cause: Exception):
         super().__init__(slot, cause)
@@ -31,14 +31,16 @@ class Simulators(Protocol):
     """A fixed number of simulators side by side."""
 
     def reset(self, goals: list[PyTree[Any]], seeds: list[int]) -> np.ndarray:
-        """Begin an episode in each, with these goals and seeds; return the observations (simulators, observations).
+        """Begin an episode in each simulator, with these `goals` and `seeds`; return the observations (simulators,
+        observations).
 
         Raises: EpisodeError.
         """
         ...
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Act in each; return observations, rewards, and which episodes have ended by it. An ended one may go on anyhow.
+        """Take `actions` in each simulator; return observations, rewards, and which episodes have ended. An ended episode may
+        continue.
 
         Raises: EpisodeError.
         """
@@ -46,7 +48,9 @@ class Simulators(Protocol):
 
 
 class RolloutShape(eqx.Module):
-    """What a rollout is made of: its tasks, particles, episodes and steps, and the widths of what is seen and done."""
+    """The sizes of a rollout: `tasks`, `particles`, `episodes` and steps (`horizon`), and the widths of `observations`
+    and `actions`.
+    """
 
     tasks: int
     particles: int
@@ -66,11 +70,19 @@ def collect_rollouts(
     at_once: int,
     key: PRNGKeyArray,
 ) -> Trajectories:
-    """Return what the policies live through; fields have leading axes (tasks, particles, episodes, horizon).
+    """Return the experience of the policies, with leading axes (tasks, particles, episodes, horizon).
 
-    About `at_once` episodes run at a time: all episodes of one policy, of as many policies as fit. Actions and seeds are
-    functions of key, task, particle, episode and step, whatever else runs beside. `name` is the world's, for errors.
-    Raises: InputError where an environment raises, or gives a reward or an observation that is not finite.
+    All episodes of one policy run together, for as many policies as fit. Actions and seeds are functions of key, task,
+    particle, episode and step, whatever else runs at the same time.
+
+    - `name`: name of the world in errors.
+    - `simulators`: makes a given number of simulators.
+    - `policy`, `params`: the model of actions, and parameters with leading axes (tasks, particles).
+    - `goals`: the tasks.
+    - `shape`: sizes of the rollout.
+    - `at_once`: about this many episodes run at a time.
+
+    Raises: InputError if an environment raises, or returns a reward or an observation that is not finite.
     """
     policies = shape.tasks * shape.particles
     width = min(policies, max(1, at_once // shape.episodes))
@@ -89,7 +101,7 @@ def collect_rollouts(
 
 
 def _micro_batches(policies: int, width: int) -> Iterator[np.ndarray]:
-    """Return the policies that run side by side; the last ones are repeated to fill up, so that all have one shape."""
+    """Return the policies that run side by side. The last ones are repeated to fill up, so that all batches have one shape."""
     for first in range(0, policies, width):
         yield np.minimum(np.arange(first, first + width), policies - 1)
 
@@ -101,7 +113,7 @@ def _empty(shape: RolloutShape, policies: int | None = None) -> tuple[np.ndarray
     return np.zeros((*lead, shape.observations)), actions, np.zeros(lead), np.zeros(lead)
 
 
-# Not `filter_jit`, whose preparation of a call takes as long as 20 steps of MuJoCo.
+# Not `filter_jit`: preparing its call takes as long as 20 steps of MuJoCo.
 @functools.partial(jax.jit, static_argnums=0)
 def _act(
     static: AbstractModel,
@@ -129,7 +141,7 @@ def _seeds(policies: Array, key: PRNGKeyArray, episodes: int) -> Array:
 
 
 class _Wave:
-    """Episodes that run side by side, from their reset to the last one's end."""
+    """Episodes that run side by side, from their reset to the end of the last one."""
 
     def __init__(
         self,

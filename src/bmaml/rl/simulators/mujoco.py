@@ -16,24 +16,27 @@ from bmaml.rl.simulators.locomotion import Body, Kind, check_locomotion, draw_go
 
 _ENVIRONMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "half-cheetah": ("HalfCheetah-v5", {}),
-    # The contact forces are 78 more numbers, nearly all 0.
+    # The contact forces would add 78 numbers, nearly all 0.
     "ant": ("Ant-v5", {"include_cfrc_ext_in_observation": False, "healthy_z_range": (0.2, 1.0)}),
 }
 
 
 @register("world/mujoco-locomotion")
 class MujocoLocomotion(AbstractWorld):
-    """A body that shall run in a direction, or at a velocity, that its policy is not told.
+    """A body that must run in a direction, or at a velocity, that the policy is not told.
 
-    `task="direction"`: the goal is +1 or -1, half of the tasks each; `"velocity"`: uniform on [0, 2] for the half-cheetah and
-    [0, 3] for the ant.
-    Rewards are those of `bmaml.rl.simulators.locomotion.reward`. Physics: `HalfCheetah-v5` and `Ant-v5` (without contact
-    forces among the observations), 0.05 s a step. An episode ends where the environment says so (an ant that falls), or after
-    `horizon` steps. About `at_once` simulators are alive at a time.
+    From Finn et al. (2017), section 5.3, https://arxiv.org/abs/1703.03400. Rewards are those of
+    `bmaml.rl.simulators.locomotion.reward`. The physics are `HalfCheetah-v5` and `Ant-v5` (without contact forces among the
+    observations), 0.05 s a step. An episode ends where the environment says so (an ant that falls), or after `horizon` steps.
 
-    Raises: InputError for an unknown body or task, or a horizon or `at_once` below 1; InputError, on first use, where
-    Gymnasium or MuJoCo is not installed.
-    Source: Finn et al. (2017), section 5.3.
+    - `body`: `"half-cheetah"` or `"ant"`.
+    - `task`: `"direction"` has goals +1 and -1, half of the tasks each. `"velocity"` has goals uniform on [0, 2] m/s for the
+      half-cheetah and [0, 3] for the ant.
+    - `horizon`: steps of an episode.
+    - `at_once`: about this many simulators are alive at a time.
+
+    Raises: InputError for an unknown body or task, or a `horizon` or `at_once` below 1; on first use, InputError if Gymnasium
+    or MuJoCo is not installed.
     """
 
     pure: ClassVar[bool] = False
@@ -68,20 +71,24 @@ class MujocoLocomotion(AbstractWorld):
 
 
 def assign(environment: Any, goal: Float[Array, ""]) -> None:
-    """Tell an environment its goal."""
+    """Tell an `environment` its `goal`."""
     environment.goal = float(goal)
 
 
 @functools.cache
 def _maker(body: Body, task: Kind) -> Any:
-    """Return one and the same function for each kind of environment, so that simulators can be kept by it."""
+    """Return the same function object for each kind of environment, so that simulators can be cached by it."""
     return functools.partial(make, body, task)
 
 
 def make(body: Body, task: Kind, goal: float = 1.0, **more: Any) -> Any:
-    """Return a Gymnasium environment of the task, its goal settable as `.goal`; `more` is for `gymnasium.make` (rendering).
+    """Return a Gymnasium environment of the task; its goal can be set as `.goal`.
 
-    Raises: InputError with the line that installs what is missing.
+    - `body`, `task`: which body and which task.
+    - `goal`: the first goal.
+    - `more`: passed on to `gymnasium.make` (rendering).
+
+    Raises: InputError with the install command if a package is missing.
     """
     gym = gymnasium("mujoco")
     name, options = _ENVIRONMENTS[body]
@@ -91,7 +98,7 @@ def make(body: Body, task: Kind, goal: float = 1.0, **more: Any) -> Any:
         raise InputError("this world needs mujoco, which is not installed: pip install 'bmaml[mujoco]'.") from error
 
     class Runner(gym.Wrapper):
-        """The environment with the reward of its goal."""
+        """The environment with the reward for its goal."""
 
         def step(self, action: Any) -> Any:
             seen, _, terminated, truncated, info = self.env.step(action)
