@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import fixed_tasks, is_one_sentence, preset
+import safetensors.numpy
+from cases import content, fixed_tasks, is_one_sentence, preset
 
 import bmaml
 from bmaml.errors import InputError
+from bmaml.io import checkpoint
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved, from_config, to_config
 from bmaml.methods import METHODS, maml
@@ -88,7 +90,13 @@ def test_a_truncated_checkpoint_is_noticed(folder, left):
     assert "is damaged" in refused(lambda: folder.load(STATE))
 
 
-def test_a_missing_checkpoint_is_noticed(folder):
+def test_a_deleted_checkpoint_gives_way_to_the_one_before_it(folder):
+    """A damaged checkpoint costs the meta-steps since the one before, and not the run."""
+    folder.save(state(3), [{"step": 1}, {"step": 2}, {"step": 3}], 3)
+    (folder.path / "checkpoint-00000003.safetensors").unlink()
+    with pytest.warns(UserWarning, match=r"00000003.safetensors is gone: checkpoint-00000002.safetensors is used instead"):
+        np.testing.assert_array_equal(folder.load(STATE)["w"], STATE["w"] + 2)
+    assert folder.history() == [{"step": 1}, {"step": 2}]
     newest(folder).unlink()
     assert "is not there" in refused(lambda: folder.load(STATE))
 
@@ -98,7 +106,7 @@ def test_a_flipped_bit_in_the_tasks_own_arrays_is_noticed(folder):
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    assert "is damaged" in refused(lambda: folder.part("tasks"))
+    assert "is damaged" in refused(lambda: folder.parts("tasks"))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,7 @@ def test_a_flipped_bit_in_the_tasks_own_arrays_is_noticed(folder):
         (b"", "not JSON"),
         (b'{"weights": [1, 2]}', "not a file of bmaml's"),
         (b"[1, 2]", "not a file of bmaml's"),
-        (b'{"format": "bmaml-run", "version": 99}', "format 99 and this bmaml reads up to 1"),
+        (b'{"format": "bmaml-run", "version": 99}', "format 99 and this bmaml reads format 2"),
         (b'{"format": "bmaml-run", "version": "two"}', "format two"),
         (b'{"format": "bmaml-run"}', "format None"),
     ],
@@ -117,11 +125,11 @@ def test_a_flipped_bit_in_the_tasks_own_arrays_is_noticed(folder):
 @pytest.mark.parametrize("name", ["run.json", "manifest.json"])
 def test_foreign_damaged_or_newer_json_is_refused(folder, name, content, says):
     (folder.path / name).write_bytes(content)
-    assert says in refused(lambda: folder.part("method") if name == "run.json" else folder.load(STATE))
+    assert says in refused(lambda: folder.parts("method") if name == "run.json" else folder.load(STATE))
 
 
 def test_a_manifest_without_its_lists_is_refused(folder):
-    (folder.path / "manifest.json").write_text('{"format": "bmaml-run", "version": 1}')
+    (folder.path / "manifest.json").write_text('{"format": "bmaml-run", "version": 2}')
     for action in (folder.history, lambda: folder.load(STATE), lambda: folder.save(state(3), [], 3)):
         assert "is damaged" in refused(action)
 
@@ -154,6 +162,34 @@ def test_another_methods_checkpoint_is_refused(tmp_path):
     for file in ("manifest.json", "checkpoint-00000005.safetensors"):
         (tmp_path / "maml" / file).write_bytes((tmp_path / "emaml" / file).read_bytes())
     assert "does not fit this method" in refused(lambda: bmaml.load(tmp_path / "maml"))
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "checkpoint-00000002.safetensors", "arrays.safetensors", ".git"])
+def test_a_folder_with_other_things_in_it_is_not_written_into(tmp_path, name):
+    """Also a user's own file of a name that a run would use."""
+    (tmp_path / name).write_bytes(safetensors.numpy.save({"mine": np.ones(2)}))
+    before = content(tmp_path)
+    assert f"is not empty (it holds {name})" in refused(
+        lambda: bmaml.train(preset("maml"), fixed_tasks(), directory=tmp_path, steps=2)
+    )
+    assert content(tmp_path) == before
+
+
+def test_a_run_that_was_killed_while_it_was_made_can_be_made_again(folder, monkeypatch):
+    """Killed after the arrays and in the middle of the next file, in a folder of its own."""
+    parts = dict(zip(NAMES, folder.parts(*NAMES), strict=True))
+    again = RunFolder(folder.path.with_name("killed"))
+    real = os.replace
+    monkeypatch.setattr(os, "replace", lambda source, target: None if str(target).endswith(".json") else real(source, target))
+    again.create(parts, {})
+    monkeypatch.undo()
+    assert len(list(again.path.glob(".run.json.*"))) == 1
+    assert "is not a run of bmaml" in refused(again.about)
+    for kept in (parts, parts | {"tasks": None}):
+        again.create(kept, {"note": "again"})
+        assert again.about() == {"note": "again"}
+        assert bool(eqx.tree_equal(again.parts("tasks")[0], kept["tasks"]))
+        (again.path / "run.json").unlink()
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(folder):
@@ -256,10 +292,96 @@ def test_a_file_can_name_no_other_code(kind, tag, tmp_path):
     assert not canary.exists()
 
 
-def test_a_tampered_run_file_is_refused(folder):
-    """Settings that do not exist, or a class from elsewhere, in a file that is otherwise right."""
-    file = folder.path / "run.json"
+NAMES = ("method", "tasks", "plan", "options")
+ODD = (None, True, -1, 3, 0.5, 1e308, 10**400, "", "x", "../x", "/etc/passwd", [], {}, [[]], {"dict": {"x": 1}}, {"list": 3})
+ODD = (*ODD, {"array": "none"}, {"read": {}}, {"type": "plan/plan", "fields": {"steps": "x"}}, {"named": "rule/sgd"})
+
+
+def forged(file, change):
+    """Change a file of a run's as somebody would who knows how its checksum is made."""
     content = json.loads(file.read_text())
-    content["method"]["fields"]["learner"]["fields"]["rule"] = {"type": "subprocess:Popen", "fields": {"args": ["true"]}}
-    file.write_text(json.dumps(content))
-    refused(lambda: folder.part("method"))
+    content = change(content) or content
+    file.write_text(json.dumps(content | {"sha256": checkpoint._seal(content)}))
+
+
+def places(content, path=()):
+    """Every place of a nested description."""
+    for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+def put(content, path, value):
+    for key in path[:-1]:
+        content = content[key]
+    if value is REMOVED and isinstance(content, dict):
+        del content[path[-1]]
+    else:
+        content[path[-1]] = None if value is REMOVED else value
+
+
+REMOVED = object()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["run.json", "manifest.json"])
+def test_whatever_a_file_holds_it_is_read_or_refused(folder, name):
+    """Each part of a file in turn is removed or replaced, with a checksum that is right."""
+    file, rng = folder.path / name, np.random.default_rng(0)
+    whole, refusals = file.read_bytes(), 0
+    for path in places(json.loads(whole)):
+        for value in (REMOVED, ODD[rng.integers(len(ODD))]):
+            forged(file, lambda content, path=path, value=value: put(content, path, value))
+            said = answer(lambda: (folder.parts(*NAMES), folder.load(STATE), folder.history(), bmaml.load(folder.path)))
+            assert said is None or is_one_sentence(said), said
+            refusals += said is not None
+            file.write_bytes(whole)
+    assert refusals > 5
+
+
+def answer(action):
+    """The message of the InputError that an action raises, or None."""
+    try:
+        action()
+    except InputError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"[" * 100_000, b'{"a":' * 100_000, b'{"format": "bmaml-run", "version": ' + b"9" * 5000 + b"}", b'{"version": 1e999}'],
+    ids=["brackets", "braces", "digits", "infinity"],
+)
+def test_json_that_would_stop_the_interpreter_is_refused(folder, text):
+    (folder.path / "run.json").write_bytes(text)
+    refused(folder.about)
+
+
+@pytest.mark.parametrize("step", ["../../x", "/tmp/x", -1, 2.0, 2**40, True, None])
+def test_a_manifest_names_no_file_outside_its_folder(folder, step, tmp_path):
+    """What is past the last `keep` is deleted: nothing but checkpoints of this folder may be."""
+    for name in ("x", "x.safetensors"):
+        (tmp_path / name).write_text("mine")
+    forged(folder.path / "manifest.json", lambda content: put(content, ("checkpoints", 0, "step"), step))
+    before = content(tmp_path)
+    for action in (folder.history, lambda: folder.load(STATE), lambda: folder.save(state(3), [], 3)):
+        assert "is damaged" in refused(action)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifest.json"])
+def test_a_file_without_its_checksum_or_with_a_changed_digit_is_refused(folder, name):
+    file = folder.path / name
+    whole = json.loads(file.read_text())
+    changed = whole | ({"history": [{"step": 1}]} if name == "manifest.json" else {"about": {"note": "yours"}})
+    for kept in ({k: v for k, v in whole.items() if k != "sha256"}, changed):
+        file.write_text(json.dumps(kept))
+        assert "is damaged" in refused(folder.history if name == "manifest.json" else folder.about)
+
+
+def test_a_record_that_json_cannot_hold_is_refused_before_anything_is_written(tmp_path):
+    for note in ({"when": jnp.zeros(2)}, {(1, 2): 3}):
+        made = RunFolder(tmp_path / "run")
+        assert "about cannot be written as JSON" in refused(lambda made=made, note=note: made.create({}, note))
+    assert not (tmp_path / "run").exists()

@@ -183,10 +183,10 @@ def evaluate(
 
 def _held_out(model: Path, fitted: FewShotClassifier) -> Episodes:
     from bmaml.images.image_set import AbstractImageSource
-    from bmaml.io.checkpoint import RunFolder
+    from bmaml.training.run import source as trained_on
 
     held = fitted.notes_.get("held_out")
-    tasks: Episodes = RunFolder(model).part("tasks")
+    tasks: Episodes = trained_on(model)
     source = tasks.bank.origin
     if not held or not isinstance(source, AbstractImageSource):
         raise InputError(f"{model} remembers no held-out classes of image files: fit it anew with a --test-share above 0.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +91,31 @@ class AbstractEstimator(ABC):
         return {"kind": type(self).__name__, "params": params}
 
 
-def saved(path: str | Path, kind: str, what: str) -> tuple[dict[str, Any], dict[str, Any], Run]:
+def saved(path: str | Path, kind: str, what: str, method: Method | None) -> tuple[dict[str, Any], dict[str, Any], Run]:
     """Return a saved model's record, the arguments of its estimator, and its run.
 
+    `method` is handed over where the file could not hold it.
     Raises: InputError where the folder holds no saved model of this kind (`what` says it in words), or a damaged one.
     """
-    about, run = RunFolder(path).about(), load(path)
+    about = RunFolder(path).about()
     if about.get("kind") != kind:
-        raise InputError(f"{path} is a run but no fitted {what}: load it with bmaml.load.")
-    params = about["params"]
+        raise InputError(f"{path} is no fitted {what}: load it with bmaml.load.")
+    run, params = load(path, method=method), about["params"]
     return about, params | ({"method": run.method} if params["method"] is None else {}), run
+
+
+@contextmanager
+def read_from(path: str | Path) -> Iterator[None]:
+    """Say of a record that does not fit that its file is damaged: a file may hold anything.
+
+    Raises: InputError in place of what went wrong.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise InputError(f"{Path(path) / 'run.json'} is damaged (its record of the model): restore it from a copy.") from error
 
 
 def listener(progress: bool | Progress) -> Progress | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bmaml.errors import InputError
-from bmaml.estimators.base import AbstractEstimator, listener, saved
+from bmaml.estimators.base import AbstractEstimator, listener, read_from, saved
 from bmaml.estimators.classifier_task import AdaptedClasses
 from bmaml.images import ImageSet, from_arrays, read_images
 from bmaml.images.decode import Form
@@ -146,12 +146,14 @@ class FewShotClassifier(AbstractEstimator):
         return self.described() | {"form": asdict(form), "notes": notes}
 
     @classmethod
-    def load(cls, path: str | Path) -> FewShotClassifier:
+    def load(cls, path: str | Path, *, method: Method | None = None) -> FewShotClassifier:
         """Return a saved model, ready to adapt; the images that it was fitted on are not needed.
 
+        `method` is needed only for a model that was fitted with a `Method` of Python code, which the file does not hold.
         Raises: InputError where the folder holds no saved model or a damaged one.
         """
-        about, params, run = saved(path, cls.__name__, "classifier of images")
-        model = cls(**params)
-        model.run_, model.form_, model.notes_ = run, Form(**about["form"]), about["notes"]
+        with read_from(path):
+            about, params, run = saved(path, cls.__name__, "classifier of images", method)
+            model = cls(**params)
+            model.run_, model.form_, model.notes_ = run, Form(**about["form"]), about["notes"]
         return model

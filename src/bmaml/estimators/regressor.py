@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bmaml.errors import InputError
-from bmaml.estimators.base import AbstractEstimator, listener, saved
+from bmaml.estimators.base import AbstractEstimator, listener, read_from, saved
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.evaluation.recalibrate import recalibrate
 from bmaml.methods import Method
@@ -150,14 +150,16 @@ class FewShotRegressor(AbstractEstimator):
         return self.described() | {"schema": schema.to_json()}
 
     @classmethod
-    def load(cls, path: str | Path) -> FewShotRegressor:
+    def load(cls, path: str | Path, *, method: Method | None = None) -> FewShotRegressor:
         """Return a saved model, ready to adapt.
 
+        `method` is needed only for a model that was fitted with a `Method` of Python code, which the file does not hold.
         Raises: InputError where the folder holds no saved model or a damaged one.
         """
-        about, params, run = saved(path, cls.__name__, "table model")
-        model = cls(**params)
-        model.run_, model.schema_ = run, Schema.from_json(about["schema"])
+        with read_from(path):
+            about, params, run = saved(path, cls.__name__, "table model", method)
+            model = cls(**params)
+            model.run_, model.schema_ = run, Schema.from_json(about["schema"])
         return model
 
 

@@ -3,22 +3,26 @@
     run.json                    method, tasks and plan; versions; whatever the caller wants remembered
     arrays.safetensors          arrays that the method or the tasks hold
     checkpoint-STEP.safetensors meta-parameters, optimiser state, step and counters
-    manifest.json               the checkpoints there are, newest last, with checksums; the loss history
+    manifest.json               the steps of the checkpoints there are, newest last, with checksums; the loss history
 
-Every file is written whole or not at all, the manifest after what it names. Randomness needs no state: a meta-step's keys
-are a function of the seed and the step.
+Every file is written whole or not at all, the manifest after what it names, and every file has a checksum. Randomness needs
+no state: a meta-step's keys are a function of the seed and the step. No file holds a file's name: a manifest holds steps.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors
 import safetensors.numpy
 from safetensors import SafetensorError
 
@@ -26,8 +30,11 @@ from bmaml.errors import InputError
 from bmaml.io.config import Arrays, from_config, to_config
 from bmaml.io.files import digest, write_atomically
 
-FORMAT = 1
+FORMAT = 2
 _MAGIC = "bmaml-run"
+_MARK = {"format": _MAGIC}
+# What a process that was killed while it wrote one of a run's files leaves behind.
+_LEFT = re.compile(r"\.(run\.json|manifest\.json|arrays\.safetensors|checkpoint-\d+\.safetensors)\.\w+", re.ASCII)
 
 
 def versions() -> dict[str, str]:
@@ -42,11 +49,11 @@ def _names(tree: Any) -> list[str]:
 def pack(tree: Any) -> bytes:
     """Return a pytree's leaves as safetensors, each under its path."""
     leaves = [np.array(leaf, order="C") for leaf in jax.tree.leaves(tree)]
-    return safetensors.numpy.save(dict(zip(_names(tree), leaves, strict=True)), {"format": _MAGIC})
+    return safetensors.numpy.save(dict(zip(_names(tree), leaves, strict=True)), _MARK)
 
 
 def unpack(content: bytes, like: Any, where: str) -> Any:
-    """Return safetensors content as a pytree shaped like `like`.
+    """Return safetensors content as a pytree shaped like `like`, which may be a part of what was packed.
 
     Raises: InputError where the content is damaged, or its names, shapes or types are not those of `like`.
     """
@@ -55,7 +62,8 @@ def unpack(content: bytes, like: Any, where: str) -> Any:
     for name, leaf in zip(names, leaves, strict=True):
         if name not in found or found[name].shape != leaf.shape or found[name].dtype != leaf.dtype:
             raise InputError(
-                f"{where} does not fit this method ({name} is missing or has another shape): restore this run's own file."
+                f"{where} does not fit this method and outer optimiser ({name} is missing or has another shape): restore this "
+                "run's own file, or pass method= and outer= as in training."
             )
     return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(found[name]) for name in names])
 
@@ -63,7 +71,7 @@ def unpack(content: bytes, like: Any, where: str) -> Any:
 def _tensors(content: bytes, where: str) -> Arrays:
     try:
         return safetensors.numpy.load(content)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{where} is damaged ({str(error).splitlines()[0]}): restore it from a copy.") from error
 
 
@@ -71,19 +79,38 @@ def _seal(content: dict[str, Any]) -> str:
     return digest(json.dumps({k: v for k, v in content.items() if k != "sha256"}, sort_keys=True).encode())
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """Return JSON with its checksum. A changed digit would still be JSON, and a model of other numbers.
+
+    Raises: InputError where it is not JSON-able.
+    """
     try:
-        content = json.loads(path.read_text())
+        whole = json.loads(json.dumps(content))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"about cannot be written as JSON ({error}): give numbers, texts, lists and dictionaries.") from error
+    return whole | {"sha256": _seal(whole)}
+
+
+def _read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Return one of a run's JSON files, after checking that nothing has changed and that fields are of these kinds."""
+    try:
+        content = json.loads(path.read_bytes())
+        intact = not isinstance(content, dict) or content.get("sha256") == _seal(content)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{path.parent} is not a run of bmaml (no {path.name}): give the folder that training wrote."
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): restore it from a copy.") from error
+    except (ValueError, RecursionError):  # Also digits past counting, and brackets past the interpreter's depth.
         raise InputError(f"{path} is damaged (not JSON): restore it from a copy.") from None
     if not isinstance(content, dict) or content.get("format") != _MAGIC:
         raise InputError(f"{path} is not a file of bmaml's: give the folder that training wrote.")
-    if not isinstance(content.get("version"), int) or content["version"] > FORMAT:
-        raise InputError(f"{path} has format {content.get('version')} and this bmaml reads up to {FORMAT}: update bmaml.")
+    if content.get("version") != FORMAT:
+        found = f"{path} has format {content.get('version')} and this bmaml reads format {FORMAT}"
+        raise InputError(f"{found}: use the version of bmaml that wrote it.")
+    if not intact or not all(isinstance(content.get(name), kind) for name, kind in kinds.items()):
+        raise InputError(f"{path} is damaged (its checksum differs, or a part is missing): restore it from a copy.")
     return content
 
 
@@ -95,30 +122,41 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether the folder holds a run, or a part of one that would be written over."""
-        return any((self.path / name).exists() for name in ("run.json", "manifest.json", "arrays.safetensors"))
+        """Whether the folder holds a run."""
+        return any((self.path / name).exists() for name in ("run.json", "manifest.json"))
 
     def create(self, parts: dict[str, Any], about: dict[str, Any]) -> None:
         """Write what the run is: `parts` are library objects, `about` is JSON.
 
-        Raises: InputError where a run is there already or the folder cannot be written.
+        Raises: InputError where the folder holds a run or anything else, or cannot be written, or `about` is not JSON-able.
         """
-        if self.exists:
-            raise InputError(f"{self.path} already holds a run: resume it, or give another folder.")
         arrays: Arrays = {}
         config = {name: to_config(part, arrays, name) for name, part in parts.items()}
-        packed = safetensors.numpy.save(arrays) if arrays else b""
-        content = {"format": _MAGIC, "version": FORMAT, "versions": versions(), "about": about, **config}
-        content["arrays"] = digest(packed)
-        # A changed digit would still be JSON, and a model of other numbers.
-        content["sha256"] = _seal(json.loads(json.dumps(content)))
+        packed = safetensors.numpy.save(arrays, _MARK) if arrays else b""
+        head = {"format": _MAGIC, "version": FORMAT, "versions": versions(), "about": about, "arrays": digest(packed)}
+        content = _sealed(head | {"parts": config})
         try:
+            self._clear()
             self.path.mkdir(parents=True, exist_ok=True)
             if arrays:
                 write_atomically(self.path / "arrays.safetensors", packed)
             write_atomically(self.path / "run.json", json.dumps(content, indent=1))
         except OSError as error:
             raise _unwritable(self.path, error) from error
+
+    def _clear(self) -> None:
+        """Remove what is left of a run that was killed before it was whole.
+
+        Raises: InputError where anything else is in the folder: what is not ours is never written over.
+        """
+        if self.exists:
+            raise InputError(f"{self.path} already holds a run: resume it, or give another folder.")
+        there = sorted(self.path.iterdir()) if self.path.exists() else []
+        foreign = [file.name for file in there if not _is_left(file)]
+        if foreign:
+            raise InputError(f"{self.path} is not empty (it holds {foreign[0]}) and is no run: give a new or an empty folder.")
+        for file in there:
+            file.unlink()
 
     def forget(self) -> None:
         """Remove what `create` wrote, for a run that could not begin; the folder, too, where nothing else is in it."""
@@ -128,35 +166,40 @@ class RunFolder:
             self.path.rmdir()
 
     def about(self) -> dict[str, Any]:
-        """Return the caller's own record of the run."""
+        """Return the caller's own record of the run.
+
+        Raises: InputError where there is no run, or a damaged one.
+        """
         return self._content()["about"]
 
     def _content(self) -> dict[str, Any]:
-        """Return run.json, after checking that nothing in it has changed."""
-        path = self.path / "run.json"
-        content = _read_json(path)
-        if content.get("sha256", _seal(content)) != _seal(content):
-            raise InputError(f"{path} is damaged (its checksum differs): restore it from a copy.")
-        return content
+        return _read_json(self.path / "run.json", {"about": dict, "arrays": str, "parts": dict})
 
-    def part(self, name: str) -> Any:
-        """Return a library object of the run (`method`, `tasks`, `plan`).
+    def parts(self, *names: str, given: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
+        """Return library objects of the run (`method`, `tasks`, `plan`), with `given` in place of what the file describes.
 
-        Raises: InputError (NotSaved for one that held Python functions).
+        `given` holds objects by the dotted names of the parts that they stand for, such as `plan.outer`.
+        Raises: InputError (NotSaved for a part that the file does not hold).
         """
-        content = self._content()
-        file = self.path / "arrays.safetensors"
-        packed = file.read_bytes() if file.exists() else b""
-        if content.get("arrays", digest(packed)) != digest(packed):
-            raise InputError(f"{file} is damaged (its checksum differs) or gone: restore it from a copy.")
-        arrays = _tensors(packed, str(file)) if packed else {}
+        content, arrays = self._content(), self.path / "arrays.safetensors"
         try:
-            return from_config(content[name], arrays, name)
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
+            packed = arrays.read_bytes() if arrays.exists() else b""
+        except OSError as error:
+            raise InputError(f"{arrays} cannot be read ({error.strerror or error}): restore it from a copy.") from error
+        if content["arrays"] != digest(packed):
+            raise InputError(f"{arrays} is damaged (its checksum differs) or gone: restore it from a copy.")
+        held = _tensors(packed, str(arrays)) if packed else {}
+        return tuple(self._built(content["parts"], held, name, given or {}) for name in names)
+
+    def _built(self, parts: dict[str, Any], arrays: Arrays, name: str, given: Mapping[str, Any]) -> Any:
+        try:
+            return from_config(parts.get(name) if name in given else parts[name], arrays, name, given)
+        except InputError:
+            raise
+        except Exception as error:  # A file may hold anything, and a constructor may raise anything.
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
-                f"{self.path / 'run.json'} is damaged ({name} cannot be built): restore it from a copy."
+                f"{self.path / 'run.json'} is damaged ({name} cannot be built: {why.rstrip('.')}): restore it from a copy."
             ) from error
 
     def save(self, state: Any, history: list[dict[str, float]], step: int) -> None:
@@ -164,57 +207,96 @@ class RunFolder:
 
         Raises: InputError where the disk is full or the folder cannot be written; older checkpoints stay.
         """
-        name = f"checkpoint-{step:08d}.safetensors"
         content = pack(state)
-        entries = [e for e in self._entries() if e["step"] != step]
-        entries = [*entries, {"step": step, "file": name, "sha256": digest(content)}]
-        kept = entries[-self.keep :]
-        manifest = {"format": _MAGIC, "version": FORMAT, "checkpoints": kept, "history": history}
+        entries = [entry for entry in self._entries() if entry["step"] < step]
+        entries = [*entries, {"step": step, "sha256": digest(content)}]
+        manifest = {"format": _MAGIC, "version": FORMAT, "checkpoints": entries[-self.keep :], "history": history}
         try:
-            write_atomically(self.path / name, content)
-            write_atomically(self.path / "manifest.json", json.dumps(manifest))
+            write_atomically(self._file(step), content)
+            write_atomically(self.path / "manifest.json", json.dumps(_sealed(manifest)))
             for entry in entries[: -self.keep]:
-                (self.path / entry["file"]).unlink(missing_ok=True)
+                self._file(entry["step"]).unlink(missing_ok=True)
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
+    def _file(self, step: int) -> Path:
+        return self.path / f"checkpoint-{step:08d}.safetensors"
+
     def _manifest(self) -> dict[str, Any]:
         path = self.path / "manifest.json"
-        # One checkpoint without a manifest is a run that was killed between the two; several had one.
-        if not path.exists() and len(list(self.path.glob("checkpoint-*.safetensors"))) > 1:
-            raise InputError(f"{path} is gone and the checkpoints that it listed are there: restore it from a copy.")
-        content = _read_json(path) if path.exists() else {"checkpoints": [], "history": []}
-        entries = content.get("checkpoints")
-        whole = isinstance(entries, list) and all(
-            isinstance(e, dict) and {"step", "file", "sha256"} <= e.keys() for e in entries
-        )
-        if not whole or not isinstance(content.get("history"), list):
-            raise InputError(f"{path} is damaged (it lists no checkpoints or no history): restore it from a copy.")
+        if not path.exists():
+            # One checkpoint without a manifest is a run that was killed between the two; several had one.
+            if len(list(self.path.glob("checkpoint-*.safetensors"))) > 1:
+                raise InputError(f"{path} is gone and the checkpoints that it listed are there: restore it from a copy.")
+            return {"checkpoints": [], "history": []}
+        content = _read_json(path, {"checkpoints": list, "history": list})
+        if not all(map(_is_entry, content["checkpoints"])) or not all(_step(record) >= 0 for record in content["history"]):
+            raise InputError(f"{path} is damaged (it lists something else than checkpoints): restore it from a copy.")
         return content
 
     def _entries(self) -> list[dict[str, Any]]:
         return self._manifest()["checkpoints"]
 
+    def _newest(self) -> dict[str, Any] | None:
+        """Return the entry of the newest checkpoint that is there: a user may delete a damaged one."""
+        entries = self._entries()
+        there = [entry for entry in entries if self._file(entry["step"]).exists()]
+        if entries and not there:
+            path = self._file(entries[-1]["step"])
+            raise InputError(f"{path} is named by the manifest but is not there: restore it from a copy.")
+        return there[-1] if there else None
+
     def history(self) -> list[dict[str, float]]:
-        """Return the loss history up to the last checkpoint."""
-        return self._manifest()["history"]
+        """Return the loss history up to the last checkpoint.
+
+        Raises: InputError where the manifest is damaged, or the checkpoints that it names are gone.
+        """
+        newest, history = self._newest(), self._manifest()["history"]
+        return [record for record in history if newest is not None and record["step"] <= newest["step"]]
 
     def load(self, like: Any) -> Any | None:
         """Return the newest checkpoint as a pytree shaped like `like`, or None where there is none yet.
 
-        Raises: InputError where it is missing or damaged.
+        Warns: UserWarning where a newer one has been deleted. Raises: InputError where it is missing or damaged.
         """
-        entries = self._entries()
-        if not entries:
+        entry = self._newest()
+        if entry is None:
             return None
-        path = self.path / entries[-1]["file"]
+        path, last = self._file(entry["step"]), self._entries()[-1]
+        if entry != last:
+            warnings.warn(f"{self._file(last['step'])} is gone: {path.name} is used instead.", stacklevel=2)
         try:
             content = path.read_bytes()
-        except FileNotFoundError:
-            raise InputError(f"{path} is named by the manifest but is not there: restore it from a copy.") from None
-        if digest(content) != entries[-1]["sha256"]:
-            raise InputError(f"{path} is damaged (its checksum differs): restore it, or delete its entry in manifest.json.")
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror or error}): restore it from a copy.") from error
+        if digest(content) != entry["sha256"]:
+            raise InputError(
+                f"{path} is damaged (its checksum differs): restore it, or delete it to go on from the checkpoint before it."
+            )
         return unpack(content, like, str(path))
+
+
+def _is_entry(entry: Any) -> bool:
+    return 0 <= _step(entry) < 2**31 and isinstance(entry.get("sha256"), str)
+
+
+def _step(entry: Any) -> int:
+    """Return the meta-step of what a manifest lists, -1 where it has none."""
+    step = entry.get("step") if isinstance(entry, dict) else None
+    return step if isinstance(step, int) and not isinstance(step, bool) else -1
+
+
+def _is_left(file: Path) -> bool:
+    """Return whether a file is what `create` leaves where it is killed before its last write."""
+    if _LEFT.fullmatch(file.name):
+        return file.is_file() and not file.is_symlink()
+    if file.name != "arrays.safetensors" or not file.is_file() or file.is_symlink():
+        return False
+    try:
+        with safetensors.safe_open(file, "numpy") as content:
+            return content.metadata() == _MARK
+    except (SafetensorError, OSError):
+        return False
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

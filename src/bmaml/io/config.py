@@ -17,7 +17,7 @@ import numpy as np
 
 from bmaml.errors import InputError
 from bmaml.io.reference import AbstractReference, AbstractReferenced
-from bmaml.io.registry import KINDS, find, name_of
+from bmaml.io.registry import KINDS, find, is_name, name_of
 
 Arrays = dict[str, np.ndarray]
 
@@ -130,7 +130,8 @@ def _found(kind: Any, name: str) -> Any:
     if found is not None:
         return found
     prefix, argument = str(kind).split("/")[0], _argument(name)
-    if prefix in KINDS or "/" not in str(kind):
+    if prefix in KINDS or not is_name(kind):
         raise InputError(f"{name} is {kind!r}, which this version of bmaml does not have: use the version that wrote the file.")
     otherwise = f", or pass {argument}" if argument else ""
-    raise InputError(f"{name} is {kind!r}, a name that nothing has registered: import {prefix} before loading{otherwise}.")
+    first = f"import its package ({prefix}) before you use the run{otherwise}"
+    raise InputError(f"{name} is {kind!r}, a name that nothing has registered: {first}.")

@@ -41,7 +41,7 @@ def register(name: str) -> Callable[[Named], Named]:
     Raises: InputError for a malformed name, a prefix that is the library's own, a name that something else has, or an object
     that has another name already.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InputError(f"{name!r} is no name for saved runs: give your package and a name of letters, such as 'mylab/ring'.")
 
     def decorate(named: Named) -> Named:
@@ -53,10 +53,17 @@ def register(name: str) -> Callable[[Named], Named]:
     return decorate
 
 
+def is_name(name: Any) -> bool:
+    """Return whether something is of the form prefix/name."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
 def _check(name: str, named: Any) -> None:
-    prefix, ours = name.split("/")[0], getattr(named, "__module__", None) or ""
-    if (prefix in KINDS) != ours.startswith("bmaml."):
+    prefix, ours = name.split("/")[0], _place(named).startswith("bmaml.")
+    if prefix in KINDS and not ours:
         raise InputError(f"the prefix {prefix!r} of {name!r} is kept for bmaml's own classes: use your package's name.")
+    if ours and prefix not in KINDS:
+        raise InputError(f"{prefix!r} is no kind of class of bmaml's: use one of {', '.join(sorted(KINDS))}.")
     if _NAMES.get(named, name) != name:
         raise InputError(f"{_place(named)} is registered as {_NAMES[named]!r} already: give it one name.")
     # A notebook's cell that is run again, or a module that is loaded again, defines the same class anew.

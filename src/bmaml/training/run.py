@@ -20,6 +20,7 @@ from bmaml.training.interrupt import Interrupt
 from bmaml.training.loop import Loop, Progress
 from bmaml.training.memory import NoRoomError
 from bmaml.training.method import AbstractMethod, Adapted, Given, TrainState
+from bmaml.training.optimisers import AbstractOuter, Adam
 from bmaml.training.plan import Plan
 
 
@@ -132,45 +133,66 @@ def resume(
     directory: str | Path,
     *,
     method: AbstractMethod | None = None,
+    outer: AbstractOuter | None = None,
     tasks: AbstractSource | None = None,
     progress: Progress | None = None,
     keep: int = 3,
 ) -> Run:
     """Go on with a saved run from its last checkpoint; the result is bit for bit that of a run never stopped.
 
-    `method` and `tasks` are needed only where they held Python functions.
-    Raises: InputError where the folder holds no run or a damaged one, or no tasks and none are given.
+    `method`, `outer` (the outer optimiser) and `tasks` are needed only where the file could not hold them: Python functions,
+    optax transformations, classes without a registered name (`bmaml.register`).
+    Raises: InputError where the folder holds no run or a damaged one; NotSaved (an InputError), naming the part, where a part
+    is missing from the file and is not given.
     """
     folder = RunFolder(directory, keep)
-    method, plan, source = _method(folder, method), folder.part("plan"), tasks or folder.part("tasks")
+    given = _given(method=method, tasks=tasks) | _given(**{"plan.outer": outer})
+    made, plan, source, options = folder.parts("method", "plan", "tasks", "options", given=given)
     if source is None:
-        raise InputError(f"{directory} was saved without the tasks it was fitted on: resume the folder that training wrote.")
+        raise InputError(f"{directory} was saved without the tasks that it was trained on: pass tasks= to go on.")
     with Interrupt() as interrupt:
-        loop = Loop(method, source, plan, _state(folder, method, plan))
+        loop = Loop(made, source, plan, folder.load(_shapes(folder, made, plan)))
         if loop.step >= plan.steps:
             return _result(loop, folder.history())
-        return _saved_run(folder, loop, folder.part("options")["save_every"], progress, interrupt)
+        return _saved_run(folder, loop, options["save_every"], progress, interrupt)
 
 
-def _method(folder: RunFolder, method: AbstractMethod | None) -> AbstractMethod:
-    return folder.part("method") if method is None else method
+def _given(**parts: Any) -> dict[str, Any]:
+    return {name: part for name, part in parts.items() if part is not None}
 
 
-def _state(folder: RunFolder, method: AbstractMethod, plan: Plan) -> TrainState | None:
-    return folder.load(eqx.filter_eval_shape(lambda: method.begin(plan)))
+def _shapes(folder: RunFolder, method: AbstractMethod, plan: Plan) -> TrainState:
+    """Return the shapes of a checkpoint.
+
+    Raises: InputError where the settings, which a file may hold in any combination, do not make a run.
+    """
+    try:
+        return eqx.filter_eval_shape(lambda: method.begin(plan))
+    except InputError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+        raise InputError(f"{folder.path} describes a method that cannot begin ({_first_line(error)}): restore it.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def load(directory: str | Path, *, method: AbstractMethod | None = None) -> Run:
-    """Return a saved run, from its last checkpoint, by name alone (`method` only where it held Python functions).
+    """Return a saved run, from its last checkpoint, by name alone.
 
-    Raises: InputError where the folder holds no run, a damaged one, or one without a checkpoint.
+    `method` is needed only where the file could not hold it: it has Python functions, or classes without a registered name
+    (`bmaml.register`). The tasks and the outer optimiser are not needed to predict.
+    Raises: InputError where the folder holds no run, a damaged one, or one without a checkpoint; NotSaved (an InputError),
+    naming the part, where a part is missing from the file and is not given.
     """
     folder = RunFolder(directory)
-    method, plan = _method(folder, method), folder.part("plan")
-    state = _state(folder, method, plan)
+    # Of a checkpoint the optimiser's state is left out, and with it all that has to be known of the optimiser.
+    made, plan = folder.parts("method", "plan", given=_given(method=method) | {"plan.outer": Adam()})
+    state = folder.load(eqx.tree_at(lambda state: state.optimiser, _shapes(folder, made, plan), None))
     if state is None:
         raise InputError(f"{directory} has no checkpoint yet: resume the run first.")
-    return Run(method, state.meta, int(state.step), plan.steps, int(state.skipped), folder.history())
+    return Run(made, state.meta, int(state.step), plan.steps, int(state.skipped), folder.history())
 
 
 def source(directory: str | Path) -> Any:
@@ -178,7 +200,7 @@ def source(directory: str | Path) -> Any:
 
     Raises: InputError where the folder holds no run.
     """
-    return RunFolder(directory).part("tasks")
+    return RunFolder(directory).parts("tasks")[0]
 
 
 def about(directory: str | Path) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class Board(eqx.Module):
         }
         if not path.exists():
             return train(*wanted.values(), directory=path, about=arena.about(method), progress=progress)
-        kept = {name: RunFolder(path).part(name) for name in wanted}
+        kept = dict(zip(wanted, RunFolder(path).parts(*wanted), strict=True))
         if not eqx.tree_equal(kept, wanted):
             raise InputError(
                 f"{path} holds a run of {kept['plan'].steps} meta-steps and other settings than those of the "
