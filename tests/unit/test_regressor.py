@@ -265,7 +265,7 @@ def test_recalibrated_intervals_hold_on_tasks_of_another_kind(model, tmp_path):
 
 
 def test_a_model_saved_without_its_tasks_says_so_when_it_is_to_go_on(model, tmp_path):
-    with pytest.raises(InputError, match=r"plain was saved without the tasks it was fitted on: resume the folder"):
+    with pytest.raises(InputError, match=r"plain was saved without the tasks that it was trained on: pass tasks= to go on"):
         resume(_saved(model, tmp_path / "plain"))
 
 
