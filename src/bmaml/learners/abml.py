@@ -1,4 +1,4 @@
-"""Amortised Bayesian meta-learning: a Gaussian of a task's weights, fitted by steps from a learned one."""
+"""Amortised Bayesian meta-learning: a Gaussian over a task's weights, fitted by steps from a learned Gaussian."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from bmaml.learners.platipus import check_inner, pooled
 
 
 class AbmlMeta(eqx.Module):
-    """Meta-parameters: the prior N(mu_theta, sigma_theta^2) of a task's parameters, and what the step rule learns."""
+    """Meta-parameters: the `prior` N(mu_theta, sigma_theta^2) of a task's parameters, and what the step `rule` learns."""
 
     prior: DiagonalGaussian
     rule: PyTree[Any]
 
 
 class AbmlState(eqx.Module):
-    """A state of adaptation: the posterior q, which the steps move, and the step rule's state."""
+    """A state of adaptation: the posterior q, which the steps move (`particles`), and the state of the step `rule`."""
 
     particles: DiagonalGaussian
     rule: PyTree[Any]
@@ -39,16 +39,25 @@ class AbmlState(eqx.Module):
 
 @register("learner/abml")
 class AbmlLearner(AbstractLatentLearner):
-    """ABML: the latent phi is all of a task's parameters; q(phi) = N starts at the prior and climbs the support's own bound,
+    """ABML: the latent phi is all of a task's parameters, and q(phi) is a Gaussian that starts at the prior and climbs a bound.
+
+    The bound is the support's own,
 
         E_q[what `inner` climbs] - inner_kl KL(q || prior),
 
-    by `inner.steps` steps of `inner`'s rule on mean and log-variance, the expectation over `draws` reparametrised draws,
-    anew in each step. `inner.fit` says on what scale the support speaks. The prior's own hyper-prior is N(0, 1) on its
-    means and Gamma(shape, rate) on its precisions. Ravi and Beatson (2019), algorithm 1, where `inner_kl` is
-    down-weighted; the prior starts at the deviation `std`. `adapt` draws `particles` phis from q.
-    Raises: InputError as `PlatipusLearner`, and for fewer than one draw or a negative weight of the inner KL; PairError for
-    an implicit adjoint, or a direction other than `Independent`.
+    and `inner.steps` steps of `inner`'s rule climb it on mean and log-variance. Each step takes new reparametrised draws for
+    the expectation. The prior's own hyper-prior is N(0, 1) on its means and Gamma(shape, rate) on its precisions. From Ravi and
+    Beatson (2019), algorithm 1, https://openreview.net/forum?id=rkgpy3C5tX.
+
+    - `inner`: the steps. `inner.fit` is the scale of the support's likelihood.
+    - `particles`: draws of phi from q that `adapt` returns.
+    - `draws`: draws of the expectation in a step.
+    - `inner_kl`: weight of the divergence in the steps; the paper weighs it down.
+    - `std`: deviation at which the prior starts.
+    - `shape`, `rate`: the hyper-prior of the precisions.
+
+    Raises: InputError in the cases of `PlatipusLearner`, and for fewer than one draw or a negative `inner_kl`; PairError for an
+    implicit adjoint, or a direction other than `Independent`.
     """
 
     inner: GradientLearner
@@ -83,7 +92,7 @@ class AbmlLearner(AbstractLatentLearner):
         return self.fitted(meta, task.support, key=key)
 
     def fitted(self, meta: AbmlMeta, support: Data, *, key: PRNGKeyArray) -> DiagonalGaussian:
-        """Return q(phi) after the inner steps on a support."""
+        """Return q(phi) after the inner steps on `support`."""
 
         def bound(q: DiagonalGaussian, key: PRNGKeyArray) -> Float[Array, ""]:
             phis = jax.vmap(q.sample)(jax.random.split(key, self.draws))

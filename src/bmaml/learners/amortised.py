@@ -15,13 +15,19 @@ from bmaml.learners.base import AbstractLearner
 from bmaml.models.context import AbstractContextNetwork, Params, Representation
 from bmaml.models.target_heads import AbstractTargetHead
 
-# Rows of a draw that are sampled one after another: about as many as supports have, so that a network is not asked
-# to read far more rows than it has learned to.
+# Rows of a draw that are sampled one after another. A support has about as many, so a network need not read far more rows
+# than in training.
 _PINNED = 10
 
 
 class AmortisedPosterior(AbstractPosterior):
-    """What a network makes of a support. `predict` gives each query's own marginal; a network says nothing of their joint."""
+    """What a network makes of a support. `predict` gives the marginal of each query, because a network does not model their
+    joint.
+
+    - `network`, `head`, `params`: the network, its head and its parameters.
+    - `support`: the support.
+    - `context`: what the network keeps of the support.
+    """
 
     network: AbstractContextNetwork
     head: AbstractTargetHead
@@ -33,12 +39,13 @@ class AmortisedPosterior(AbstractPosterior):
         return self.head.distribution(self.network.answer(self.params, self.context, x))
 
     def sample_functions(self, x, *, key, count=1):
-        """Return draws of the function at inputs `x`, joint over the rows, by sampling autoregressively.
+        """Return `count` draws of the function at inputs `x`, joint over the rows, by autoregressive sampling.
 
-        The targets of up to 10 of the rows, picked at random, are drawn one after another, each read back as if it had been
-        observed; the function is the predictive mean given all of them. Means alone would all be the same function, and
-        independent marginals none at all. Bruinsma et al. (2023), section 2. A network's conditionals need not agree with
-        one another, so the draws are approximate, and what 10 points leave open is averaged, not drawn.
+        Up to 10 rows are picked at random. Their targets are drawn one after another, and each is read back like an observed
+        one. The function is the predictive mean given all of them. Means alone would all be the same function, and independent
+        marginals would be no function. From Bruinsma et al. (2023), section 2, https://arxiv.org/abs/2303.14468. The
+        conditionals of a network need not agree with each other, so the draws are approximate. What 10 points leave open is
+        averaged, not drawn.
         """
         return jax.vmap(lambda k: self._function(x, k))(jax.random.split(key, count))
 
@@ -67,11 +74,12 @@ def _posterior(network: AbstractContextNetwork, head: AbstractTargetHead, params
 
 @register("learner/amortised")
 class AmortisedLearner(AbstractLearner):
-    """One pass of a network over the support; meta-parameters are the network's, and nothing is optimised at adaptation.
+    """One pass of a network over the support. The meta-parameters are the network's, and adaptation optimises nothing.
 
-    With `DeepSets` a conditional neural process (Garnelo et al., 2018), with `Transformer` a diagonal transformer neural
-    process (Nguyen and Grover, 2022), with `Recurrent` a memory learner, the only one to which the order of the support
-    matters. `head` says what the targets are.
+    - `network`: `DeepSets` makes a conditional neural process (Garnelo et al., 2018, https://arxiv.org/abs/1807.01613).
+      `Transformer` makes a diagonal transformer neural process (Nguyen and Grover, 2022, https://arxiv.org/abs/2207.04179).
+      `Recurrent` makes a memory learner, the only one that depends on the order of the support.
+    - `head`: how targets are read and predicted.
     """
 
     network: AbstractContextNetwork

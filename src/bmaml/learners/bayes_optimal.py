@@ -1,11 +1,12 @@
-"""The Bayes-optimal predictor of the sinusoid families: what no learner can beat, for it knows the prior.
+"""The Bayes-optimal predictor of the sinusoid families. It knows the prior, so no learner can beat it.
 
-Given frequency w and phase phi the rest is Gaussian. With noise relative to the amplitude, y = A (s + r e) with
-s = sin(w x - phi), so s = u y - r e in u = 1 / A: a linear fit of s on y, with a weight u^(n - 2) from the noise's
-normalisation (u^n) and from A uniform (dA = u^-2 du). With absolute noise y is linear in A. So the amplitude is
-integrated in closed form, (w, phi) on a grid, and a line is one more linear fit for each slope. The grid's posterior is
-then compressed to components drawn in proportion: cells from equal shares of its mass, in each a point and an amplitude
-from its conditional along a low-discrepancy sequence, weighted with the exact density there over that of the grid.
+Given frequency w and phase phi, the rest is Gaussian. With noise relative to the amplitude, y = A (s + r e) with s = sin(w
+x - phi), so s = u y - r e in u = 1 / A. This is a linear fit of s on y, with a weight u^(n - 2) from the noise's
+normalisation (u^n) and from uniform A (dA = u^-2 du). With absolute noise, y is linear in A. So the amplitude is integrated
+in closed form, and (w, phi) on a grid. A line is one more linear fit for each slope. The posterior on the grid is then
+compressed to components that are drawn in proportion: one cell from each equal share of the probability, and in each cell a
+point and an amplitude from its conditional along a low-discrepancy sequence. The weight of a component is the exact density
+at the point over the density of the grid.
 """
 
 from __future__ import annotations
@@ -27,20 +28,23 @@ from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 from bmaml.tasks.sinusoid import Range, Sinusoids, Wave
 
-# Of `Sinusoids`: the range of a line's slope and of its intercept.
+# Range of a line's slope and of its intercept in `Sinusoids`.
 _LINE: Range = (-3.0, 3.0)
 # Half-width of a local grid of phases, in standard deviations.
 _REACH = 5.0
 # The generalised golden ratio of four dimensions, root of g^5 = g + 1: steps of (1/g, ..., 1/g^4) fill the cube evenly.
 _GOLDEN = 1.1673039782614187
-# Cells evaluated at once: few enough to stay in the cache.
+# Cells evaluated at once: few enough to fit the cache.
 _CHUNK = 4096
-# Tasks to evaluate at once: the grid of one takes some hundred megabytes.
+# Tasks to evaluate at once: the grid of one task takes several hundred megabytes.
 AT_ONCE = 2
 
 
 class WavePosterior(AbstractPosterior):
-    """Weighted functions of the family; the predictive is the mixture of their noisy values."""
+    """Functions of the family (`waves`) with weights; the predictive is the mixture of their noisy values.
+
+    `log_weights` need not be normalised.
+    """
 
     waves: Wave
     log_weights: Float[Array, " picks"]
@@ -56,9 +60,9 @@ class WavePosterior(AbstractPosterior):
 
 
 class Cells(eqx.Module):
-    """Grid over what is not linear: frequency and phase of a wave, or the slope of a line; log prior mass of each cell.
+    """Grid over the parameters that are not linear: `frequency` and `phase` of a wave, or `slope` of a `line`.
 
-    `sides` are the full widths of a cell in frequency, phase and slope.
+    `log_prior` is the log prior mass of each cell, and `sides` are the full widths of a cell in frequency, phase and slope.
     """
 
     frequency: Float[Array, " cells"]
@@ -70,7 +74,12 @@ class Cells(eqx.Module):
 
 
 class Conditional(eqx.Module):
-    """Truncated normal of the linear parameter (1 / A, A, or a line's intercept) in each cell, and the log evidence."""
+    """Truncated normal of the linear parameter (1 / A, A, or a line's intercept) in each cell, and the log evidence.
+
+    - `centre`, `deviation`: mean and standard deviation before truncation.
+    - `low`, `high`: the truncation.
+    - `log_evidence`: log evidence of the cell.
+    """
 
     centre: Float[Array, " cells"]
     deviation: Float[Array, " cells"]
@@ -86,14 +95,20 @@ class Conditional(eqx.Module):
 
 @register("learner/bayes-optimal")
 class BayesOptimal(AbstractLearner):
-    """The exact posterior of a sinusoid family as a learner without meta-parameters (`init` returns None).
+    """The exact posterior of a sinusoid family, as a learner without meta-parameters (`init` returns None).
 
-    Grid: `frequencies` over the prior's range (default 2,048 with relative noise, 256 with absolute), `phases` for each of
-    them (default 2 x 24 around the two best fits with relative noise, 512 over the range with absolute), `slopes` of
-    lines (512); `components` of the predictive mixture. Defaults serve 1 to about 100 shots at 1% noise; double all four
-    to see what the grid costs. Noise is either relative or absolute, lines need absolute noise.
-    Raises: InputError for a family without noise or with both kinds, for lines with relative noise, for a range of
-    amplitudes or phases of no width, for phases over more than a turn, or for a grid too coarse for the noise.
+    The noise is either relative or absolute, and lines need absolute noise. The defaults serve 1 to about 100 shots at 1%
+    noise. Double all four counts to see the error of the grid.
+
+    - `family`: the family.
+    - `frequencies`: grid over the prior's range; by default 2,048 with relative noise and 256 with absolute.
+    - `phases`: grid for each frequency; by default 2 x 24 around the two best fits with relative noise, and 512 over the range
+      with absolute.
+    - `slopes`: grid for lines.
+    - `components`: components of the predictive mixture.
+
+    Raises: InputError for a family without noise or with both kinds, for lines with relative noise, for a range of amplitudes
+    or phases of no width, for phases over more than a turn, or for a grid too coarse for the noise.
     """
 
     family: Sinusoids
@@ -115,13 +130,13 @@ class BayesOptimal(AbstractLearner):
 
     @property
     def frequency_count(self) -> int:
-        """Number of frequencies of the grid: one where the family has only one."""
+        """Number of frequencies of the grid: one if the family has only one."""
         low, high = self.family.frequency
         return 1 if low == high else self.frequencies or (2048 if self.relative else 256)
 
     @property
     def phase_count(self) -> int:
-        """Number of phases of the grid (relative noise: of each of the two local grids)."""
+        """Number of phases of the grid (with relative noise, of each of the two local grids)."""
         return self.phases or (24 if self.relative else 512)
 
     def init(self, key: PRNGKeyArray) -> None:
@@ -137,7 +152,7 @@ class BayesOptimal(AbstractLearner):
         value, log_weights = _draw(conditional, levels[:, 2]), conditional.log_evidence - log_grid[picks]
         if not self.relative:
             return WavePosterior(self._absolute_waves(cells, value), log_weights)
-        # The evidence has u^(n - 2) at the conditional's centre: put that right at the value drawn.
+        # The evidence has u^(n - 2) at the conditional's centre. This corrects it to the value drawn.
         centre = jnp.clip(conditional.centre, conditional.low, conditional.high)
         log_weights = log_weights + (support.count - 2) * (jnp.log(value) - jnp.log(centre))
         amplitude, zero = 1 / value, jnp.zeros_like(value)
@@ -159,7 +174,7 @@ class BayesOptimal(AbstractLearner):
         phase = phase + jnp.pi * jnp.repeat(jnp.arange(2.0), self.phase_count)
         low, high = self.family.phase
         phase = low + jnp.mod(phase - low, 2 * jnp.pi)
-        # On the full circle no phase is outside, also where rounding says so.
+        # On the full circle no phase is outside, even if rounding says so.
         inside = (phase <= high) | (high - low > 2 * jnp.pi - 1e-5)
         log_prior = jnp.where(inside, jnp.log(half)[:, None], -jnp.inf)
         side = jnp.broadcast_to(2 * half[:, None] / self.phase_count, phase.shape).ravel()
@@ -247,8 +262,8 @@ def _midpoints(ends: Range, count: int) -> Float[Array, " count"]:
 def _best_phases(frequency: Array, support: Data, noise: float) -> tuple[Array, Array]:
     """Return for each frequency the phase of least misfit and its standard deviation.
 
-    With the part that y explains projected out, the residual is p cos(phi) - q sin(phi) at each point, so the misfit is
-    least + spread sin^2(phi - best).
+    After projecting out what y explains, the residual is p cos(phi) - q sin(phi) at each point, so the misfit is least + spread
+    sin^2(phi - best).
     """
     x, y = support.x[:, 0], support.y[:, 0] * support.mask
     y = y / jnp.sqrt(jnp.maximum((y**2).sum(), 1e-30))
@@ -262,7 +277,7 @@ def _best_phases(frequency: Array, support: Data, noise: float) -> tuple[Array, 
 
 def _fit(regressor: Array, target: Array, noise: float, width: Array) -> tuple[Array, Array, Array]:
     """Return slope, its standard deviation and the log-likelihood at the slope, of target = slope regressor + noise."""
-    # Without data the deviation stops at 100 widths of the prior's range, which is flat enough there.
+    # Without data the deviation stops at 100 widths of the prior's range, where it is flat enough.
     square = jnp.maximum((regressor**2).sum(), (noise / (100 * width)) ** 2)
     slope = (regressor * target).sum() / square
     misfit = ((target - slope * regressor) ** 2).sum()
@@ -290,9 +305,9 @@ def _levels(count: int) -> Float[Array, "count 4"]:
 def _stratified(log_weights: Float[Array, " cells"], level: Float[Array, " picks"]) -> Array:
     """Return one cell index for each of `picks` equal shares of the weight, `level` of the way into the share.
 
-    With one level for all, frequencies of equal weight would all be given the same phase.
+    With one level for all shares, frequencies of equal weight would all get the same phase.
     """
-    # In whole numbers the running sum is exact: rounded, it would grow at cells that weigh nothing, and pick them.
+    # In whole numbers the running sum is exact. With rounding it would grow at cells of no weight, and pick them.
     total = jnp.cumsum((jax.nn.softmax(log_weights) * 2.0**30).astype(jnp.int32))
     count = len(level)
     place = ((jnp.arange(count) + level) / count * total[-1]).astype(jnp.int32)
@@ -300,7 +315,7 @@ def _stratified(log_weights: Float[Array, " cells"], level: Float[Array, " picks
 
 
 def _moved(cells: Cells, shift: Float[Array, "cells 2"]) -> Cells:
-    """Return points inside cells, `shift` sides away from their centres; waves and lines use the same two shifts."""
+    """Return points inside cells, `shift` sides away from the centres. Waves and lines use the same two shifts."""
     frequency = cells.frequency + shift[:, 0] * cells.sides[:, 0]
     phase = cells.phase + shift[:, 1] * cells.sides[:, 1]
     slope = (cells.slope + shift[:, 0] * cells.sides[:, 2]) * cells.line
@@ -310,7 +325,7 @@ def _moved(cells: Cells, shift: Float[Array, "cells 2"]) -> Cells:
 def _draw(conditional: Conditional, level: Array) -> Float[Array, " picks"]:
     """Return the quantile of each truncated normal at a level."""
     below, above = conditional.ends
-    # In the lower tail float32 keeps its digits, so a cut above the centre is mirrored.
+    # float32 keeps its digits in the lower tail, so a cut above the centre is mirrored.
     mirror = below > 0
     below, above = jnp.where(mirror, -above, below), jnp.where(mirror, -below, above)
     z = jnp.clip(ndtri(ndtr(below) + level * (ndtr(above) - ndtr(below))), below, above)

@@ -1,4 +1,4 @@
-"""Codes of experts: points that cover a cube, or follow a density on it, and the choice of those worth going on with."""
+"""Codes of experts: points that cover a cube or follow a density on it, and the choice of the experts that go on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ def draw_codes(
 ) -> tuple[Float[Array, "count size"], Float[Array, " count"]]:
     """Return codes that follow a density evenly, and log weights that are 0 but carry the gradient of the density.
 
-    The lattice goes through each axis's inverse distribution function, so that equal weights integrate over the density. Places
-    are constants to the gradient: a bin gains mass where its codes explain tasks better than others do.
+    The lattice passes through each axis's inverse distribution function, so equal weights integrate over the density. The
+    places of codes are constants to the gradient. A bin gains probability if its codes explain tasks better than others do.
+
+    - `log_density`: unnormalised log density of each axis, in equal bins.
+    - `count`: number of codes.
     """
     size, bins = log_density.shape
     log_mass = jax.nn.log_softmax(log_density, 1)
@@ -25,7 +28,7 @@ def draw_codes(
     unit = _lattice(key, count, size).astype(mass.dtype)
 
     def along(unit, log_mass, mass, end):
-        # Rounding may leave the last end below 1: no point lies past the last bin.
+        # Rounding may leave the last end below 1. No point lies beyond the last bin.
         bin = jnp.minimum(jnp.searchsorted(end, unit), bins - 1)
         place = (bin + 1 - (end[bin] - unit) / mass[bin]) / bins
         return jnp.clip(place, 0.0, 1.0), log_mass[bin] - jax.lax.stop_gradient(log_mass[bin])
@@ -35,9 +38,10 @@ def draw_codes(
 
 
 def spread_codes(key: PRNGKeyArray, count: int, size: int) -> Float[Array, "count size"]:
-    """Return codes that cover the cube [-sqrt 3, sqrt 3]^size evenly (unit variance), with a random shift.
+    """Return `count` codes of length `size` that cover the cube [-sqrt 3, sqrt 3]^size evenly (unit variance), randomly
+    shifted.
 
-    Independent draws leave gaps and clumps; experts of a clump learn the same and most of them die out.
+    Independent draws would leave gaps and clumps. Experts of a clump learn the same, and most of them end without weight.
     """
     return WIDTH * (2 * _lattice(key, count, size) - 1)
 
@@ -45,7 +49,7 @@ def spread_codes(key: PRNGKeyArray, count: int, size: int) -> Float[Array, "coun
 def _lattice(key: PRNGKeyArray, count: int, size: int) -> Float[Array, "count size"]:
     """Return points spread evenly over the unit cube, in the order of their first axis, with a random shift.
 
-    The first axis is equally spaced; the others are an additive recurrence in powers of the generalised golden ratio, the root
+    The first axis is equally spaced. The others are an additive recurrence in powers of the generalised golden ratio, the root
     of g^size = g + 1 (Roberts, 2018).
     """
     golden = 2.0
@@ -59,18 +63,20 @@ def _lattice(key: PRNGKeyArray, count: int, size: int) -> Float[Array, "count si
 def thin(
     key: PRNGKeyArray, log_weights: Float[Array, " experts"], count: int
 ) -> tuple[Int[Array, " count"], Float[Array, " count"]]:
-    """Choose `count` experts, all different; return which, and log weights that stand for all of them without bias.
+    """Choose `count` different experts; return their indices, and log weights that stand for all experts without bias.
 
-    Those heavier than a threshold are chosen for sure and keep their weight; the others by systematic sampling in proportion
-    to theirs, and the chosen weigh the threshold. Of all unbiased choices this has the least variance (Fearnhead and
-    Clifford, 2003, section 3.3). Weights are not normalised, and constants to the gradient.
+    Experts heavier than a threshold are always chosen and keep their weight. The others are chosen by systematic sampling in
+    proportion to their weights, and each chosen one gets the threshold as its weight. Of all unbiased choices this has the
+    least variance (Fearnhead and Clifford, 2003, section 3.3, https://doi.org/10.1111/1467-9868.00421). The returned weights
+    are not normalised, and they are constants to the gradient. `log_weights` are the experts' log weights.
     """
     top = jax.lax.stop_gradient(log_weights.max())
-    # Not 0, or there might be fewer to choose from than are wanted.
+    # Not 0, since otherwise there might be fewer experts than wanted.
     weights = jnp.maximum(jnp.exp(jax.lax.stop_gradient(log_weights) - top), 1e-30)
     falling = -jnp.sort(-weights)
     rest = jnp.cumsum(falling[::-1])[::-1]
-    # With the k heaviest sure the threshold is the rest's weight over the places left; the first k whose next is below it.
+    # If the k heaviest are always chosen, the threshold is the weight of the rest over the places left. Take the first k
+    # whose next expert is below it.
     thresholds = rest[:count] / (count - jnp.arange(count))
     threshold = thresholds[jnp.argmax(falling[:count] <= thresholds)]
     ends = jnp.cumsum(jnp.minimum(weights / threshold, 1.0))

@@ -1,13 +1,13 @@
 """Particles of feature extractors with exact Bayesian linear heads, weighted by their evidence.
 
-An expert m is a head on features f(x, z_m), where the network f is shared and the code z_m is learned or drawn:
+An expert m is a head on features f(x, z_m). The network f is shared, and the code z_m is learned or drawn:
 
     y | x, w, sigma^2 ~ N(f(x, z_m) w, sigma^2 n(x)),   w, sigma^2 ~ the head's prior.
 
-Head and noise are integrated out in the space of the support: one Cholesky of its (points x points) kernel gives the
-evidence p(D | z_m) and Student-t predictives. The posterior over experts is softmax(log evidence + log prior weight), and
-the predictive is the mixture. With one expert and one inverse-gamma this is meta-learned Bayesian linear regression (as in
-ALPaCA, Harrison et al., 2018, with an unknown noise scale).
+Head and noise are integrated out in the space of the support. One Cholesky factorisation of its (points x points) kernel
+gives the evidence p(D | z_m) and Student-t predictives. The posterior over experts is softmax(log evidence + log prior
+weight), and the predictive is the mixture. With one expert and one inverse-gamma this is meta-learned Bayesian linear
+regression, as in ALPaCA (Harrison et al., 2018, https://arxiv.org/abs/1807.08912) with an unknown noise scale.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ _BINS = 32
 
 
 class ConjugateMeta(eqx.Module):
-    """Meta-parameters: the feature network, a code, a head prior and a log prior weight for each expert.
+    """Meta-parameters: the feature `network`, and a code, a head prior and a log prior weight for each expert.
 
-    Where codes are drawn and not learned there are none of them (`experts` is 0), and `log_weights` is `(code, bins)`: the
-    unnormalised log density of each of the code's axes, in equal bins.
+    - `codes`: learned codes; without any if codes are drawn (`experts` is 0).
+    - `prior`: the head priors.
+    - `log_weights`: log prior weights of learned codes. For drawn codes `(code, bins)`: the unnormalised log density of each
+      axis of the code, in equal bins.
     """
 
     network: PyTree[Any]
@@ -77,7 +79,7 @@ class ConjugatePosterior(AbstractPosterior):
     def sample_functions(self, x, *, key, count=1):
         expert_key, weight_key = jax.random.split(key)
 
-        # Once an expert, not once a draw: a draw's hidden layers would be the most of its memory.
+        # Once for each expert, not for each draw: the hidden layers of a draw would take most of the memory.
         features = jax.vmap(lambda code: self.features.apply(self.network, x, code)[0])(self.codes)
 
         def one(expert, key):
@@ -155,7 +157,7 @@ class ConjugateLearner(AbstractLearner):
             chosen, log_shares = thin(jax.random.fold_in(key, 1), every, self.kept_particles)
             experts = jax.tree.map(lambda leaf: leaf[chosen], experts)
             heads, own = self._weighed(meta.network, experts, support)
-            # The value is what an expert stands for, the gradient its own.
+            # The value is the weight that an expert stands for, and the gradient is that of the expert's own weight.
             log_weights = log_shares + own - jax.lax.stop_gradient(own)
         log_evidence = logsumexp(log_weights) - log_total
         return ConjugatePosterior(self.features, meta.network, experts.codes, heads, log_weights, log_evidence)

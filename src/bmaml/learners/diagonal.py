@@ -1,4 +1,4 @@
-"""Diagonal Gaussians over pytrees: what latent learners believe of a task's parameters."""
+"""Diagonal Gaussians over pytrees: what latent learners believe about a task's parameters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DiagonalGaussian(eqx.Module):
         return jax.tree.map(draw, self.mean, self.log_variance, keys)
 
     def kl(self, other: DiagonalGaussian) -> Float[Array, ""]:
-        """Return KL(self || other), in nats, summed over all entries of all leaves."""
+        """Return KL(self || `other`), in nats, summed over all entries of all leaves."""
 
         def each(m: Array, v: Array, n: Array, w: Array) -> Array:
             return 0.5 * jnp.sum(jnp.exp(v - w) + (m - n) ** 2 * jnp.exp(-w) - 1 + w - v)
@@ -36,7 +36,7 @@ class DiagonalGaussian(eqx.Module):
         return sum(jax.tree.leaves(parts), start=jnp.zeros(()))
 
     def log_prob(self, value: PyTree[Any]) -> Float[Array, ""]:
-        """Return the log-density of a pytree of values, in nats, summed over all entries of all leaves."""
+        """Return the log density of the pytree `value`, in nats, summed over all entries of all leaves."""
 
         def each(x: Array, m: Array, v: Array) -> Array:
             return -0.5 * jnp.sum((x - m) ** 2 * jnp.exp(-v) + v + jnp.log(2 * jnp.pi))
@@ -45,5 +45,5 @@ class DiagonalGaussian(eqx.Module):
 
 
 def filled(tree: PyTree[Any], value: float) -> PyTree[Any]:
-    """Return a pytree of the same shapes with every entry `value`."""
+    """Return a pytree in the shapes of `tree` with every entry `value`."""
     return jax.tree.map(lambda leaf: jnp.full_like(leaf, value), tree)

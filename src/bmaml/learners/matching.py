@@ -17,14 +17,21 @@ from bmaml.learners.prototypes import check_classes, unit
 
 
 class MatchingMeta(eqx.Module):
-    """Meta-parameters: the log of attention's inverse temperature, and the logit of the row that stands for no row."""
+    """Meta-parameters: `log_scale`, the log of attention's inverse temperature, and `background`, the logit of the
+    background row.
+    """
 
     log_scale: Float[Array, ""]
     background: Float[Array, ""]
 
 
 class MatchingPosterior(AbstractPosterior):
-    """The support's rows as directions, and how much of each class each of them counts (last row: all classes alike)."""
+    """The rows of the support as unit vectors, and the share of each class for which a row counts.
+
+    - `directions`: the rows.
+    - `labels`: shares of the classes; the last row counts for all classes alike.
+    - `meta`: scale and background.
+    """
 
     directions: Float[Array, "n features"]
     labels: Float[Array, "n+1 classes"]
@@ -34,7 +41,7 @@ class MatchingPosterior(AbstractPosterior):
         attention = jnp.exp(self.meta.log_scale) * unit(x) @ self.directions.T
         background = jnp.broadcast_to(self.meta.background, (len(x), 1))
         each = jnp.concatenate([attention, background], 1)
-        # By class in logs: attention may be too sharp for a class's share to be held as itself.
+        # Logs for each class, because attention may be too sharp to hold a class's share itself.
         return Categorical(logsumexp(each[:, :, None], axis=1, b=self.labels))
 
     def sample_functions(self, x, *, key, count=1):
@@ -46,11 +53,17 @@ class MatchingPosterior(AbstractPosterior):
 class MatchingLearner(AbstractLearner):
     """p(y = k | x) = sum over the support's rows i of class k of a_i, a = softmax of scale cos(x, x_i).
 
-    Vinyals et al. (2016), equation 1 and section 2.1.1, without full-context embeddings; their scale is 1. One row more,
-    of logit `background` whatever x is, stands for all classes alike: so a class without a row of support has a probability
-    above 0, for an empty support all classes are alike, and an x unlike any row gets even odds. Scale (its log) and background
-    are meta-parameters that start there, or with `learn_scale=False` stay there. The mask's entries are weights of rows.
-    Raises: InputError for fewer than two classes or a scale that is not above 0.
+    From Vinyals et al. (2016), equation 1 and section 2.1.1, https://arxiv.org/abs/1606.04080, without full-context embeddings.
+    One more row, with a fixed logit for every x, stands for all classes alike. So a class without a support row has a
+    probability above 0, all classes are alike for an empty support, and an x unlike any row gets even odds. The entries of the
+    mask are weights of rows.
+
+    - `classes`: number of classes.
+    - `scale`: start of the inverse temperature; the paper has 1.
+    - `background`: start of the logit of the additional row.
+    - `learn_scale`: whether scale (its log) and background are meta-parameters. If False they stay at their start.
+
+    Raises: InputError for fewer than two classes, or a scale that is not above 0.
     """
 
     classes: int = eqx.field(static=True)

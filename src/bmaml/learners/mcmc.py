@@ -1,6 +1,6 @@
-"""Markov chains as the reference: draws of a log density, or of a task's posterior, by NUTS and HMC.
+"""Markov chains as the reference: draws from a log density, or from a task's posterior, by NUTS and HMC.
 
-blackjax does the sampling (the extra `mcmc`); it is imported when a chain is run.
+blackjax (the extra `mcmc`) does the sampling. It is imported when a chain runs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ LogDensity = Callable[[Any], Float[Array, ""]]
 
 
 class Chains(eqx.Module):
-    """Draws of several chains after warm-up, and how they went.
+    """Draws of several chains after warm-up, and how the chains went.
 
-    Leaves of `draws` have leading axes (chains, draws). `divergent` marks trajectories whose energy blew up: a few in a
-    thousand hint at, and more show, a region that the chains did not enter. `acceptance` is the mean acceptance rate and
-    `step_size` the adapted one, a number for each chain; `gradients` counts every gradient taken after warm-up.
+    - `draws`: leaves have leading axes (chains, draws).
+    - `log_density`: log density of each draw, in nats.
+    - `divergent`: trajectories whose energy diverged. A few in a thousand hint at a region that the chains did not enter, and
+      more show it.
+    - `acceptance`: mean acceptance rate of each chain.
+    - `step_size`: adapted step size of each chain.
+    - `gradients`: number of gradients after warm-up.
     """
 
     draws: PyTree[Any]
@@ -45,7 +49,7 @@ class Chains(eqx.Module):
         return int(self.divergent.sum())
 
     def pooled(self, every: int = 1) -> PyTree[Any]:
-        """Return the draws of all chains on one leading axis, each chain's every `every`-th."""
+        """Return the draws of all chains on one leading axis, taking each `every`-th draw of a chain."""
         return jax.tree.map(lambda leaf: leaf[:, ::every].reshape(-1, *leaf.shape[2:]), self.draws)
 
 
@@ -61,11 +65,16 @@ def nuts(
 ) -> Chains:
     """Draw from a density with the no-U-turn sampler: one chain for each start, all in one vmapped program.
 
-    `log_density(position)` is a scalar in nats, up to a constant; `starts` is a pytree with the chain axis first, best
-    spread wider than the target. Window adaptation over `warmup` steps finds a step size with the given `acceptance`
-    rate and a diagonal (or `dense`) mass matrix.
-    Raises: InputError where blackjax is not installed; InputError for fewer than 20 warm-up steps or 4 draws.
-    Source: Hoffman and Gelman (2014); the windows are Stan's.
+    From Hoffman and Gelman (2014), https://arxiv.org/abs/1111.4246; the windows are Stan's.
+
+    - `log_density`: takes a position and returns a scalar in nats, up to a constant.
+    - `starts`: a pytree with the chain axis first, best spread wider than the target.
+    - `warmup`: steps of window adaptation of step size and mass matrix.
+    - `draws`: draws of each chain.
+    - `acceptance`: target acceptance rate.
+    - `dense`: whether the mass matrix is dense instead of diagonal.
+
+    Raises: InputError if blackjax is not installed, or for fewer than 20 warm-up steps or 4 draws.
     """
     blackjax = _blackjax()
     return _chains(blackjax, blackjax.nuts, log_density, starts, warmup, draws, acceptance, dense, {}, key)
@@ -82,10 +91,11 @@ def hmc(
     dense: bool = False,
     key: PRNGKeyArray,
 ) -> Chains:
-    """Draw from a density with Hamiltonian Monte Carlo of `leapfrogs` steps a trajectory; all else as in `nuts`.
+    """Draw from a density with Hamiltonian Monte Carlo of `leapfrogs` steps a trajectory.
 
-    Raises: InputError where blackjax is not installed; InputError as `nuts`, and for fewer than one leapfrog step.
-    Source: Neal (2011).
+    From Neal (2011), https://arxiv.org/abs/1206.1901. `log_density`, `starts`, `warmup`, `draws`, `acceptance` and `dense` are
+    as in `nuts`.
+    Raises: InputError in the cases of `nuts`, and for fewer than one leapfrog step.
     """
     if leapfrogs < 1:
         raise InputError(f"a trajectory has {leapfrogs} leapfrog steps: give at least 1.")
@@ -138,17 +148,18 @@ def _chains(
 
 
 class Convergence(eqx.Module):
-    """Diagnostics of some quantities, each of their shape: split R-hat and the effective number of draws."""
+    """Diagnostics of some quantities, in their shape: split R-hat (`r_hat`) and the effective number of draws (`ess`)."""
 
     r_hat: Float[Array, ...]
     ess: Float[Array, ...]
 
 
 def convergence(values: Float[Array, "chains draws *rest"]) -> Convergence:
-    """Return split R-hat and effective sample size of quantities that were followed along the chains.
+    """Return split R-hat and effective sample size of quantities along the chains.
 
-    Each chain is cut into halves first, so that a drift within a chain shows. Gelman et al. (2013), section 11.4.
-    Raises: InputError where blackjax is not installed; InputError for fewer than 4 draws.
+    `values` holds the quantities. Each chain is cut into halves first, so that a drift within a chain shows. From Gelman et al.
+    (2013), section 11.4.
+    Raises: InputError if blackjax is not installed, or for fewer than 4 draws.
     """
     chains, draws = values.shape[:2]
     if draws < 4:
@@ -167,8 +178,13 @@ def _diagnosed(chains: Float[Array, "chains draws *rest"]) -> Convergence:
 def log_posterior(model: AbstractModel, prior: AbstractPrior, support: Data, anchor: Particle | None = None) -> LogDensity:
     """Return the function from a particle to its log posterior density on a task: log prior plus summed log-likelihood.
 
-    In nats, up to a constant. `anchor` is where adaptation would start, which only a prior around it asks for.
-    Raises: InputError where the prior is around an anchor and there is none.
+    The density is in nats, up to a constant.
+
+    - `model`, `prior`: likelihood and prior.
+    - `support`: the data.
+    - `anchor`: the start of adaptation, which only a prior around it needs.
+
+    Raises: InputError if the prior needs an anchor and there is none.
     """
     if anchor is None and isinstance(prior, AroundInit):
         raise InputError(
@@ -179,7 +195,7 @@ def log_posterior(model: AbstractModel, prior: AbstractPrior, support: Data, anc
 
 
 def starts(model: AbstractModel, prior: AbstractPrior, count: int, *, key: PRNGKeyArray) -> Particle:
-    """Return `count` fresh particles, parameters and hyper-parameters, on a leading axis."""
+    """Return `count` fresh particles of `model` and `prior`, parameters and hyper-parameters, on a leading axis."""
     return GradientLearner(model, prior, particles=count).init(key).particles
 
 
@@ -193,11 +209,16 @@ def task_posterior(
     key: PRNGKeyArray,
     **options: Any,
 ) -> tuple[ParticlePosterior, Chains]:
-    """Return a task's posterior by NUTS as equally weighted particles, which predicts like any other, and its chains.
+    """Return a task's posterior by NUTS as equally weighted particles, and the chains.
 
-    Chains start from fresh parameters of the model; `options` are those of `nuts`. Parameters of a network are not
-    identified (its hidden units may trade places): judge convergence on what it predicts, with `followed`.
-    Raises: InputError where blackjax is not installed; InputError as `nuts`, and where a prior needs an anchor.
+    Chains start from fresh parameters of the model. The parameters of a network are not identified (hidden units can swap
+    places), so judge convergence on predictions, with `followed`.
+
+    - `model`, `prior`, `support`, `anchor`: as in `log_posterior`.
+    - `chains`: number of chains.
+    - `options`: passed on to `nuts`.
+
+    Raises: InputError in the cases of `nuts` and `log_posterior`.
     """
     start_key, draw_key = jax.random.split(key)
     density = log_posterior(model, prior, support, anchor)
@@ -208,5 +229,5 @@ def task_posterior(
 
 @eqx.filter_jit
 def followed(model: AbstractModel, chains: Chains, x: Float[Array, "n inputs"]) -> Float[Array, "chains draws n outputs"]:
-    """Return the predictive mean at inputs `x` of every draw of every chain."""
+    """Return the predictive mean of `model` at inputs `x` for every draw of every one of `chains`."""
     return jax.vmap(jax.vmap(lambda params: model.predictive(params, x).mean))(chains.draws.params)

@@ -1,4 +1,4 @@
-"""Probabilistic MAML: a Gaussian over where MAML starts, conditioned on the support by a gradient step."""
+"""Probabilistic MAML: a Gaussian over the start of MAML, conditioned on the support by a gradient step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ from bmaml.learners.rules import LearnedRates
 
 
 class PlatipusMeta(eqx.Module):
-    """Meta-parameters: mu_theta, log sigma_theta^2, log v_q, the rates gamma_p and gamma_q, and what the inner rule learns."""
+    """Meta-parameters of PLATIPUS.
+
+    - `mean`: mu_theta.
+    - `prior_log_variance`, `guide_log_variance`: log sigma_theta^2 and log v_q.
+    - `prior_rate`, `guide_rate`: gamma_p and gamma_q.
+    - `rule`: what the inner rule learns.
+    """
 
     mean: Particle
     prior_log_variance: Particle
@@ -38,20 +44,25 @@ class PlatipusMeta(eqx.Module):
 
 @register("learner/platipus")
 class PlatipusLearner(AbstractLatentLearner):
-    """PLATIPUS: the latent theta is where an inner MAML starts; its posterior is sampled, then adapted.
+    """PLATIPUS: the latent theta is the start of an inner MAML; its posterior is sampled, then adapted.
 
-    With L the inner learner's own loss (minus what it climbs, of the scale of its `fit`),
+    With L the inner learner's own loss (minus what it climbs, on the scale of its `fit`),
 
         p(theta | support) = N(mu - gamma_p grad L(mu, support), sigma^2),
         q(theta | query)   = N(mu - gamma_q grad L(mu, query), v_q),
         phi                = theta - alpha grad L(theta, support), repeated `inner.steps` times.
 
-    Everything but the number of steps is learned (alpha where the inner rule is `LearnedRates`). `adapt` draws `particles`
-    thetas from the prior given the support and adapts each: Finn, Xu and Levine (2018), algorithms 1 and 2. Deviations start
-    at `std`, both gammas at `gamma`. `inner.clip` bounds the gradients of the means, too. Where that paper's inner
-    loss has no noise precision, here it is one more of a model's parameters, with its own mean and variance.
-    Raises: InputError for an inner learner of several particles, fewer than one particle or a deviation that is not
-    above 0; PairError for an implicit adjoint.
+    All but the number of steps is learned (alpha if the inner rule is `LearnedRates`). From Finn, Xu and Levine (2018),
+    algorithms 1 and 2, https://arxiv.org/abs/1806.02817. The paper's inner loss has no noise precision. Here the precision is
+    one more parameter of the model, with its own mean and variance.
+
+    - `inner`: the inner MAML. `inner.clip` bounds the gradients of the means too.
+    - `particles`: thetas that `adapt` draws from the prior given the support.
+    - `gamma`: start of both gammas.
+    - `std`: start of the deviations.
+
+    Raises: InputError for an inner learner of several particles, fewer than one particle, or a deviation that is not above 0;
+    PairError for an implicit adjoint.
     """
 
     inner: GradientLearner
@@ -102,7 +113,13 @@ class PlatipusLearner(AbstractLatentLearner):
 
 
 def check_inner(kind: str, inner: GradientLearner, particles: int, std: float) -> None:
-    """Raise InputError where a latent learner's pieces do not fit."""
+    """Raise InputError if the pieces of a latent learner do not fit.
+
+    - `kind`: name of the learner in messages.
+    - `inner`: the inner learner, which must have one particle.
+    - `particles`: at least 1.
+    - `std`: above 0.
+    """
     if inner.particles != 1:
         raise InputError(
             f"{kind} needs an inner learner of one particle because it draws its particles itself, and this one "
@@ -115,7 +132,7 @@ def check_inner(kind: str, inner: GradientLearner, particles: int, std: float) -
 def pooled(
     decode: Callable[[Particle, PRNGKeyArray], ParticlePosterior], latents: DiagonalGaussian, count: int, key: PRNGKeyArray
 ) -> ParticlePosterior:
-    """Return `count` draws of a latent, each decoded into one particle, as a posterior of equal particles."""
+    """Return `count` draws from `latents`, each turned into one particle by `decode`, as a posterior of equal particles."""
 
     def one(key: PRNGKeyArray) -> ParticlePosterior:
         latent_key, decode_key = jax.random.split(key)

@@ -20,7 +20,9 @@ Distance = Literal["euclidean", "cosine"]
 
 
 class PrototypePosterior(AbstractPosterior):
-    """The classes' prototypes; nothing about them is uncertain, so every draw of the function is its mean."""
+    """The classes' `prototypes`, with `scale` and `distance`. They have no uncertainty, so every draw of the function
+    is its mean.
+    """
 
     prototypes: Float[Array, "classes features"]
     scale: Float[Array, ""]
@@ -29,7 +31,7 @@ class PrototypePosterior(AbstractPosterior):
     def predict(self, x):
         if self.distance == "cosine":
             return Categorical(self.scale * unit(x) @ unit(self.prototypes).T)
-        # What is common to all classes cancels, and centred points keep float32 from cancelling the rest.
+        # What all classes share cancels, and centred points keep float32 from cancelling the rest.
         middle = self.prototypes.mean(0)
         centred = self.prototypes - middle
         return Categorical(self.scale * (2 * (x - middle) @ centred.T - (centred**2).sum(-1)))
@@ -40,20 +42,25 @@ class PrototypePosterior(AbstractPosterior):
 
 
 def unit(x: Float[Array, "n features"]) -> Float[Array, "n features"]:
-    """Return the rows scaled to length 1; a row of zeros stays one."""
+    """Return the rows of `x` scaled to length 1. A row of zeros stays a row of zeros."""
     square = (x**2).sum(-1, keepdims=True)
-    # Not a maximum with something tiny: the root's derivative there is infinite, and masked rows make that not a number.
+    # Not a maximum with a tiny number: the derivative of the root is infinite there, and masked rows turn that into NaN.
     return x * jax.lax.rsqrt(jnp.where(square > jnp.finfo(x.dtype).tiny, square, 1.0))
 
 
 @register("learner/prototypes")
 class PrototypeLearner(AbstractLearner):
-    """p(y = k | x) = softmax over classes k of -scale |x - c_k|^2, with c_k the mean of the support's rows of class k.
+    """p(y = k | x) = softmax over classes k of -scale |x - c_k|^2, where c_k is the mean of the support's rows of class k.
 
-    `distance="cosine"` takes + scale cos(x, c_k) in its place. `scale` is the inverse temperature, a meta-parameter (its log)
-    that starts there, or with `learn_scale=False` stays there and there are no meta-parameters. A class without a row of
-    support stands at the mean of all rows, at the origin where there are none: the answer is finite, and for an empty support
-    all classes are alike. Rows of the mask are weights. Snell et al. (2017), equations 1 and 2.
+    A class without a support row stands at the mean of all rows, and at the origin for an empty support. So the answer is
+    finite, and for an empty support all classes are alike. The entries of the mask are weights of rows. From Snell et al.
+    (2017), equations 1 and 2, https://arxiv.org/abs/1703.05175.
+
+    - `classes`: number of classes.
+    - `distance`: `"euclidean"`, or `"cosine"`, which uses + scale cos(x, c_k).
+    - `scale`: start of the inverse temperature.
+    - `learn_scale`: whether the log of the scale is a meta-parameter. If False there are no meta-parameters.
+
     Raises: InputError for fewer than two classes, a scale that is not above 0, or an unknown distance.
     """
 
@@ -76,9 +83,11 @@ class PrototypeLearner(AbstractLearner):
 
 
 def class_means(support: Data, classes: int) -> Float[Array, "classes features"]:
-    """Return each class's weighted mean of its rows; where it has none, that of all rows."""
+    """Return the weighted mean of the support's rows of each of `classes` classes, or that of all rows for a class
+    without rows.
+    """
     weights = jax.nn.one_hot(support.y, classes, dtype=support.mask.dtype) * support.mask[:, None]
-    # Masked rows may hold anything: 0 times it is 0 only where it is finite.
+    # Masked rows may hold anything, and 0 times it is 0 only if it is finite.
     x = jnp.where(support.mask[:, None] > 0, support.x, 0.0)
     sums, counts = weights.T @ x, weights.sum(0)[:, None]
     everything = sums.sum(0) / _at_least_one_row(counts.sum())
@@ -90,6 +99,6 @@ def _at_least_one_row(count: Array) -> Array:
 
 
 def check_classes(kind: str, classes: int, scale: float) -> None:
-    """Raise InputError for fewer than two classes or a scale that is not above 0."""
+    """Raise InputError for fewer than two `classes` or a `scale` that is not above 0; `kind` is the learner's name."""
     if classes < 2 or not scale > 0:
         raise InputError(f"{kind} of {classes} classes and scale {scale}: give at least 2 classes, and a scale above 0.")

@@ -1,16 +1,17 @@
 """Adaptation by exact ridge regression to the classes: closed-form Bayesian heads for few-shot classification.
 
-A head m gives each class k a linear function of the features, with a constant for one more feature,
+A head m gives each class k a linear function of the features, with a constant as one more feature,
 
-    w_k ~ N(0, diag S_m),   t_k = f(x) w_k + noise of variance v_m,   t_k = [y = k] - 1 / classes,
+    w_k ~ N(0, diag S_m),   t_k = f(x) w_k + noise of variance v_m,   t_k = [y = k] - 1 / classes.
 
-whose posterior given the support is Gaussian: mean h_k(x), variance u(x), the same for all classes. All that is in the space
-of the support, by one Cholesky of its (points x points) kernel. The class is then
+The posterior given the support is Gaussian, with mean h_k(x) and variance u(x), which is the same for all classes. All of
+this happens in the space of the support, by one Cholesky factorisation of its (points x points) kernel. The class is then
 
     p(y = k | x) = softmax over k of a_m h_k(x) / sqrt(1 + pi/8 a_m^2 u(x)),
 
-the approximate mean of a softmax of Gaussians (MacKay, 1992): where the support says little of x, classes are alike.
-Without the square root it is R2-D2 (Bertinetto et al., 2019). S_m, v_m and a_m are meta-parameters.
+the approximate mean of a softmax of Gaussians (MacKay, 1992, https://doi.org/10.1162/neco.1992.4.5.720). Where the support
+says little about x, classes are alike. Without the square root this is R2-D2 (Bertinetto et al., 2019,
+https://arxiv.org/abs/1805.08136). S_m, v_m and a_m are meta-parameters.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ from bmaml.learners.prototypes import check_classes
 
 
 class RidgeMeta(eqx.Module):
-    """Meta-parameters of heads (leading axis), as logs: prior variances S of weights, noise variance v, scale a of logits."""
+    """Meta-parameters of heads (on a leading axis), as logs.
+
+    - `log_variance`: prior variances S of the weights.
+    - `log_noise`: noise variance v.
+    - `log_scale`: scale a of the logits.
+    """
 
     log_variance: Float[Array, "*heads features"]
     log_noise: Float[Array, "*heads"]
@@ -41,7 +47,13 @@ class RidgeMeta(eqx.Module):
 
 
 class RidgeHead(eqx.Module):
-    """The exact posterior of a head, held in the space of the support; its rows carry the constant feature."""
+    """The exact posterior of a head, held in the space of the support; rows contain the constant feature.
+
+    - `kernel`: kernel of the support.
+    - `white`: whitened targets.
+    - `log_scale`: log scale of the logits.
+    - `uncertainty`: whether the variance flattens the odds.
+    """
 
     kernel: Kernel
     white: Float[Array, "*heads n classes"]
@@ -54,7 +66,7 @@ class RidgeHead(eqx.Module):
         return -0.5 * ((self.white**2).sum((-2, -1)) + self.white.shape[-1] * self.kernel.log_det)
 
     def logits(self, features: Float[Array, "n features"]) -> Float[Array, "n classes"]:
-        """Return the unnormalised log-probabilities of the classes."""
+        """Return the unnormalised log-probabilities of the classes at `features`."""
         half, variance = self.kernel.at(features)
         scale = jnp.exp(self.log_scale)
         if not self.uncertainty:
@@ -62,14 +74,14 @@ class RidgeHead(eqx.Module):
         return (scale / jnp.sqrt(1 + jnp.pi / 8 * scale**2 * variance))[:, None] * (half.T @ self.white)
 
     def draw(self, key: PRNGKeyArray, features: Float[Array, "n features"]) -> Float[Array, "n classes"]:
-        """Return the logits of weights drawn from the posterior."""
+        """Return the logits at `features` of weights drawn from the posterior."""
         classes = self.white.shape[1]
         mean, sigma = jnp.zeros((features.shape[1], classes), features.dtype), jnp.ones(classes, features.dtype)
         return jnp.exp(self.log_scale) * features @ self.kernel.sample_weights(mean, sigma, self.white, key)
 
 
 def fit_head(meta: RidgeMeta, support: Data, classes: int, uncertainty: bool) -> RidgeHead:
-    """Return the exact posterior of one head."""
+    """Return the exact posterior of one head for `classes` classes; `uncertainty` is whether its variance flattens the odds."""
     rows = _with_constant(support.x)
     targets = (jax.nn.one_hot(support.y, classes, dtype=rows.dtype) - 1 / classes) * support.mask[:, None]
     kernel = Kernel.of(rows, jnp.exp(meta.log_variance), jnp.exp(meta.log_noise), support.mask)
@@ -81,7 +93,9 @@ def _with_constant(x: Float[Array, "n features"]) -> Float[Array, "n features+1"
 
 
 class RidgePosterior(AbstractPosterior):
-    """Exact heads, stacked, weighted by the evidence of the support under each; the predictive is their mixture."""
+    """Exact `heads`, stacked. Each is weighted by the evidence of the support (`log_weights`), and the predictive is
+    their mixture.
+    """
 
     heads: RidgeHead
     log_weights: Float[Array, " heads"]
@@ -104,12 +118,19 @@ class RidgePosterior(AbstractPosterior):
 
 @register("learner/ridge")
 class RidgeLearner(AbstractLearner):
-    """`particles` exact ridge heads for `classes` classes on `features` features; see the module's docstring.
+    """Exact ridge heads on features; see the module's docstring.
 
-    Prior variances start at 1 / features (of several particles: times log-normal factors, so that they differ), the noise
-    variance at `noise` and the logits' scale at `scale`. A class without a row of support is regressed to "not this one"
-    wherever there are rows, and for an empty support all classes are alike: finite both. With a mask's entry between 0 and 1
-    a row counts by its square, in features and target alike.
+    A class without a support row is regressed to "not this one" if there are other rows. For an empty support all classes are
+    alike. Both answers are finite. With a mask entry between 0 and 1 a row counts by its square, in features and target alike.
+
+    - `features`: number of features.
+    - `classes`: number of classes.
+    - `particles`: number of heads.
+    - `noise`: start of the noise variance.
+    - `scale`: start of the logits' scale.
+    - `uncertainty`: whether the posterior variance flattens the odds. False is R2-D2.
+
+    Prior variances start at 1 / features; with several particles also times log-normal factors, so that heads differ.
     Raises: InputError for fewer than two classes, one feature or one particle, or a noise or scale that is not above 0.
     """
 

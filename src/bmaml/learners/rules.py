@@ -1,4 +1,4 @@
-"""How far an inner step goes: plain, with learned rates (Meta-SGD), or any optax optimiser."""
+"""The size of an inner step: plain, with learned rates (Meta-SGD), or any optax optimiser."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from bmaml.io.registry import register
 
 
 class AbstractRule(eqx.Module):
-    """A step rule: may carry a state over the steps of a task, and meta-parameters over tasks."""
+    """A step rule. It may carry a state over the steps of a task, and meta-parameters over tasks."""
 
     @abstractmethod
     def init_meta(self, particle: PyTree[Any]) -> PyTree[Any]:
-        """Return the rule's own meta-parameters (None where it learns nothing)."""
+        """Return the rule's own meta-parameters for one `particle` (None if the rule learns nothing)."""
 
     @abstractmethod
     def start(self, particles: PyTree[Any]) -> PyTree[Any]:
-        """Return the state before the first step."""
+        """Return the state before the first step of `particles`."""
 
     @abstractmethod
     def step(self, meta: PyTree[Any], state: PyTree[Any], direction: PyTree[Any]) -> tuple[PyTree[Any], PyTree[Any]]:
-        """Return the ascent step for a direction, and the next state."""
+        """Return the ascent step for a `direction`, and the next state, given the rule's `meta` and its `state`."""
 
 
 @register("rule/sgd")
@@ -57,8 +57,9 @@ class Sgd(AbstractRule):
 
 @register("rule/learned-rates")
 class LearnedRates(AbstractRule):
-    """A learned rate for every parameter, started at `learning_rate` (Meta-SGD, Li et al., 2017); rates may turn negative.
+    """A learned rate for every parameter, which starts at `learning_rate`. Rates may become negative.
 
+    Meta-SGD: Li et al. (2017), https://arxiv.org/abs/1707.09835.
     Raises: InputError for a rate that is not finite.
     """
 
@@ -80,7 +81,9 @@ class LearnedRates(AbstractRule):
 
 @register("rule/optax")
 class Optax(AbstractRule):
-    """Any optax optimiser as the inner step rule. For Adam set `eps_root`, or its meta-gradient is infinite at 0."""
+    """Any optax `optimiser` as the inner step rule. For Adam set `eps_root`, because its meta-gradient is infinite at 0
+    otherwise.
+    """
 
     optimiser: optax.GradientTransformation = eqx.field(static=True)
 
@@ -91,14 +94,14 @@ class Optax(AbstractRule):
         return self.optimiser.init(particles)
 
     def step(self, meta, state, direction):
-        # optax descends, a direction ascends.
+        # optax descends, and a direction ascends.
         updates, state = self.optimiser.update(jax.tree.map(jnp.negative, direction), state)
         return updates, state
 
 
 @register("rule/scaled")
 class Scaled(AbstractRule):
-    """Another rule, its steps multiplied by `factor`."""
+    """Another `rule` with its steps multiplied by `factor`."""
 
     rule: AbstractRule
     factor: float = eqx.field(static=True)
@@ -115,5 +118,5 @@ class Scaled(AbstractRule):
 
 
 def unscaled(rule: AbstractRule) -> AbstractRule:
-    """Return the rule under any number of `Scaled`."""
+    """Return `rule` without any `Scaled` around it."""
     return unscaled(rule.rule) if isinstance(rule, Scaled) else rule

@@ -1,4 +1,4 @@
-"""The contract of an exact head: a prior of linear heads on given features whose posterior needs no iteration."""
+"""The contract of an exact head: a prior of linear heads on given features, with a posterior that needs no iteration."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.distributions import StudentT
 
-# Relative to the kernel's mean diagonal; without it the float32 Cholesky fails once the learned noise is small. In double
-# precision it is smaller by as much as the precision is finer.
+# Relative to the kernel's mean diagonal. Without this jitter the float32 Cholesky fails once the learned noise is small.
+# In double precision the jitter shrinks with the precision.
 _JITTER = 3e-5
 
 
@@ -23,7 +23,7 @@ def _jitter(dtype: jnp.dtype) -> float:
 
 
 class AbstractExactHeadPosterior(eqx.Module):
-    """Beliefs about one head after its support, held in the space of the support."""
+    """What is believed about one head after its support, held in the space of the support."""
 
     @property
     @abstractmethod
@@ -33,11 +33,11 @@ class AbstractExactHeadPosterior(eqx.Module):
     @property
     @abstractmethod
     def log_shares(self) -> Float[Array, "*batch components"]:
-        """Log posterior weights, adding up to 1, of the components that `predict` returns."""
+        """Log posterior weights of the components that `predict` returns; the weights add up to 1."""
 
     @abstractmethod
     def predict(self, features: Float[Array, "n features"], log_noise: Float[Array, " n"]) -> StudentT:
-        """Return Student-t predictives at query features, components on a leading axis.
+        """Return Student-t predictives at query `features`, with components on a leading axis.
 
         `log_noise` is the log of each point's relative noise variance.
         """
@@ -48,11 +48,14 @@ class AbstractExactHeadPosterior(eqx.Module):
 
 
 class AbstractExactHead(eqx.Module):
-    """Says what the prior of a linear head is made of: y ~ N(f w, sigma^2 n) with w and sigma^2 unknown."""
+    """The prior of a linear head: y ~ N(f w, sigma^2 n) with unknown w and sigma^2."""
 
     @abstractmethod
     def init(self, key: PRNGKeyArray, features: int, outputs: int, noise: float) -> PyTree[Any]:
-        """Return the prior's parameters; `noise` is where the relative noise variance n starts."""
+        """Return the prior's parameters for `features` features and `outputs` outputs.
+
+        `noise` is the start of the relative noise variance n.
+        """
 
     @abstractmethod
     def condition(
@@ -63,11 +66,25 @@ class AbstractExactHead(eqx.Module):
         y: Float[Array, "n outputs"],
         mask: Float[Array, " n"],
     ) -> AbstractExactHeadPosterior:
-        """Return the posterior of a head given features and targets; masked rows change nothing."""
+        """Return the posterior of a head given features and targets. Masked rows have no effect.
+
+        - `prior`: the prior's parameters.
+        - `features`: f of each row.
+        - `log_noise`: log of each row's relative noise variance n.
+        - `y`: targets.
+        - `mask`: 1 for real rows, 0 for others.
+        """
 
 
 class Kernel(eqx.Module):
-    """What all heads know of a support: its kernel F S F^T + n, factorised, in units of sigma^2."""
+    """What all heads need of a support: its kernel F S F^T + n, factorised, in units of sigma^2.
+
+    - `features`, `scale`: F, and the diagonal of S.
+    - `cholesky`: lower factor of the kernel.
+    - `noise`: n of each row.
+    - `jitter`: number that was added to the diagonal.
+    - `log_det`: log determinant of 2 pi times the kernel.
+    """
 
     features: Float[Array, "*batch support features"]
     scale: Float[Array, "*batch features"]
@@ -83,9 +100,10 @@ class Kernel(eqx.Module):
         noise: Float[Array, "*n"],
         mask: Float[Array, " n"],
     ) -> Kernel:
-        """Return the kernel of the unmasked rows; `log_det` is that of 2 pi times it.
+        """Return the kernel of the unmasked rows.
 
-        A masked row becomes one of the identity: it adds nothing to log det, to the residual or to a prediction.
+        `features`, `scale` and `noise` are F, the diagonal of S, and n. A masked row becomes a row of the identity: it adds
+        nothing to log det, to the residual or to a prediction.
         """
         features = features * mask[:, None]
         gram = (features * scale) @ features.T
@@ -96,18 +114,20 @@ class Kernel(eqx.Module):
         return Kernel(features, scale, cholesky, noise * mask, jitter, log_det)
 
     def whiten(self, values: Float[Array, "n columns"]) -> Float[Array, "n columns"]:
-        """Return L^-1 values, for the Cholesky factor L."""
+        """Return L^-1 `values`, for the Cholesky factor L."""
         return solve_triangular(self.cholesky, values, lower=True)
 
     def at(self, features: Float[Array, "q features"]) -> tuple[Float[Array, "n q"], Float[Array, " q"]]:
-        """Return the whitened covariance with query points, and the variance of the function that is left at each."""
+        """Return the whitened covariance with query points at `features`, and the remaining variance of the function at
+        each.
+        """
         half = self.whiten((self.features * self.scale) @ features.T)
         return half, jnp.maximum((features**2) @ self.scale - (half**2).sum(0), 0.0)
 
     def noisy_at(
         self, features: Float[Array, "q features"], noise: Float[Array, " q"]
     ) -> tuple[Float[Array, "n q"], Float[Array, " q"]]:
-        """Return the same with the noise of the query points in the variance."""
+        """Return the same as `at` for query points at `features`, with their `noise` in the variance."""
         half, variance = self.at(features)
         return half, variance + noise + self.jitter
 
@@ -118,9 +138,11 @@ class Kernel(eqx.Module):
         white: Float[Array, "n outputs"],
         key: PRNGKeyArray,
     ) -> Float[Array, "features outputs"]:
-        """Draw weights given sigma, whose prior mean is `mean`; `white` is the whitened targets.
+        """Draw weights given sigma, by Matheron's rule: a draw from the prior, moved to agree with the support.
 
-        By Matheron's rule: a draw from the prior, moved to agree with the support.
+        - `mean`: prior mean of the weights.
+        - `sigma`: noise deviation of each output.
+        - `white`: whitened targets.
         """
         weight_key, noise_key = jax.random.split(key)
         root = jnp.sqrt(self.scale)[:, None]

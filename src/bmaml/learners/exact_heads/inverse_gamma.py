@@ -1,4 +1,4 @@
-"""Normal-inverse-gamma heads: conjugate, so that everything is integrated out in closed form."""
+"""Normal-inverse-gamma heads. They are conjugate, so everything is integrated out in closed form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHead
 class InverseGammaPrior(eqx.Module):
     """Prior of an `InverseGammaHead`, on unconstrained scales (leading axis: experts, or 1 if shared).
 
-    Normal-inverse-gamma with a mixture of inverse-gammas: `raw_a`, `log_b` and the unnormalised `log_share` of each.
+    - `mean`: prior mean of the weights.
+    - `log_scale`: log of the diagonal of S.
+    - `log_noise`: log of the relative noise variance.
+    - `raw_a`, `log_b`: shape and rate of each inverse-gamma.
+    - `log_share`: unnormalised log weight of each inverse-gamma.
     """
 
     mean: Float[Array, "*experts features outputs"]
@@ -29,12 +33,18 @@ class InverseGammaPrior(eqx.Module):
 
     @property
     def a(self) -> Float[Array, "*experts scales"]:
-        """Shape of the inverse-gamma, above 1 so that the predictive has a mean (degrees of freedom above 2)."""
+        """Shape of the inverse-gamma. It is above 1, so the predictive has a mean (degrees of freedom above 2)."""
         return 1.0 + jax.nn.softplus(self.raw_a)
 
 
 class InverseGammaPosterior(AbstractExactHeadPosterior):
-    """The exact posterior of one head; `white` is the whitened residual of the prior mean, `log_weights` are of the scales."""
+    """The exact posterior of one head.
+
+    - `prior`, `kernel`: the prior, and the kernel of the support.
+    - `white`: whitened residual of the prior mean.
+    - `a`, `b`: shape and rate of each inverse-gamma.
+    - `log_weights`: log weights of the inverse-gammas.
+    """
 
     prior: InverseGammaPrior
     kernel: Kernel
@@ -70,10 +80,10 @@ class InverseGammaPosterior(AbstractExactHeadPosterior):
 
 @register("exact-head/inverse-gamma")
 class InverseGammaHead(AbstractExactHead):
-    """sigma^2 ~ sum_s p_s Inverse-Gamma(a_s, b_s) for `scales` of them, w | sigma^2 ~ N(m0, sigma^2 diag S).
+    """sigma^2 ~ sum_s p_s Inverse-Gamma(a_s, b_s), w | sigma^2 ~ N(m0, sigma^2 diag S), with `scales` inverse-gammas.
 
-    A mixture of inverse-gammas is conjugate as each of them is (Diaconis and Ylvisaker, 1985); its components share one
-    Cholesky, so they cost little. Evidence and predictive, a Student-t for each scale, are exact.
+    A mixture of inverse-gammas is conjugate, as each of them is (Diaconis and Ylvisaker, 1985). The components share one
+    Cholesky factorisation, so they cost little. Evidence and predictive (a Student-t for each scale) are exact.
     Raises: InputError for fewer than one scale.
     """
 
@@ -84,7 +94,7 @@ class InverseGammaHead(AbstractExactHead):
             raise InputError(f"scales is {self.scales}: give at least 1.")
 
     def init(self, key, features, outputs, noise):
-        # A factor of e^2 in variance apart, for components that start alike would stay alike.
+        # A factor of e^2 in variance lies between components, because components with the same start would stay the same.
         apart = 2.0 * (jnp.arange(self.scales) - (self.scales - 1) / 2)
         return InverseGammaPrior(
             mean=jnp.zeros((features, outputs)),

@@ -1,4 +1,4 @@
-"""Heads whose weights stand in a learned proportion to the noise, or in one of several."""
+"""Heads whose weights are a learned multiple of the noise, in one of several directions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHead
 class RelativePrior(eqx.Module):
     """Prior of a `RelativeHead`, on unconstrained scales (leading axis: experts, or 1 if shared).
 
-    `log_sigma` is the middle of each output's cells of log sigma, `log_share` the unnormalised log mass of the cells, and
-    `log_which` that of the centres.
+    - `centres`: c_j.
+    - `log_scale`: log of the diagonal of S.
+    - `log_noise`: log of the relative noise variance.
+    - `log_sigma`: middle of each output's cells of log sigma.
+    - `log_share`: unnormalised log mass of the cells.
+    - `log_which`: unnormalised log mass of the centres.
     """
 
     centres: Float[Array, "*experts outputs centres features"]
@@ -30,9 +34,12 @@ class RelativePrior(eqx.Module):
 
 
 class RelativePosterior(AbstractExactHeadPosterior):
-    """The posterior of one head: weights of every pair of a centre and a cell of sigma, for each output by itself.
+    """The posterior of one head: weights of every pair of a centre and a cell of sigma, for each output.
 
-    `white` and `signals` are the targets and the centres' functions at the support, in the whitened space of the kernel.
+    - `prior`, `kernel`: the prior, and the kernel of the support.
+    - `white`, `signals`: targets and functions of the centres at the support, whitened.
+    - `sigma`: sigma of each cell.
+    - `log_weights`: log weights of the pairs.
     """
 
     prior: RelativePrior
@@ -51,9 +58,10 @@ class RelativePosterior(AbstractExactHeadPosterior):
         return jnp.zeros((*self.log_weights.shape[:-3], 1), self.log_weights.dtype)
 
     def predict(self, features, log_noise):
-        """Return one Student-t: the mixture over centres and cells with its mean and variance kept.
+        """Return one Student-t with the mean and variance of the mixture over centres and cells.
 
-        Its degrees of freedom are those of the inverse-gamma with the posterior's E[sigma^2] and E[1 / sigma^2], at least 4.
+        Its degrees of freedom are those of the inverse-gamma with the posterior's E[sigma^2] and E[1 / sigma^2], but at least
+        4.
         """
         half, variance = self.kernel.noisy_at(features, jnp.exp(self.prior.log_noise + log_noise))
         # With centre j and sigma the mean is fixed + sigma slope_j.
@@ -64,8 +72,8 @@ class RelativePosterior(AbstractExactHeadPosterior):
         moved = (slope * first).sum(-1)
         square = second.sum(-1)
         residual = jnp.maximum((slope**2 * second).sum(-1) - moved**2, 0.0)
-        # E[sigma^2] E[1 / sigma^2] = a / (a - 1). A thousandth above 1 is all but a normal; above 2, where little is
-        # known of sigma, a Student-t that kept it would have its variance in tails so far out that the middle is too narrow.
+        # E[sigma^2] E[1 / sigma^2] = a / (a - 1). A thousandth above 1 is almost a normal. Above 2 the support says little
+        # about sigma. A Student-t with that ratio would have its variance in tails so far out that the middle is too narrow.
         ratio = jnp.clip(square * jnp.einsum("ojg,og->o", weights, self.sigma**-2), 1.001, 2.0)
         width = jnp.sqrt((variance[:, None] * square + residual) / ratio)
         return StudentT((2 * ratio / (ratio - 1))[None, None], (fixed + moved)[None], width[None])
@@ -81,16 +89,21 @@ class RelativePosterior(AbstractExactHeadPosterior):
 
 @register("exact-head/relative")
 class RelativeHead(AbstractExactHead):
-    """Weights in units of the noise: with sigma on a grid of cells and one of `centres` c_j for each output,
+    """Weights in units of the noise, with sigma on a grid of cells and one of several centres c_j for each output:
 
         w | sigma, j ~ N(sigma c_j, sigma^2 diag S),   y | w, sigma ~ N(f w, sigma^2 n).
 
-    A Gaussian about 0 says little of the size of weights. Several centres can say that weights have a certain size, in units of
-    the noise, and any direction (as those of a sinusoid of unknown phase whose noise is a share of its amplitude), so that
-    the size of what is seen tells the noise, which residuals of a few points hardly do. Given sigma and j everything is
-    Gaussian with one and the same kernel, so one Cholesky serves them all; the integral over sigma is a sum over `cells`,
-    evenly spaced in log sigma over +-`span` about a learned middle, with a learned mass each. The evidence is exact for that
-    prior; an expert's predictive keeps the mean and variance of the mixture.
+    A Gaussian about 0 says little about the size of the weights. Several centres can say that weights have a certain size in
+    units of the noise, in any direction. The weights of a sinusoid with unknown phase and noise relative to its amplitude are
+    like this. The size of the targets then reveals the noise, and the residuals of a few points hardly do. Given sigma and j,
+    everything is Gaussian with the same kernel, so one Cholesky factorisation serves all. The integral over sigma is a sum over
+    cells, each with a learned mass. The evidence is exact for this prior. The predictive of an expert keeps the mean and
+    variance of the mixture.
+
+    - `centres`: number of centres.
+    - `cells`: number of cells, evenly spaced in log sigma.
+    - `span`: cells cover +-`span` in log sigma about a learned middle.
+
     Raises: InputError for fewer than one centre or two cells, or a span that is not above 0.
     """
 
@@ -104,7 +117,7 @@ class RelativeHead(AbstractExactHead):
             raise InputError(f"{sizes}: give at least 1, at least 2, and a span above 0.")
 
     def init(self, key, features, outputs, noise):
-        # Apart, since centres that start alike would stay alike.
+        # Different starts, because centres with the same start would stay the same.
         centres = 0.5 * jax.random.normal(key, (outputs, self.centres, features))
         return RelativePrior(
             centres if self.centres > 1 else jnp.zeros_like(centres),
@@ -129,7 +142,7 @@ class RelativeHead(AbstractExactHead):
 def _misfit(
     white: Float[Array, "n outputs"], signals: Float[Array, "n outputs centres"], sigma: Float[Array, "outputs cells"]
 ) -> Float[Array, "outputs centres cells"]:
-    """Return |white / sigma - signal_j|^2 for every cell and centre, its square written out so that no array has all axes."""
+    """Return |white / sigma - signal_j|^2 for every cell and centre. The square is expanded, so no array has all axes."""
     own, cross, signal = (white**2).sum(0), jnp.einsum("no,noj->oj", white, signals), (signals**2).sum(0)
     inverse = 1 / sigma[:, None]
     return own[:, None, None] * inverse**2 - 2 * cross[..., None] * inverse + signal[..., None]
