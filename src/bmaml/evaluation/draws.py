@@ -1,4 +1,4 @@
-"""Draw the tasks that a learner is scored on: a function of seed and index alone."""
+"""Draws the tasks that a learner is scored on, as a function of seed and index alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Scores of one task's predictive, and their mean with an interval over tasks.
+"""Scores of one task's predictive distribution, and their mean with an interval over tasks.
 
-Every score is one number a task (a mean over its unmasked query points), so that an interval over tasks is honest about what
-varies: points of one task are not independent.
+Every score is one number for each task (a mean over unmasked query points). Points of one task depend on each other, so an
+interval must be taken over tasks.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from bmaml.data import Data
 from bmaml.distributions import AbstractContinuous, AbstractDistribution
 
 LEVEL = 0.9
-# Nominal levels at which calibration is judged, besides the quoted interval's own.
+# Nominal levels at which calibration is measured, besides the quoted interval's own.
 LEVELS = tuple(round(0.05 * i, 2) for i in range(1, 20))
-# Shares of a task's points that are answered, the surest first, at which accuracy under rejection is judged.
+# Shares of a task's points that are answered, the surest first, at which accuracy under rejection is measured.
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 _DRAWS = 256
 _BINS = 15
 
 
 def masked_mean(values: Float[Array, " n"], mask: Float[Array, " n"]) -> Float[Array, ""]:
-    """Return the mean of the values whose mask is not 0."""
+    """Return the mean of the `values` whose `mask` is not 0."""
     return (values * mask).sum() / jnp.maximum(mask.sum(), 1.0)
 
 
@@ -48,9 +48,13 @@ def crps(
 def regression_scores(
     predictive: AbstractDistribution, query: Data, truth: Array, *, key: PRNGKeyArray
 ) -> dict[str, Float[Array, ""]]:
-    """Return one task's scores: `mse` against `truth`, and against the noisy targets `mse_noisy`, `nll` (nats a point),
-    `crps`, the `coverage` of the central 90% interval, the mean predictive `std` (sharpness), and `coverage@L` for the
-    levels of calibration.
+    """Return the scores of one task, given its `predictive` and its `query`.
+
+    - `mse`: squared error against `truth`; `mse_noisy` against the noisy targets.
+    - `nll`: nats a point.
+    - `crps`: in the targets' units.
+    - `coverage`: share of targets in the central 90% interval; `coverage@L` for the levels of calibration.
+    - `std`: mean predictive deviation (sharpness).
 
     Coverage comes from the CDF at the target, so no quantile is computed.
     """
@@ -71,10 +75,12 @@ def regression_scores(
 def classification_scores(
     predictive: AbstractDistribution, query: Data, truth: Array, *, key: PRNGKeyArray
 ) -> dict[str, Float[Array, ""]]:
-    """Return one task's scores: `accuracy`, `nll` (nats a point), `brier`, `accuracy_at_90` to `accuracy_at_50` of the so many
-    percent of the points that it is surest of, their mean with `accuracy` as `accuracy_rejecting` (the area under accuracy
-    against coverage, a number from 0 to 1), and by bins of confidence the share of points (`share@`), of right ones
-    (`right@`) and of confidence less that (`gap@`).
+    """Return the scores of one task, given its `predictive` and its `query`; `truth` is not used.
+
+    - `accuracy`, `nll` (nats a point), `brier`.
+    - `accuracy_at_90` to `accuracy_at_50`: accuracy on this percentage of the points, the surest first.
+    - `accuracy_rejecting`: mean of these and `accuracy`, the area under accuracy against coverage, from 0 to 1.
+    - `share@`, `right@`, `gap@`: for bins of confidence, the share of points, of right points, and confidence minus accuracy.
     """
     del truth, key
     p, mask = predictive.mean, query.mask
@@ -86,7 +92,7 @@ def classification_scores(
         "nll": -masked_mean(predictive.log_prob(query.y), mask),
         "brier": masked_mean(((p - target) ** 2).sum(-1), mask),
     }
-    # What is left for the other classes, and not 1 - p: near certainty that rounds to the same for most points.
+    # The probability left for the other classes, not 1 - p: near certainty 1 - p rounds to the same number for most points.
     doubt = (p * (1 - jax.nn.one_hot(chosen, p.shape[-1], dtype=p.dtype))).sum(-1)
     under = accuracy_under_rejection(doubt, right, mask)
     scores |= {f"accuracy_at_{round(100 * c)}": value for c, value in zip(COVERAGES, under, strict=True) if c < 1}
@@ -103,10 +109,13 @@ def classification_scores(
 def accuracy_under_rejection(
     doubt: Float[Array, " n"], right: Float[Array, " n"], mask: Float[Array, " n"]
 ) -> Float[Array, " coverages"]:
-    """Return the accuracy of the points of least doubt, the shares `COVERAGES` of the unmasked ones (rounded up)."""
+    """Return the accuracy on the points with the least `doubt`, at the shares `COVERAGES` of the unmasked points (rounded up).
+
+    `right` is 1 for a right answer, and `mask` says which points are real.
+    """
     order = jnp.argsort(jnp.where(mask > 0, doubt, jnp.inf))
     count = (mask > 0).sum()
-    # Rounding must not add a point where a share of the count is whole.
+    # Rounding must not add a point if a share of the count is a whole number.
     kept = jnp.maximum(jnp.ceil(jnp.asarray(COVERAGES) * count - 1e-4), 1)
     within = (jnp.arange(len(mask)) < kept[:, None]) * (mask[order] > 0)
     return (within * right[order]).sum(1) / jnp.maximum(within.sum(1), 1)
@@ -118,6 +127,10 @@ def reliability(
     """Return the bins of a reliability diagram of pooled tasks: (confidence, accuracy, low, high, share of points).
 
     `low` and `high` are the 95% bootstrap interval of the accuracy over tasks. Empty bins are left out.
+
+    - `scores`: each task's scores by name.
+    - `draws`: bootstrap draws.
+    - `seed`: seed of the bootstrap.
     """
     share, right, gap = (np.stack([scores[f"{name}@{i}"] for i in range(_BINS)], 1) for name in ("share", "right", "gap"))
     rows = np.random.default_rng(seed).integers(0, len(share), (draws, len(share)))
@@ -140,10 +153,10 @@ def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]
 
 
 def calibration_error(scores: dict[str, np.ndarray]) -> float | None:
-    """Return, for pooled tasks, the mean gap between what was covered and what should be.
+    """Return the mean gap between observed and nominal coverage of pooled tasks, from their `scores`.
 
     Regression: the mean over levels 0.05 to 0.95 of |observed - nominal coverage|. Classes: the expected calibration error in
-    15 bins. None where the scores hold neither.
+    15 bins. None if the scores hold neither.
     """
     if "coverage@0.5" in scores:
         return float(np.mean([abs(scores[f"coverage@{level}"].mean() - level) for level in LEVELS]))
@@ -162,6 +175,7 @@ def bootstrap_calibration(scores: dict[str, np.ndarray], draws: int = 200, seed:
     for _ in range(draws):
         rows = generator.integers(0, count, count)
         redrawn.append(calibration_error({name: values[rows] for name, values in scores.items()}) or 0.0)
-    # Redrawn tasks are noisier than tasks, which adds to a mean of gaps: near 0 all redrawn errors may lie above the whole.
+    # Redrawn tasks are noisier than tasks, which adds to a mean of gaps. Near 0 all redrawn errors may be larger than the
+    # error itself.
     low, high = np.quantile(redrawn, [0.025, 0.975])
     return float(whole), float(min(low, whole)), float(high)

@@ -1,4 +1,4 @@
-"""The banana: draws by HMC and NUTS beside SVGD's particles on a density that is bent."""
+"""The banana: draws by HMC and NUTS, and SVGD's particles, on a bent density."""
 
 from __future__ import annotations
 
@@ -16,28 +16,35 @@ from bmaml.inference.svgd import svgd
 from bmaml.learners.mcmc import Chains, convergence, hmc, nuts
 
 BEND, WIDTH = 0.8, 0.5
-# x2 = BEND (x1^2 - 1) + WIDTH z with x1, z standard normal: x1^2 - 1 has mean 0, variance 2, and no covariance with x1.
+# x2 = BEND (x1^2 - 1) + WIDTH z with x1, z standard normal. x1^2 - 1 has mean 0, variance 2, and no covariance with x1.
 MEAN = np.zeros(2)
 COVARIANCE = np.diag([1.0, WIDTH**2 + 2 * BEND**2])
 METHODS = ("HMC", "NUTS", "SVGD")
-# Wider than the median heuristic's, which leaves out a fifth of the variance along the bend.
+# Wider than the median heuristic's width, which misses a fifth of the variance along the bend.
 BANDWIDTH = 4.0
 
 
 def log_banana(x: Float[Array, " 2"]) -> Float[Array, ""]:
-    """Log density of x1 ~ N(0, 1), x2 | x1 ~ N(BEND (x1^2 - 1), WIDTH^2), in nats."""
+    """Log density at `x` of x1 ~ N(0, 1), x2 | x1 ~ N(BEND (x1^2 - 1), WIDTH^2), in nats."""
     return norm.logpdf(x[0]) + norm.logpdf(x[1], BEND * (x[0] ** 2 - 1), WIDTH)
 
 
 def particles(count: int = 200, steps: int = 3000, seed: int = 0) -> Float[Array, "count 2"]:
-    """Return SVGD's particles: Adam with a rate that falls to 0, the kernel's bandwidth fixed."""
+    """Return `count` particles of SVGD after `steps` steps of Adam with a rate that falls to 0 and a fixed bandwidth.
+
+    `seed` is the seed of the start.
+    """
     start = 1.5 * jax.random.normal(jax.random.key(seed), (count, 2))
     rule = optax.adam(optax.cosine_decay_schedule(0.1, steps))
     return svgd(log_banana, start, steps=steps, optimiser=rule, kernel=RBF(BANDWIDTH)).particles
 
 
 def chains(method: str, draws: int = 2000, seed: int = 0) -> Chains:
-    """Return four chains of "HMC" (32 leapfrog steps a trajectory) or "NUTS", whose small steps get into the tips."""
+    """Return four chains of `draws` draws by the `method` "HMC" (32 leapfrog steps) or "NUTS", with small steps that reach the
+    tips.
+
+    `seed` is the seed of the chains.
+    """
     sampler = {"HMC": partial(hmc, leapfrogs=32), "NUTS": nuts}[method]
     key = jax.random.key(seed)
     starts = 2.0 * jax.random.normal(jax.random.fold_in(key, 1), (4, 2))
@@ -45,10 +52,12 @@ def chains(method: str, draws: int = 2000, seed: int = 0) -> Chains:
 
 
 def run(*, seed: int = 0) -> tuple[Numbers, Numbers]:
-    """Return the draws (method, x1, x2), and how each did: method, points, mean_error, covariance_error, r_hat, divergences.
+    """Return the draws (method, x1, x2), and how each method did: method, points, mean_error, covariance_error, r_hat,
+    divergences.
 
-    Errors are those of `moment_errors`. R-hat (the larger of the two coordinates') and divergences are None for SVGD.
-    Raises: InputError where blackjax is not installed.
+    Errors are those of `moment_errors`. R-hat (the larger of the two coordinates) and divergences are None for SVGD. `seed` is
+    the seed of all draws.
+    Raises: InputError if blackjax is not installed.
     """
     draws, scores = [], []
     for method in METHODS:
@@ -62,9 +71,10 @@ def run(*, seed: int = 0) -> tuple[Numbers, Numbers]:
 
 
 def moment_errors(points: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[float, float]:
-    """Return the largest error of the points' mean, in the target's standard deviations, and of their covariance.
+    """Return the largest error of the mean of `points`, in the target's standard deviations, and that of their covariance.
 
-    The covariance's entry (i, j) is off relative to the product of the target's deviations of i and j.
+    `mean` and `covariance` are the target's. The error of covariance entry (i, j) is relative to the product of the target's
+    deviations of i and j.
     """
     deviation = np.sqrt(np.diag(covariance))
     found = np.cov(points.T, bias=True)

@@ -20,11 +20,11 @@ START = np.array([-1.5, 1.5])
 
 
 def run(*, points: int = 8, seed: int = 0) -> tuple[Numbers, Numbers]:
-    """Fit y = w x + b to a few points by gradient descent from START; return the paths and the shrinkage, in float64.
+    """Fit y = w x + b to `points` points by gradient descent from START; return the paths and the shrinkage, in float64.
 
-    Paths: steps, bias and weight by the library's `GradientLearner`, the same by MAP, and their largest gap.
-    Shrinkage: eigenvalue of the Hessian, steps, the share of the way to least squares gone by descent, and by ridge
-    regression (a prior of one precision, 1 / (rate steps), in all directions).
+    Paths: steps, bias and weight by the library's `GradientLearner`, the same by MAP, and their largest gap. Shrinkage:
+    eigenvalue of the Hessian, steps, the share of the way to least squares after descent, and after ridge regression (a prior
+    with one precision, 1 / (rate steps), in all directions). `seed` is the seed of the points.
     """
     with jax.enable_x64(True):
         task = _task(points, seed)
@@ -37,7 +37,9 @@ def run(*, points: int = 8, seed: int = 0) -> tuple[Numbers, Numbers]:
 
 
 def surface(*, points: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return the Hessian of minus the log-likelihood in (bias, weight) and the least-squares solution."""
+    """Return the Hessian of minus the log-likelihood in (bias, weight) and the least-squares solution, for `points` and
+    `seed`.
+    """
     with jax.enable_x64(True):
         hessian, pull = _quadratic(_task(points, seed))
     return hessian, np.linalg.solve(hessian, pull)

@@ -1,4 +1,4 @@
-"""Numbers of an experiment as named columns, and the CSV they become."""
+"""Numbers of an experiment in named columns, and their CSV."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from bmaml.io.files import write_atomically
 
 
 class Numbers(eqx.Module):
-    """Rows of an experiment under named columns."""
+    """Rows of an experiment (`rows`) under named `columns`."""
 
     columns: tuple[str, ...] = eqx.field(static=True, converter=tuple)
     rows: list[tuple] = eqx.field(static=True)
 
     def where(self, **equal) -> list[dict]:
-        """Return the rows, as mappings, whose columns have the given values."""
+        """Return, as mappings, the rows whose columns have the values in `equal`."""
         named = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
         return [row for row in named if all(row[k] == v for k, v in equal.items())]
 
     def values(self, column: str, **equal) -> list:
-        """Return one column of the rows that `where` gives."""
+        """Return one `column` of the rows that `where(**equal)` returns."""
         return [row[column] for row in self.where(**equal)]
 
     def distinct(self, column: str, **equal) -> list:
-        """Return the different values of a column of the rows that `where` gives, in order of first appearance."""
+        """Return the different values of a `column` in the rows that `where(**equal)` returns, in order of first appearance."""
         return list(dict.fromkeys(self.values(column, **equal)))
 
     def write(self, path: Path) -> None:
-        """Write the rows as CSV, whole or not at all."""
+        """Write the rows as CSV to `path`, whole or not at all."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)

@@ -1,4 +1,4 @@
-"""One small task with a Bayesian network for its model, whose posterior every inference is asked for."""
+"""One small task with a Bayesian network as its model, whose posterior every inference approximates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ _REACH = 4.0
 
 @register("data/one-task")
 class OneTask(eqx.Module):
-    """Five noisy points of sin(1.3 x), a 1-16-1 tanh network with weights and biases ~ N(0, 1 / precision), known noise."""
+    """Five noisy points of sin(1.3 x), a 1-16-1 tanh network with weights and biases ~ N(0, 1 / precision), known noise.
+
+    - `support`: the five points.
+    - `query`: held-out points.
+    - `precision`: precision of the weights.
+    - `noise`: standard deviation of the noise.
+    """
 
     support: Data
     query: Data
@@ -37,7 +43,7 @@ class OneTask(eqx.Module):
 
     @staticmethod
     def draw(seed: int = 0, queries: int = 200) -> OneTask:
-        """Return the task with the noise of that seed, and held-out noisy points from twice as wide a range."""
+        """Return the task with the noise of `seed`, and `queries` held-out noisy points from a range twice as wide."""
         noise, rng = 0.2, np.random.default_rng(seed)
         support = np.asarray(_X)
         asked = rng.uniform(-_REACH, _REACH, queries)
@@ -56,19 +62,20 @@ class OneTask(eqx.Module):
 
     @property
     def grid(self) -> Float[Array, "points 1"]:
-        """The inputs where predictions are compared."""
+        """The inputs at which predictions are compared."""
         return jnp.linspace(-_REACH, _REACH, 41)[:, None]
 
     def log_density(self, params: PyTree[Any]) -> Float[Array, ""]:
-        """Return the log posterior density of the model's parameters, in nats, up to a constant."""
+        """Return the log posterior density of the model's parameters `params`, in nats, up to a constant."""
         return log_posterior(self.model, self.prior, self.support)(Particle(params, None))
 
 
 @register("tasks/one-prior")
 class PriorTasks(AbstractTasks):
-    """Tasks drawn from the prior itself, for what has to be meta-trained before it can infer.
+    """Tasks drawn from the prior of `task`, for methods that must be meta-trained before they can infer.
 
-    Weights from the prior, inputs uniform over the grid's range, `shots` support and `queries` query points.
+    Weights come from the prior, and inputs are uniform over the grid's range. There are `shots` support and `queries` query
+    points.
     """
 
     task: OneTask
@@ -100,6 +107,6 @@ class PriorTasks(AbstractTasks):
 
 
 def prior_weights(task: OneTask, key: Array) -> PyTree[Any]:
-    """Return the network's weights drawn from the prior."""
+    """Return weights of the network of `task`, drawn from the prior."""
     like = eqx.filter_eval_shape(task.model.network.init, key)
     return DiagonalGaussian(filled(like, 0.0), filled(like, -math.log(task.precision))).sample(key)

@@ -1,7 +1,8 @@
-"""Objects as JSON plus arrays, and back: how a saved run is loaded by name alone.
+"""Objects as JSON plus arrays, and back: how a saved run is loaded by its name alone.
 
 A description holds registered names (`bmaml.io.registry`), fields and plain values. Only what is registered in this process
-is built, so a file can name no other code. What a file cannot hold is marked, and has to be handed over when the run is loaded.
+is built, so a file cannot name any other code. A part that a file cannot hold is marked, and must be handed over when the
+run is loaded.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bmaml.io.registry import KINDS, find, is_name, name_of
 
 Arrays = dict[str, np.ndarray]
 
-# By which argument of `bmaml.load` and `bmaml.resume` a part of a run can be handed over.
+# The argument of `bmaml.load` and `bmaml.resume` that hands over each part of a run.
 HANDED = {"method": "method=", "tasks": "tasks=", "plan.outer": "outer="}
 _NO_NAME = "a class without a registered name"
 _NO_FIELDS = "a class whose constructor does not take its fields"
@@ -29,13 +30,14 @@ _CODE = "Python code"
 
 
 class NotSaved(InputError):
-    """A part of a saved object is something that a file cannot hold, and was not handed over."""
+    """A part of a saved object cannot be held by a file, and was not handed over."""
 
 
 def to_config(value: Any, arrays: Arrays, name: str = "root") -> Any:
-    """Return a JSON-able description of an object; arrays are put into `arrays` under dotted names.
+    """Return a description of the object `value` that JSON can hold. Its arrays are put into `arrays` under dotted names.
 
-    An object that says where it can be read again is described by that alone. What cannot be described is marked as unsaved.
+    `name` is the dotted name of the object itself. An object that can be read again is described by its reference alone. A part
+    that cannot be described is marked as unsaved.
     """
     if isinstance(value, AbstractReferenced) and value.reference is not None:
         return {"read": to_config(value.reference, arrays, name)}
@@ -46,7 +48,7 @@ def to_config(value: Any, arrays: Arrays, name: str = "root") -> Any:
     if isinstance(value, jax.Array | np.ndarray) and _is_plain(value.dtype):
         arrays[name] = np.asarray(value)
         return {"array": name}
-    # A named tuple of a stranger's (an optax transformation is one) would come back as another type.
+    # A named tuple (an optax transformation is one) would come back as another type.
     if isinstance(value, tuple | list) and type(value) in (tuple, list):
         items = [to_config(item, arrays, f"{name}.{i}") for i, item in enumerate(value)]
         return items if isinstance(value, tuple) else {"list": items}
@@ -76,10 +78,15 @@ def _object(value: Any, arrays: Arrays, name: str) -> dict[str, Any]:
 
 
 def from_config(config: Any, arrays: Arrays, name: str = "root", given: Mapping[str, Any] | None = None) -> Any:
-    """Return the object that `to_config` described; `given` holds parts that are handed over, by their dotted names.
+    """Return the object that `to_config` described.
 
-    Raises: NotSaved where a part is missing from the file and is not given; InputError for a name that is not registered here,
-    or for files to be read again that are gone or have changed; other errors where the description is damaged.
+    - `config`: the description.
+    - `arrays`: the arrays by dotted names.
+    - `name`: the dotted name of the object.
+    - `given`: parts that are handed over, by their dotted names.
+
+    Raises: NotSaved if a part is missing from the file and is not given; InputError for a name that is not registered here, or
+    for files that are gone or have changed; other errors if the description is damaged.
     """
     given = given or {}
     if name in given:
@@ -113,7 +120,7 @@ def _reread(reference: Any) -> Any:
 
 
 def _argument(name: str) -> str | None:
-    """Return by which argument a part, or what the part lies in, can be handed over."""
+    """Return the argument that hands over a part, or what the part lies in."""
     fits = [part for part in HANDED if name == part or name.startswith(f"{part}.")]
     return HANDED[fits[0]] if fits else None
 

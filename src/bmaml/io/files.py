@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are complete or absent."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new and nothing between.
+    """Write `content` to the file `path`. A reader, or a crash, sees the old content or the new one and nothing in between.
 
-    Raises: OSError as the system does (no space, no permission); the old file is then untouched.
+    Raises: OSError as the system does (no space, no permission). The old file is then unchanged.
     """
     content = content.encode() if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -28,5 +28,5 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def digest(content: bytes) -> str:
-    """Return the SHA-256 of some bytes, in hexadecimal."""
+    """Return the SHA-256 of `content`, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""Objects whose arrays lie in files of the user's: a saved run names the files instead of copying them."""
+"""Objects whose arrays lie in the user's files. A saved run names these files instead of copying them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class AbstractReference(eqx.Module):
 
     @abstractmethod
     def read(self) -> Any:
-        """Return the very object that was saved.
+        """Return the same object that was saved.
 
-        Raises: InputError where the files are gone or hold other content than they did.
+        Raises: InputError if the files are gone or have other content.
         """
 
 
 class AbstractReferenced(eqx.Module):
-    """An object that may be read again: it is saved as its reference where it has one, else as its fields."""
+    """An object that may be read again. It is saved as its reference if it has one, else as its fields."""
 
     @property
     @abstractmethod
     def reference(self) -> AbstractReference | None:
-        """Where the object can be read again; None where it was made in memory."""
+        """Where the object can be read again, or None if it was made in memory."""

@@ -1,8 +1,8 @@
-"""Stable names of what a saved run may hold: a file says `learner/gradient`, never the path of a Python module.
+"""Stable names for the contents of saved runs. A file says `learner/gradient`, never the path of a Python module.
 
-One line above a class gives the class its name. The library's own names are of the form kind/name, with a kind of `KINDS`.
-Everybody else's names begin with the name of their own package, `mylab/ring`. A file can build only what has been registered
-in the process that reads the file, so a file can name no other code.
+One line above a class gives the class its name. The library's own names have the form kind/name, with a kind from `KINDS`.
+All other names begin with the name of their own package, such as `mylab/ring`. A file can build only what is registered in
+the process that reads it, so a file cannot name any other code.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ Named = TypeVar("Named", bound=Callable[..., Any])
 
 
 def register(name: str) -> Callable[[Named], Named]:
-    """Return a decorator that gives a class or a function a stable name, under which saved runs hold it.
+    """Return a decorator that gives a class or a function a stable name for saved runs.
 
-    `name` is `prefix/name`, such as `"mylab/ring"`. The prefix is the package that has to be imported before such a run is
-    loaded. Instances of a registered `equinox.Module` (or another dataclass) are saved by their fields, and built from these
-    again. A registered function, or a class that is handed over as a constructor, is saved by its name alone.
+    `name` is `prefix/name`, such as `"mylab/ring"`. The prefix is the package that must be imported before such a run is
+    loaded. Instances of a registered `equinox.Module` (or another dataclass) are saved as their fields, and built from these
+    again. A registered function, or a class used as a constructor, is saved as its name alone.
     Raises: InputError for a malformed name, a prefix that is the library's own, a name that something else has, or an object
     that has another name already.
     """
@@ -66,7 +66,7 @@ def _check(name: str, named: Any) -> None:
         raise InputError(f"{prefix!r} is no kind of class of bmaml's: use one of {', '.join(sorted(KINDS))}.")
     if _NAMES.get(named, name) != name:
         raise InputError(f"{_place(named)} is registered as {_NAMES[named]!r} already: give it one name.")
-    # A notebook's cell that is run again, or a module that is loaded again, defines the same class anew.
+    # A notebook cell that runs again, or a module that is loaded again, defines the same class a second time.
     if name in _OBJECTS and _place(_OBJECTS[name]) != _place(named):
         raise InputError(f"{_place(_OBJECTS[name])} is registered as {name!r} already: give {_place(named)} another name.")
 
@@ -76,29 +76,29 @@ def _place(named: Any) -> str:
 
 
 def name_of(named: Any) -> str | None:
-    """Return the registered name of a class or function; None where there is none."""
+    """Return the registered name of the class or function `named`, or None."""
     try:
         return _NAMES.get(named)
-    except TypeError:  # What has no hash was never registered.
+    except TypeError:  # An object without a hash was never registered.
         return None
 
 
 def find(name: str) -> Any | None:
-    """Return what is registered under a name; None where nothing is, in this process."""
+    """Return what is registered under `name` in this process, or None."""
     if name not in _OBJECTS and name.split("/")[0] in KINDS:
         _import_library()
     return _OBJECTS.get(name)
 
 
 def names() -> dict[str, Any]:
-    """Return all names that are registered, and what each names, those of the whole library included."""
+    """Return all registered names and what each one names, including those of the whole library."""
     _import_library()
     return dict(_OBJECTS)
 
 
 @functools.cache
 def _import_library() -> None:
-    """Import what registers the library's own names: `import bmaml` leaves out the rooms that most runs do not need."""
+    """Import the modules that register the library's own names. `import bmaml` leaves out rooms that most runs do not need."""
     root = importlib.import_module("bmaml")
     outer = tuple(f"bmaml.{room}" for room in ("__main__", "cli", "plots"))
     for module in pkgutil.walk_packages(root.__path__, "bmaml."):
