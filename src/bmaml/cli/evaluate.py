@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from bmaml.evaluation.evaluate import Evaluation
     from bmaml.learners import AbstractLearner
+    from bmaml.tasks.base import AbstractTasks
 
 # The flags that have no meaning for each kind of run, and why.
 _NOT_OF = {
@@ -28,7 +29,9 @@ def add(app: typer.Typer) -> None:
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
-    shots: Annotated[str | None, typer.Option(help="Support sizes (default 3,5,10; of images: as trained).")] = None,
+    shots: Annotated[
+        str | None, typer.Option(help="Support sizes (default 3,5,10; of images and tasks of your own: as trained).")
+    ] = None,
     steps: Annotated[
         str | None, typer.Option(help="Inner steps to score after, such as 0,1,10 (gradient methods; policies: 0,1,2,3).")
     ] = None,
@@ -49,13 +52,10 @@ def evaluate(
     import bmaml
     from bmaml.cli import on_images as images
     from bmaml.cli.options import must_be_absent, must_be_writable, whole_numbers
-    from bmaml.errors import InputError
 
     must_be_writable(out)
     about = bmaml.about(run)
-    kind = about.get("kind")
-    if kind not in _NOT_OF:
-        raise InputError(f"{run} is a training of a leaderboard: its scores are on the board.")
+    kind = _kind(run, about)
     flags = {"--shots": shots, "--steps": steps, "--particles": particles, "--count": count, "--queries": queries}
     flags |= {"--optimal": optimal or None, "--table": table}
     names, why = _NOT_OF[kind]
@@ -66,16 +66,69 @@ def evaluate(
     elif kind == "FewShotClassifier":
         images.evaluate(run, given, queries, count or 600, seed, json, out)
     elif kind == "control":
-        _of_policies(run, about["method"], steps, count or 400, seed, json, out)
+        _of_policies(run, about.get("method"), steps, count or 400, seed, json, out)
     else:
-        options = {"shots": given or (3, 5, 10), "count": count or 1000, "queries": queries or 50, "seed": seed}
+        options = {"shots": given, "count": count or 1000, "queries": queries, "seed": seed}
         _on_family(run, about, options, _steps(steps), particles, optimal, json, out)
 
 
-def _of_policies(run: Path, method: str, steps: str | None, count: int, seed: int, as_json: bool, out: Path | None) -> None:
+def _kind(run: Path, about: dict[str, Any]) -> str:
+    """Return of which kind a run is: what the command that trained it wrote down, else what it was trained on.
+
+    Raises: InputError for a training of a leaderboard.
+    """
+    from bmaml.errors import InputError
+    from bmaml.rl import AbstractWorld
+
+    kind = about.get("kind")
+    if kind == "leaderboard":
+        raise InputError(f"{run} is a training of a leaderboard, whose scores are on the board: give another run.")
+    if kind in _NOT_OF:
+        return kind
+    return "control" if isinstance(_trained_on(run), AbstractWorld) else "family"
+
+
+def _trained_on(run: Path) -> Any:
+    """Return what a run was trained on.
+
+    Raises: InputError where the file does not hold it.
+    """
+    from bmaml.errors import InputError
+    from bmaml.training.run import NotSaved, source
+
+    try:
+        found = source(run)
+    except NotSaved as error:
+        why = str(error).split(":")[0]
+        raise InputError(f"{run}: {why}, so use bmaml.evaluate in Python, which is given the tasks.") from error
+    if found is None:
+        raise InputError(f"{run} was saved without its tasks, so use bmaml.evaluate in Python, which is given them.")
+    return found
+
+
+def _family(run: Path, about: dict[str, Any], options: dict[str, Any]) -> tuple[AbstractTasks, dict[str, Any]]:
+    """Return the tasks to score on, and the options completed: new tasks of a family that has a name, else the run's own."""
+    import jax
+
+    from bmaml.recipes.sinusoids import build_tasks
+
+    shots, queries = options["shots"], options["queries"]
+    # A name that is a path of Python code is for the command line to follow, never for what a file says.
+    if about.get("kind") == "family" and ":" not in about["tasks"]:
+        shots, queries = shots or (3, 5, 10), queries or 50
+        return build_tasks(about["tasks"], shots=shots), options | {"shots": shots, "queries": queries}
+    tasks = _trained_on(run)
+    drawn, rows = jax.eval_shape(tasks.sample, jax.random.key(0)), tasks.support_rows(1)
+    most = {"shots": (max(len(drawn.support.mask) // rows, 1),), "queries": max(len(drawn.query.mask) // rows, 1)}
+    return tasks, options | {name: value for name, value in most.items() if options[name] is None}
+
+
+def _of_policies(
+    run: Path, method: str | None, steps: str | None, count: int, seed: int, as_json: bool, out: Path | None
+) -> None:
     from bmaml.cli import on_policies as policies
 
-    results = {method: policies.evaluate(run, steps=_steps(steps), count=count, seed=seed)}
+    results = {method or "policies": policies.evaluate(run, steps=_steps(steps), count=count, seed=seed)}
     _answer(results, [], as_json, out, policies.show)
 
 
@@ -91,11 +144,12 @@ def _on_family(
 ) -> None:
     import bmaml
     from bmaml.evaluation.evaluate import evaluate as score
-    from bmaml.recipes.sinusoids import build_tasks
 
-    loaded, family = bmaml.load(run), build_tasks(about["tasks"], shots=options["shots"])
+    loaded = bmaml.load(run)
+    family, options = _family(run, about, options)
     learner = _drawing(loaded.method.learner, particles)
-    results = {about["method"]: score(learner, loaded.meta, family, steps=steps, **options)}
+    name = about.get("method", type(loaded.method.learner).__name__)
+    results = {name: score(learner, loaded.meta, family, steps=steps, **options)}
     if optimal:
         results["bayes-optimal"] = _optimal(family, options)
     _answer(results, _regrets(results) if optimal else [], as_json, out, show)
@@ -160,9 +214,13 @@ def _steps(text: str | None) -> tuple[int, ...] | None:
 
 
 def _optimal(family: Any, options: dict[str, Any]) -> Evaluation:
+    from bmaml.errors import InputError
     from bmaml.evaluation.evaluate import evaluate as score
     from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
+    from bmaml.tasks import Sinusoids
 
+    if not isinstance(family, Sinusoids):
+        raise InputError("--optimal needs tasks whose Bayes-optimal predictor is known, such as sinusoids: leave it out.")
     return score(BayesOptimal(family), None, family, batch=AT_ONCE, **options)
 
 

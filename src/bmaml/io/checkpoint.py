@@ -114,6 +114,13 @@ def _read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     return content
 
 
+def _described(parts: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Return the descriptions of some parts, and their arrays as one file's content (empty where there are none)."""
+    arrays: Arrays = {}
+    config = {name: to_config(part, arrays, name) for name, part in parts.items()}
+    return config, safetensors.numpy.save(arrays, _MARK) if arrays else b""
+
+
 class RunFolder:
     """Reads and writes one run's folder; keeps the last `keep` checkpoints."""
 
@@ -130,19 +137,28 @@ class RunFolder:
 
         Raises: InputError where the folder holds a run or anything else, or cannot be written, or `about` is not JSON-able.
         """
-        arrays: Arrays = {}
-        config = {name: to_config(part, arrays, name) for name, part in parts.items()}
-        packed = safetensors.numpy.save(arrays, _MARK) if arrays else b""
+        config, packed = _described(parts)
         head = {"format": _MAGIC, "version": FORMAT, "versions": versions(), "about": about, "arrays": digest(packed)}
         content = _sealed(head | {"parts": config})
         try:
             self._clear()
             self.path.mkdir(parents=True, exist_ok=True)
-            if arrays:
+            if packed:
                 write_atomically(self.path / "arrays.safetensors", packed)
             write_atomically(self.path / "run.json", json.dumps(content, indent=1))
         except OSError as error:
             raise _unwritable(self.path, error) from error
+
+    def describes(self, parts: dict[str, Any]) -> bool:
+        """Return whether the run was made from such parts, as far as a file can hold them.
+
+        Raises: InputError where there is no run, or a damaged one.
+        """
+        content = self._content()
+        config, packed = _described(parts)
+        kept = {name: content["parts"].get(name) for name in parts}
+        same = json.dumps(kept, sort_keys=True) == json.dumps(config, sort_keys=True)
+        return same and content["arrays"] == digest(packed)
 
     def _clear(self) -> None:
         """Remove what is left of a run that was killed before it was whole.

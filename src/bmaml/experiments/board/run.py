@@ -115,15 +115,17 @@ class Board(eqx.Module):
             "tasks": arena.tasks(method, seed),
             "plan": arena.plan(method, self.steps, seed),
         }
-        if not path.exists():
+        outer, folder = wanted["plan"].outer, RunFolder(path)
+        if not folder.exists:
             return train(*wanted.values(), directory=path, about=arena.about(method), progress=progress)
-        kept = dict(zip(wanted, RunFolder(path).parts(*wanted), strict=True))
-        if not eqx.tree_equal(kept, wanted):
+        if not folder.describes(wanted):
+            (kept,) = folder.parts("plan", given={"plan.outer": outer})
             raise InputError(
-                f"{path} holds a run of {kept['plan'].steps} meta-steps and other settings than those of the "
+                f"{path} holds a run of {kept.steps} meta-steps and other settings than those of the "
                 f"{wanted['plan'].steps} meta-steps wanted now: use another --out, or delete it."
             )
-        return resume(path, progress=progress)
+        # Whatever a file cannot hold of them, such as a method with a network of Python code, is here.
+        return resume(path, method=wanted["method"], outer=outer, tasks=wanted["tasks"], progress=progress)
 
     def _optimal(self, folder: Path, learner: BayesOptimal) -> Entry:
         about = {"method": OPTIMAL, "seed": 0, "steps": 0, "train_seconds": 0.0}
