@@ -76,6 +76,20 @@ def test_the_picture_between_two_classes_is_worth_labelling_first(model, unseen)
     task = model.adapt(x, y)
     assert task.suggest(np.concatenate([qx[:3], qx[20:23], between]))[0] == 6
     assert len(set(task.suggest(qx, 5, "random"))) == 5
+    assert len(repr(task)) < 80
+
+
+def test_a_further_picture_is_picked_by_a_model_that_was_told_its_own_answer_to_the_first(model, unseen):
+    (x, y), (qx, _) = unseen
+    task = model.adapt(x[:4], y[:4])
+    first, second = task.suggest(qx, 2)
+    told = task.observe(qx[[first]], task.predict(qx[[first]]))
+    assert np.delete(np.arange(30), first)[told.suggest(np.delete(qx, first, 0))[0]] == second
+
+
+def test_suggestions_that_cannot_be_made_are_refused(model, unseen):
+    (x, y), (qx, _) = unseen
+    task = model.adapt(x, y)
     refused(lambda: task.suggest(qx, 31), "from a pool of 30")
     with pytest.raises(TypeError, match="needs particles"):
         task.suggest(qx, 1, "information")
@@ -86,6 +100,8 @@ def test_a_saved_model_answers_the_same_and_a_run_in_a_folder_is_one(model, unse
     model.save(tmp_path / "model")
     again = FewShotClassifier.load(tmp_path / "model")
     np.testing.assert_array_equal(again.adapt(x, y).predict_proba(qx), model.adapt(x, y).predict_proba(qx))
+    given = FewShotClassifier.load(tmp_path / "model", method=model.run_.method)
+    np.testing.assert_array_equal(given.adapt(x, y).predict_proba(qx), model.adapt(x, y).predict_proba(qx))
     assert again.get_params() == model.get_params() | {"shots": [1, 2]}
     assert repr(again.set_params(shots=1)) == "FewShotClassifier(way=3, steps=60)"
     refused(lambda: bmaml.FewShotRegressor.load(tmp_path / "model"), "no fitted table model")

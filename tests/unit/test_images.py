@@ -282,7 +282,11 @@ def test_a_saved_run_names_its_images_and_resumes_bit_for_bit(tmp_path, cache):
     stopped = bmaml.train(method, tasks, plan, directory=tmp_path / "run", save_every=5, progress=Stop())
     assert not stopped.finished
     assert not (tmp_path / "run" / "arrays.safetensors").exists()
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["tasks"]["bank"]["read"]["classes"] == ["a", "b", "d"]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["tasks"]["fields"]["bank"]["read"]["fields"]["classes"] == [
+        "a",
+        "b",
+        "d",
+    ]
     shutil.rmtree(cache)
     resumed = bmaml.resume(tmp_path / "run")
     for a, b in zip(jax.tree.leaves(whole.meta), jax.tree.leaves(resumed.meta), strict=True):

@@ -107,7 +107,11 @@ def test_suggestions_are_different_rows_of_the_pool_and_lower_the_uncertainty(mo
     before = task.predict(x, return_std=True)[1].mean()
     after = task.observe(pool[picked[:1]], [y.mean() + SCALE]).predict(x, return_std=True)[1].mean()
     assert after < before
+    told = task.observe(pool[picked[:1]], task.predict(pool[picked[:1]]))
+    rest = np.delete(pool, picked[0])
+    assert rest[told.suggest(rest)[0]] == pool[picked[1]], "the second is picked as if the first had come out as predicted"
     assert 0 <= task.suggest(pool, by="information")[0] < 11
+    assert len(repr(task)) < 80
 
 
 def test_saved_model_answers_alike_in_another_process(model, unseen, tmp_path):
@@ -196,8 +200,8 @@ REFUSALS = {
     "level past single precision": (lambda m: m.adapt().interval([1.0], 0.9999999), "at most 0.99998"),
     "several levels": (lambda m: m.adapt().quantile([1.0], [0.1, 0.9]), "give one probability"),
     "no particles": (lambda m: regression_method("experts", 1, 1, 0), "0 particles"),
-    "shots in words": (lambda m: FewShotRegressor(shots="10").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]), "shots are '10'"),
-    "half a shot": (lambda m: FewShotRegressor(shots=1.5).fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]), "shots are 1.5"),
+    "shots in words": (lambda m: FewShotRegressor(shots="10").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]), "shots is '10'"),
+    "half a shot": (lambda m: FewShotRegressor(shots=1.5).fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]), "shots is 1.5"),
     "unknown context": (
         lambda m: FewShotRegressor(selection="last").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]),
         "use 'random' or 'first'",

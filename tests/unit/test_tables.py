@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from bmaml.tables import Schema, fit_schema, read_table, split_tasks, table_tasks, task_rows
+from bmaml.tables import ColumnRoles, Schema, fit_schema, read_table, split_tasks, table_tasks, task_rows
 
 TEXT = "\n".join(
     ["patient,time,dose,drug,conc"] + [f"p{p},{t},{2.0**t},{'ab'[p % 2]},{10 * p + t}" for p in range(6) for t in (3, 1, 2, 4)]
@@ -21,7 +21,7 @@ def table(tmp_path):
 
 @pytest.fixture
 def schema(table):
-    return fit_schema(table, task="patient", x=["time", "dose", "drug"], y=["conc"], order="time", log=["dose"])
+    return fit_schema(table, ColumnRoles("patient", ("time", "dose", "drug"), ("conc",), order="time", log=("dose",)))
 
 
 def test_every_way_in_gives_the_same_table(tmp_path, table):
@@ -84,7 +84,7 @@ def test_schema_survives_json(schema):
 
 
 def test_several_outputs(table):
-    schema = fit_schema(table, task="patient", x=["time"], y=["conc", "dose"])
+    schema = fit_schema(table, ColumnRoles("patient", ("time",), ("conc", "dose")))
     assert schema.encode_y(table).shape == (24, 2)
     assert table_tasks(table, schema).outputs == 2
 
@@ -109,7 +109,7 @@ def test_long_tasks_are_thinned_and_a_forecast_keeps_its_first_rows():
     n = 5000
     source = {"task": np.repeat(["a", "b", "c"], n), "t": np.tile(np.arange(n), 3), "y": np.tile(np.arange(n), 3)}
     table = read_table(source)
-    schema = fit_schema(table, task="task", x=["t"], y=["y"], order="t")
+    schema = fit_schema(table, ColumnRoles("task", ("t",), ("y",), order="t"))
     rows = table_tasks(table, schema, shots=(3, 5), selection="first").rows
     y = schema.decode_value(rows.y[0])[:, 0]
     assert len(y) == 512

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bmaml.errors import InputError
-from bmaml.tables import fit_schema, read_table, split_tasks, table_tasks
+from bmaml.tables import ColumnRoles, fit_schema, read_table, split_tasks, table_tasks
 
 GOOD = [["task", "x", "kind", "y"]] + [[f"t{i}", str(j), "ab"[j % 2], str(i * j + j)] for i in range(4) for j in range(5)]
 
@@ -24,7 +24,7 @@ def _changed(line, column, value):
 
 def _use(path, *, x=("x", "kind"), y=("y",), task="task", shots=None, **options):
     table = read_table(path)
-    return table_tasks(table, fit_schema(table, task=task, x=x, y=y, **options), shots=shots)
+    return table_tasks(table, fit_schema(table, ColumnRoles(task, x, y, **options)), shots=shots)
 
 
 def _refused(words, action, *arguments, **options):
@@ -104,7 +104,7 @@ OPTIONS = {
     "text as output": ({"x": ["x"], "y": ["kind"]}, ["line 2, column 'kind' is 'a'", "not a number"]),
     "shots as large as a task": ({"shots": 5}, ["task 't0'", "has 5 rows", "at most 4 shots"]),
     "shots past every task": ({"shots": [1, 5]}, ["no task of over 5 rows"]),
-    "negative shots": ({"shots": -1}, ["shots are [-1]"]),
+    "negative shots": ({"shots": -1}, ["shots is -1"]),
 }
 
 

@@ -116,7 +116,7 @@ def _fit_table(
     from bmaml.errors import InputError
     from bmaml.estimators.regressor import FewShotRegressor
     from bmaml.recipes.tables import regression_method
-    from bmaml.tables import read_table
+    from bmaml.tables import ColumnRoles, read_table
 
     if not table.exists():
         raise InputError(f"there is no {table}: give the path of a table, or of a folder or zip of images.")
@@ -124,17 +124,17 @@ def _fit_table(
     if missing is not None:
         raise InputError(f"--{missing} is missing: give the columns of {table} as --task, --x and --y.")
     folder = out or Path(f"{table.name.split('.')[0]}-model")
-    columns: dict[str, Any] = {"task": given["task"], "order": given["order"]}
-    columns |= {name: names_of(given[name]) for name in ("x", "y", "categorical", "log")}
+    lists = {name: tuple(names_of(given[name])) for name in ("x", "y", "categorical", "log")}
+    roles = ColumnRoles(task=str(given["task"]), order=given["order"], **lists)
     regression_method(method, 1, 1, options["particles"])
     must_be_new(folder)
     rows = read_table(table)
-    training, held = held_out.split(rows, columns["task"], split_by, test_share, options["seed"])
-    counts = held_out.checked_shots(rows, training, columns, shots, selection.value)
+    training, held = held_out.split(rows, roles.task, split_by, test_share, options["seed"])
+    counts = held_out.checked_shots(rows, training, roles, shots, selection.value)
     model = FewShotRegressor(
         method, **options, shots=counts, selection=selection.value, progress=BarProgress(f"fitting {table.name}")
     )
-    model.fit(training, **columns, directory=folder)
+    model.fit(training, **vars(roles), directory=folder)
     report(model.run_, folder)
     if held is not None:
         with plain_warnings():

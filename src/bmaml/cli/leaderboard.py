@@ -15,6 +15,7 @@ from bmaml.cli.train import METHODS, Shots
 if TYPE_CHECKING:
     from bmaml.experiments.board.arenas import AbstractArena
     from bmaml.experiments.board.run import Board
+    from bmaml.tables import ColumnRoles
 
 
 def add(app: typer.Typer) -> None:
@@ -60,16 +61,17 @@ def leaderboard(
     from bmaml.experiments.board.run import Board
     from bmaml.experiments.image_tasks import IMAGES
     from bmaml.recipes.lookup import pick
+    from bmaml.tables import ColumnRoles
 
     given = whole_numbers(shots, "--shots")
-    columns = {"task": task, "x": names_of(x), "y": names_of(y), "order": order}
-    columns |= {"categorical": names_of(categorical), "log": names_of(log)}
     chosen_seeds = tuple(range(1 if quick else seeds))
     table = {"selection": selection.value, "split_by": split_by, "test_share": test_share, "spare": recalibrated}
     if task is not None and task_count is not None:
         raise InputError("--task-count is for families, whose tasks are endless: leave it out with a table.")
     if task:
-        arenas = _table(Path(tasks), columns, given, chosen_seeds, **table)
+        lists = (tuple(names_of(text)) for text in (x, y, categorical, log))
+        roles = ColumnRoles(task, next(lists), next(lists), order, *lists)
+        arenas = _table(Path(tasks), roles, given, chosen_seeds, **table)
     else:
         must_be_absent({"--x": x, "--y": y, "--order": order, "--split-by": split_by}, f"{tasks} has no --task, as a table has")
         must_be_absent({"--categorical": categorical, "--log": log}, f"{tasks} has no --task, as a table has")
@@ -118,7 +120,7 @@ def _images(name: str, data: Path | None, shots: tuple[int, ...] | None, way: in
 
 def _table(
     path: Path,
-    columns: dict[str, Any],
+    roles: ColumnRoles,
     shots: tuple[int, ...] | None,
     seeds: tuple[int, ...],
     *,
@@ -134,10 +136,10 @@ def _table(
 
     table, arenas = read_table(path), []
     for seed in seeds:
-        training, held = split(table, columns["task"], split_by, test_share, seed)
-        training, others = split(training, columns["task"], split_by, test_share, seed) if spare else (training, None)
+        training, held = split(table, roles.task, split_by, test_share, seed)
+        training, others = split(training, roles.task, split_by, test_share, seed) if spare else (training, None)
         assert held is not None  # the share is above 0
-        arenas.append(TableArena.build(training, held, columns, shots or (2, 5), selection, others))  # pyright: ignore
+        arenas.append(TableArena.build(training, held, roles, shots or (2, 5), selection, others))  # pyright: ignore
     return arenas
 
 

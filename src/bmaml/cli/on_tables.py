@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -14,7 +13,7 @@ from bmaml.estimators.held_out_tasks import Estimate, Score, score_held_out
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.io.files import write_atomically
-from bmaml.tables import Table, default_shots, fit_schema, some_shots, split_tasks, table_tasks, task_rows
+from bmaml.tables import ColumnRoles, Table, default_shots, fit_schema, some_shots, split_tasks, table_tasks, task_rows
 from bmaml.tasks.base import Selection
 
 
@@ -38,13 +37,13 @@ def split(table: Table, task: str, by: str | None, share: float, seed: int) -> t
 
 
 def checked_shots(
-    table: Table, training: Table, columns: dict[str, Any], shots: Sequence[int] | None, selection: Selection
+    table: Table, training: Table, roles: ColumnRoles, shots: Sequence[int] | None, selection: Selection
 ) -> tuple[int, ...]:
     """Return the shot counts to train with, after checking every row of the table, so that nothing fails late.
 
     Raises: InputError for a cell or a task that does not fit, held-out ones included.
     """
-    schema = fit_schema(table, **columns)
+    schema = fit_schema(table, roles)
     table_tasks(table, schema, shots=shots, selection=selection)
     return tuple(shots or default_shots([len(rows) for rows in task_rows(training, schema).values()], selection))
 

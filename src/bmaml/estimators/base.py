@@ -13,7 +13,9 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from bmaml.data import Data
 from bmaml.errors import InputError
+from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.checkpoint import RunFolder
 from bmaml.methods import Method
 from bmaml.training.loop import Progress
@@ -25,7 +27,7 @@ from bmaml.training.run import Run, load
 class AbstractEstimator(ABC):
     """Arguments that can be read, changed and shown, and a fitted run (`run_`) that can be saved."""
 
-    run_: Run
+    run_: Run[Data, AbstractPosterior]
 
     @abstractmethod
     def plan(self) -> Plan:
@@ -56,7 +58,7 @@ class AbstractEstimator(ABC):
         shown = [f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])]
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def fitted(self) -> Run:
+    def fitted(self) -> Run[Data, AbstractPosterior]:
         """Return the fitted run.
 
         Raises: InputError before `fit`.
@@ -91,7 +93,9 @@ class AbstractEstimator(ABC):
         return {"kind": type(self).__name__, "params": params}
 
 
-def saved(path: str | Path, kind: str, what: str, method: Method | None) -> tuple[dict[str, Any], dict[str, Any], Run]:
+def saved(
+    path: str | Path, kind: str, what: str, method: Method | None
+) -> tuple[dict[str, Any], dict[str, Any], Run[Data, AbstractPosterior]]:
     """Return a saved model's record, the arguments of its estimator, and its run.
 
     `method` is handed over where the file could not hold it.

@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict
+from os import PathLike
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator, listener, read_from, saved
 from bmaml.estimators.classifier_task import AdaptedClasses
 from bmaml.images import ImageSet, from_arrays, read_images
 from bmaml.images.decode import Form
+from bmaml.images.rows import ImagesLike
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.resized import for_classes
 from bmaml.methods import Method
@@ -64,10 +68,10 @@ class FewShotClassifier(AbstractEstimator):
 
     def fit(
         self,
-        X: Any,
-        y: Any = None,
+        X: ImagesLike,
+        y: ArrayLike | None = None,
         *,
-        superclasses: Any = None,
+        superclasses: ArrayLike | str | Path | None = None,
         directory: str | Path | None = None,
         notes: dict[str, Any] | None = None,
     ) -> FewShotClassifier:
@@ -96,13 +100,17 @@ class FewShotClassifier(AbstractEstimator):
     def _recipe(self) -> ImageRecipe:
         return image_recipe(self.method) if isinstance(self.method, str) else ImageRecipe()
 
-    def _images(self, X: Any, y: Any, superclasses: Any) -> ImageSet:
+    def _images(self, X: ImagesLike, y: ArrayLike | None, superclasses: ArrayLike | str | Path | None) -> ImageSet:
         if isinstance(X, ImageSet):
             return X
-        if isinstance(X, str | Path):
-            return read_images(X, size=self.size, superclasses=superclasses)
+        if isinstance(X, str | PathLike):
+            if not isinstance(superclasses, str | Path | None):
+                raise InputError("superclasses of a folder are given as an array: give the CSV of classes and superclasses.")
+            return read_images(Path(X), size=self.size, superclasses=superclasses)
         if y is None:
             raise InputError("y is missing: give the class of each image of X, or a folder of class folders.")
+        if isinstance(superclasses, Path):
+            raise InputError(f"superclasses of an array of images are at {superclasses}: give one for each image.")
         return from_arrays(X, y, superclasses=superclasses)
 
     def episodes(self, images: ImageSet, queries: int | None = None) -> Episodes:
@@ -130,7 +138,7 @@ class FewShotClassifier(AbstractEstimator):
         learner = self._recipe.judged(run.method.learner)
         return dataclasses.replace(run, method=dataclasses.replace(run.method, learner=learner))
 
-    def adapt(self, X_few: Any, y_few: Any = None) -> AdaptedClasses:
+    def adapt(self, X_few: ImagesLike, y_few: ArrayLike | None = None) -> AdaptedClasses:
         """Return the model adapted to the classes of some labelled images, a new object; this one stays as it is.
 
         `X_few` is an array with labels of any kind in `y_few`, or a folder of class folders. Methods by class means and the

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -33,13 +32,15 @@ def chunks(x: np.ndarray, most: int = _MOST) -> Iterator[tuple[slice, jax.Array]
         yield rows, jnp.asarray(x[rows][np.arange(bucket(count)) % count])
 
 
-def over_rows(answer: Callable[[jax.Array], Any], x: np.ndarray, axis: int = 0, most: int = _MOST) -> Any:
-    """Return a function's answers on all rows (along `axis` of what it returns), computed in padded chunks."""
+def over_rows(
+    answer: Callable[[jax.Array], tuple[jax.Array, ...]], x: np.ndarray, axis: int = 0, most: int = _MOST
+) -> tuple[np.ndarray, ...]:
+    """Return a function's answers on all rows (along `axis` of each array that it returns), computed in padded chunks."""
     parts = []
     for rows, padded in chunks(x, most):
         count = rows.stop - rows.start
-        parts.append(jax.tree.map(lambda a, c=count: np.asarray(a).take(range(c), axis), answer(padded)))
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays, axis), *parts)
+        parts.append([np.asarray(array).take(range(count), axis) for array in answer(padded)])
+    return tuple(np.concatenate(arrays, axis) for arrays in zip(*parts, strict=True))
 
 
 def adapt_padded(learner: AbstractLearner, meta: Meta, support: Data, seed: int) -> AbstractPosterior:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator, listener, read_from, saved
@@ -15,7 +18,8 @@ from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.evaluation.recalibrate import recalibrate
 from bmaml.methods import Method
 from bmaml.recipes.tables import regression_method
-from bmaml.tables import Schema, Table, fit_schema, read_table, some_shots, table_tasks
+from bmaml.tables import ColumnRoles, Schema, Table, TableLike, fit_schema, read_table, some_shots, table_tasks
+from bmaml.tables.read import DataFrame
 from bmaml.tables.table import as_array
 from bmaml.tasks.base import FixedTasks, Selection
 from bmaml.tasks.shots import Shots
@@ -56,45 +60,55 @@ class FewShotRegressor(AbstractEstimator):
         self.queries, self.batch, self.learning_rate, self.weight_decay = queries, batch, learning_rate, weight_decay
         self.seed, self.progress = seed, progress
 
+    @overload
     def fit(
         self,
-        X: Any,
-        y: Any = None,
+        X: TableLike | ArrayLike,
+        y: ArrayLike,
         *,
-        groups: Any = None,
-        task: str | None = None,
-        x: Sequence[str] | None = None,
+        groups: ArrayLike,
         order: str | None = None,
         categorical: Sequence[str] = (),
         log: Sequence[str] = (),
         directory: str | Path | None = None,
+    ) -> FewShotRegressor: ...
+
+    @overload
+    def fit(
+        self,
+        X: TableLike,
+        y: str | Sequence[str],
+        *,
+        task: str,
+        x: str | Sequence[str],
+        order: str | None = None,
+        categorical: Sequence[str] = (),
+        log: Sequence[str] = (),
+        directory: str | Path | None = None,
+    ) -> FewShotRegressor: ...
+
+    def fit(
+        self, X, y=None, *, groups=None, task=None, x=None, order=None, categorical=(), log=(), directory=None
     ) -> FewShotRegressor:
         """Meta-train on many tasks; returns self.
 
         Either arrays, `fit(X, y, groups=task_of_each_row)` with X of shape (rows, inputs) and y of (rows,) or (rows,
         outputs), or a table (a path, a data frame, a mapping of columns), `fit(table, task="patient", x=["age"],
-        y=["height"])`. `order`, `categorical` and `log` name columns: see `bmaml.tables.fit_schema`; an array's are
+        y=["height"])`. `order`, `categorical` and `log` name columns: see `bmaml.tables.ColumnRoles`; an array's are
         "x0", "x1", ... With a `directory` the run is saved there as it goes (the tasks too, so that it can be
         resumed), and `load` reads it.
         Raises: InputError naming the file, column, line or task that does not fit.
         """
-        table, names = self._table(X, y, groups, task, x)
-        schema = fit_schema(table, **names, order=order, categorical=categorical, log=log)
+        if groups is not None:
+            table, roles = _array_table(X, y, groups)
+        else:
+            table, roles = _named_table(X, y, task, x)
+        roles = replace(roles, order=order, categorical=tuple(categorical), log=tuple(log))
+        schema = fit_schema(table, roles)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.run_ = self._train(schema, tasks, directory)
         self.schema_ = schema
         return self
-
-    def _table(self, X: Any, y: Any, groups: Any, task: str | None, x: Any) -> tuple[Table, dict[str, Any]]:
-        """Return a table and which of its columns are task, inputs and outputs."""
-        if groups is None and task is None:
-            raise InputError("which rows belong to which task is missing: give groups= with arrays or task= with a table.")
-        if groups is not None:
-            return _array_table(X, y, groups)
-        if x is None or y is None:
-            raise InputError("give x= and y=, the names of the table's input and output columns.")
-        one = [part if not isinstance(part, str) else [part] for part in (x, y)]
-        return read_table(X), {"task": task, "x": list(one[0]), "y": list(one[1])}
 
     def _train(self, schema: Schema, tasks: FixedTasks, directory: str | Path | None) -> Run:
         method = self.method
@@ -103,7 +117,15 @@ class FewShotRegressor(AbstractEstimator):
         about, progress = self._about(schema), listener(self.progress)
         return train(method, tasks, self.plan(), directory=directory, about=about, progress=progress)
 
-    def recalibrate(self, X: Any, y: Any = None, *, groups: Any = None, shots: Shots | None = None) -> FewShotRegressor:
+    @overload
+    def recalibrate(
+        self, X: TableLike | ArrayLike, y: ArrayLike, *, groups: ArrayLike, shots: Shots | None = None
+    ) -> FewShotRegressor: ...
+
+    @overload
+    def recalibrate(self, X: TableLike, *, shots: Shots | None = None) -> FewShotRegressor: ...
+
+    def recalibrate(self, X, y=None, *, groups=None, shots=None) -> FewShotRegressor:
         """Widen or narrow the intervals by what the errors on further tasks are (`bmaml.evaluation.recalibrate`); returns self.
 
         The tasks are given as `fit` takes them (a table's columns are known by now) and must not be those fitted on.
@@ -131,7 +153,7 @@ class FewShotRegressor(AbstractEstimator):
         outer = Adam(self.learning_rate, clip=1.0, weight_decay=self.weight_decay)
         return Plan(4000 if self.steps is None else self.steps, self.batch, outer, self.seed)
 
-    def adapt(self, X_few: Any = None, y_few: Any = None) -> AdaptedTask:
+    def adapt(self, X_few: TableLike | ArrayLike | None = None, y_few: ArrayLike | None = None) -> AdaptedTask:
         """Return the model adapted to a new task, a new object; this one stays as it is.
 
         `X_few` has shape (points, inputs), or is a table with the input columns; `y_few` has (points,) or (points,
@@ -163,17 +185,29 @@ class FewShotRegressor(AbstractEstimator):
         return model
 
 
-def _array_table(X: Any, y: Any, groups: Any) -> tuple[Table, dict[str, Any]]:
+def _named_table(
+    X: TableLike, y: str | Sequence[str] | None, task: str | None, x: str | Sequence[str] | None
+) -> tuple[Table, ColumnRoles]:
+    """Return a table, and the columns that are named as its task, its inputs and its outputs."""
+    if task is None:
+        raise InputError("which rows belong to which task is missing: give groups= with arrays or task= with a table.")
+    if x is None or y is None:
+        raise InputError("give x= and y=, the names of the table's input and output columns.")
+    inputs, outputs = ((names,) if isinstance(names, str) else tuple(names) for names in (x, y))
+    return read_table(X), ColumnRoles(task, inputs, outputs)
+
+
+def _array_table(X: TableLike | ArrayLike, y: ArrayLike | None, groups: ArrayLike) -> tuple[Table, ColumnRoles]:
     """Return arrays as a table with columns x0, x1, ... (or a data frame's own), y0, y1, ... and task."""
     if y is None:
         raise InputError("y is missing: give the targets of the rows of X.")
-    inputs = dict(read_table(X, "X").columns) if hasattr(X, "columns") else columns_of(X, "x")
+    inputs = dict(read_table(X, "X").columns) if isinstance(X, Table | DataFrame | Mapping | PathLike) else columns_of(X, "x")
     outputs = columns_of(y, "y")
-    names = {"task": "task", "x": list(inputs), "y": list(outputs)}
     taken = [name for name in inputs if name in outputs or name == "task"]
     if taken:
         raise InputError(f"X has a column {taken[0]!r}, a name that is kept for targets and tasks: rename it.")
-    return read_table(inputs | outputs | {"task": np.asarray(groups)}, "the data"), names
+    table = read_table(inputs | outputs | {"task": np.asarray(groups)}, "the data")
+    return table, ColumnRoles("task", tuple(inputs), tuple(outputs))
 
 
 def _named(table: Table, schema: Schema) -> Table:
@@ -190,7 +224,7 @@ def _named(table: Table, schema: Schema) -> Table:
     return Table(table.name, dict(zip(own, table.columns.values(), strict=True)), table.places, table.unit)
 
 
-def columns_of(values: Any, letter: str) -> dict[str, np.ndarray]:
+def columns_of(values: ArrayLike, letter: str) -> dict[str, np.ndarray]:
     """Return an array of one or two dimensions as named columns."""
     array = as_array(values, letter)
     if array.ndim not in (1, 2):

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from os import PathLike
+from typing import Literal, cast, overload
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bmaml.data import Data, data
 from bmaml.errors import InputError
 from bmaml.estimators.padding import adapt_padded, chunks, over_rows
+from bmaml.estimators.picks import picks
 from bmaml.inference.acquisitions import ACQUISITIONS, Acquisition
 from bmaml.inference.posteriors import AbstractPosterior
-from bmaml.tables import Schema, Table, read_table
+from bmaml.tables import Schema, Table, TableLike, read_table
+from bmaml.tables.read import DataFrame
 from bmaml.tables.table import as_array
 from bmaml.training.run import Run
 
@@ -33,19 +37,19 @@ class AdaptedTask:
     `X` is an array of shape (rows, inputs), or a table (path, data frame, mapping) with the input columns.
     """
 
-    run: Run
+    run: Run[Data, AbstractPosterior]
     schema: Schema
     support: Data
     posterior: AbstractPosterior
     seed: int = 0
 
     @staticmethod
-    def prior(run: Run, schema: Schema, seed: int = 0) -> AdaptedTask:
+    def prior(run: Run[Data, AbstractPosterior], schema: Schema, seed: int = 0) -> AdaptedTask:
         """Return what is expected of a task before any point of it."""
         none = data(np.zeros((0, schema.width)), np.zeros((0, len(schema.outputs))))
         return _adapted(run, schema, none, seed)
 
-    def observe(self, X: Any, y: Any = None) -> AdaptedTask:
+    def observe(self, X: TableLike | ArrayLike, y: ArrayLike | None = None) -> AdaptedTask:
         """Return a new object that has also seen these points; `y` may be left out where X is a table that has it.
 
         Raises: InputError where a value does not fit, or the table holds several tasks.
@@ -58,18 +62,29 @@ class AdaptedTask:
         new = data(self.schema.encode_x(table), self.schema.encode_y(table))
         return _adapted(self.run, self.schema, self.support | new, self.seed)
 
+    def __repr__(self) -> str:
+        """Show what is predicted, and from how many points."""
+        names = ", ".join(column.name for column in self.schema.outputs)
+        return f"AdaptedTask({names} from {self.points} points)"
+
     @property
     def points(self) -> int:
         """How many points of the task have been seen."""
         return len(self.support.mask)
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    @overload
+    def predict(self, X: TableLike | ArrayLike, return_std: Literal[False] = False) -> np.ndarray: ...
+
+    @overload
+    def predict(self, X: TableLike | ArrayLike, return_std: bool) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
+
+    def predict(self, X: TableLike | ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Return the predictive mean, and with `return_std` also the standard deviation."""
-        mean, std = self._over_rows(_moments, X)
+        mean, std = self._over_rows(lambda x: _moments(self.posterior, x), X)
         mean, std = self._squeeze(self.schema.decode_value(mean)), self._squeeze(self.schema.decode_std(std))
         return (mean, std) if return_std else mean
 
-    def quantile(self, X: Any, q: float) -> np.ndarray:
+    def quantile(self, X: TableLike | ArrayLike, q: float) -> np.ndarray:
         """Return the quantile of level `q` of each output.
 
         Raises: InputError where `q` is not above 0 and at most 0.99999, past which single precision knows no tail.
@@ -78,10 +93,10 @@ class AdaptedTask:
             raise InputError(
                 f"quantile level is {q}: give one probability strictly between 0 and 1, at most {_MOST}, such as 0.5."
             )
-        value = self._over_rows(lambda posterior, x: _quantile(posterior, x, jnp.asarray(q)), X)
+        (value,) = self._over_rows(lambda x: (_quantile(self.posterior, x, jnp.asarray(q)),), X)
         return self._squeeze(self.schema.decode_value(value))
 
-    def interval(self, X: Any, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+    def interval(self, X: TableLike | ArrayLike, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Return the central interval (low, high) that should hold `level` of the next measurements of each output.
 
         Raises: InputError where `level` is not above 0 and at most 0.99998.
@@ -91,13 +106,13 @@ class AdaptedTask:
             raise InputError(f"interval level is {level}: give a probability strictly between 0 and 1, {most}, such as 0.9.")
         return self.quantile(X, 0.5 - level / 2), self.quantile(X, 0.5 + level / 2)
 
-    def sample(self, X: Any, n: int = 1, seed: int = 0) -> np.ndarray:
+    def sample(self, X: TableLike | ArrayLike, n: int = 1, seed: int = 0) -> np.ndarray:
         """Return `n` draws of a measurement at each row, each row by itself; leading axis `n`."""
         key = jax.random.key(seed)
-        draws = self._over_rows(lambda posterior, x: _sample(posterior, x, key, n), X, axis=1)
+        (draws,) = self._over_rows(lambda x: (_sample(self.posterior, x, key, n),), X, axis=1)
         return self._squeeze(self.schema.decode_value(draws))
 
-    def log_prob(self, X: Any, y: Any) -> np.ndarray:
+    def log_prob(self, X: TableLike | ArrayLike, y: ArrayLike) -> np.ndarray:
         """Return the log predictive density of `y` at each row, nats, joint over outputs, per unit of the table."""
         table = _with_outputs(_as_table(X, self.schema), y, self.schema)
         targets = self.schema.encode_y(table)
@@ -107,7 +122,7 @@ class AdaptedTask:
         ]
         return self.schema.decode_log_prob(np.concatenate([np.asarray(part) for part in parts]))
 
-    def suggest(self, X_pool: Any, n: int = 1, by: Acquisition = "variance") -> np.ndarray:
+    def suggest(self, X_pool: TableLike | ArrayLike, n: int = 1, by: Acquisition = "variance") -> np.ndarray:
         """Return the indices of the `n` rows of a pool most worth measuring next, the best first.
 
         `by="variance"` takes where the prediction is least sure, `"information"` where particles disagree most (the
@@ -121,14 +136,9 @@ class AdaptedTask:
                 f"cannot suggest {n} rows by {by!r} from a pool of {len(table)}: ask for 1 to {len(table)}, "
                 f"by {', '.join(_ACQUISITIONS)}."
             )
-        task, picked = self, []
-        for _ in range(n):
-            score = task._worth(table, by)
-            score[picked] = -np.inf
-            picked.append(int(score.argmax()))
-            if len(picked) < n:
-                task = task._believe(table, picked[-1])
-        return np.array(picked)
+        return picks(
+            cast(AdaptedTask, self), n, lambda task: task._worth(table, by), lambda task, row: task._believe(table, row)
+        )
 
     def _worth(self, table: Table, by: str) -> np.ndarray:
         """Return an acquisition at every row; random numbers depend on the seed and how many points have been seen."""
@@ -144,16 +154,17 @@ class AdaptedTask:
         mean = _moments(self.posterior, jnp.asarray(x))[0]
         return _adapted(self.run, self.schema, self.support | data(x, mean), self.seed)
 
-    def _over_rows(self, answer: Callable[[AbstractPosterior, jax.Array], Any], X: Any, axis: int = 0) -> Any:
+    def _over_rows(
+        self, answer: Callable[[jax.Array], tuple[jax.Array, ...]], X: TableLike | ArrayLike, axis: int = 0
+    ) -> tuple[np.ndarray, ...]:
         """Return a function's answers on all rows."""
-        x = self.schema.encode_x(_as_table(X, self.schema))
-        return over_rows(lambda rows: answer(self.posterior, rows), x, axis)
+        return over_rows(answer, self.schema.encode_x(_as_table(X, self.schema)), axis)
 
     def _squeeze(self, values: np.ndarray) -> np.ndarray:
         return values[..., 0] if len(self.schema.outputs) == 1 else values
 
 
-def _adapted(run: Run, schema: Schema, support: Data, seed: int) -> AdaptedTask:
+def _adapted(run: Run[Data, AbstractPosterior], schema: Schema, support: Data, seed: int) -> AdaptedTask:
     return AdaptedTask(run, schema, support, adapt_padded(run.method.learner, run.meta, support, seed), seed)
 
 
@@ -161,9 +172,9 @@ def _padded(values: np.ndarray, rows: int) -> jax.Array:
     return jnp.asarray(np.pad(values, ((0, rows - len(values)), (0, 0))))
 
 
-def _as_table(X: Any, schema: Schema) -> Table:
+def _as_table(X: TableLike | ArrayLike, schema: Schema) -> Table:
     """Return inputs as a table; the columns of an array are the schema's inputs in order."""
-    if isinstance(X, Table | str | dict) or hasattr(X, "columns") or hasattr(X, "__fspath__"):
+    if isinstance(X, Table | str | Mapping | PathLike | DataFrame):
         return read_table(X, "X")
     array = as_array(X, "X")
     names = [column.name for column in schema.inputs]
@@ -175,7 +186,7 @@ def _as_table(X: Any, schema: Schema) -> Table:
     return read_table({name: array[:, i] for i, name in enumerate(names)}, "X")
 
 
-def _with_outputs(table: Table, y: Any, schema: Schema) -> Table:
+def _with_outputs(table: Table, y: ArrayLike, schema: Schema) -> Table:
     """Return the table with the targets as its output columns."""
     array = np.asarray(y)
     array = array[:, None] if array.ndim == 1 else array

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.images.decode import Form
@@ -119,7 +119,9 @@ class ImageSet:
         return Episodes(self.bank(), way, shot_counts(shots), queries, rotations, within)
 
 
-def from_arrays(x: Any, y: Any, *, superclasses: Any = None, shape: Sequence[int] | None = None) -> ImageSet:
+def from_arrays(
+    x: ArrayLike, y: ArrayLike, *, superclasses: ArrayLike | None = None, shape: Sequence[int] | None = None
+) -> ImageSet:
     """Return images in memory by class.
 
     - `x`: pixels of shape (n, height, width), (n, height, width, channels), or rows with a `shape`. They are uint8, or numbers
@@ -143,7 +145,7 @@ def from_arrays(x: Any, y: Any, *, superclasses: Any = None, shape: Sequence[int
     return ImageSet(pixels, tuple(names), rows, tuple(superclass for superclass, _ in pairs), ("",) * len(names))
 
 
-def as_pixels(x: Any, shape: Sequence[int] | None = None) -> np.ndarray:
+def as_pixels(x: ArrayLike, shape: Sequence[int] | None = None) -> np.ndarray:
     """Return images `x` as uint8 of shape (n, height, width, channels); flat rows need their `shape`.
 
     Raises: InputError for another shape, or values that are neither bytes nor from 0 to 1.
@@ -168,7 +170,7 @@ def as_pixels(x: Any, shape: Sequence[int] | None = None) -> np.ndarray:
     return np.round(array.astype(np.float64) * 255).astype(np.uint8)
 
 
-def _texts(labels: Any, count: int, name: str) -> np.ndarray:
+def _texts(labels: ArrayLike, count: int, name: str) -> np.ndarray:
     cells = np.asarray(labels)
     if cells.shape != (count,):
         raise InputError(f"{name} has shape {cells.shape} and there are {count} images: give one label for each.")

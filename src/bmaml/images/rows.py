@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.images.decode import Form, decode
 from bmaml.images.image_set import ImageSet, as_pixels
 from bmaml.images.layout import passed_over
 from bmaml.images.listing import list_files
+
+# All that is read as images: a folder or a zip, images by class, or an array.
+ImagesLike: TypeAlias = ImageSet | ArrayLike | str | PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,13 @@ class Rows:
         return len(self.x)
 
 
-def image_rows(source: Any, form: Form) -> Rows:
+def image_rows(source: ImagesLike, form: Form) -> Rows:
     """Return the images of `source` in a model's form `form`.
 
     `source` is a folder or zip (resized, with the names of folders kept), an `ImageSet`, or an array.
     Raises: InputError if a file is no image, or an array has another shape than the form.
     """
-    if isinstance(source, str | Path):
+    if isinstance(source, str | PathLike):
         return _files(Path(source), form)
     if isinstance(source, ImageSet):
         rows = np.concatenate(source.rows)

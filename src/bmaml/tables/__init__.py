@@ -7,7 +7,9 @@ training tasks alone and saved in the schema. A new format is one reader that re
 """
 
 from bmaml.tables.columns import Column as Column
+from bmaml.tables.read import TableLike as TableLike
 from bmaml.tables.read import read_table as read_table
+from bmaml.tables.schema import ColumnRoles as ColumnRoles
 from bmaml.tables.schema import Schema as Schema
 from bmaml.tables.schema import fit_schema as fit_schema
 from bmaml.tables.table import Table as Table

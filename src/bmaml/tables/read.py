@@ -6,11 +6,13 @@ import csv
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.tables.table import Table
@@ -19,7 +21,25 @@ _TEXT = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 _PARQUET = (".parquet", ".pq")
 
 
-def read_table(source: Any, name: str = "the table") -> Table:
+@runtime_checkable
+class DataFrame(Protocol):
+    """A table of another library (pandas, polars): its columns' names, and a column by its name."""
+
+    @property
+    def columns(self) -> Iterable[Any]:
+        """Return the columns' names."""
+        ...
+
+    def __getitem__(self, name: Any, /) -> Any:
+        """Return a column."""
+        ...
+
+
+# All that `read_table` reads.
+TableLike: TypeAlias = Table | DataFrame | Mapping[str, ArrayLike] | str | PathLike[str]
+
+
+def read_table(source: TableLike, name: str = "the table") -> Table:
     """Return a table from a file or from columns in memory.
 
     - `source`: a path (.csv, .tsv, either with .gz, or .parquet), a mapping of names to arrays, or an object with `.columns`
@@ -30,7 +50,7 @@ def read_table(source: Any, name: str = "the table") -> Table:
     """
     if isinstance(source, Table):
         return source
-    if isinstance(source, str | Path):
+    if isinstance(source, str | PathLike):
         return _read_file(Path(source))
     names = list(source) if isinstance(source, Mapping) else list(getattr(source, "columns", ()))
     if not names or not hasattr(source, "__getitem__"):

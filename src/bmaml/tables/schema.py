@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.tables.columns import Column, fit_input, fit_output
@@ -59,15 +59,15 @@ class Schema:
         """Return the standardised outputs of `table`, float32 of shape `(rows, outputs)`."""
         return np.concatenate([column.encode(table) for column in self.outputs], 1).astype(np.float32)
 
-    def decode_value(self, value: Any) -> np.ndarray:
+    def decode_value(self, value: ArrayLike) -> np.ndarray:
         """Return standardised means, quantiles or draws `value`, of shape `(..., outputs)`, in the table's units."""
         return np.asarray(value, np.float64) * self.scales + self.means
 
-    def decode_std(self, std: Any) -> np.ndarray:
+    def decode_std(self, std: ArrayLike) -> np.ndarray:
         """Return standardised standard deviations `std` in the table's units."""
         return np.asarray(std, np.float64) * self.scales
 
-    def decode_log_prob(self, log_prob: Any) -> np.ndarray:
+    def decode_log_prob(self, log_prob: ArrayLike) -> np.ndarray:
         """Return log densities `log_prob` of standardised targets (joint over outputs, in nats) as densities in the table's
         units.
 
@@ -93,50 +93,57 @@ class Schema:
             raise InputError(f"the saved schema is damaged ({error}): fit and save the model again.") from error
 
 
-def _column(values: dict[str, Any]) -> Column:
-    fields: dict[str, Any] = values | {"levels": tuple(values["levels"])}
-    return Column(**fields)
-
-
-def fit_schema(
-    table: Table,
-    *,
-    task: str,
-    x: Sequence[str],
-    y: Sequence[str],
-    order: str | None = None,
-    categorical: Sequence[str] = (),
-    log: Sequence[str] = (),
-) -> Schema:
-    """Return the schema of `table`. Standardisation and levels come from its rows, so give the rows of training tasks.
+@dataclass(frozen=True)
+class ColumnRoles:
+    """What each of a table's columns is for.
 
     - `task`: name of the task column.
     - `x`, `y`: names of the input and output columns. Inputs of text become categories.
     - `order`: name of the column that sorts each task's rows.
     - `categorical`: further inputs that are categories.
     - `log`: inputs whose logarithm is taken.
+    """
+
+    task: str
+    x: tuple[str, ...]
+    y: tuple[str, ...]
+    order: str | None = None
+    categorical: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
+
+
+def _column(values: dict[str, Any]) -> Column:
+    fields: dict[str, Any] = values | {"levels": tuple(values["levels"])}
+    return Column(**fields)
+
+
+def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
+    """Return the schema of `table` with these `roles` of its columns.
+
+    Standardisation and levels come from the table's rows, so give the rows of training tasks.
 
     Raises: InputError for a missing, repeated or unfit column.
     """
-    x, y = list(x), list(y)
-    _check_names(table, task, x, y, order, [*categorical, *log])
-    labels = table.texts(task).tolist()
-    inputs = (fit_input(table, name, categorical=name in categorical, log=name in log, tasks=labels) for name in x)
-    schema = Schema(task, tuple(inputs), tuple(fit_output(table, name) for name in y), order)
-    if order is not None:
-        table.numbers(order)
+    _check_names(table, roles)
+    labels = table.texts(roles.task).tolist()
+    inputs = tuple(
+        fit_input(table, name, categorical=name in roles.categorical, log=name in roles.log, tasks=labels) for name in roles.x
+    )
+    schema = Schema(roles.task, inputs, tuple(fit_output(table, name) for name in roles.y), roles.order)
+    if roles.order is not None:
+        table.numbers(roles.order)
     return schema
 
 
-def _check_names(table: Table, task: str, x: list[str], y: list[str], order: str | None, options: list[str]) -> None:
-    if not x or not y:
-        raise InputError(f"{'no input' if not x else 'no output'} column was named: name one for x and one for y.")
-    for name in [task, *x, *y, *([] if order is None else [order])]:
+def _check_names(table: Table, roles: ColumnRoles) -> None:
+    if not roles.x or not roles.y:
+        raise InputError(f"{'no input' if not roles.x else 'no output'} column was named: name one for x and one for y.")
+    named = [roles.task, *roles.x, *roles.y]
+    for name in [*named, *([] if roles.order is None else [roles.order])]:
         table.column(name)
-    named = [task, *x, *y]
     for name in named:
         if named.count(name) > 1:
             raise InputError(f"column {name!r} is named twice among task, inputs and outputs: name it once.")
-    for name in options:
-        if name not in x:
+    for name in [*roles.categorical, *roles.log]:
+        if name not in roles.x:
             raise InputError(f"column {name!r} has an option (categorical or log) and is no input: add it to x.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 
@@ -110,7 +111,7 @@ class Table:
         return value
 
 
-def as_array(values: Any, name: str) -> np.ndarray:
+def as_array(values: ArrayLike, name: str) -> np.ndarray:
     """Return `values` as an array; `name` is the column's name in messages.
 
     Raises: InputError if rows have different lengths.
@@ -121,13 +122,13 @@ def as_array(values: Any, name: str) -> np.ndarray:
         raise InputError(f"{name} has rows of different lengths: give as many numbers in each.") from None
 
 
-def listed(names: Sequence[Any], most: int = 12) -> str:
+def listed(names: Sequence[object], most: int = 12) -> str:
     """Return `names` as a quoted list of at most `most` names, for a message."""
     shown = ", ".join(repr(str(name)) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def as_text(cell: Any) -> str:
+def as_text(cell: object) -> str:
     """Return `cell` as a stripped string. 3.0 becomes 3, because a missing value elsewhere makes integers floats."""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))

@@ -19,7 +19,7 @@ from bmaml.recipes.images import COMPARED, build_image_method, image_recipe
 from bmaml.recipes.lookup import pick
 from bmaml.recipes.sinusoids import FAMILIES, build_method, build_plan, build_tasks
 from bmaml.recipes.tables import regression_method
-from bmaml.tables import Schema, Table, fit_schema, table_tasks
+from bmaml.tables import ColumnRoles, Schema, Table, fit_schema, table_tasks
 from bmaml.tasks.base import AbstractTasks, FixedTasks, Selection
 from bmaml.training.plan import Plan
 
@@ -151,7 +151,7 @@ class TableArena(AbstractArena):
     def build(
         training: Table,
         held: Table,
-        columns: dict[str, Any],
+        columns: ColumnRoles,
         shots: tuple[int, ...],
         selection: Selection = "random",
         spare: Table | None = None,
@@ -160,7 +160,7 @@ class TableArena(AbstractArena):
 
         Raises: InputError naming the column, line or task that does not fit.
         """
-        schema = fit_schema(training, **columns)
+        schema = fit_schema(training, columns)
         tables = (training, held) if spare is None else (training, held, spare)
         tasks = (table_tasks(rows, schema, shots=shots, selection=selection, training=rows is training) for rows in tables)
         return TableArena(training.name, shots, schema, *tasks)
