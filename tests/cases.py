@@ -11,6 +11,7 @@ import pytest
 from bmaml import methods
 from bmaml.cli import main
 from bmaml.data import Data, Task
+from bmaml.methods.made_of import Offer, OfHead
 from bmaml.models import MLP, CategoricalModel, GaussianModel, MLPFeatures
 from bmaml.tasks import FixedTasks
 
@@ -19,13 +20,8 @@ CLASSES = CategoricalModel(MLP((1, 4, 3), "tanh"))
 FEATURES = MLPFeatures(1, learned=3, hidden=(4,), code=2)
 EXTRACTOR = MLP((1, 5, 4), "tanh")
 HEADS = CategoricalModel(MLP((4, 3)))
-_PARTICLES = {"emaml", "bfa", "bmaml", "experts", "platipus", "abml", "shared-emaml", "shared-bfa", "shared-bmaml", "ridge"}
-_TINY = {
-    "abml": {"inner_steps": 1, "draws": 2},
-    "cnp": {"width": 8, "depth": 1},
-    "tnp": {"width": 8, "layers": 2, "heads": 2},
-    "rnn": {"width": 8, "depth": 1},
-}
+# Sizes for methods that have them to set.
+TINY = {"particles": 3, "draws": 2, "width": 8, "depth": 1, "layers": 2, "heads": 2}
 
 
 def jit(function, **options):
@@ -38,14 +34,25 @@ def preset(name, model=MODEL, features=FEATURES):
 
     Methods of classes alone are made for three of them, whatever the model.
     """
-    if name in methods.AMORTISED:
-        return methods.METHODS[name](**_TINY[name])
-    options = _TINY.get(name, {}) | ({"particles": 3} if name in _PARTICLES else {})
-    if name in methods.CLOSED_FORM:
-        return methods.METHODS[name](EXTRACTOR, *([4] if name == "ridge" else []), 3, **options)
-    if name in methods.SHARED:
-        return methods.METHODS[name](EXTRACTOR, HEADS, inner_steps=2, inner_learning_rate=0.02, **options)
-    return methods.METHODS[name](features if name == "experts" else model, **options)
+    row, classes = methods.METHODS[name], for_classes(name)
+    settings = {"inner_steps": 1} if name == "abml" else {}
+    if isinstance(row.made_of, OfHead):
+        settings = {"inner_steps": 2, "inner_learning_rate": 0.02}
+    offer = Offer(
+        *(1, 3 if classes else 1),
+        model=lambda _: model,
+        features=lambda: features,
+        extractor=lambda: (EXTRACTOR, 4),
+        head=lambda _: HEADS,
+        classes=classes,
+        settings=TINY,
+    )
+    return row.build(offer, methods.Tuned(settings))
+
+
+def for_classes(name):
+    """Whether a method is for classes alone."""
+    return "numbers" not in methods.METHODS[name].fits
 
 
 def points(count, seed, outputs=1):
@@ -65,7 +72,7 @@ def labelled(count, seed):
 
 def kind_for(name):
     """The kind of points that a preset is made for."""
-    return labelled if name in methods.CLOSED_FORM + methods.SHARED else points
+    return labelled if for_classes(name) else points
 
 
 def task(support=5, query=6, seed=0, kind=points):

@@ -7,8 +7,21 @@ from pathlib import Path
 # From the bottom up: a room imports only rooms that stand before it here, and itself.
 # `__init__` is the package's own list of public names. The rooms after it may use that list.
 ROOMS = (
-    *("errors", "io", "data", "distributions", "models", "inference", "tasks", "learners", "objectives", "training"),
-    *("evaluation", "methods", "tables", "images", "recipes", "estimators", "rl", "__init__", "experiments", "plots", "cli"),
+    *("errors", "rows", "io", "data", "distributions", "models", "inference", "tasks", "learners", "objectives"),
+    *(
+        "training",
+        "evaluation",
+        "methods",
+        "tables",
+        "images",
+        "recipes",
+        "estimators",
+        "rl",
+        "__init__",
+        "experiments",
+        "plots",
+        "cli",
+    ),
     "__main__",
 )
 HEAD = """# The rooms

@@ -18,7 +18,7 @@ import bmaml
 from bmaml.evaluation.evaluate import evaluate
 from bmaml.experiments.numbers import Numbers
 from bmaml.io.files import write_atomically
-from bmaml.recipes.sinusoids import build_method, build_plan, build_tasks
+from bmaml.recipes.families import build_method, build_plan, build_tasks
 from bmaml.training.loop import NonFiniteError
 
 METHODS = ("maml", "bmaml", "bfa", "platipus", "meta-sgd", "ml-laplace", "reptile", "pretrain", "fomaml", "abml", "ml-point")

@@ -16,6 +16,7 @@ from cases import (
     HEADS,
     MODEL,
     fixed_tasks,
+    for_classes,
     is_one_sentence,
     jit,
     kind_for,
@@ -46,7 +47,7 @@ from bmaml.learners import (
 )
 from bmaml.learners.base import AbstractLatentLearner
 from bmaml.learners.features import FeatureMeta, core
-from bmaml.methods import CLOSED_FORM, METHODS, SHARED, Method
+from bmaml.methods import METHODS, Method
 from bmaml.models import MLP, CategoricalHead, DeepSets, GaussianModel, MLPFeatures, NormalHead, Recurrent, Transformer
 from bmaml.objectives import ChaserLoss, Elbo, EvidenceLoss, LaplaceLoss, PooledLoss, QueryLoss
 from bmaml.tasks import FixedTasks
@@ -138,7 +139,8 @@ for _name, _learner in VARIANTS.items():
     if isinstance(core(_learner), Laplace):
         ACCEPTED[f"{_name} / penalised"] = (_learner, LaplaceLoss(0.5))
 # The other named methods' learners and objectives are among the pairs.
-METHODS_TOO = {f"method {name}": (preset(name).learner, preset(name).objective) for name in ("cnp", *CLOSED_FORM, *SHARED)}
+OTHERS = [name for name in METHODS if name == "cnp" or for_classes(name)]
+METHODS_TOO = {f"method {name}": (preset(name).learner, preset(name).objective) for name in OTHERS}
 
 
 def with_garbage(data, rows):

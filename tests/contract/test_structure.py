@@ -136,7 +136,6 @@ MADE = (
     *("AbmlState", "GradientState", "TrainState", "MetaBatch", "Collected", "Trajectories", "AdaptedPolicy", "Shared"),
     *("Cells", "Chains", "Conditional", "Convergence", "Kernel", "Memory", "RidgeHead", "RolloutShape", "SvgdResult", "Wave"),
     *("Board", "Entry", "Evaluation", "NewTask", "Numbers", "Row", "Run", "ScoredTask", "Size", "Truth", "View"),
-    *("ControlFamily", "Family", "ImageRecipe"),
 )
 
 

@@ -17,7 +17,7 @@ from bmaml.evaluation.evaluate import evaluate
 from bmaml.evaluation.recalibrate import recalibrate
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners import AbstractLearner, ConjugateLearner, PrototypeLearner
-from bmaml.recipes.sinusoids import FAMILIES
+from bmaml.tasks import ambiguous
 from bmaml.tasks.base import AbstractTasks
 
 SPREAD = 0.4
@@ -133,7 +133,7 @@ def test_intervals_of_a_trained_learner_hold_on_new_tasks():
     learner = ConjugateLearner(FEATURES, particles=3)
     bare = learner.init(jax.random.key(0))
     shots = (2, 5)
-    tasks = FAMILIES["ambiguous"].build(shots, 20)
+    tasks = ambiguous(shots, 20)
     changed, meta = recalibrate(learner, bare, tasks, shots=shots)
     before, after = (
         evaluate(one, m, tasks, shots=shots, count=300, queries=10, seed=5) for one, m in ((learner, bare), (changed, meta))

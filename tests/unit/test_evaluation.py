@@ -21,7 +21,7 @@ from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.resized import drawing, finely_drawn
 from bmaml.models import MLP, GaussianModel
-from bmaml.recipes.sinusoids import build_method
+from bmaml.recipes.families import build_method
 from bmaml.tasks import AbstractTasks, Bank, Episodes, FiniteTasks, FixedTasks, PartialTasks, Sinusoids
 
 FAMILY = Sinusoids(shots=5, queries=10)

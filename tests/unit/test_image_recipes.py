@@ -10,9 +10,9 @@ from bmaml.estimators.classifier import FewShotClassifier
 from bmaml.images import from_arrays
 from bmaml.learners.features import core
 from bmaml.learners.resized import for_classes
-from bmaml.methods import CLASSIFICATION
+from bmaml.methods import fitting
 from bmaml.models.by_name import image_network
-from bmaml.recipes.images import COMPARED, RECIPES, build_image_method, image_recipe
+from bmaml.recipes.images import build_image_method, compared, image_recipe
 
 
 def images(side=6, classes=8, count=10):
@@ -21,7 +21,7 @@ def images(side=6, classes=8, count=10):
     return from_arrays(rng.uniform(size=(count * classes, side, side)), np.repeat(np.arange(classes), count))
 
 
-@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("name", compared())
 def test_a_recipe_trains_on_its_episodes_and_answers_for_the_way_it_is_judged_at(name):
     source, way, recipe = images(), 3, image_recipe(name)
     trained = recipe.episodes(source, way, rotations=True)
@@ -40,19 +40,18 @@ def test_a_recipe_trains_on_its_episodes_and_answers_for_the_way_it_is_judged_at
         np.testing.assert_allclose(jit(probabilities)(jax.random.key(0)).sum(-1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", CLASSIFICATION)
+@pytest.mark.parametrize("name", fitting("classes"))
 def test_every_method_of_classes_is_made_for_images(name):
     """Small images get layers, large ones convolutions; the networks' widths agree with what they are followed by."""
     for shape, network in (((8, 8, 1), "MLP"), ((16, 16, 3), "Conv4")):
         assert network in str(build_image_method(name, shape, 4))
-    assert set(RECIPES) == set(CLASSIFICATION)
     extractor, width = image_network("resnet12", (16, 16, 1), None, 4)
     assert width == extractor.features == 32
 
 
 def test_a_recipe_takes_what_few_images_and_classes_leave():
     recipe, few = image_recipe("protonet"), images(classes=3, count=4)
-    assert recipe.training_way(few, 2) == 3 < recipe.way
+    assert recipe.training_way(few, 2) == 3 < recipe.tuned.way
     assert recipe.training_way(few, 2, rotations=True) == 12
     assert recipe.training_way(few, 2, within=True) == 2
     assert recipe.episodes(few, 2, (1, 3)).queries == 1

@@ -11,8 +11,7 @@ from bmaml.cli import app
 from bmaml.errors import InputError
 from bmaml.experiments.policies import paths, policies_of, progress_of, returns
 from bmaml.models import MLP, GaussianPolicy
-from bmaml.rl import Navigation, Sampling
-from bmaml.rl.presets import POLICY_METHODS
+from bmaml.rl import POLICY_METHODS, Navigation, Sampling
 from bmaml.rl.returns import RETURN, evaluate_policies
 from bmaml.training.optimisers import Adam
 from bmaml.training.plan import Plan
@@ -26,7 +25,7 @@ def folders(tmp_path_factory):
     """Two seeds of MAML and one of Reptile, which has two particles."""
     root, made = tmp_path_factory.mktemp("policies"), []
     for name, seed in (("maml", 0), ("maml", 1), ("reptile", 0)):
-        method = POLICY_METHODS[name](POLICY, sampling=Sampling(2), **({"particles": 2} if name == "reptile" else {}))
+        method = POLICY_METHODS[name].preset(POLICY, sampling=Sampling(2), **({"particles": 2} if name == "reptile" else {}))
         about = {"kind": "control", "tasks": "navigation", "method": name}
         made.append(root / f"{name}-{seed}")
         bmaml.train(method, WORLD, dataclasses.replace(PLAN, seed=seed), directory=made[-1], about=about)
@@ -65,7 +64,7 @@ def test_training_is_drawn_from_what_the_runs_noted(folders):
 
 
 def test_runs_of_no_policy_or_of_several_families_are_refused(folders, tmp_path):
-    method = POLICY_METHODS["maml"](POLICY, sampling=Sampling(2))
+    method = POLICY_METHODS["maml"].preset(POLICY, sampling=Sampling(2))
     for kind, tasks in (("control", "navigation-sparse"), ("family", "sinusoid")):
         bmaml.train(method, WORLD, PLAN, directory=tmp_path / kind, about={"kind": kind, "tasks": tasks, "method": "maml"})
     with pytest.raises(InputError, match="navigation, navigation-sparse: give runs of one family"):

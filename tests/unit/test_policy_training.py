@@ -19,10 +19,20 @@ from bmaml.io.checkpoint import RunFolder
 from bmaml.learners import GradientLearner
 from bmaml.models import MLP, CategoricalModel, GaussianPolicy
 from bmaml.objectives import ChaserLoss, PolicyLoss
-from bmaml.rl import AbstractWorld, AdaptedPolicy, ClippedSteps, GradientStep, Navigation, PolicyMethod, Sampling, TrustRegion
+from bmaml.rl import (
+    POLICY_METHODS,
+    AbstractWorld,
+    AdaptedPolicy,
+    ClippedSteps,
+    GradientStep,
+    Navigation,
+    PolicyMethod,
+    Sampling,
+    TrustRegion,
+)
 from bmaml.rl.advantages import Advantages
-from bmaml.rl.presets import POLICY_METHODS, bmaml_chaser, fomaml, maml
-from bmaml.rl.recipes import CONTROL, build_policy, build_policy_method, build_policy_plan, build_world
+from bmaml.rl.presets import bmaml_chaser, fomaml, maml
+from bmaml.rl.recipes import WORLDS, build_policy, build_policy_method, build_policy_plan, build_world
 from bmaml.rl.returns import evaluate_policies
 from bmaml.tasks import Sinusoids
 from bmaml.training.loop import NonFiniteError, Progress
@@ -110,7 +120,7 @@ def test_returns_before_any_update_are_those_of_the_policy(runs):
 def small(name, model=POLICY):
     """The method of that name on a tiny policy, two particles where it has several."""
     particles = {"particles": 2} if name in ("emaml", "bmaml", "bmaml-chaser") else {}
-    return POLICY_METHODS[name](model, sampling=SMALL, **particles)
+    return POLICY_METHODS[name].preset(model, sampling=SMALL, **particles)
 
 
 VARIANTS = {
@@ -219,7 +229,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(build):
 
 
 def test_recipes_fit_their_worlds_and_say_what_a_method_lacks():
-    for family in (name for name in CONTROL if name.startswith("navigation")):
+    for family in (name for name in WORLDS if name.startswith("navigation")):
         world = build_world(family, horizon=3)
         assert world.horizon == 3
         assert isinstance(build_policy(family, world), CategoricalModel if world.discrete else GaussianPolicy)

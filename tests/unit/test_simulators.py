@@ -12,7 +12,7 @@ from cases import is_one_sentence
 from bmaml.errors import InputError
 from bmaml.models import MLP, CategoricalModel, GaussianModel
 from bmaml.rl import check_policy
-from bmaml.rl.recipes import CONTROL, build_policy, build_world
+from bmaml.rl.recipes import WORLDS, build_policy, build_world
 from bmaml.rl.simulators import BraxLocomotion, GymnasiumWorld, MujocoLocomotion
 from bmaml.rl.simulators.locomotion import reward
 
@@ -182,7 +182,7 @@ def test_the_bodies_of_mujoco_run(body, widths):
 
 @NEEDS_MUJOCO
 def test_the_bodies_are_families_by_name():
-    names = [name for name in CONTROL if not name.startswith(("navigation", "brax"))]
+    names = [name for name in WORLDS if not name.startswith(("navigation", "brax"))]
     assert len(names) == 4
     for name in names:
         world = build_world(name, horizon=3)

@@ -176,7 +176,7 @@ def figure(
     from bmaml.cli.progress import BarProgress
     from bmaml.errors import InputError
     from bmaml.plots import style
-    from bmaml.recipes.lookup import pick
+    from bmaml.rows import pick
 
     make = pick("figure", name, FIGURES)
     if runs and name not in _OF_RUNS:

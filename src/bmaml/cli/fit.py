@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bmaml.cli.names import CLASS_METHODS, NUMBER_METHODS, PATHS
 from bmaml.cli.options import names_of, refuse, whole_numbers
 from bmaml.cli.predict import predict, recalibrate, suggest
-from bmaml.cli.train import IMAGE_METHODS, METHODS, report
+from bmaml.cli.train import report
 
 if TYPE_CHECKING:
     pass
@@ -38,7 +39,7 @@ def fit(
     x: Annotated[str | None, typer.Option(help="Of a table: input columns, such as time,dose.")] = None,
     y: Annotated[str | None, typer.Option(help="Of a table: output columns, such as conc.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the model (default: the data's name + -model).")] = None,
-    method: Annotated[str | None, typer.Option(help=f"{METHODS} Of images: {IMAGE_METHODS}")] = None,
+    method: Annotated[str | None, typer.Option(help=f"{NUMBER_METHODS}; of images {CLASS_METHODS}; {PATHS}.")] = None,
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps (default 4,000; of images the recipe's).")] = None,
     shots: Annotated[

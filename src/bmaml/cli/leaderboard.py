@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bmaml.cli.fit import Selection
+from bmaml.cli.names import FAMILY_NAMES, NUMBER_METHODS, PATHS
 from bmaml.cli.options import must_be_absent, names_of, whole_numbers
-from bmaml.cli.train import METHODS, Shots
+from bmaml.cli.train import Shots
 
 if TYPE_CHECKING:
     from bmaml.experiments.board.arenas import AbstractArena
@@ -25,10 +26,10 @@ def add(app: typer.Typer) -> None:
 
 def leaderboard(
     tasks: Annotated[
-        str, typer.Argument(help="Family (sinusoid, maml-sinusoid, ambiguous), images (digits, omniglot), or a table's file.")
+        str, typer.Argument(help=f"Family ({FAMILY_NAMES}, {PATHS}), images (digits or omniglot), or a table's file.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for runs, scores, results and the picture; goes on with what it holds.")],
-    methods: Annotated[str | None, typer.Option(help=f"Separated by commas (default: all): {METHODS}")] = None,
+    methods: Annotated[str | None, typer.Option(help=f"Separated by commas (default: all): {NUMBER_METHODS}; {PATHS}.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method; of a table each holds out other tasks.")] = 3,
     shots: Shots = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps of every method (default: its recipe's).")] = None,
@@ -60,7 +61,7 @@ def leaderboard(
     from bmaml.errors import InputError
     from bmaml.experiments.board.run import Board
     from bmaml.experiments.image_tasks import IMAGES
-    from bmaml.recipes.lookup import pick
+    from bmaml.rows import pick
     from bmaml.tables import ColumnRoles
 
     given = whole_numbers(shots, "--shots")
@@ -101,7 +102,7 @@ def _run(board: Board, out: Path) -> None:
 def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, samples: int) -> AbstractArena:
     from bmaml.errors import InputError
     from bmaml.experiments.board.arenas import FamilyArena
-    from bmaml.recipes.sinusoids import FAMILIES
+    from bmaml.tasks import FAMILIES
 
     if name not in FAMILIES and Path(name).is_file():
         raise InputError(f"{name} is a file: say which of its columns are what with --task, --x and --y.")

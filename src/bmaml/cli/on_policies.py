@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def known(family: str) -> bool:
     """Return whether a name is that of a family of environments."""
-    from bmaml.rl.recipes import CONTROL
+    from bmaml.rl.recipes import WORLDS
 
-    return family in CONTROL
+    return family in WORLDS
 
 
 def train(

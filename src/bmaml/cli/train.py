@@ -7,23 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bmaml.cli.names import FAMILY_NAMES, NUMBER_METHODS, PATHS, POLICY_NAMES, WORLD_NAMES
 from bmaml.cli.options import must_be_absent, whole_numbers
 
 if TYPE_CHECKING:
     from bmaml.training.run import Run
 
-METHODS = (
-    "experts, bmaml, maml, emaml, bfa, ml-point, ml-laplace, fomaml, imaml, meta-sgd, reptile, pretrain, platipus, abml, "
-    "cnp, tnp or rnn."
-)
-CONTROL = (
-    "navigation, navigation-distance, navigation-sparse or navigation-discrete; with the extra mujoco half-cheetah-direction, "
-    "half-cheetah-velocity, ant-direction or ant-velocity, with the extra brax the same after brax-"
-)
-POLICIES = "maml (default), fomaml, meta-sgd, emaml, bmaml, bmaml-chaser, reptile or pretrain."
-IMAGE_METHODS = (
-    "protonet (default), matching, ridge, anil, shared-emaml, shared-bfa, shared-bmaml, or one of the others but experts."
-)
 Shots = Annotated[str | None, typer.Option(help="Support sizes, such as 5 or 3,5,10: a task has one of them at random.")]
 
 
@@ -34,9 +23,9 @@ def add(app: typer.Typer) -> None:
 
 
 def train(
-    tasks: Annotated[str, typer.Argument(help=f"Task family: sinusoid, maml-sinusoid or ambiguous; of policies: {CONTROL}.")],
+    tasks: Annotated[str, typer.Argument(help=f"Task family: {FAMILY_NAMES}; of policies {WORLD_NAMES}; {PATHS}.")],
     out: Annotated[Path, typer.Option(help="Folder for the run; must not hold one yet.")],
-    method: Annotated[str | None, typer.Option(help=f"{METHODS} (default: experts) Of policies: {POLICIES}")] = None,
+    method: Annotated[str | None, typer.Option(help=f"{NUMBER_METHODS}; of policies {POLICY_NAMES}; {PATHS}.")] = None,
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Tasks in a meta-batch.")] = None,
@@ -62,7 +51,7 @@ def train(
 
     points = {"--shots": shots, "--queries": queries, "--task-count": task_count, "--samples": samples}
     acting = {"trajectories": trajectories, "surrogate": surrogate, "outer": outer, "fisher_episodes": fisher_episodes}
-    sizes = {"steps": steps, "batch": batch, "seed": seed, "outer_rate": learning_rate}
+    sizes = {"steps": steps, "batch": batch, "seed": seed, "learning_rate": learning_rate}
     inner = {"particles": particles, "inner_steps": inner_steps, "inner_learning_rate": inner_learning_rate}
     if policies.known(tasks):
         must_be_absent(points, f"{tasks} is a family of environments, whose tasks are not given points")
@@ -72,7 +61,7 @@ def train(
         must_be_absent(flags, f"{tasks} is no family of environments, in which policies act")
         chosen = {
             "shots": whole_numbers(shots, "--shots"),
-            "queries": queries or 20,
+            "queries": queries,
             "count": task_count,
             "samples": samples or 40,
         }
@@ -89,17 +78,12 @@ def _train_points(
     out: Path,
     save_every: int | None,
 ) -> Run:
-    import dataclasses
-
     import bmaml
     from bmaml.cli.progress import BarProgress
-    from bmaml.recipes.sinusoids import build_method, build_plan, build_tasks
+    from bmaml.recipes.families import build_method, build_plan, build_tasks
 
     source = build_tasks(tasks, seed=sizes["seed"], **points)
-    chosen, learning_rate = build_method(method, tasks, **inner), sizes.pop("outer_rate")
-    plan = build_plan(method, **sizes)
-    if learning_rate is not None:
-        plan = dataclasses.replace(plan, outer=dataclasses.replace(plan.outer, learning_rate=learning_rate))
+    chosen, plan = build_method(method, tasks, **inner), build_plan(method, tasks, **sizes)
     about = {"kind": "family", "tasks": tasks, "method": method}
     progress = BarProgress(f"{method} on {tasks}")
     return bmaml.train(chosen, source, plan, directory=out, about=about, save_every=save_every, progress=progress)

@@ -32,13 +32,13 @@ from bmaml.training.run import Run, train
 class FewShotClassifier(AbstractEstimator):
     """Learns from images of many classes how to tell new classes apart by a few images of each, and how sure to be.
 
-    `method` is a name (`bmaml.methods.CLASSIFICATION`) or a `Method` over flat images. It trains on episodes of `way`
+    `method` is a name (`bmaml.methods.fitting("classes")`) or a `Method` over flat images. It trains on episodes of `way`
     classes (methods by class means and the like: of up to 30, which makes better features) with `shots` images of each to
     learn from (one count or several) and `queries` to tell apart (at most what the smallest class leaves). `network` is as
     in `bmaml.models.by_name.image_network`. `rotations` makes classes of turned images, for drawings and the like; `within`
     draws an episode's classes from one superclass. Files are resized to `size`, which they need unless they are all of one
     size. It trains for `steps` meta-steps of `batch` episodes, the optimiser's rate `learning_rate`. What is None is the
-    method's recipe's (`bmaml.recipes.images.RECIPES`). `progress` is True for a line on stderr now and then, or a
+    method's recipe's (`bmaml.methods.METHODS`). `progress` is True for a line on stderr now and then, or a
     `bmaml.training.loop.Progress`.
     """
 

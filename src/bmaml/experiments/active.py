@@ -21,7 +21,7 @@ from bmaml.experiments.numbers import Numbers
 from bmaml.inference.acquisitions import ACQUISITIONS, acquisition
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.resized import finely_drawn
-from bmaml.recipes.sinusoids import build_method, build_plan, build_tasks
+from bmaml.recipes.families import build_method, build_plan, build_tasks
 from bmaml.tasks.sinusoid import Sinusoids
 from bmaml.training.loop import Progress
 from bmaml.training.run import Run, about, load, train

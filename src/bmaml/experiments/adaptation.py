@@ -13,7 +13,7 @@ from bmaml.evaluation.metrics import interval
 from bmaml.experiments.numbers import Numbers
 from bmaml.learners.gradient import GradientLearner
 from bmaml.methods import Method
-from bmaml.recipes.sinusoids import build_method, build_plan, build_tasks
+from bmaml.recipes.families import build_method, build_plan, build_tasks
 from bmaml.tasks.sinusoid import Sinusoids
 from bmaml.training.loop import Progress
 from bmaml.training.run import train

@@ -17,7 +17,7 @@ from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
 from bmaml.learners.gradient import GradientLearner
 from bmaml.learners.resized import finely_drawn
-from bmaml.recipes.sinusoids import build_method, build_plan
+from bmaml.recipes.families import build_method, build_plan
 from bmaml.tasks.sinusoid import Sinusoids
 from bmaml.training.loop import Progress
 from bmaml.training.run import Run, train

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bmaml.errors import InputError
 from bmaml.images import Split, digits, read_images, split_images
-from bmaml.recipes.lookup import pick
+from bmaml.rows import pick
 
 IMAGES = ("digits", "omniglot")
 

@@ -11,7 +11,7 @@ import numpy as np
 from bmaml.evaluation.metrics import interval
 from bmaml.experiments.numbers import Numbers
 from bmaml.methods import Method
-from bmaml.recipes.sinusoids import build_method, build_plan
+from bmaml.recipes.families import build_method, build_plan
 from bmaml.tasks.base import FixedTasks
 from bmaml.tasks.sinusoid import Sinusoids
 from bmaml.training.loop import Loop, Progress

@@ -1,13 +1,18 @@
 """Named methods: each paper is one learner and one objective.
 
-A new method is a short function that builds the pair with the paper's settings, and a row in the table of methods. The
-row makes the method known to the command line, the leaderboard, the figures and the contract tests. The docstring
-explains every argument with its scale, says where the defaults come from, and cites the paper. No mathematics belongs
-here: that is in a learner or an objective.
+A new method is a row in the table of `rows.py`. The row makes the method known to the command line, the leaderboard, the
+figures, the docs and the contract tests. A row holds a preset: a short function that builds the pair with the paper's
+settings. Its docstring explains every argument with its scale, says where the defaults come from, and cites the paper. No
+mathematics belongs here: that is in a learner or an objective.
+
+A program adds a row with `add` or the decorator `preset`. An installed package lists its rows as entry points of the group
+`bmaml.methods`. `bmaml.methods.NAME` is the preset of any row.
 """
 
-from collections.abc import Callable
-
+from bmaml.methods.adding import add as add
+from bmaml.methods.adding import choose as choose
+from bmaml.methods.adding import fitting as fitting
+from bmaml.methods.adding import preset as preset
 from bmaml.methods.base import Method as Method
 from bmaml.methods.classes import anil as anil
 from bmaml.methods.classes import matching as matching
@@ -17,6 +22,14 @@ from bmaml.methods.classes import shared as shared
 from bmaml.methods.classes import shared_bfa as shared_bfa
 from bmaml.methods.classes import shared_bmaml as shared_bmaml
 from bmaml.methods.classes import shared_emaml as shared_emaml
+from bmaml.methods.made_of import AbstractIngredients as AbstractIngredients
+from bmaml.methods.made_of import OfClasses as OfClasses
+from bmaml.methods.made_of import OfFeatures as OfFeatures
+from bmaml.methods.made_of import OfHead as OfHead
+from bmaml.methods.made_of import OfModel as OfModel
+from bmaml.methods.made_of import OfNothing as OfNothing
+from bmaml.methods.made_of import OfWidths as OfWidths
+from bmaml.methods.made_of import Preset as _Preset
 from bmaml.methods.presets import abml as abml
 from bmaml.methods.presets import bfa as bfa
 from bmaml.methods.presets import bmaml as bmaml
@@ -34,41 +47,17 @@ from bmaml.methods.presets import pretrain as pretrain
 from bmaml.methods.presets import reptile as reptile
 from bmaml.methods.presets import rnn as rnn
 from bmaml.methods.presets import tnp as tnp
+from bmaml.methods.rows import METHODS as METHODS
+from bmaml.methods.rows import POLICY_METHODS as POLICY_METHODS
+from bmaml.methods.spec import Group as Group
+from bmaml.methods.spec import MethodSpec as MethodSpec
+from bmaml.methods.spec import Tuned as Tuned
+from bmaml.methods.spec import TunedImages as TunedImages
 
-METHODS: dict[str, Callable[..., Method]] = {
-    "experts": experts,
-    "maml": maml,
-    "fomaml": fomaml,
-    "meta-sgd": meta_sgd,
-    "imaml": imaml,
-    "reptile": reptile,
-    "emaml": emaml,
-    "ml-point": ml_point,
-    "ml-laplace": ml_laplace,
-    "bfa": bfa,
-    "bmaml": bmaml,
-    "pretrain": pretrain,
-    "platipus": platipus,
-    "abml": abml,
-    "cnp": cnp,
-    "tnp": tnp,
-    "rnn": rnn,
-    "protonet": protonet,
-    "matching": matching,
-    "ridge": ridge,
-    "anil": anil,
-    "shared-emaml": shared_emaml,
-    "shared-bfa": shared_bfa,
-    "shared-bmaml": shared_bmaml,
-}
-# What a method is made from, besides its settings. The widths of inputs and outputs:
-AMORTISED = ("cnp", "tnp", "rnn")
-# An extractor and the number of classes (for ridge also the extractor's width):
-CLOSED_FORM = ("protonet", "matching", "ridge")
-# An extractor and a model on its features:
-SHARED = ("anil", "shared-emaml", "shared-bfa", "shared-bmaml")
-# Features for experts; and a model for all others.
 
-# What a method is for: numbers, or classes.
-REGRESSION = tuple(name for name in METHODS if name not in CLOSED_FORM + SHARED)
-CLASSIFICATION = tuple(name for name in METHODS if name != "experts")
+def __getattr__(name: str) -> _Preset:
+    """Return the preset of a row by the row's name, with underscores for hyphens."""
+    row = name.replace("_", "-")
+    if name.startswith("_") or row not in METHODS:
+        raise AttributeError(f"module 'bmaml.methods' has no attribute {name!r}")
+    return METHODS[row].preset

@@ -15,9 +15,12 @@ from bmaml.objectives import QueryLoss
 _NORMAL = GaussianPrior()
 
 
-def shared(extractor: AbstractNetwork, method: Method) -> Method:
-    """Put a meta-learned extractor in front of any method: adaptation, particles and all then see features alone."""
-    return Method(FeatureLearner(extractor, method.learner), method.objective)
+def shared(extractor: AbstractNetwork, method: Method, *, name: str | None = None) -> Method:
+    """Put a meta-learned extractor in front of any method: adaptation, particles and all then see features alone.
+
+    The method keeps its `name` unless it is given another.
+    """
+    return Method(FeatureLearner(extractor, method.learner), method.objective, name=name or method.name)
 
 
 def protonet(
@@ -25,7 +28,7 @@ def protonet(
 ) -> Method:
     """Prototypical networks: Snell et al. (2017), algorithm 1; there `scale` is 1 and not learned."""
     learner = PrototypeLearner(classes, distance, scale, learn_scale)
-    return Method(FeatureLearner(extractor, learner), QueryLoss("points"))
+    return Method(FeatureLearner(extractor, learner), QueryLoss("points"), name="protonet")
 
 
 def matching(
@@ -33,7 +36,7 @@ def matching(
 ) -> Method:
     """Matching networks without full-context embeddings: Vinyals et al. (2016), equation 1; there `scale` is 1."""
     learner = MatchingLearner(classes, scale, background, learn_scale)
-    return Method(FeatureLearner(extractor, learner), QueryLoss("points"))
+    return Method(FeatureLearner(extractor, learner), QueryLoss("points"), name="matching")
 
 
 def ridge(
@@ -51,7 +54,7 @@ def ridge(
     With `uncertainty=False` it is R2-D2 of Bertinetto et al. (2019); with it, what a head does not know flattens its classes.
     """
     learner = RidgeLearner(width, classes, particles, noise, scale, uncertainty)
-    return Method(FeatureLearner(extractor, learner), QueryLoss("points"))
+    return Method(FeatureLearner(extractor, learner), QueryLoss("points"), name="ridge")
 
 
 def anil(
@@ -63,7 +66,9 @@ def anil(
     clip: float | None = None,
 ) -> Method:
     """MAML of the head alone, the extractor shared by all tasks: ANIL, Raghu et al. (2020)."""
-    return shared(extractor, maml(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip))
+    return shared(
+        extractor, maml(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip), name="anil"
+    )
 
 
 def shared_emaml(
@@ -79,6 +84,7 @@ def shared_emaml(
     return shared(
         extractor,
         emaml(model, particles=particles, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip),
+        name="shared-emaml",
     )
 
 
@@ -98,6 +104,7 @@ def shared_bfa(
         bfa(
             model, particles=particles, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, prior=prior
         ),
+        name="shared-bfa",
     )
 
 
@@ -126,4 +133,4 @@ def shared_bmaml(
         clip=clip,
         prior=prior,
     )
-    return shared(extractor, inner)
+    return shared(extractor, inner, name="shared-bmaml")

@@ -63,7 +63,7 @@ def maml(
     learner = _points(
         model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, adjoint=Unrolled(checkpoint)
     )
-    return Method(learner, QueryLoss(_point_losses(model)[1]))
+    return Method(learner, QueryLoss(_point_losses(model)[1]), name="maml")
 
 
 def fomaml(
@@ -71,7 +71,7 @@ def fomaml(
 ) -> Method:
     """First-order MAML: inner gradients are taken as constants. Finn et al. (2017), section 5.2."""
     learner = _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, adjoint=FirstOrder())
-    return Method(learner, QueryLoss(_point_losses(model)[1]))
+    return Method(learner, QueryLoss(_point_losses(model)[1]), name="fomaml")
 
 
 def meta_sgd(
@@ -85,7 +85,7 @@ def meta_sgd(
         clip=clip,
         rule=LearnedRates(inner_learning_rate),
     )
-    return Method(learner, QueryLoss(_point_losses(model)[1]))
+    return Method(learner, QueryLoss(_point_losses(model)[1]), name="meta-sgd")
 
 
 def imaml(
@@ -104,7 +104,7 @@ def imaml(
     """
     around = {"prior": AroundInit(proximal_strength), "adjoint": Implicit(cg_steps), "adapt_noise": False}
     learner = _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, **around)
-    return Method(learner, QueryLoss(_point_losses(model)[1]))
+    return Method(learner, QueryLoss(_point_losses(model)[1]), name="imaml")
 
 
 def reptile(
@@ -114,6 +114,7 @@ def reptile(
     return Method(
         _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, adjoint=FirstOrder()),
         ChaserLoss(steps=0),
+        name="reptile",
     )
 
 
@@ -127,7 +128,7 @@ def emaml(
 ) -> Method:
     """An ensemble of independent MAMLs, the baseline of Kim et al. (2018)."""
     learner = _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, particles=particles, clip=clip)
-    return Method(learner, QueryLoss(_point_losses(model)[1]))
+    return Method(learner, QueryLoss(_point_losses(model)[1]), name="emaml")
 
 
 def _in_nats(model: AbstractModel, inner_learning_rate: float, inner_steps: int, clip: float | None) -> GradientLearner:
@@ -141,7 +142,7 @@ def ml_point(
 
     The noise precision is a meta-parameter that tasks share.
     """
-    return Method(_in_nats(model, inner_learning_rate, inner_steps, clip), QueryLoss("each"))
+    return Method(_in_nats(model, inner_learning_rate, inner_steps, clip), QueryLoss("each"), name="ml-point")
 
 
 def ml_laplace(
@@ -158,7 +159,9 @@ def ml_laplace(
 
     The paper's curvature is Kronecker-factored, for its convolutions; with few points the full one costs little.
     """
-    return Method(Laplace(_in_nats(model, inner_learning_rate, inner_steps, clip), curvature, tau), LaplaceLoss(eta))
+    return Method(
+        Laplace(_in_nats(model, inner_learning_rate, inner_steps, clip), curvature, tau), LaplaceLoss(eta), name="ml-laplace"
+    )
 
 
 def _stein(
@@ -193,7 +196,9 @@ def bfa(
     prior: AbstractPrior = _GAMMA,
 ) -> Method:
     """Bayesian fast adaptation: Stein particles, scored by the mixture. Kim et al. (2018), algorithm 2."""
-    return Method(_stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior), QueryLoss("joint"))
+    return Method(
+        _stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior), QueryLoss("joint"), name="bfa"
+    )
 
 
 def bmaml(
@@ -211,7 +216,11 @@ def bmaml(
 
     Kim et al. (2018), algorithm 3.
     """
-    return Method(_stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior), ChaserLoss(leader_steps))
+    return Method(
+        _stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior),
+        ChaserLoss(leader_steps),
+        name="bmaml",
+    )
 
 
 def pretrain(
@@ -221,6 +230,7 @@ def pretrain(
     return Method(
         _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip),
         PooledLoss(_point_losses(model)[1]),
+        name="pretrain",
     )
 
 
@@ -239,7 +249,7 @@ def experts(
 ) -> Method:
     """Particles of feature extractors with exact Bayesian heads, weighted by evidence: the default of the front doors."""
     learner = ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights, codes, head, kept)
-    return Method(learner, QueryLoss("points", evidence))
+    return Method(learner, QueryLoss("points", evidence), name="experts")
 
 
 def platipus(
@@ -260,7 +270,7 @@ def platipus(
         clip=clip,
         rule=LearnedRates(inner_learning_rate),
     )
-    return Method(PlatipusLearner(inner, particles, gamma=inner_learning_rate), Elbo(kl_weight, samples))
+    return Method(PlatipusLearner(inner, particles, gamma=inner_learning_rate), Elbo(kl_weight, samples), name="platipus")
 
 
 def abml(
@@ -278,12 +288,14 @@ def abml(
 ) -> Method:
     """Amortised Bayesian meta-learning: Ravi and Beatson (2019), algorithm 1."""
     inner = _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip)
-    return Method(AbmlLearner(inner, particles, draws, inner_kl), Elbo(kl_weight, samples, "all", hyper_weight))
+    return Method(AbmlLearner(inner, particles, draws, inner_kl), Elbo(kl_weight, samples, "all", hyper_weight), name="abml")
 
 
-def _amortised(network: AbstractContextNetwork, outputs: int, classes: bool, output_scale: float, floor: float) -> Method:
+def _amortised(
+    network: AbstractContextNetwork, outputs: int, classes: bool, output_scale: float, floor: float, *, name: str
+) -> Method:
     head = CategoricalHead(outputs) if classes else NormalHead(outputs, output_scale, floor)
-    return Method(AmortisedLearner(network, head), QueryLoss("points"))
+    return Method(AmortisedLearner(network, head), QueryLoss("points"), name=name)
 
 
 def cnp(
@@ -299,7 +311,7 @@ def cnp(
 ) -> Method:
     """Conditional neural process: deep sets. Garnelo et al. (2018). With `classes` there are `outputs` of them."""
     network = DeepSets(inputs, width, depth, input_scale=input_scale)
-    return _amortised(network, outputs, classes, output_scale, floor)
+    return _amortised(network, outputs, classes, output_scale, floor, name="cnp")
 
 
 def tnp(
@@ -316,7 +328,7 @@ def tnp(
 ) -> Method:
     """Transformer neural process, diagonal. Nguyen and Grover (2022). With `classes` there are `outputs` of them."""
     network = Transformer(inputs, width, layers, heads, input_scale=input_scale)
-    return _amortised(network, outputs, classes, output_scale, floor)
+    return _amortised(network, outputs, classes, output_scale, floor, name="tnp")
 
 
 def rnn(
@@ -332,4 +344,4 @@ def rnn(
 ) -> Method:
     """A recurrent learner (GRU), to which the order of the support matters. Hochreiter et al. (2001); Santoro et al. (2016)."""
     network = Recurrent(inputs, width, depth, input_scale=input_scale)
-    return _amortised(network, outputs, classes, output_scale, floor)
+    return _amortised(network, outputs, classes, output_scale, floor, name="rnn")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import NAMES, panels
+from bmaml.plots.style import panels, title
 
 _STYLE = {
     "random": ("#999999", "random"),
@@ -36,7 +36,7 @@ def draw(numbers: Numbers) -> Figure:
         axis.axhline(end, color="#999999", lw=0.8, ls=":")
         axis.set_yscale("log")
         axis.set_ylim(bottom=floor)
-        axis.set_title(NAMES.get(method, method), fontsize=10)
+        axis.set_title(title(method), fontsize=10)
     for axis in axes[len(methods) :]:
         axis.set_visible(False)
     # A method may lack an acquisition that others have.

@@ -7,9 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import COLOURS, panels
-
-_TITLES = {"maml": "MAML", "pretrain": "pretrained on all tasks"}
+from bmaml.plots.style import colour, panels, title
 
 
 def draw(results: tuple[Numbers, Numbers]) -> Figure:
@@ -36,7 +34,7 @@ def _task(axis, curves: Numbers, method: str, shots: int) -> None:
     axis.plot([r["x"] for r in truth], [r["truth"] for r in truth], "--", color="black", lw=1, label="truth")
     given = curves.where(method=method, shots=shots, steps=-1)
     axis.plot([r["x"] for r in given], [r["y"] for r in given], "o", color="black", ms=4)
-    axis.set_title(f"{_TITLES.get(method, method)}, {shots}-shot", fontsize=10)
+    axis.set_title(f"{title(method)}, {shots}-shot", fontsize=10)
     axis.set_xlabel("x")
 
 
@@ -44,8 +42,8 @@ def _errors(axis, errors: Numbers, shots: int) -> None:
     for method in errors.distinct("method"):
         rows = errors.where(method=method, shots=shots)
         steps = [r["steps"] for r in rows]
-        axis.fill_between(steps, [r["low"] for r in rows], [r["high"] for r in rows], color=COLOURS[method], alpha=0.2, lw=0)
-        axis.plot(steps, [r["mse"] for r in rows], "o-", color=COLOURS[method], ms=4, label=_TITLES.get(method, method))
+        axis.fill_between(steps, [r["low"] for r in rows], [r["high"] for r in rows], color=colour(method), alpha=0.2, lw=0)
+        axis.plot(steps, [r["mse"] for r in rows], "o-", color=colour(method), ms=4, label=title(method))
     axis.set_title(f"mean over test tasks, {shots}-shot", fontsize=10)
     axis.set_xlabel("gradient steps")
     axis.set_ylabel("squared error")

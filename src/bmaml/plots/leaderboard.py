@@ -10,20 +10,12 @@ from matplotlib.lines import Line2D
 from bmaml.experiments.board.run import OPTIMAL
 from bmaml.experiments.board.standings import honest, ranked
 from bmaml.experiments.numbers import Numbers
+from bmaml.methods import METHODS
+from bmaml.methods.spec import OTHER, Group
 from bmaml.plots.style import panels
 
 # The axis turns from linear to logarithmic here, in nats.
 _LINEAR = 0.1
-_GROUPS = {
-    "exact heads": ("#0072B2", ("experts",)),
-    "gradient steps": ("#009E73", ("maml", "fomaml", "meta-sgd", "imaml", "reptile", "pretrain", "ml-point", "anil")),
-    "Bayesian gradient steps": (
-        "#D55E00",
-        ("emaml", "bfa", "bmaml", "ml-laplace", "platipus", "abml", "shared-emaml", "shared-bfa", "shared-bmaml"),
-    ),
-    "closed form on features": ("#0072B2", ("protonet", "matching", "ridge")),
-    "networks that read the support": ("#CC79A7", ("cnp", "tnp", "rnn")),
-}
 
 
 def draw(numbers: Numbers) -> Figure:
@@ -42,7 +34,7 @@ def draw(numbers: Numbers) -> Figure:
     for axis, count in zip(axes, shots, strict=True):
         rows = _gaps(numbers, names, count)
         for place, name in enumerate(names):
-            colour, (mean, low, high) = _colour(name), rows[name]
+            colour, (mean, low, high) = _group(name).colour, rows[name]
             axis.plot([max(low, 0), high], [place, place], color=colour, lw=1.5)
             filled = colour if honest(numbers, name) else "white"
             # The best method lies on the axis if no better NLL is known. Its mark is drawn whole.
@@ -67,16 +59,13 @@ def _gaps(numbers: Numbers, names: list[str], shots: int) -> dict[str, tuple[flo
     return {name: tuple(rows[name][end] - floor for end in ("mean", "low", "high")) for name in names}  # type: ignore[misc]
 
 
-def _colour(name: str) -> str:
-    return next((colour for colour, members in _GROUPS.values() if name in members), "#000000")
+def _group(name: str) -> Group:
+    return METHODS[name].group if name in METHODS else OTHER
 
 
 def _marks(names: list[str], *, intervals: bool) -> list[Line2D]:
-    marks = [
-        Line2D([], [], marker="o", ls="", color=colour, label=label)
-        for label, (colour, members) in _GROUPS.items()
-        if set(members) & set(names)
-    ]
+    groups = dict.fromkeys(_group(row) for row in [*METHODS, *names] if row in names)
+    marks = [Line2D([], [], marker="o", ls="", color=group.colour, label=group.label) for group in groups]
     if intervals:
         label = "its 90% intervals do not hold 87-93%"
         marks.append(Line2D([], [], marker="o", ls="", color="#555555", mfc="white", label=label))

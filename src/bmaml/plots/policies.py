@@ -8,33 +8,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import COLOURS, NAMES, panels
-
-_MORE = {"bmaml-chaser": "#56B4E9", "reptile": "#F0E442", "fomaml": "#0072B2", "meta-sgd": "#CC79A7"}
-_NAMES = NAMES | {
-    "emaml": "EMAML (VPG-TRPO)",
-    "bmaml": "BMAML (SVPG-TRPO)",
-    "bmaml-chaser": "BMAML (SVPG-Chaser)",
-    "reptile": "VPG-Reptile",
-    "pretrain": "pretrained, fine-tuned",
-}
-
-
-def _colour(method: str) -> str:
-    return (COLOURS | _MORE).get(method, "#000000")
+from bmaml.plots.style import colour, panels, title
+from bmaml.rl import POLICY_METHODS
 
 
 def draw_returns(returns: Numbers, training: Numbers) -> Figure:
     """Return two panels: mean return in new tasks after each update (`returns`, 95% intervals), and return along `training`."""
     figure, (left, right) = panels(1, 2, width=4.6, height=3.4)
     for method in returns.distinct("method"):
-        rows, colour = returns.where(method=method), _colour(method)
+        rows, shade = returns.where(method=method), colour(method, POLICY_METHODS)
         updates, mean = [r["updates"] for r in rows], np.array([r["return"] for r in rows])
         ends = [mean - [r["low"] for r in rows], [r["high"] for r in rows] - mean]
-        left.errorbar(updates, mean, ends, fmt="o-", color=colour, ms=4, capsize=3, lw=1.3, label=_NAMES.get(method, method))
+        left.errorbar(updates, mean, ends, fmt="o-", color=shade, ms=4, capsize=3, lw=1.3, label=title(method, POLICY_METHODS))
         for number in training.distinct("run"):
             line = training.where(method=method, run=number)
-            right.plot([r["step"] for r in line], [r["return"] for r in line], color=colour, lw=1, alpha=0.8)
+            right.plot([r["step"] for r in line], [r["return"] for r in line], color=shade, lw=1, alpha=0.8)
     left.set_xticks(returns.distinct("updates"))
     left.set_xlabel("updates")
     left.set_ylabel("mean return in new tasks")
@@ -57,7 +45,7 @@ def draw_paths(paths: Numbers) -> Figure:
         axis.plot(goal["goal_x"], goal["goal_y"], "*", color="black", ms=12, zorder=5)
         axis.plot(0, 0, "s", color="black", ms=4, zorder=5)
         axis.set(xlim=(-0.9, 0.9), ylim=(-0.9, 0.9), aspect="equal")
-        axis.set_title(f"{_NAMES.get(method, method)}, task {task + 1}", fontsize=9)
+        axis.set_title(f"{title(method, POLICY_METHODS)}, task {task + 1}", fontsize=9)
     handles = [Line2D([], [], color="#888888", ls=":"), Line2D([], [], color=_shades(1)[0])]
     handles += [Line2D([], [], color="black", marker=mark, ls="", ms=size) for mark, size in (("*", 10), ("s", 4))]
     names = ["before", f"after {last} update" + "s" * (last > 1)]

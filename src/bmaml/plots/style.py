@@ -7,17 +7,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-# Colours of Okabe and Ito, told apart with any kind of colour vision.
-COLOURS = {
-    "experts": "#0072B2",
-    "bmaml": "#D55E00",
-    "emaml": "#E69F00",
-    "maml": "#009E73",
-    "pretrain": "#999999",
-    "bfa": "#CC79A7",
-    "bayes-optimal": "#000000",
-}
-NAMES = {"bmaml": "BMAML", "emaml": "EMAML", "maml": "MAML", "experts": "experts (exact heads)"}
+from bmaml.methods import METHODS, MethodSpec
+from bmaml.rows import Rows
+
+# The colours of methods that are drawn by themselves; a method's row says its own.
+COLOURS = {row.name: row.colour for row in METHODS.known() if row.colour} | {"bayes-optimal": "#000000"}
 TRUTH, SUPPORT = "#000000", "#000000"
 
 
@@ -34,6 +28,18 @@ def panels(rows: int, columns: int, *, width: float = 3.4, height: float = 2.7, 
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, list(axes.flat)
+
+
+def title(name: str, table: Rows[MethodSpec] = METHODS) -> str:
+    """Return what pictures call a method: its row's title; the name itself where there is none."""
+    return (table[name].title if name in table else "") or name
+
+
+def colour(name: str, table: Rows[MethodSpec] = METHODS) -> str:
+    """Return the colour of a method in pictures of few: its own, or its group's; black for a name without a row."""
+    if name not in table:
+        return COLOURS.get(name, "#000000")
+    return table[name].colour or table[name].group.colour
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import COLOURS, NAMES, panels
+from bmaml.plots.style import colour, panels, title
 
 
 def draw(numbers: Numbers) -> Figure:
@@ -17,10 +17,10 @@ def draw(numbers: Numbers) -> Figure:
     for axis, (count, total) in zip(axes, ((s, t) for s in shots for t in tasks), strict=True):
         for method in numbers.distinct("method"):
             rows = numbers.where(shots=count, tasks=total, method=method)
-            step, colour = [r["step"] for r in rows], COLOURS[method]
+            step, shade = [r["step"] for r in rows], colour(method)
             low = [max(r["low"], 1e-4) for r in rows]
-            axis.fill_between(step, low, [r["high"] for r in rows], color=colour, alpha=0.2, lw=0)
-            axis.plot(step, [r["mse"] for r in rows], color=colour, label=NAMES.get(method, method))
+            axis.fill_between(step, low, [r["high"] for r in rows], color=shade, alpha=0.2, lw=0)
+            axis.plot(step, [r["mse"] for r in rows], color=shade, label=title(method))
         axis.set_yscale("log")
         axis.set_title(f"{count}-shot, {total:,} training tasks", fontsize=10)
     axes[0].legend(fontsize=8, frameon=False)

@@ -1,41 +1,67 @@
-"""Settings for tables whose columns are standardised."""
+"""Settings for tables whose columns are standardised, and for other tasks of about unit scale."""
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from typing import Any
-
 from bmaml.errors import InputError
-from bmaml.learners import ConjugateLearner
-from bmaml.methods import AMORTISED, METHODS, REGRESSION, Method
-from bmaml.models import MLP, GaussianModel, MLPFeatures
-from bmaml.objectives import QueryLoss
+from bmaml.methods import Method, choose
+from bmaml.methods.made_of import Offer
+from bmaml.models import MLP, CategoricalModel, GaussianModel, MLPFeatures
+
+_HIDDEN, _FEATURES = (64, 64), 64
+
+
+def table_offer(
+    inputs: int, outputs: int, *, hidden: tuple[int, ...] = _HIDDEN, inner_steps: int = 5, clip: float | None = 10.0
+) -> Offer:
+    """Return the networks for targets that are numbers, of standardised inputs and outputs.
+
+    Exact heads stand on 8 features of a 64-64-64 network, with noise that depends on the input. Networks that read their
+    support have a noise deviation of at least 0.01. A network that is adapted whole has `hidden` layers.
+    """
+
+    def model(precision: float | None) -> GaussianModel:
+        return GaussianModel(MLP((inputs, *hidden, outputs)), precision=4.0 if precision is None else precision)
+
+    settings = {"inner_steps": inner_steps, "clip": clip, "floor": 1e-2}
+    return Offer(inputs, outputs, model, lambda: MLPFeatures(inputs, heteroscedastic=True), settings=settings)
+
+
+def class_offer(
+    inputs: int, classes: int, *, hidden: tuple[int, ...] = _HIDDEN, inner_steps: int = 5, clip: float | None = 10.0
+) -> Offer:
+    """Return the networks for targets that are classes, of standardised inputs."""
+
+    def model(precision: float | None) -> CategoricalModel:
+        return CategoricalModel(MLP((inputs, *hidden, classes)))
+
+    return Offer(
+        inputs,
+        classes,
+        model,
+        extractor=lambda: (MLP((inputs, *hidden, _FEATURES)), _FEATURES),
+        head=lambda width: CategoricalModel(MLP((width, classes))),
+        classes=True,
+        settings={"inner_steps": inner_steps, "clip": clip},
+    )
 
 
 def regression_method(name: str, inputs: int, outputs: int, particles: int | None = None) -> Method:
     """Return a named method at its settings for tables with standardised inputs and outputs.
 
-    `"experts"`: 16 exact heads on 8 features of a 64-64-64 network, a prior for each head, noise that depends on the
-    input. `"cnp"`, `"tnp"`, `"rnn"`: networks of their own, a noise deviation of at least 0.01. The others: a 64-64
-    network, 5 inner steps, 5 particles where the method has any.
     Raises: InputError for an unknown name, or particles where a method has none.
     """
     if particles is not None and particles < 1:
         raise InputError(f"{particles} particles were asked for: give at least 1, or None for the method's own number.")
-    if name not in REGRESSION:
-        near = difflib.get_close_matches(name, REGRESSION, 1, 0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"unknown method {name!r}: {hint}the methods are {', '.join(REGRESSION)}.")
-    if name == "experts":
-        features = MLPFeatures(inputs, heteroscedastic=True)
-        learner = ConjugateLearner(features, outputs, particles or 16, own_prior=True)
-        return Method(learner, QueryLoss("points"))
-    options: dict[str, Any] = {"inner_steps": 5, "clip": 10.0}
-    if "particles" in inspect.signature(METHODS[name]).parameters:
-        options["particles"] = particles or 5
-    elif particles not in (None, 1):
-        raise InputError(f"method {name!r} has one particle and {particles} were asked for: use 'bmaml' or 'experts'.")
-    if name in AMORTISED:
-        return METHODS[name](inputs, outputs, floor=1e-2)
-    return METHODS[name](GaussianModel(MLP((inputs, 64, 64, outputs)), precision=4.0), **options)
+    row = choose(name, "numbers")
+    method = row.build(table_offer(inputs, outputs), row.tables, particles=particles)
+    return as_pair(method, name)
+
+
+def as_pair(method: object, name: str) -> Method:
+    """Return a method that learns from given points as what it is.
+
+    Raises: InputError where it is one for policies.
+    """
+    if isinstance(method, Method):
+        return method
+    raise InputError(f"method {name!r} is for policies: use a method for tasks whose points are given.")

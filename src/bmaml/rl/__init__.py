@@ -15,6 +15,7 @@ from bmaml.rl.navigation import Navigation as Navigation
 from bmaml.rl.outer_steps import AbstractOuterStep as AbstractOuterStep
 from bmaml.rl.outer_steps import ClippedSteps as ClippedSteps
 from bmaml.rl.outer_steps import GradientStep as GradientStep
+from bmaml.rl.rows import POLICY_METHODS as POLICY_METHODS
 from bmaml.rl.sampling import Collected as Collected
 from bmaml.rl.sampling import Sampling as Sampling
 from bmaml.rl.sampling import collect as collect

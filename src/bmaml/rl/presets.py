@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from bmaml.inference.adjoints import FirstOrder
 from bmaml.inference.directions import RBF, Stein
 from bmaml.learners import AbstractLearner, GradientLearner, LearnedRates, Sgd
@@ -25,8 +23,8 @@ def _policies(
     return GradientLearner(model, rule=rule, steps=inner_steps, fit=surrogate, on_policy=True, **options)
 
 
-def _scored(learner: AbstractLearner, sampling: Sampling, outer: AbstractOuterStep) -> PolicyMethod:
-    return PolicyMethod(learner, PolicyLoss(), sampling, outer)
+def _scored(learner: AbstractLearner, sampling: Sampling, outer: AbstractOuterStep, *, name: str) -> PolicyMethod:
+    return PolicyMethod(learner, PolicyLoss(), sampling, outer, name=name)
 
 
 def maml(
@@ -42,7 +40,7 @@ def maml(
 
     With `surrogate="ratio"` and `outer=ClippedSteps()` it is the method of Rothfuss et al. (2019) without its penalty.
     """
-    return _scored(_policies(model, inner_learning_rate, inner_steps, surrogate), sampling, outer)
+    return _scored(_policies(model, inner_learning_rate, inner_steps, surrogate), sampling, outer, name="maml")
 
 
 def fomaml(
@@ -54,7 +52,9 @@ def fomaml(
     outer: AbstractOuterStep = _TRUST,
 ) -> PolicyMethod:
     """First-order MAML for policies: inner gradients are taken as constants. Finn et al. (2017), section 5.2."""
-    return _scored(_policies(model, inner_learning_rate, inner_steps, "sum", adjoint=FirstOrder()), sampling, outer)
+    return _scored(
+        _policies(model, inner_learning_rate, inner_steps, "sum", adjoint=FirstOrder()), sampling, outer, name="fomaml"
+    )
 
 
 def meta_sgd(
@@ -68,7 +68,10 @@ def meta_sgd(
 ) -> PolicyMethod:
     """Meta-SGD for policies: MAML with a learned inner rate for every parameter. Li et al. (2017), section 4.3."""
     return _scored(
-        _policies(model, inner_learning_rate, inner_steps, surrogate, rule=LearnedRates(inner_learning_rate)), sampling, outer
+        _policies(model, inner_learning_rate, inner_steps, surrogate, rule=LearnedRates(inner_learning_rate)),
+        sampling,
+        outer,
+        name="meta-sgd",
     )
 
 
@@ -78,7 +81,7 @@ def pretrain(
     """One policy for all tasks, trained without adaptation; `inner_learning_rate` is fine-tuning's. Finn et al. (2017),
     section 5.3.
     """
-    return _scored(_policies(model, inner_learning_rate, 0, "sum"), sampling, outer)
+    return _scored(_policies(model, inner_learning_rate, 0, "sum"), sampling, outer, name="pretrain")
 
 
 def emaml(
@@ -92,7 +95,9 @@ def emaml(
     outer: AbstractOuterStep = _TRUST,
 ) -> PolicyMethod:
     """An ensemble of independent MAMLs, VPG-TRPO: the baseline of Kim et al. (2018), section 5.3."""
-    return _scored(_policies(model, inner_learning_rate, inner_steps, surrogate, particles=particles), sampling, outer)
+    return _scored(
+        _policies(model, inner_learning_rate, inner_steps, surrogate, particles=particles), sampling, outer, name="emaml"
+    )
 
 
 def _stein(
@@ -119,7 +124,9 @@ def bmaml(
     Each follows (1 / particles) sum_j k(theta_j, theta) grad J(theta_j) / temperature + grad_j k(theta_j, theta): Liu et al.
     (2017), equation 9.
     """
-    return _scored(_stein(model, particles, inner_learning_rate, inner_steps, surrogate, temperature), sampling, outer)
+    return _scored(
+        _stein(model, particles, inner_learning_rate, inner_steps, surrogate, temperature), sampling, outer, name="bmaml"
+    )
 
 
 def bmaml_chaser(
@@ -135,7 +142,9 @@ def bmaml_chaser(
 ) -> PolicyMethod:
     """BMAML for policies with the chaser loss, SVPG-Chaser: the sum of the distances themselves. Kim et al. (2018)."""
     learner = _stein(model, particles, inner_learning_rate, inner_steps, surrogate, temperature)
-    return PolicyMethod(learner, ChaserLoss(leader_steps, hyper=True, squared=False), sampling, GradientStep())
+    return PolicyMethod(
+        learner, ChaserLoss(leader_steps, hyper=True, squared=False), sampling, GradientStep(), name="bmaml-chaser"
+    )
 
 
 def reptile(
@@ -148,16 +157,4 @@ def reptile(
 ) -> PolicyMethod:
     """Reptile for policies, with several particles VPG-Reptile: the baseline of the chaser in Kim et al. (2018)."""
     learner = _policies(model, inner_learning_rate, inner_steps, "sum", particles=particles, adjoint=FirstOrder())
-    return PolicyMethod(learner, ChaserLoss(0, hyper=True, squared=False), sampling, GradientStep())
-
-
-POLICY_METHODS: dict[str, Callable[..., PolicyMethod]] = {
-    "maml": maml,
-    "fomaml": fomaml,
-    "meta-sgd": meta_sgd,
-    "emaml": emaml,
-    "bmaml": bmaml,
-    "bmaml-chaser": bmaml_chaser,
-    "reptile": reptile,
-    "pretrain": pretrain,
-}
+    return PolicyMethod(learner, ChaserLoss(0, hyper=True, squared=False), sampling, GradientStep(), name="reptile")

@@ -3,52 +3,60 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import equinox as eqx
-
 from bmaml.errors import InputError
+from bmaml.methods import Tuned, choose
+from bmaml.methods.made_of import Offer
 from bmaml.models import MLP, AbstractModel, CategoricalModel, GaussianPolicy
 from bmaml.models.network import Activation
-from bmaml.recipes.lookup import check_settings, pick
 from bmaml.rl.advantages import Advantages
 from bmaml.rl.environment import AbstractWorld
 from bmaml.rl.method import PolicyMethod
 from bmaml.rl.navigation import Navigation
 from bmaml.rl.outer_steps import ClippedSteps, GradientStep
-from bmaml.rl.presets import POLICY_METHODS
 from bmaml.rl.sampling import Sampling
 from bmaml.rl.simulators import BraxLocomotion, MujocoLocomotion
 from bmaml.rl.trust_region import TrustRegion
+from bmaml.rows import Rows, pick
 from bmaml.training.optimisers import Adam
 from bmaml.training.plan import Plan
 
 
-class ControlFamily(eqx.Module):
-    """A family of environments: how to make it, and the policy, rate and sizes to train it with.
+@dataclasses.dataclass(frozen=True)
+class WorldSpec:
+    """A row of the table of families of environments: how to make them, and the policy, rates and sizes to train it with.
 
-    `std` is the deviation that continuous actions start with, `head_scale` what the head's first weights are multiplied by,
-    `trace` that of the advantages. A pretrained policy is fine-tuned by `fine_tuning` (None: by
-    `inner_learning_rate`): it has grown so sure of itself that a step of `inner_learning_rate` may throw it off.
+    - `name`: in lower case with hyphens, as it is typed.
+    - `build`: a world's class or a function that makes a world; it takes `horizon=`, the steps after which an episode ends.
+    - `hidden`, `activation`: the policy's hidden layers.
+    - `episodes`: trajectories that a particle gathers for a gradient.
+    - `batch`, `steps`: tasks in a meta-batch, and meta-steps.
+    - `inner_learning_rate`: the step size of an update.
+    - `std`: the deviation that continuous actions start with.
+    - `head_scale`: what the head's first weights are multiplied by.
+    - `trace`: that of the advantages.
+    - `fine_tuning`: the step size of a policy that was trained without adaptation (None: `inner_learning_rate`). Such a policy
+      has grown so sure of itself that a step of `inner_learning_rate` may throw it off.
     """
 
-    build: Callable[..., AbstractWorld] = eqx.field(static=True)
-    hidden: tuple[int, ...] = eqx.field(static=True, default=(100, 100))
-    activation: Activation = eqx.field(static=True, default="relu")
-    episodes: int = eqx.field(static=True, default=20)
-    batch: int = eqx.field(static=True, default=40)
-    steps: int = eqx.field(static=True, default=100)
-    inner_learning_rate: float = eqx.field(static=True, default=0.1)
-    std: float = eqx.field(static=True, default=1.0)
-    head_scale: float = eqx.field(static=True, default=1.0)
-    trace: float = eqx.field(static=True, default=1.0)
-    fine_tuning: float | None = eqx.field(static=True, default=None)
+    name: str
+    build: Callable[..., AbstractWorld]
+    hidden: tuple[int, ...] = (100, 100)
+    activation: Activation = "relu"
+    episodes: int = 20
+    batch: int = 40
+    steps: int = 100
+    inner_learning_rate: float = 0.1
+    std: float = 1.0
+    head_scale: float = 1.0
+    trace: float = 1.0
+    fine_tuning: float | None = None
 
 
-def _plane(*reward: str, discrete: bool = False) -> ControlFamily:
+def _plane(name: str, *reward: str, discrete: bool = False) -> WorldSpec:
     """The navigation of Finn et al. (2017), by the inner rate of their code (the paper says 0.1).
 
     With a head of zeros a policy starts by exploring around the origin. One of three seeds with random heads drifted off from
@@ -57,20 +65,11 @@ def _plane(*reward: str, discrete: bool = False) -> ControlFamily:
     Fine-tuning at 0.03 brings a pretrained policy to -6.0, -3.0 and -1.3 of squared distance in three updates; 0.1 to -6.9,
     -2.5 and -3.0, 0.01 to -12.4, -10.5 and -8.7, and the inner rate below -2,000.
     """
-    return ControlFamily(
-        partial(Navigation, *reward, discrete=discrete), inner_learning_rate=0.5, head_scale=0.0, fine_tuning=0.03
-    )
+    build = partial(Navigation, *reward, discrete=discrete)
+    return WorldSpec(name, build, inner_learning_rate=0.5, head_scale=0.0, fine_tuning=0.03)
 
 
-CONTROL: dict[str, ControlFamily] = {
-    "navigation": _plane(),
-    "navigation-distance": _plane("distance"),
-    "navigation-sparse": _plane("sparse"),
-    "navigation-discrete": _plane("squared", discrete=True),
-}
-
-
-def _bodies(world: Callable[..., AbstractWorld], prefix: str = "") -> dict[str, ControlFamily]:
+def _bodies(world: Callable[..., AbstractWorld], prefix: str = "") -> list[WorldSpec]:
     """The locomotion families of Finn et al. (2017), section 5.3, which gather 40 trajectories for an ant's direction.
 
     Policy, rate and trace are what a half-cheetah learned its direction with on two cores: with Meta-SGD an update brings it
@@ -78,8 +77,9 @@ def _bodies(world: Callable[..., AbstractWorld], prefix: str = "") -> dict[str, 
     most, after 1.2 million.
     """
     kinds = [(body, task) for body in ("half-cheetah", "ant") for task in ("direction", "velocity")]
-    return {
-        f"{prefix}{body}-{task}": ControlFamily(
+    return [
+        WorldSpec(
+            f"{prefix}{body}-{task}",
             partial(world, body, task),
             hidden=(64, 64),
             activation="tanh",
@@ -90,11 +90,35 @@ def _bodies(world: Callable[..., AbstractWorld], prefix: str = "") -> dict[str, 
             trace=0.97,
         )
         for body, task in kinds
-    }
+    ]
 
 
-# Each needs an extra, named where it is missing: `mujoco`, or `brax`.
-CONTROL |= _bodies(MujocoLocomotion) | _bodies(BraxLocomotion, "brax-")
+def as_world(name: str, found: Any) -> WorldSpec:
+    """Return a row for what a plug-in or a path leads to: a row, a world, or a class or function that makes a world.
+
+    Raises: InputError for anything else.
+    """
+    if isinstance(found, WorldSpec):
+        return dataclasses.replace(found, name=name) if ":" in name else found
+    if isinstance(found, AbstractWorld):
+        return WorldSpec(name, lambda: found)
+    if not callable(found):
+        raise InputError(f"{name} makes no environment: give a WorldSpec, an AbstractWorld, or a function that returns one.")
+    build: Any = found
+    return WorldSpec(name, build)
+
+
+_ROWS = (
+    _plane("navigation"),
+    _plane("navigation-distance", "distance"),
+    _plane("navigation-sparse", "sparse"),
+    _plane("navigation-discrete", "squared", discrete=True),
+    # Each of these needs an extra, named where it is missing: `mujoco`, or `brax`.
+    *_bodies(MujocoLocomotion),
+    *_bodies(BraxLocomotion, "brax-"),
+)
+WORLDS: Rows[WorldSpec] = Rows("family of environments", "bmaml.worlds", as_world, _ROWS)
+"""Every family of environments in which a policy acts."""
 OUTER = {"trust-region": TrustRegion, "clipped": ClippedSteps, "gradient": GradientStep}
 SURROGATES = ("sum", "ratio", "dice")
 # Methods that follow a gradient move by a rate, and those of a trust region do not: its limit is their rate.
@@ -107,12 +131,12 @@ def build_world(family: str, **settings: Any) -> AbstractWorld:
     Raises: InputError for an unknown family.
     """
     chosen = {k: v for k, v in settings.items() if v is not None}
-    return pick("family of environments", family, CONTROL).build(**chosen)
+    return WORLDS.find(family).build(**chosen)
 
 
 def build_policy(family: str, world: AbstractWorld) -> AbstractModel:
     """Return the policy of a family, for the observations and actions of a world."""
-    home = pick("family of environments", family, CONTROL)
+    home = WORLDS.find(family)
     network = MLP((world.observations, *home.hidden, world.actions), home.activation, head_scale=home.head_scale)
     return CategoricalModel(network) if world.discrete else GaussianPolicy(network, world.actions, std=home.std)
 
@@ -131,7 +155,7 @@ def build_policy_method(
 
     Raises: InputError for an unknown name or a setting that the method does not have.
     """
-    make, home = pick("method for policies", name, POLICY_METHODS), pick("family of environments", family, CONTROL)
+    row, home = choose(name, "policies"), WORLDS.find(family)
     chosen: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
     if outer is not None:
         chosen["outer"] = pick("outer step", outer, OUTER)()
@@ -139,10 +163,18 @@ def build_policy_method(
         chosen["outer"] = dataclasses.replace(_trust_region(chosen), fisher_episodes=fisher_episodes)
     if "surrogate" in chosen:
         pick("surrogate", chosen["surrogate"], dict.fromkeys(SURROGATES))
-    check_settings(name, chosen, inspect.signature(make).parameters)
+    rate = home.fine_tuning if row.fine_tuned and home.fine_tuning else home.inner_learning_rate
     sampling = Sampling(trajectories or home.episodes, Advantages(trace=home.trace))
-    inner_learning_rate = home.fine_tuning if name == "pretrain" and home.fine_tuning else home.inner_learning_rate
-    return make(build_policy(family, world), **{"inner_learning_rate": inner_learning_rate, "sampling": sampling, **chosen})
+    offer = Offer(
+        world.observations,
+        world.actions,
+        lambda _: build_policy(family, world),
+        settings={"inner_learning_rate": rate, "sampling": sampling},
+    )
+    method = row.build(offer, Tuned(), **chosen)
+    if isinstance(method, PolicyMethod):
+        return method
+    raise InputError(f"method {name!r} is no PolicyMethod: use a method for policies.")
 
 
 def _trust_region(chosen: dict[str, Any]) -> TrustRegion:
@@ -153,12 +185,12 @@ def _trust_region(chosen: dict[str, Any]) -> TrustRegion:
 
 
 def build_policy_plan(
-    family: str, *, steps: int | None = None, batch: int | None = None, seed: int = 0, outer_rate: float | None = None
+    family: str, *, steps: int | None = None, batch: int | None = None, seed: int = 0, learning_rate: float | None = None
 ) -> Plan:
     """Return how long to train on a family, and by what optimiser where a method follows a gradient.
 
     A reward that is not a number stops a run at once.
     """
-    home = pick("family of environments", family, CONTROL)
-    outer = Adam(outer_rate or _OUTER_RATE, decay="none")
+    home = WORLDS.find(family)
+    outer = Adam(learning_rate or _OUTER_RATE, decay="none")
     return Plan(steps or home.steps, batch or home.batch, outer, seed, skip_limit=0)

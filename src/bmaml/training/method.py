@@ -41,10 +41,12 @@ class AbstractMethod(eqx.Module, Generic[Given, Adapted]):
     how a run begins, and what a meta-step is, a function of state, seed and step alone.
 
     `Given` is what a new task is known by: `Data`, or the trajectories of policies. `Adapted` is what adaptation makes of it.
+    `name` is the method's in a table of methods, if it is in one.
     """
 
     learner: AbstractLearner
     objective: AbstractObjective
+    name: str | None = eqx.field(static=True, default=None, kw_only=True)
 
     @abstractmethod
     def check(self, source: AbstractSource) -> None:

@@ -14,12 +14,12 @@ from bmaml.images import ImageSet
 from bmaml.learners import AbstractLearner
 from bmaml.learners.bayes_optimal import BayesOptimal
 from bmaml.learners.resized import finely_drawn, for_classes
-from bmaml.methods import REGRESSION, Method
-from bmaml.recipes.images import COMPARED, build_image_method, image_recipe
-from bmaml.recipes.lookup import pick
-from bmaml.recipes.sinusoids import FAMILIES, build_method, build_plan, build_tasks
+from bmaml.methods import Method, fitting
+from bmaml.recipes.families import build_method, build_plan, build_tasks, judged_shots, methods_for
+from bmaml.recipes.images import build_image_method, compared, image_recipe
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import ColumnRoles, Schema, Table, fit_schema, table_tasks
+from bmaml.tasks import Sinusoids
 from bmaml.tasks.base import AbstractTasks, FixedTasks, Selection
 from bmaml.training.plan import Plan
 
@@ -94,24 +94,24 @@ class FamilyArena(AbstractArena):
 
     @property
     def methods(self):
-        return REGRESSION
+        return methods_for(self.name)
 
     @staticmethod
     def default_shots(name: str) -> tuple[int, ...]:
         """Return the support sizes that a family is judged at."""
-        return pick("task family", name, FAMILIES).judged
+        return judged_shots(name)
 
     def method(self, name):
         return build_method(name, self.name)
 
     def plan(self, name, steps, seed):
-        return build_plan(name, steps=steps, seed=seed)
+        return build_plan(name, self.name, steps=steps, seed=seed)
 
     def tasks(self, name, seed):
         return build_tasks(self.name, count=self.count, samples=self.samples, seed=seed)
 
     def test(self):
-        return FAMILIES[self.name].build(self.shots, self.queries)
+        return build_tasks(self.name, shots=self.shots, queries=self.queries)
 
     def spare(self):
         # Endless, and of another seed.
@@ -126,7 +126,8 @@ class FamilyArena(AbstractArena):
     def optimal(self):
         family = self.test()
         # Without noise the optimum is a point mass: its likelihood is infinite.
-        return BayesOptimal(family) if family.relative_noise > 0 or family.noise > 0 else None
+        known = isinstance(family, Sinusoids) and (family.relative_noise > 0 or family.noise > 0)
+        return BayesOptimal(family) if known else None
 
 
 class TableArena(AbstractArena):
@@ -145,7 +146,7 @@ class TableArena(AbstractArena):
 
     @property
     def methods(self):
-        return REGRESSION
+        return fitting("numbers")
 
     @staticmethod
     def build(
@@ -205,7 +206,7 @@ class ImageArena(AbstractArena):
 
     @property
     def methods(self):
-        return COMPARED
+        return compared()
 
     def method(self, name):
         # Few classes to train on may be fewer than the recipe's way.

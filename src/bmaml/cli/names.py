@@ -1,0 +1,29 @@
+"""The names that may be typed, as help texts list them: read off the tables, so that a new row is listed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bmaml.methods import METHODS, POLICY_METHODS
+from bmaml.rl.recipes import WORLDS
+from bmaml.tasks import FAMILIES
+
+
+def listed(names: Iterable[str], default: str | None = None) -> str:
+    """Return names as a part of a sentence, the default marked."""
+    *most, last = [f"{name} (default)" if name == default else name for name in names]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _methods(outcome: str) -> list[str]:
+    # The rows of installed packages are listed by name alone: a package is imported when its row is asked for.
+    table = POLICY_METHODS if outcome == "policies" else METHODS
+    return [*(row.name for row in table.known() if outcome in row.fits), *table.plugins()]
+
+
+NUMBER_METHODS = listed(_methods("numbers"), "experts")
+CLASS_METHODS = listed(_methods("classes"), "protonet")
+POLICY_NAMES = listed(_methods("policies"), "maml")
+FAMILY_NAMES = listed(FAMILIES)
+WORLD_NAMES = listed(WORLDS)
+PATHS = "or package.module:name of your own"

@@ -1,0 +1,121 @@
+"""What a method is made from, besides its settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from bmaml.errors import InputError
+from bmaml.methods.classes import shared
+from bmaml.models import AbstractFeatures, AbstractModel, AbstractNetwork
+from bmaml.training.method import AbstractMethod
+
+Preset = Callable[..., AbstractMethod]
+Settings = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Offer:
+    """What a kind of tasks offers to make a method from.
+
+    `inputs` and `outputs` are the widths of a row of inputs and of targets; with `classes` there are `outputs` classes.
+    `model` gives a network with its likelihood; a number handed to it is the noise precision to start at, and None is the
+    offer's own. `features` gives features for exact heads. `extractor` gives a network that tasks share and its width;
+    `head` gives a model on so many features. `settings` are these tasks' own: a method takes those that it has.
+    """
+
+    inputs: int
+    outputs: int
+    model: Callable[[float | None], AbstractModel]
+    features: Callable[[], AbstractFeatures] | None = None
+    extractor: Callable[[], tuple[AbstractNetwork, int]] | None = None
+    head: Callable[[int], AbstractModel] | None = None
+    classes: bool = False
+    settings: Settings = dataclasses.field(default_factory=dict)
+
+    def shared_network(self) -> tuple[AbstractNetwork, int]:
+        """Return the extractor and its width.
+
+        Raises: InputError where these tasks have none.
+        """
+        if self.extractor is None:
+            raise InputError("these tasks come with no extractor to share: use a method that is made from a model.")
+        return self.extractor()
+
+
+@dataclasses.dataclass(frozen=True)
+class AbstractIngredients(ABC):
+    """Says which parts of an offer a preset is called with."""
+
+    @abstractmethod
+    def build(self, preset: Preset, offer: Offer, precision: float | None, settings: Settings) -> AbstractMethod:
+        """Return the method. `precision` is the noise precision that a model starts at (None: the offer's own)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OfModel(AbstractIngredients):
+    """A network with its likelihood: `preset(model, **settings)`."""
+
+    def build(self, preset, offer, precision, settings):
+        return preset(offer.model(precision), **settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfFeatures(AbstractIngredients):
+    """Features for exact heads, and the width of the targets: `preset(features, outputs=outputs, **settings)`."""
+
+    def build(self, preset, offer, precision, settings):
+        if offer.features is None:
+            raise InputError("these tasks come with no features for exact heads: use a method that is made from a model.")
+        return preset(offer.features(), outputs=offer.outputs, **settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfWidths(AbstractIngredients):
+    """The widths of inputs and targets: `preset(inputs, outputs, **settings)`.
+
+    Classes are told apart on an extractor's features: `preset(width, classes, classes=True, **settings)`.
+    """
+
+    def build(self, preset, offer, precision, settings):
+        if not offer.classes:
+            return preset(offer.inputs, offer.outputs, **settings)
+        extractor, width = offer.shared_network()
+        method: Any = preset(width, offer.outputs, classes=True, **settings)
+        return shared(extractor, method)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfClasses(AbstractIngredients):
+    """An extractor and the number of classes: `preset(extractor, classes, **settings)`.
+
+    With `sized` the preset is told the extractor's width, too: `preset(extractor, width, classes, **settings)`.
+    """
+
+    sized: bool = False
+
+    def build(self, preset, offer, precision, settings):
+        extractor, width = offer.shared_network()
+        counts = (width, offer.outputs) if self.sized else (offer.outputs,)
+        return preset(extractor, *counts, **settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfHead(AbstractIngredients):
+    """An extractor and a model on its features: `preset(extractor, model, **settings)`."""
+
+    def build(self, preset, offer, precision, settings):
+        extractor, width = offer.shared_network()
+        if offer.head is None:
+            raise InputError("these tasks come with no model on features: use a method that is made from a model.")
+        return preset(extractor, offer.head(width), **settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfNothing(AbstractIngredients):
+    """Nothing: `preset(**settings)` brings its own network."""
+
+    def build(self, preset, offer, precision, settings):
+        return preset(**settings)

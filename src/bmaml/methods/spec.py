@@ -1,0 +1,183 @@
+"""A row of the table of methods: all that the library knows of a method by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+from bmaml.errors import InputError
+from bmaml.methods.made_of import AbstractIngredients, Offer, OfModel, OfNothing, Preset, Settings
+from bmaml.training.method import AbstractMethod
+from bmaml.training.optimisers import AbstractOuter, Adam, Muon
+from bmaml.training.plan import Plan
+
+Outcome = Literal["numbers", "classes", "policies"]
+_PLAN, _OUTER, _MODEL = Plan(10_000, 25, Muon(1e-2, clip=1.0)), Adam(2e-3, clip=10.0), OfModel()
+TABLES = Plan(4_000, 16, Adam(2e-3, clip=1.0, weight_decay=1e-4))
+"""How every method is trained on a table, and on other tasks for which nothing was tuned."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Methods of one kind: what a legend calls them, and their colour in pictures of many methods."""
+
+    label: str
+    colour: str
+
+
+OTHER = Group("other methods", "#000000")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """A method's settings for one kind of tasks, and how the method is trained on them.
+
+    `precision` is the noise precision that a model starts at (None: what the tasks offer). `derive` completes the settings
+    from one another. Where nothing was tuned, the preset's own defaults serve.
+    """
+
+    settings: Settings = dataclasses.field(default_factory=dict)
+    plan: Plan = _PLAN
+    precision: float | None = None
+    derive: Callable[[Settings], Settings] = dict
+
+    def trained(
+        self, *, steps: int | None = None, batch: int | None = None, learning_rate: float | None = None, seed: int = 0
+    ) -> Plan:
+        """Return how the method is trained, with other meta-steps, meta-batches or outer rates where they are given."""
+        return _changed(self.plan, steps, batch, learning_rate, seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class TunedImages:
+    """A method's settings for classes of images, and how the method is trained on them.
+
+    `filters` are the network's. `way` is the number of classes of a training episode (None: as many as it is judged by) and
+    `queries` of each to tell apart; a meta-batch has `batch` episodes, worked off in `accumulation_steps`, for `steps`
+    meta-steps. What is trained takes `judged_steps` inner steps (None: as many as in training). A leaderboard of images has
+    the methods that are `compared` unless told otherwise.
+    """
+
+    settings: Settings = dataclasses.field(default_factory=dict)
+    filters: int = 32
+    way: int | None = None
+    queries: int = 5
+    batch: int = 4
+    accumulation_steps: int = 1
+    steps: int = 1_000
+    outer: AbstractOuter = _OUTER
+    judged_steps: int | None = None
+    compared: bool = False
+
+    def trained(
+        self, *, steps: int | None = None, batch: int | None = None, learning_rate: float | None = None, seed: int = 0
+    ) -> Plan:
+        """Return how the method is trained, with other meta-steps, meta-batches or outer rates where they are given."""
+        plan = Plan(self.steps, self.batch, self.outer, accumulation_steps=self.accumulation_steps)
+        return _changed(plan, steps, batch, learning_rate, seed)
+
+
+def _changed(plan: Plan, steps: int | None, batch: int | None, learning_rate: float | None, seed: int) -> Plan:
+    outer: Any = plan.outer
+    outer = outer if learning_rate is None else dataclasses.replace(outer, learning_rate=learning_rate)
+    size = plan.batch if batch is None else batch
+    # A changed meta-batch may not divide into as many groups.
+    groups = math.gcd(plan.accumulation_steps, size) or 1
+    length = plan.steps if steps is None else steps
+    return dataclasses.replace(plan, steps=length, batch=size, outer=outer, seed=seed, accumulation_steps=groups)
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodSpec:
+    """A row of the table of methods.
+
+    - `name`: in lower case with hyphens, as it is typed.
+    - `preset`: a function that builds the method; its keyword arguments are the method's settings.
+    - `made_of`: what the preset is called with, besides its settings.
+    - `fits`: the kinds of outcome that the method predicts.
+    - `title`: what pictures call the method; the name where it is empty.
+    - `group` and `colour`: its group in pictures of many methods, and its own colour in pictures of few.
+    - `papers`: keys of the papers behind it, as in `papers.bib`.
+    - `sinusoids`, `tables`, `images`: its settings and its training for each kind of tasks.
+    - `fine_tuned`: whether a policy is trained without adaptation and takes the family's rate for fine-tuning afterwards.
+    - `bibtex`: entries of papers that are not in `papers.bib`.
+    """
+
+    name: str
+    preset: Preset
+    made_of: AbstractIngredients = _MODEL
+    fits: tuple[Outcome, ...] = ("numbers",)
+    title: str = ""
+    group: Group = OTHER
+    colour: str | None = None
+    papers: tuple[str, ...] = ()
+    sinusoids: Tuned = Tuned()
+    tables: Tuned = Tuned(plan=TABLES)
+    images: TunedImages = TunedImages()
+    fine_tuned: bool = False
+    bibtex: str = ""
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """Names of the method's settings: the keyword arguments of its preset, which are written there and nowhere else."""
+        every = inspect.signature(self.preset).parameters.values()
+        return frozenset(one.name for one in every if one.kind is one.KEYWORD_ONLY)
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the preset's docstring."""
+        return (inspect.getdoc(self.preset) or "").split("\n\n")[0].replace("\n", " ")
+
+    def check(self, settings: Settings) -> None:
+        """Check that the method has all of these settings.
+
+        Raises: InputError naming the first that it has not.
+        """
+        unknown = sorted(set(settings) - self.settings)
+        if not unknown:
+            return
+        if unknown[0] == "particles":
+            raise InputError(
+                f"method {self.name!r} has one particle and so no particles to set: leave them out or use a method with "
+                "several, such as 'bmaml'."
+            )
+        raise InputError(
+            f"method {self.name!r} has no {unknown[0].replace('_', ' ')} to set: leave that out or use another method."
+        )
+
+    def build(self, offer: Offer, tuned: Tuned, **settings: Any) -> AbstractMethod:
+        """Return the method for an offer with its tuned settings, changed by those of `settings` that are not None.
+
+        Raises: InputError for a setting that the method does not have.
+        """
+        chosen = {name: value for name, value in settings.items() if value is not None}
+        if chosen.get("particles") == 1 and "particles" not in self.settings:
+            del chosen["particles"]  # One particle is what it has.
+        self.check(chosen)
+        offered = {name: value for name, value in offer.settings.items() if name in self.settings}
+        complete = tuned.derive(offered | tuned.settings | chosen)
+        method = self.made_of.build(self.preset, offer, tuned.precision, complete)
+        return dataclasses.replace(method, name=self.name)
+
+
+def as_method(name: str, found: Any) -> MethodSpec:
+    """Return a row for what a plug-in or a path leads to.
+
+    That is a row, a method that is ready, or a preset: a function of a model (or of nothing) and of its settings.
+    Raises: InputError for anything else.
+    """
+    if isinstance(found, MethodSpec):
+        return dataclasses.replace(found, name=name) if ":" in name else found
+    if isinstance(found, AbstractMethod):
+        return MethodSpec(name, lambda: found, OfNothing(), ("numbers", "classes", "policies"))
+    if not callable(found) or inspect.isclass(found):
+        raise InputError(
+            f"{name} is a {type(found).__name__}: give a bmaml.methods.MethodSpec, a bmaml.Method, or a function of a model "
+            "that returns one."
+        )
+    places = [one for one in inspect.signature(found).parameters.values() if one.kind is not one.KEYWORD_ONLY]
+    build: Any = found
+    return MethodSpec(name, build, OfModel() if places else OfNothing(), ("numbers", "classes", "policies"))

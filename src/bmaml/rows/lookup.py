@@ -1,0 +1,23 @@
+"""Find a named entry among known ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+from bmaml.errors import InputError
+
+Entry = TypeVar("Entry")
+
+
+def pick(kind: str, name: str, known: Mapping[str, Entry]) -> Entry:
+    """Return the entry of that name.
+
+    Raises: InputError with the nearest name and all names where there is none.
+    """
+    if name in known:
+        return known[name]
+    near = get_close_matches(name, known, 1, 0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(f"unknown {kind} {name!r}: {hint}use one of {', '.join(known)}.")

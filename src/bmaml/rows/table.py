@@ -1,0 +1,144 @@
+"""A table of named rows that programs and installed packages can add to."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, Protocol, TypeVar
+
+from bmaml.errors import InputError
+from bmaml.rows.by_path import imported, is_path, said
+from bmaml.rows.lookup import pick
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+class Named(Protocol):
+    """What a row of a table has: a name."""
+
+    @property
+    def name(self) -> str:
+        """The name, in lower case with hyphens, such as "meta-sgd"."""
+        ...
+
+
+Row = TypeVar("Row", bound=Named)
+
+
+class PluginWarning(UserWarning):
+    """A row of an installed package cannot be used. Everything else can."""
+
+
+class Rows(Mapping[str, Row], Generic[Row]):
+    """Rows by name, in order: the library's own, then those that a program added, then those of installed packages.
+
+    `kind` says in messages what a row is. `group` is the group of entry points in which a package lists its rows: the entry
+    point's name is the row's. A package is imported when its row is asked for, and not before. `as_row` makes a row of a
+    name and of what an entry point or a path leads to, and raises InputError where that is no row.
+    """
+
+    def __init__(self, kind: str, group: str, as_row: Callable[[str, Any], Row], rows: Iterable[Row] = ()):
+        self.kind, self.group, self._as_row = kind, group, as_row
+        self._rows: dict[str, Row] = {}
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Row) -> Row:
+        """Add a row and return it.
+
+        Raises: InputError for a name that is taken or that is not lower case with hyphens.
+        """
+        if not _NAME.fullmatch(row.name):
+            raise InputError(
+                f"the {self.kind} {row.name!r} has a name that cannot be typed with ease: use lower-case letters, digits and "
+                "single hyphens."
+            )
+        if row.name in self._rows:
+            raise InputError(f"there is a {self.kind} {row.name!r} already: give the new one another name.")
+        self._rows[row.name] = row
+        return row
+
+    def remove(self, name: str) -> None:
+        """Take a row out again."""
+        del self._rows[name]
+
+    def __getitem__(self, name: str) -> Row:
+        """Return the row of that name.
+
+        Raises: KeyError where there is none; InputError where an installed package has it and it cannot be used.
+        """
+        if name not in self._rows:
+            self._rows[name] = self._load(self._plugins()[name])
+        return self._rows[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a row of that name, usable or not."""
+        return name in self._rows or name in self._plugins()
+
+    def __iter__(self) -> Iterator[str]:
+        """Go over the names; no package is imported."""
+        yield from dict.fromkeys([*self._rows, *self._plugins()])
+
+    def __len__(self) -> int:
+        """Number of names."""
+        return len(list(iter(self)))
+
+    def find(self, name: str) -> Row:
+        """Return the row of that name.
+
+        Raises: InputError with the nearest name and all names where there is none, or where its package cannot be used.
+        """
+        return pick(self.kind, name, self)
+
+    def typed(self, text: str) -> Row:
+        """Return the row that a user typed: a name, or `package.module:name` of an object outside the table.
+
+        Only call this with what a user typed, never with what a file says: a path runs the module's code.
+        Raises: InputError as `find`, and where a path leads to nothing that can be a row.
+        """
+        if text in self._rows or not is_path(text):
+            return self.find(text)
+        self._rows[text] = self._as_row(text, imported(text))
+        return self._rows[text]
+
+    def known(self) -> list[Row]:
+        """Return the rows that need no package to be imported: the library's own, and those added or asked for before."""
+        return list(self._rows.values())
+
+    def plugins(self) -> list[str]:
+        """Return the names that only installed packages have, and that nobody has asked for yet."""
+        return [name for name in self._plugins() if name not in self._rows]
+
+    def usable(self) -> list[Row]:
+        """Return all rows, those of installed packages among them.
+
+        A row that cannot be used is left out with a `PluginWarning` of one sentence.
+        """
+        rows = []
+        for name in self:
+            try:
+                rows.append(self[name])
+            except InputError as error:
+                warnings.warn(str(error), PluginWarning, stacklevel=2)
+        return rows
+
+    def _plugins(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self.group)}
+
+    def _load(self, point: EntryPoint) -> Row:
+        package = point.dist.name if point.dist else point.module
+        try:
+            row = self._as_row(point.name, point.load())
+        except Exception as error:
+            raise InputError(
+                f"the {self.kind} {point.name!r} of the package {package} cannot be used ({said(error)}): update the package "
+                "or uninstall it."
+            ) from error
+        if row.name != point.name:
+            raise InputError(
+                f"the {self.kind} {point.name!r} of the package {package} calls itself {row.name!r}: give the entry point and "
+                "the row the same name."
+            )
+        return row

@@ -1,0 +1,111 @@
+"""The table of task families: a row for each, with what training and judging on it take."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from bmaml.errors import InputError
+from bmaml.rows import Rows
+from bmaml.tasks.base import AbstractTasks
+from bmaml.tasks.sinusoid import Sinusoids, ambiguous, maml_sinusoids
+
+Build = Callable[[], AbstractTasks]
+_Build = TypeVar("_Build", bound=Build)
+# The query points of a task where a user gives shots alone.
+_QUERIES = 20
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A row of the table of task families.
+
+    - `name`: in lower case with hyphens, as it is typed.
+    - `build`: a source class, or a function that returns a source. It is called with nothing.
+    - `shots`: the support sizes to train with (None: those of the source as it is built).
+    - `judged`: the support sizes that a leaderboard scores at (None: those trained with).
+    - `queries`: the query points of a task in training (None: those of the source as it is built).
+    - `settings`: which of a method's settings serve here: those for "sinusoids", or those for "tables", which are for inputs
+      and targets of about unit scale.
+    - `hidden`: widths of the hidden layers of a network that is adapted whole.
+    - `inner_steps`, `clip`: inner steps, and the norm at which an inner gradient is clipped, for methods that have no own.
+    - `input_scale`: what inputs are multiplied by in front of the features of exact heads.
+    """
+
+    name: str
+    build: Build
+    shots: tuple[int, ...] | None = None
+    judged: tuple[int, ...] | None = None
+    queries: int | None = None
+    settings: Literal["sinusoids", "tables"] = "tables"
+    hidden: tuple[int, ...] = (64, 64)
+    inner_steps: int = 5
+    clip: float | None = 10.0
+    input_scale: float = 1.0
+
+    def source(self, shots: tuple[int, ...] | None = None, queries: int | None = None) -> AbstractTasks:
+        """Return the family's tasks, with other support sizes or query points where they are given.
+
+        Raises: InputError where the tasks cannot have so many.
+        """
+        tasks, shots = self.build(), shots or self.shots
+        if shots is None and queries is None and self.queries is None:
+            return tasks
+        if shots is None:
+            raise InputError(
+                f"{queries} query points are asked for and the shots of {self.name!r} are not known: give shots, too."
+            )
+        return tasks.sized(shots, queries or self.queries or _QUERIES)
+
+
+_ROWS = (
+    TaskSpec("sinusoid", Sinusoids, (3, 5, 10), (3, 5, 10, 20), 20, "sinusoids", (40, 40, 40), input_scale=0.4),
+    TaskSpec("maml-sinusoid", maml_sinusoids, (5, 10), (5, 10), 20, "sinusoids", (40, 40), 1, None, 0.4),
+    TaskSpec("ambiguous", ambiguous, (5, 10), (5, 10), 20, "sinusoids", (40, 40), input_scale=0.4),
+)
+
+
+def as_family(name: str, found: Any) -> TaskSpec:
+    """Return a row for what a plug-in or a path leads to: a row, a source, or a class or function that makes a source.
+
+    Raises: InputError for anything else.
+    """
+    if isinstance(found, TaskSpec):
+        return replace(found, name=name) if ":" in name else found
+    if isinstance(found, AbstractTasks):
+        return TaskSpec(name, lambda: found)
+    if not callable(found) or (inspect.isclass(found) and not issubclass(found, AbstractTasks)):
+        raise InputError(
+            f"{name} is no source of tasks: give a bmaml.tasks.TaskSpec, a bmaml.tasks.AbstractTasks, or a function that "
+            "returns one."
+        )
+    make: Any = found
+    return TaskSpec(name, make)
+
+
+FAMILIES: Rows[TaskSpec] = Rows("task family", "bmaml.tasks", as_family, _ROWS)
+"""Every family of tasks whose points are given."""
+
+
+def add(spec: TaskSpec) -> TaskSpec:
+    """Add a row to the table of task families and return it: the command line and the leaderboard then know it by name.
+
+    Raises: InputError for a name that is taken or that is not lower case with hyphens.
+    """
+    return FAMILIES.add(spec)
+
+
+def family(name: str, **row: Any) -> Callable[[_Build], _Build]:
+    """Return a decorator that adds a source class, or a function that makes a source, to the table of task families.
+
+    `row` holds further fields of `TaskSpec`, such as `shots` or `judged`.
+    Raises: InputError as `add`.
+    """
+
+    def decorate(build: _Build) -> _Build:
+        add(TaskSpec(name, build, **row))
+        return build
+
+    return decorate
