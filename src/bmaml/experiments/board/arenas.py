@@ -126,8 +126,9 @@ class FamilyArena(AbstractArena):
     def optimal(self):
         family = self.test()
         # Without noise the optimum is a point mass: its likelihood is infinite.
-        known = isinstance(family, Sinusoids) and (family.relative_noise > 0 or family.noise > 0)
-        return BayesOptimal(family) if known else None
+        if not isinstance(family, Sinusoids) or not (family.relative_noise > 0 or family.noise > 0):
+            return None
+        return BayesOptimal(family)
 
 
 class TableArena(AbstractArena):
