@@ -93,8 +93,8 @@ def test_duplicate_headers_are_refused(refused, table, tmp_path):
 def test_an_unknown_method_or_family_is_refused_with_the_nearest(refused, table, tmp_path):
     path, out = table(rows()), ["--out", tmp_path / "m"]
     assert "did you mean 'bmaml'" in refused("fit", path, *FIT, *out, "--method", "bmanl")
-    assert "did you mean bmaml" in refused("train", "sinusoid", *out, "--method", "bmanl")
-    assert "did you mean sinusoid" in refused("train", "sinusiod", *out)
+    assert "did you mean 'bmaml'" in refused("train", "sinusoid", *out, "--method", "bmanl")
+    assert "did you mean 'sinusoid'" in refused("train", "sinusiod", *out)
 
 
 def test_shots_larger_than_a_task_are_refused(refused, table, tmp_path):

@@ -116,7 +116,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(model, unseen):
     refused(lambda: model.adapt(x, y[:-1]), r"y has shape \(5,\)")
     refused(lambda: model.adapt(x[:, 1:], y), "shape")
     refused(lambda: model.adapt(x, y).predict(qx * 3), "outside 0 to 1")
-    refused(lambda: FewShotClassifier("protonets", way=2).fit(x, y), "did you mean protonet")
+    refused(lambda: FewShotClassifier("protonets", way=2).fit(x, y), "did you mean 'protonet'")
     refused(lambda: FewShotClassifier("maml", way=2, particles=5).fit(x, y), "one particle")
     refused(lambda: FewShotClassifier(way=4).fit(x, y), "way is 4")
     refused(lambda: FewShotClassifier(way=2, shots=2).fit(x, y), "class 'ant' has 2 images")

@@ -190,8 +190,8 @@ def _levels(arena, tasks):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("sinusoid", "--methods", "mamll"), "did you mean maml?"),
-        (("sinusoids",), "did you mean sinusoid?"),
+        (("sinusoid", "--methods", "mamll"), "did you mean 'maml'?"),
+        (("sinusoids",), "did you mean 'sinusoid'?"),
         (("x.csv", "--task", "t", "--task-count", "9"), "--task-count"),
         (("x.csv", "--task", "t", "--x", "x", "--y", "y"), "x.csv"),
     ],
