@@ -110,7 +110,7 @@ def _family(run: Path, about: dict[str, Any], options: dict[str, Any]) -> tuple[
     """Return the tasks to score on, and the options completed: new tasks of a family that has a name, else the run's own."""
     import jax
 
-    from bmaml.recipes.sinusoids import build_tasks
+    from bmaml.recipes.families import build_tasks
 
     shots, queries = options["shots"], options["queries"]
     # A name that is a path of Python code is for the command line to follow, never for what a file says.
