@@ -5,7 +5,13 @@ from contextlib import contextmanager
 from importlib.metadata import version
 
 import jax
+import jaxtyping
 import pytest
+
+# What mixes types or ranks by accident is an error in the tests: 32-bit with 64-bit numbers, integers with floats, and arrays
+# of different ranks, unless the code says that it wants to.
+# jax.config.update("jax_numpy_dtype_promotion", "strict")
+# jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # XLA's older code generator compiles in half the time of its newer one, and later versions no longer have it: there an
 # unknown flag would end the process. The flags are read when the first program is compiled, and processes inherit them.
@@ -38,6 +44,15 @@ def costly_compilation(request, cheap_compilation):
             yield
     else:
         yield
+
+
+@pytest.fixture(autouse=True)
+def types_unchecked(request):
+    """No checks of types and shapes in a test marked `unchecked`: it hands over what its type forbids, as users can."""
+    marked = bool(request.node.get_closest_marker("unchecked"))
+    jaxtyping.config.update("jaxtyping_disable", marked)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

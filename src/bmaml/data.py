@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,6 +12,12 @@ from jaxtyping import Array, Float, Num
 
 from bmaml.errors import InputError
 from bmaml.io.registry import register
+
+# NumPy arrays stand in for JAX's on the host, as in a table that is still being split. A type checker need not tell them apart.
+if TYPE_CHECKING:
+    Leaf = Array
+else:
+    Leaf = Array | np.ndarray
 
 
 @register("data/points")
@@ -23,9 +30,9 @@ class Data(eqx.Module):
       log-likelihood (exact heads accept only 0 and 1). Numbers in a masked row must be finite.
     """
 
-    x: Num[Array, "*batch n inputs"]
-    y: Num[Array, "*batch n ..."]
-    mask: Float[Array, "*batch n"]
+    x: Num[Leaf, "*batch n inputs"]
+    y: Num[Leaf, "*batch n"] | Num[Leaf, "*batch n outputs"]
+    mask: Float[Leaf, "*batch n"]
 
     def __or__(self, other: Data) -> Data:
         """Return the union of two data sets of the same task, rows of `self` first."""

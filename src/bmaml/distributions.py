@@ -319,8 +319,10 @@ MOST_TAILS = 0.48
 # Lower limit of 1 / degrees of freedom, at which a Student-t is almost a normal.
 _LEAST_TAILS = 1e-4
 
+Scalar = Float[Array, ""] | float
 
-def stretched(predictive: AbstractDistribution, factor: Array | float, tails: Array | float) -> AbstractContinuous:
+
+def stretched(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -> AbstractContinuous:
     """Return a predictive distribution with stretched scales and heavier tails.
 
     - `predictive`: normals, Student-ts, or a mixture of them. Each component of a mixture is stretched about its own mean, so
@@ -334,7 +336,8 @@ def stretched(predictive: AbstractDistribution, factor: Array | float, tails: Ar
     if isinstance(predictive, Mixture):
         return Mixture(predictive.log_weights, stretched(predictive.components, factor, tails))
     if isinstance(predictive, Normal):
-        return StudentT(1 / jnp.clip(tails, _LEAST_TAILS, MOST_TAILS), predictive.loc, factor * predictive.scale)
+        df = jnp.broadcast_to(1 / jnp.clip(tails, _LEAST_TAILS, MOST_TAILS), (1,) * predictive.loc.ndim)
+        return StudentT(df, predictive.loc, factor * predictive.scale)
     if isinstance(predictive, StudentT):
         heaviness = jnp.minimum(1 / predictive.df + tails, jnp.maximum(1 / predictive.df, MOST_TAILS))
         return StudentT(1 / heaviness, predictive.loc, factor * predictive.scale)

@@ -248,6 +248,7 @@ def test_rows_without_features_leave_the_gradient_finite(learner):
     assert np.abs(gradient).max() > 1e-4
 
 
+@pytest.mark.unchecked
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="at least 2 classes"):
         PrototypeLearner(1)

@@ -161,6 +161,7 @@ def test_losses_refuse_what_does_not_fit(learner, objective):
     assert is_one_sentence(error.value)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("wrong", [{"precision": 0.0}, {"draws": 0}, {"predictive": "no"}])
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match=r"give|use") as error:

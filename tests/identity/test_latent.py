@@ -139,6 +139,7 @@ def test_abml_hyper_prior_is_the_density_it_names(x64):
     np.testing.assert_allclose(learner.log_hyper_prior(meta), -0.5 * 0.7**2 + 2 * gamma, rtol=1e-12)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     "build",
     [

@@ -21,7 +21,7 @@ from bmaml.objectives import ChaserLoss, PolicyLoss
 from bmaml.rl import PolicyMethod, TrustRegion
 from bmaml.rl.advantages import Advantages, discounted, linear_values
 from bmaml.rl.trajectories import Trajectories
-from bmaml.rl.trust_region import conjugate_gradients
+from bmaml.rl.trust_region import Shared, conjugate_gradients
 from bmaml.training.meta_step import MetaBatch
 from bmaml.training.plan import Plan
 
@@ -220,17 +220,12 @@ def test_conjugate_gradients_solve_each_particles_system():
     roots = rng.normal(size=(2, 5, 5))
     matrices = roots @ roots.swapaxes(1, 2) + np.eye(5)
     wanted = rng.normal(size=(2, 5))
-    step = method().step
-
-    class Alone:
-        """Particles by themselves."""
-
-        dot = staticmethod(lambda a, b: (a * b).sum(1))
-
-    found, image = conjugate_gradients(lambda v: jnp.einsum("pij,pj->pi", matrices, v), jnp.asarray(wanted), 5, Alone)
+    assert method().step.cg_steps == 10
+    found, image = conjugate_gradients(
+        lambda v: jnp.einsum("pij,pj->pi", matrices, v), jnp.asarray(wanted), 5, Shared(method().learner)
+    )
     np.testing.assert_allclose(jnp.einsum("pij,pj->pi", matrices, found), wanted, atol=1e-8)
     np.testing.assert_allclose(image, wanted, atol=1e-8)
-    assert step.cg_steps == 10
 
 
 def test_stein_variational_policy_gradient_of_one_particle_is_reinforce():

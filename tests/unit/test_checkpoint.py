@@ -263,6 +263,7 @@ def test_everything_saved_comes_back_equal(name):
     assert bool(eqx.tree_equal(back, value))
 
 
+@pytest.mark.unchecked
 @pytest.mark.filterwarnings("ignore:A JAX array is being set as static")
 def test_numbers_of_numpy_are_saved_as_numbers():
     """A user's rate or shots often come out of `numpy.logspace` or an array."""

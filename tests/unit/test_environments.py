@@ -93,6 +93,7 @@ def test_a_policy_that_fits_passes():
     check_policy(Navigation(discrete=True), CategoricalModel(MLP((2, 5))))
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize("wrong", [{"reward": "none"}, {"horizon": 0}, {"radius": 0.0}])
 def test_a_plane_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(ValueError, match=r"use|give") as error:

@@ -35,12 +35,13 @@ _NO_MEMORY = "out of memory: lower --particles, --batch or --queries."
 _DEBUG: ContextVar[bool] = ContextVar("debug", default=False)
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         from importlib.metadata import version
 
         typer.echo(version("bmaml"))
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

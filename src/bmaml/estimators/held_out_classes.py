@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Key, PRNGKeyArray
 
 from bmaml.estimators.held_out_tasks import Estimate
 from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, interval
@@ -83,7 +83,7 @@ def _means(scores: dict[str, np.ndarray]) -> dict[str, tuple[float, float, float
 
 @eqx.filter_jit
 def _answers(
-    learner: AbstractLearner, meta: Meta, tasks: Episodes, keys: PRNGKeyArray
+    learner: AbstractLearner, meta: Meta, tasks: Episodes, keys: Key[Array, " tasks"]
 ) -> tuple[dict[str, Array], Array, Array]:
     """Return each episode's scores, and each of its query images' confidence and whether it was right."""
 

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.distributions import Mixture
@@ -105,7 +105,7 @@ def task_errors(
 
 
 @eqx.filter_jit
-def _every(learner: AbstractLearner, meta: Meta, source: Sinusoids, by: str, keys: PRNGKeyArray, batch: int) -> Array:
+def _every(learner: AbstractLearner, meta: Meta, source: Sinusoids, by: str, keys: Key[Array, " tasks"], batch: int) -> Array:
     return jax.lax.map(lambda key: _task(learner, meta, source, by, key), keys, batch_size=batch)
 
 

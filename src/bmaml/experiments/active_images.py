@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from bmaml.data import Data, Task
 from bmaml.evaluation.metrics import interval, masked_mean
@@ -121,7 +121,7 @@ def curves(
 
 
 @eqx.filter_jit
-def _every(learner: AbstractLearner, meta: Meta, tasks: Episodes, start: str, by: str, keys: PRNGKeyArray) -> Array:
+def _every(learner: AbstractLearner, meta: Meta, tasks: Episodes, start: str, by: str, keys: Key[Array, " tasks"]) -> Array:
     def one(key: PRNGKeyArray) -> Array:
         task_key, scan_key = jax.random.split(key)
         # Features once: what is labelled changes from step to step, the images do not.

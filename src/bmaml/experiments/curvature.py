@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.experiments.numbers import Numbers
@@ -70,7 +70,7 @@ def _rows(kind: str, layers: int, model: AbstractModel, tasks: int, steps: int, 
     learner = GradientLearner(model, AroundInit(PRIOR), Sgd(0.2 / (10 + 10 * max(POINTS))), steps, adapt_noise=False)
 
     @jax.jit
-    def every(keys: PRNGKeyArray, points: Array):
+    def every(keys: Key[Array, " tasks"], points: Array):
         def one(key: PRNGKeyArray):
             init_key, task_key = jax.random.split(key)
             meta, task = learner.init(init_key), _task(kind, points, task_key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -18,6 +18,7 @@ from bmaml.inference.priors import AbstractPrior, AroundInit
 from bmaml.io.registry import register
 
 
+@runtime_checkable
 class HasParticles(Protocol):
     """A state of adaptation. The particles move, and everything else in the state belongs to the step rule."""
 

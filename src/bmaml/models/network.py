@@ -85,7 +85,7 @@ class MLP(AbstractNetwork):
     def apply(self, params, x):
         return self.inputs(params, x)[-1] @ params[-1]["weight"] + params[-1]["bias"]
 
-    def inputs(self, params: Params, x: Array) -> list[Float[Array, "n width"]]:
+    def inputs(self, params: Params, x: Array) -> list[Float[Array, "*batch n _"]]:
         """Return the inputs of each layer for network inputs `x`, the first layer's inputs first."""
         given = [x * self.input_scale if self.input_scale != 1.0 else x]
         for layer in params[:-1]:

@@ -18,10 +18,11 @@ class Trajectories(eqx.Module):
       finite there and have no meaning.
     """
 
-    observations: Float[Array, "*batch episodes horizon observations"]
-    actions: Num[Array, "*batch episodes horizon ..."]
-    rewards: Float[Array, "*batch episodes horizon"]
-    alive: Float[Array, "*batch episodes horizon"]
+    # Within a rollout these are the numbers of one step, so that the axes in front are not always episodes and horizon.
+    observations: Float[Array, "*steps observations"]
+    actions: Num[Array, "*steps"] | Num[Array, "*steps actions"]
+    rewards: Float[Array, "*steps"]
+    alive: Float[Array, "*steps"]
 
     @property
     def returns(self) -> Float[Array, "*batch episodes"]:

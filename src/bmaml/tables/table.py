@@ -34,7 +34,7 @@ class Table:
         """Number of rows."""
         return len(next(iter(self.columns.values())))
 
-    def place(self, row: int) -> str:
+    def place(self, row: int | np.integer) -> str:
         """Return the place of row number `row`, for a message."""
         return f"{self.unit} {self.places[row]}" + (" (counted from 0)" if self.unit == "row" else "")
 
@@ -94,7 +94,7 @@ class Table:
         kept = {name: column[rows] for name, column in self.columns.items()}
         return Table(self.name, kept, self.places[rows], self.unit)
 
-    def cell(self, name: str, row: int) -> str:
+    def cell(self, name: str, row: int | np.integer) -> str:
         """Return the place of the cell in column `name` and row number `row`, for a message."""
         return f"{self.name}, {self.place(row)}, column {name!r}"
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax import stages
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Key, PRNGKeyArray, PyTree
 
 from bmaml.data import Task
 from bmaml.learners.base import Meta
@@ -50,7 +50,7 @@ class MetaBatch(eqx.Module):
     """The tasks of one meta-step (leading axis), and a key for the adaptation to each."""
 
     tasks: Task
-    keys: PRNGKeyArray
+    keys: Key[Array, "*batch"]
 
 
 def step_key(seed: int | Array, step: int | Array) -> PRNGKeyArray:
@@ -58,12 +58,12 @@ def step_key(seed: int | Array, step: int | Array) -> PRNGKeyArray:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), step)
 
 
-def step_keys(seed: int | Array, step: int | Array, batch: int) -> PRNGKeyArray:
+def step_keys(seed: int | Array, step: int | Array, batch: int) -> Key[Array, " batch"]:
     """Return the keys of a meta-step's tasks."""
     return jax.random.split(step_key(seed, step), batch)
 
 
-def draw_batch(tasks: AbstractTasks, keys: PRNGKeyArray) -> MetaBatch:
+def draw_batch(tasks: AbstractTasks, keys: Key[Array, " batch"]) -> MetaBatch:
     """Return the tasks that keys draw, one each."""
 
     def one(key: PRNGKeyArray) -> MetaBatch:

@@ -14,7 +14,8 @@ from bmaml.inference.curvature.layers import layered
 from bmaml.inference.curvature.outputs import output_function, output_root
 from bmaml.io.registry import register
 
-Factors = tuple[Float[Array, "i i"], Float[Array, "o o"]]
+# The sizes differ from layer to layer, so no name can stand for them.
+Factors = tuple[Float[Array, "_ _"], Float[Array, "_ _"]]
 
 
 class KroneckerPrecision(AbstractPrecision):

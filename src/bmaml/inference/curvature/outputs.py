@@ -24,6 +24,11 @@ def natural(predictive: AbstractDistribution) -> Outputs:
 
     Raises: PairError for another distribution, because its Gauss-Newton matrix is not known here.
     """
+    return _natural(predictive)
+
+
+def _natural(predictive):
+    # Its type is not said: where a leaf is replaced, a predictive holds something else in place of its arrays.
     if isinstance(predictive, Normal):
         return predictive.loc
     if isinstance(predictive, Categorical):
@@ -36,7 +41,7 @@ def natural(predictive: AbstractDistribution) -> Outputs:
 
 def with_natural(predictive: AbstractDistribution, outputs: Outputs) -> AbstractDistribution:
     """Return the distribution `predictive` with its network outputs replaced by `outputs`."""
-    return eqx.tree_at(natural, predictive, outputs)
+    return eqx.tree_at(_natural, predictive, outputs)
 
 
 def output_function(model: AbstractModel, params: PyTree[Any]) -> Callable[[PyTree[Any], Array], Outputs]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -27,6 +27,7 @@ class EpisodeError(Exception):
         self.slot, self.cause = slot, cause
 
 
+@runtime_checkable
 class Simulators(Protocol):
     """A fixed number of simulators side by side."""
 
