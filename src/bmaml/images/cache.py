@@ -31,9 +31,9 @@ FORMAT = 1
 
 def cache_folder() -> Path:
     """Return the folder of caches: the environment variable BMAML_CACHE, or `bmaml` in the user's cache folder."""
-    own = os.environ.get("BMAML_CACHE")
+    chosen = os.environ.get("BMAML_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "bmaml"
+    return Path(chosen) if chosen else (Path(base) if base else Path.home() / ".cache") / "bmaml"
 
 
 class Cache:

@@ -101,8 +101,8 @@ def read_images(
 def _by_class(pixels: np.ndarray, layout: Layout, source: ImageFiles) -> ImageSet:
     """Return the images by class. Classes are sorted by part, superclass and name."""
     rows: dict[tuple[str, str, str], list[int]] = {}
-    for row, one in enumerate(layout.images):
-        rows.setdefault((one.part, one.superclass, one.kind), []).append(row)
+    for row, image in enumerate(layout.images):
+        rows.setdefault((image.part, image.superclass, image.kind), []).append(row)
     keys = sorted(rows)
     parts, superclasses, classes = zip(*keys, strict=True)
     return ImageSet(pixels, classes, tuple(np.array(rows[key]) for key in keys), superclasses, parts, source, layout.omniglot)
@@ -148,5 +148,5 @@ def _pixels(
 
 
 def _contents(listing: Listing, layout: Layout) -> Iterator[tuple[str, str, bytes]]:
-    for one in layout.images:
-        yield str(listing.root / one.listed.name), f"{one.kind}:{one.listed.name}", one.listed.read()
+    for image in layout.images:
+        yield str(listing.root / image.listed.name), f"{image.kind}:{image.listed.name}", image.listed.read()

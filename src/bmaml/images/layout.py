@@ -59,35 +59,35 @@ def lay_out(listing: Listing, superclasses: dict[str, str] | None = None) -> Lay
     Raises: InputError for images at different depths, a class in two parts, or a split file that does not fit.
     """
     parts, labels = _split_files(listing)
-    flat = len({one.folders for one in listing.images}) == 1
+    flat = len({image.folders for image in listing.images}) == 1
     if flat and labels:
         placed = _by_file(listing, labels)
     else:
         placed = _by_folder(listing, {} if flat else parts)
     placed = _with_superclasses(listing, placed, superclasses) if superclasses is not None else placed
     _check_parts(listing, placed)
-    names = {one.folders[depth] for one in listing.images for depth in range(len(one.folders))}
+    names = {image.folders[depth] for image in listing.images for depth in range(len(image.folders))}
     return Layout(tuple(placed), bool(names & _OMNIGLOT))
 
 
 def _by_folder(listing: Listing, parts: dict[str, str]) -> list[Placed]:
-    folders = {one.folders for one in listing.images}
+    folders = {image.folders for image in listing.images}
     shared = passed_over(folders)
     trimmed = {folder: folder[shared:] for folder in folders}
     top = all(len(f) > 1 and f[0].lower() in PARTS for f in trimmed.values())
     depths = {len(f) for f in trimmed.values()}
     if len(depths) > 1 or 0 in depths:
-        short = min(listing.images, key=lambda one: len(one.folders))
+        short = min(listing.images, key=lambda image: len(image.folders))
         raise InputError(
             f"{listing.root / short.name} lies outside the class folders or at another depth than other images: "
             "give each class one folder, all at the same depth."
         )
     placed = []
-    for one in listing.images:
-        rest = trimmed[one.folders]
+    for image in listing.images:
+        rest = trimmed[image.folders]
         part, rest = (PARTS[rest[0].lower()], rest[1:]) if top else ("", rest)
-        placed.append(Placed(one, "/".join(rest), "/".join(rest[:-1]), part))
-    return [_with_part(one, parts) for one in placed] if parts and not top else placed
+        placed.append(Placed(image, "/".join(rest), "/".join(rest[:-1]), part))
+    return [_with_part(image, parts) for image in placed] if parts and not top else placed
 
 
 def passed_over(folders: set[tuple[str, ...]]) -> int:
@@ -101,33 +101,33 @@ def passed_over(folders: set[tuple[str, ...]]) -> int:
     return shared
 
 
-def _with_part(one: Placed, parts: dict[str, str]) -> Placed:
-    name = PurePosixPath(one.kind).name
-    return Placed(one.listed, one.kind, one.superclass, parts.get(one.kind, parts.get(name, "")))
+def _with_part(image: Placed, parts: dict[str, str]) -> Placed:
+    name = PurePosixPath(image.kind).name
+    return Placed(image.listed, image.kind, image.superclass, parts.get(image.kind, parts.get(name, "")))
 
 
 def _by_file(listing: Listing, labels: dict[str, tuple[str, str]]) -> list[Placed]:
-    there = {one.file for one in listing.images}
+    found = {image.file for image in listing.images}
     for name, (kind, part) in labels.items():
-        if name not in there:
+        if name not in found:
             raise InputError(f"the {part} split names {name!r} of {kind!r}, which {listing.root} lacks: restore the image.")
-    for one in listing.images:
-        if one.file not in labels:
-            raise InputError(f"{listing.root / one.name} is in no split file: remove it, or give it a row (filename, label).")
-    return [Placed(one, labels[one.file][0], "", labels[one.file][1]) for one in listing.images]
+    for image in listing.images:
+        if image.file not in labels:
+            raise InputError(f"{listing.root / image.name} is in no split file: remove it, or give it a row (filename, label).")
+    return [Placed(image, labels[image.file][0], "", labels[image.file][1]) for image in listing.images]
 
 
 def _split_files(listing: Listing) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
     """Return the part of each class, and the class and part of each file, from the split files."""
     parts: dict[str, str] = {}
     labels: dict[str, tuple[str, str]] = {}
-    for one in listing.texts:
-        part = PARTS.get(PurePosixPath(one.file).stem.lower())
+    for file in listing.texts:
+        part = PARTS.get(PurePosixPath(file.file).stem.lower())
         if part is None:
             continue
-        rows = _rows(listing, one)
+        rows = _rows(listing, file)
         header = [cell.strip().lower() for cell in rows[0]] if rows else []
-        if one.file.lower().endswith(".csv") and "label" in header and "filename" in header:
+        if file.file.lower().endswith(".csv") and "label" in header and "filename" in header:
             name, label = header.index("filename"), header.index("label")
             for row in rows[1:]:
                 labels[row[name].strip()] = (row[label].strip(), part)
@@ -137,25 +137,25 @@ def _split_files(listing: Listing) -> tuple[dict[str, str], dict[str, tuple[str,
     return parts, labels
 
 
-def _rows(listing: Listing, one: Listed) -> list[list[str]]:
+def _rows(listing: Listing, file: Listed) -> list[list[str]]:
     try:
-        rows = [row for row in csv.reader(io.StringIO(one.read().decode("utf-8-sig"))) if any(row)]
+        rows = [row for row in csv.reader(io.StringIO(file.read().decode("utf-8-sig"))) if any(row)]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{listing.root / one.name} is not a text file of a split ({error}): give it as UTF-8.") from error
+        raise InputError(f"{listing.root / file.name} is not a text file of a split ({error}): give it as UTF-8.") from error
     for number, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):
             raise InputError(
-                f"{listing.root / one.name}, row {number} has {len(row)} cells and the first has {len(rows[0])}: "
+                f"{listing.root / file.name}, row {number} has {len(row)} cells and the first has {len(rows[0])}: "
                 "give each the same."
             )
     return rows
 
 
 def _with_superclasses(listing: Listing, placed: list[Placed], superclasses: dict[str, str]) -> list[Placed]:
-    for one in placed:
-        if one.kind not in superclasses:
-            raise InputError(f"class {one.kind!r} of {listing.root} has no row in the superclasses' file: give it one.")
-    return [Placed(one.listed, one.kind, superclasses[one.kind], one.part) for one in placed]
+    for image in placed:
+        if image.kind not in superclasses:
+            raise InputError(f"class {image.kind!r} of {listing.root} has no row in the superclasses' file: give it one.")
+    return [Placed(image.listed, image.kind, superclasses[image.kind], image.part) for image in placed]
 
 
 def read_superclasses(path: str | PurePosixPath, content: bytes) -> dict[str, str]:
@@ -180,9 +180,9 @@ def read_superclasses(path: str | PurePosixPath, content: bytes) -> dict[str, st
 
 def _check_parts(listing: Listing, placed: Sequence[Placed]) -> None:
     parts: dict[str, str] = {}
-    for one in placed:
-        if parts.setdefault(one.kind, one.part) != one.part:
+    for image in placed:
+        if parts.setdefault(image.kind, image.part) != image.part:
             raise InputError(
-                f"class {one.kind!r} of {listing.root} lies in {parts[one.kind]} and in {one.part}, and parts must not share "
-                "classes: give one of the folders."
+                f"class {image.kind!r} of {listing.root} lies in {parts[image.kind]} and in {image.part}, and parts must not "
+                "share classes: give one of the folders."
             )

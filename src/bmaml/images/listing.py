@@ -49,7 +49,7 @@ class Listing:
     @property
     def stamp(self) -> str:
         """A digest of names, sizes and times. It stays equal if no file was touched, and needs no reading of contents."""
-        return digest("\n".join(f"{one.name}:{one.stamp}" for one in (*self.images, *self.texts)).encode())
+        return digest("\n".join(f"{file.name}:{file.stamp}" for file in (*self.images, *self.texts)).encode())
 
 
 def list_files(root: str | Path) -> Listing:
@@ -61,28 +61,28 @@ def list_files(root: str | Path) -> Listing:
     root = Path(root)
     if not root.exists():
         raise InputError(f"there is no {root}: give the path of a folder or a zip of images.")
-    files = sorted(_zipped(root) if root.is_file() else _folder(root), key=lambda one: one.name)
+    files = sorted(_zipped(root) if root.is_file() else _folder(root), key=lambda file: file.name)
     images, texts = [], []
-    for one in files:
-        kind = PurePosixPath(one.file).suffix.lower()
+    for file in files:
+        kind = PurePosixPath(file.file).suffix.lower()
         if kind in IMAGES:
-            images.append(one)
+            images.append(file)
         elif kind in (".csv", ".txt"):
-            texts.append(one)
+            texts.append(file)
         elif kind not in _BESIDE:
-            raise _refused(root, one, kind)
+            raise _refused(root, file, kind)
     if not images:
         raise InputError(f"{root} holds no images: give a folder (or a zip) of class folders of images, such as PNG or JPEG.")
     return Listing(root, tuple(images), tuple(texts))
 
 
-def _refused(root: Path, one: Listed, kind: str) -> InputError:
+def _refused(root: Path, file: Listed, kind: str) -> InputError:
     if kind in _PICKLES:
         return InputError(
-            f"{root / one.name} is a pickle, which could run any code, so it is not opened: give the images as class folders, "
+            f"{root / file.name} is a pickle, which could run any code, so it is not opened: give the images as class folders, "
             "or arrays in memory to bmaml.images.from_arrays."
         )
-    return InputError(f"{root / one.name} is no image that this reads ({kind}): give it as PNG or JPEG, or remove it.")
+    return InputError(f"{root / file.name} is no image that this reads ({kind}): give it as PNG or JPEG, or remove it.")
 
 
 def _hidden(parts: tuple[str, ...]) -> bool:

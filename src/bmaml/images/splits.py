@@ -79,8 +79,8 @@ def _parts(images: ImageSet, held_out: float, seed: int) -> Split:
     halves = "background" in by_part
     train, test = by_part.get("background" if halves else "train"), by_part.get("evaluation" if halves else "test")
     if not train or not test:
-        there = ", ".join(sorted(by_part)).strip(", ") or "none"
-        raise InputError(f"the files say no classes to train and to test on (parts found: {there}): use another split.")
+        known = ", ".join(sorted(by_part)).strip(", ") or "none"
+        raise InputError(f"the files say no classes to train and to test on (parts found: {known}): use another split.")
     validation = by_part.get("validation")
     return Split(images.take(train), images.take(validation) if validation else None, images.take(test))
 

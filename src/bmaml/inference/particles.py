@@ -18,8 +18,8 @@ def map_particles(function: Callable[..., Any], *trees: PyTree[Any]) -> PyTree[A
     """
     if len(jax.tree.leaves(trees)[0]) > 1:
         return jax.vmap(function)(*trees)
-    one = function(*jax.tree.map(lambda leaf: leaf[0], trees))
-    return jax.tree.map(lambda leaf: leaf[None], one)
+    value = function(*jax.tree.map(lambda leaf: leaf[0], trees))
+    return jax.tree.map(lambda leaf: leaf[None], value)
 
 
 def flatten(particles: PyTree[Any]) -> Float[Array, "n d"]:

@@ -29,19 +29,19 @@ class DiagonalGaussian(eqx.Module):
     def kl(self, other: DiagonalGaussian) -> Float[Array, ""]:
         """Return KL(self || `other`), in nats, summed over all entries of all leaves."""
 
-        def each(m: Array, v: Array, n: Array, w: Array) -> Array:
+        def leaf_divergence(m: Array, v: Array, n: Array, w: Array) -> Array:
             return 0.5 * jnp.sum(jnp.exp(v - w) + (m - n) ** 2 * jnp.exp(-w) - 1 + w - v)
 
-        parts = jax.tree.map(each, self.mean, self.log_variance, other.mean, other.log_variance)
+        parts = jax.tree.map(leaf_divergence, self.mean, self.log_variance, other.mean, other.log_variance)
         return sum(jax.tree.leaves(parts), start=jnp.zeros(()))
 
     def log_prob(self, value: PyTree[Any]) -> Float[Array, ""]:
         """Return the log density of the pytree `value`, in nats, summed over all entries of all leaves."""
 
-        def each(x: Array, m: Array, v: Array) -> Array:
+        def leaf_density(x: Array, m: Array, v: Array) -> Array:
             return -0.5 * jnp.sum((x - m) ** 2 * jnp.exp(-v) + v + jnp.log(2 * jnp.pi))
 
-        return sum(jax.tree.leaves(jax.tree.map(each, value, self.mean, self.log_variance)), start=jnp.zeros(()))
+        return sum(jax.tree.leaves(jax.tree.map(leaf_density, value, self.mean, self.log_variance)), start=jnp.zeros(()))
 
 
 def filled(tree: PyTree[Any], value: float) -> PyTree[Any]:

@@ -134,12 +134,12 @@ def _chains(
         (state, tuned), _ = adaptation.run(warm_key, start, num_steps=warmup)
         step = algorithm(log_density, **tuned).step
 
-        def one(state: Any, key: PRNGKeyArray) -> tuple:
+        def sample_step(state: Any, key: PRNGKeyArray) -> tuple:
             state, info = step(key, state)
             kept = state.position, state.logdensity, info.is_divergent
             return state, (*kept, info.acceptance_rate, info.num_integration_steps)
 
-        return tuned["step_size"], jax.lax.scan(one, state, jax.random.split(draw_key, draws))[1]
+        return tuned["step_size"], jax.lax.scan(sample_step, state, jax.random.split(draw_key, draws))[1]
 
     count = len(jax.tree.leaves(starts)[0])
     step_size, found = jax.jit(jax.vmap(chain))(jax.random.split(key, count), starts)

@@ -91,12 +91,12 @@ def _in_form(plain: Callable, by_patches: Callable, platform: str) -> Callable[.
 
     def run(x: Array, other: Array, *, padding: int, form: Form) -> Array:
         usual = "loop" if platform == "cpu" or len(x) == 1 else "patches"
-        chosen, one = usual if form == "auto" else form, partial(plain, padding=padding)
+        chosen, single = usual if form == "auto" else form, partial(plain, padding=padding)
         if chosen == "patches":
             return jax.vmap(partial(by_patches, padding=padding))(x, other)
         if len(x) == 1:
-            return one(x[0], other[0])[None]
-        return jax.vmap(one)(x, other) if chosen == "grouped" else lax.map(lambda pair: one(*pair), (x, other))
+            return single(x[0], other[0])[None]
+        return jax.vmap(single)(x, other) if chosen == "grouped" else lax.map(lambda pair: single(*pair), (x, other))
 
     return run
 

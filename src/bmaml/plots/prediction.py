@@ -62,12 +62,12 @@ def curves(model: FewShotRegressor, tasks: Sequence[NewTask], level: float) -> l
 
 
 def _curve(model: FewShotRegressor, task: NewTask, column: Column, level: float) -> Curve:
-    one = model.adapt(task.given) if len(task.given) else model.adapt()
+    task_model = model.adapt(task.given) if len(task.given) else model.adapt()
     outputs = [c.name for c in model.schema_.outputs]
     given, later = (_measured(part, column.name, outputs) for part in (task.given, task.asked))
     grid = _grid(np.concatenate([part.numbers(column.name) for part in (task.given, task.asked)]), column.log)
     table = _grid_table(task, model, column.name, grid)
-    answers = [one.predict(table), *one.interval(table, level)]
+    answers = [task_model.predict(table), *task_model.interval(table, level)]
     mean, low, high = (np.reshape(part, (len(grid), -1)) for part in answers)
     name = f"{model.schema_.task} {task.name}, " if task.name else ""
     title = f"{name}{len(task.given)} given"

@@ -114,10 +114,10 @@ def _rollout(
     tasks, particles = jax.tree.leaves(params)[0].shape[:2]
     keys = jax.random.split(key, (tasks, particles))
 
-    def one(params: PyTree[Any], goal: Goal, key: PRNGKeyArray) -> Trajectories:
+    def policy_rollout(params: PyTree[Any], goal: Goal, key: PRNGKeyArray) -> Trajectories:
         return _episodes(environment, policy, params, goal, episodes, key)
 
-    return jax.vmap(jax.vmap(one, (0, None, 0)))(params, goals, keys)
+    return jax.vmap(jax.vmap(policy_rollout, (0, None, 0)))(params, goals, keys)
 
 
 def _episodes(

@@ -51,9 +51,9 @@ def evaluate_policies(
     check_policy(world, method.policies.model)
     size = min(batch, count)
     found = [_batch(method, meta, world, updates, size, slower, seed, i) for i in range(-(-count // size))]
-    for one in found:
-        _check(one)
-    returns = np.concatenate([np.asarray(one.returns, np.float64) for one in found], 1)[:, :count].mean(-1)
+    for batch_found in found:
+        _check(batch_found)
+    returns = np.concatenate([np.asarray(batch_found.returns, np.float64) for batch_found in found], 1)[:, :count].mean(-1)
     episodes = method.sampling.episodes
     scores: dict[Setting, dict[str, np.ndarray]] = {(episodes, k): {RETURN: returns[k]} for k in range(updates + 1)}
     rows = [Row(episodes, k, RETURN, *interval(returns[k]), count) for k in range(updates + 1)]

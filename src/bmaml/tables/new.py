@@ -40,8 +40,8 @@ def new_tasks(table: Table, schema: Schema, at: Table | None = None) -> list[New
         _check_tasks(at, table, schema, names)
     tasks = []
     for name in names:
-        own = table.take(labels == name)
-        asked = table.take((labels == name) & open_) if at is None else _asked_at(at, name, own, schema)
+        task_rows = table.take(labels == name)
+        asked = table.take((labels == name) & open_) if at is None else _asked_at(at, name, task_rows, schema)
         tasks.append(NewTask(name, table.take((labels == name) & ~open_), asked))
     return tasks
 
@@ -87,20 +87,20 @@ def _check_tasks(at: Table, table: Table, schema: Schema, names: list[str]) -> N
         )
 
 
-def _asked_at(at: Table, name: str, own: Table, schema: Schema) -> Table:
+def _asked_at(at: Table, name: str, task_rows: Table, schema: Schema) -> Table:
     rows = at.take(at.texts(schema.task).astype(str) == name) if schema.task in at.columns and name else at
     columns = dict(rows.columns)
     for column in schema.inputs:
         if column.name not in columns:
-            columns[column.name] = np.full(len(rows), _constant(at, own, column.name, name), dtype=object)
+            columns[column.name] = np.full(len(rows), _constant(at, task_rows, column.name, name), dtype=object)
     return Table(rows.name, columns, rows.places, rows.unit)
 
 
-def _constant(at: Table, own: Table, column: str, task: str) -> object:
-    if column not in own.columns:
+def _constant(at: Table, task_rows: Table, column: str, task: str) -> object:
+    if column not in task_rows.columns:
         at.column(column)
-    cells = own.column(column).tolist()
+    cells = task_rows.column(column).tolist()
     if len({as_text(cell) for cell in cells}) > 1:
-        where = f"task {task!r} of {own.name}" if task else own.name
+        where = f"task {task!r} of {task_rows.name}" if task else task_rows.name
         raise InputError(f"{at.name} has no column {column!r}, and it is not constant in {where}: add the column.")
     return cells[0]

@@ -127,11 +127,11 @@ class Sinusoids(AbstractTasks):
     def fixed(self, tasks: int, samples: int, key: PRNGKeyArray) -> FixedTasks:
         """Return a finite set of `tasks` tasks with `samples` noisy points each, all drawn once."""
 
-        def one(key: PRNGKeyArray) -> Data:
+        def draw_task(key: PRNGKeyArray) -> Data:
             wave_key, point_key = jax.random.split(key)
             return self.points(self.wave(wave_key), point_key, samples)
 
-        return FixedTasks(jax.vmap(one)(jax.random.split(key, tasks)), self.shots, self.queries)
+        return FixedTasks(jax.vmap(draw_task)(jax.random.split(key, tasks)), self.shots, self.queries)
 
 
 def maml_sinusoids(shots: Shots = 10, queries: int = 10) -> Sinusoids:

@@ -34,24 +34,24 @@ def standings(entries: Sequence[Entry], *, own_tasks: bool = False) -> tuple[Num
     best = next((entry for entry in entries if entry.method == OPTIMAL), None)
     rows, times = [], []
     for method in methods:
-        own = [entry for entry in entries if entry.method == method]
-        for shots in dict.fromkeys(shots for shots, _ in own[0].scores):
-            sizes = [len(entry.scores[shots, "nll"]) for entry in own]
+        of_method = [entry for entry in entries if entry.method == method]
+        for shots in dict.fromkeys(shots for shots, _ in of_method[0].scores):
+            sizes = [len(entry.scores[shots, "nll"]) for entry in of_method]
             tasks = sum(sizes) if own_tasks else sizes[0]
-            rows += [(method, shots, *row, len(own), tasks) for row in _rows(own, best, shots, own_tasks)]
-        adapt = 1e3 * float(np.median([entry.adapt_seconds for entry in own]))
-        train = float(np.mean([entry.train_seconds for entry in own]))
-        times.append((method, len(own), own[0].steps, train, adapt))
+            rows += [(method, shots, *row, len(of_method), tasks) for row in _rows(of_method, best, shots, own_tasks)]
+        adapt = 1e3 * float(np.median([entry.adapt_seconds for entry in of_method]))
+        train = float(np.mean([entry.train_seconds for entry in of_method]))
+        times.append((method, len(of_method), of_method[0].steps, train, adapt))
     return Numbers(COLUMNS, rows), Numbers(TIMES, times)
 
 
-def _rows(own: list[Entry], best: Entry | None, shots: int, own_tasks: bool) -> list[tuple[str, float, float, float]]:
-    each = {name: [entry.scores[shots, name] for entry in own] for s, name in own[0].scores if s == shots}
+def _rows(of_method: list[Entry], best: Entry | None, shots: int, own_tasks: bool) -> list[tuple[str, float, float, float]]:
+    each = {name: [entry.scores[shots, name] for entry in of_method] for s, name in of_method[0].scores if s == shots}
     rows = [(name, *two_way(each[name], own_tasks=own_tasks)) for name in _SCORED if name in each]
     calibration = bootstrap_calibration({name: np.concatenate(values) for name, values in each.items()})
     assert calibration is not None
     rows.append(("calibration", *calibration))
-    if best is not None and own[0].method != OPTIMAL:
+    if best is not None and of_method[0].method != OPTIMAL:
         rows += [
             (f"regret_{name}", *two_way([values - best.scores[shots, name] for values in each[name]]))
             for name in ("nll", "mse")
@@ -139,10 +139,10 @@ def reliabilities(entries: Sequence[Entry]) -> Numbers:
     """Return the bins of every method's reliability diagram, seeds and tasks pooled; no rows where nothing is of classes."""
     rows = []
     for method in dict.fromkeys(entry.method for entry in entries):
-        own = [entry for entry in entries if entry.method == method]
-        for shots in dict.fromkeys(shots for shots, name in own[0].scores if name == "share@0"):
-            names = [name for s, name in own[0].scores if s == shots]
-            pooled = {name: np.concatenate([entry.scores[shots, name] for entry in own]) for name in names}
+        of_method = [entry for entry in entries if entry.method == method]
+        for shots in dict.fromkeys(shots for shots, name in of_method[0].scores if name == "share@0"):
+            names = [name for s, name in of_method[0].scores if s == shots]
+            pooled = {name: np.concatenate([entry.scores[shots, name] for entry in of_method]) for name in names}
             rows += [(method, shots, *bin) for bin in reliability(pooled)]
     return Numbers(("method", "shots", "confidence", "accuracy", "low", "high", "share"), rows)
 

@@ -63,10 +63,10 @@ def solved_variance(
     """
     unravel = ravel_pytree(like)[1]
 
-    def one(row: Float[Array, " weights"]) -> Float[Array, ""]:
+    def row_variance(row: Float[Array, " weights"]) -> Float[Array, ""]:
         return jnp.vdot(row, ravel_pytree(precision.solve(unravel(row)))[0])
 
-    return jax.vmap(one)(rows.reshape(-1, rows.shape[-1])).reshape(rows.shape[:-1])
+    return jax.vmap(row_variance)(rows.reshape(-1, rows.shape[-1])).reshape(rows.shape[:-1])
 
 
 class AbstractCurvature(eqx.Module):
