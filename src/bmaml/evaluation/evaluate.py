@@ -32,7 +32,13 @@ _SHOWN = ("return", "mse", "nll", "crps", "coverage", "calibration", "accuracy",
 
 
 class Row(eqx.Module):
-    """One score of one setting: its mean over tasks and the 95% interval."""
+    """One score of one setting.
+
+    - `shots`, `steps`: the setting; `steps` is None unless several were asked for.
+    - `metric`: name of the score.
+    - `mean`, `low`, `high`: mean over tasks and its 95% interval.
+    - `tasks`: number of tasks.
+    """
 
     shots: int = eqx.field(static=True)
     steps: int | None = eqx.field(static=True)
@@ -44,16 +50,19 @@ class Row(eqx.Module):
 
 
 class Evaluation(eqx.Module):
-    """Scores of a learner: rows to read, and every task's own scores by (shots, steps) for paired comparisons."""
+    """Scores of a learner: `rows` to read, and `scores` of every task by (shots, steps) for paired comparisons.
+
+    `seed` is the seed of the tasks.
+    """
 
     rows: list[Row] = eqx.field(static=True)
     scores: dict[Setting, dict[str, np.ndarray]]
     seed: int = eqx.field(static=True, default=0)
 
     def get(self, metric: str, shots: int, steps: int | None = None) -> Row:
-        """Return the row of a metric at some shots (and steps, where several were asked for).
+        """Return the row of `metric` at `shots` (and `steps`, if several were asked for).
 
-        Raises: KeyError naming what there is.
+        Raises: KeyError that lists what there is.
         """
         found = [r for r in self.rows if (r.metric, r.shots) == (metric, shots) and steps in (None, r.steps)]
         if not found:
@@ -62,13 +71,16 @@ class Evaluation(eqx.Module):
         return found[0]
 
     def to_json(self) -> str:
-        """Return the rows as JSON; a score that is not a number, as an interval of one task is not, becomes null."""
+        """Return the rows as JSON. A score that is not a number, such as an interval of one task, becomes null."""
         rows = [dataclasses.asdict(row) for row in self.rows]
         plain = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
         return json.dumps(plain, indent=1)
 
     def table(self, title: str = "", given: str = "shots", taken: str = "steps") -> Table:
-        """Return the rows as a rich table, a line for each setting, under the names of what was given and taken."""
+        """Return the rows as a rich table with one line for each setting.
+
+        `title` is the table's title. `given` and `taken` name the columns of shots and steps.
+        """
         metrics = [m for m in _SHOWN if any(row.metric == m for row in self.rows)]
         table = Table(given, taken, *metrics, title=title or None)
         for shots, steps in self.scores:
@@ -107,7 +119,7 @@ def evaluate(
     tasks = tasks.sized((max(*shots, 1),), queries)
     total = count if tasks.total is None else min(count, tasks.total)
     size = min(batch, total)
-    indices = jnp.arange(-(-total // size) * size) % total  # whole batches: a remainder would be compiled apart
+    indices = jnp.arange(-(-total // size) * size) % total  # whole batches, because a remainder would be compiled separately
     for taken in steps or (None,):
         adapted = learner if taken is None else replace_core(learner, partial(_after, steps=taken))
         for given in shots:
@@ -120,10 +132,11 @@ def evaluate(
 def regret(
     ours: Evaluation, theirs: Evaluation, metric: str = "nll"
 ) -> dict[tuple[int, int | None], tuple[float, float, float]]:
-    """Return the mean over tasks of ours minus theirs, with its 95% interval, on the tasks that both were scored on.
+    """Return the mean over tasks of `ours` minus `theirs` with its 95% interval, for each setting, on tasks that both share.
 
-    Settings are ours; where theirs has no steps, its only entry of the same shots is taken.
-    Raises: InputError for evaluations of different seeds, whose tasks are not the same.
+    The settings are those of `ours`. If `theirs` has no steps, its only entry with the same shots is used. `metric` is the
+    score to compare.
+    Raises: InputError for evaluations with different seeds, whose tasks differ.
     """
     if ours.seed != theirs.seed:
         raise InputError(f"seeds {ours.seed} and {theirs.seed} draw different tasks: use evaluations of one seed.")
@@ -152,7 +165,7 @@ def _scores(
     given: Array,
     batch: int,
 ) -> dict[str, Array]:
-    """Return every score of every task; compiled once, whatever the meta-parameters, the shots given and the seed."""
+    """Return every score of every task. This is compiled once, whatever the meta-parameters, the shots and the seed."""
 
     def one(i: Array) -> dict[str, Array]:
         drawn = draw_task(tasks, key, i, given)
@@ -173,5 +186,5 @@ def _rows(shots: int, steps: int | None, scores: dict[str, np.ndarray]) -> list[
 
 
 def to_records(evaluations: dict[str, Evaluation]) -> list[dict[str, Any]]:
-    """Return the rows of several methods as plain records, each with its method."""
+    """Return the rows of several methods as plain records, each with its method; `evaluations` holds them by name."""
     return [{"method": name, **dataclasses.asdict(row)} for name, e in evaluations.items() for row in e.rows]

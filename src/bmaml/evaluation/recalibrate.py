@@ -1,8 +1,8 @@
-"""Find from tasks that were not trained on how much too sure, or too unsure, a learner's predictions are.
+"""Recalibration: how much too sure or too unsure a learner's predictions are, measured on tasks that were not trained on.
 
-Training on few tasks makes predictions too sure of tasks of another kind; a model that cannot be right (features that do not
-fit where there is no noise) errs by little on most tasks and by much on a few. Both are seen on further tasks, and two
-numbers for each number of given points mend most of it: by what to stretch the predictive, and how heavy its tails are.
+Training on few tasks makes predictions too sure on tasks of another kind. A model that cannot be right (features that do
+not fit, on data without noise) has small errors on most tasks and large ones on a few. Further tasks reveal both. Two
+numbers for each number of given points correct most of it: a stretch of the predictive, and the weight of its tails.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from bmaml.learners.recalibrated import RecalibratedLearner, RecalibratedMeta, R
 from bmaml.tasks.base import AbstractTasks
 from bmaml.tasks.shots import Shots, shot_counts
 
-# Heavier and heavier tails, 1 over degrees of freedom: from none to those of the last Student-t that has a variance.
+# Values of 1 over degrees of freedom to try: from no tails to those of the last Student-t that has a variance.
 _TAILS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, MOST_TAILS)
-# Log stretches are looked for within these ends, halved so many times.
+# Log stretches are searched between these ends, by this many halvings.
 _WIDEST, _HALVINGS = 4.0, 11
-# How far from the level coverage may stay: points are countable.
+# The coverage may differ from the level by this much, because points are countable.
 _NEAR = 0.02
 _AT_ONCE = 10
 
 
 class _Asked(NamedTuple):
-    """Predictives and the queries that they are of, a task each on the leading axis; `weight` is 0 where nothing is asked."""
+    """Predictives and their queries, one task each on the leading axis. `weight` is 0 for a task without a query."""
 
     predictive: AbstractContinuous
     query: Data
@@ -70,7 +70,8 @@ def recalibrate(
         raise InputError(f"tasks are {count} and queries {queries}: give at least 1 of each.")
     if isinstance(learner, RecalibratedLearner):
         learner, meta = learner.inner, meta.inner
-    # Tasks too short for some number of shots are left out there, and not refused: of 0 shots each has enough.
+    # A task that is too short for some number of shots is left out there and not refused. Every task has enough rows for 0
+    # shots.
     tasks = tasks.sized(counts if tasks.total is None else (0, *counts), queries)
     found = [_found(learner, meta, tasks, given, count, seed) for given in counts]
     change = Recalibration(*(jnp.asarray(values, jnp.float32) for values in (counts, *zip(*found, strict=True))))
@@ -106,7 +107,7 @@ def _asked(
     total = count if tasks.total is None else tasks.total
 
     def one(i: Array) -> _Asked:
-        # Of more tasks than are asked for some all over the table, for neighbours are alike.
+        # If there are more tasks than needed, tasks from all over the table are used, because neighbours are alike.
         which = i % total if total <= count else i * total // count
         task = draw_task(tasks, jax.random.fold_in(key, i // total), which, given).task
         posterior = learner.adapt(meta, task.support, key=jax.random.fold_in(jax.random.key(1), i))
@@ -118,7 +119,9 @@ def _asked(
 
 @eqx.filter_jit
 def _stretches(asked: _Asked) -> tuple[Array, Array, Array, Array]:
-    """Return what intervals hold; and for each of the tails the log stretch that mends it, what they hold then, and the NLL."""
+    """Return the coverage of the intervals; and for each tail the log stretch that corrects it, the coverage then, and
+    the NLL.
+    """
 
     def over_tasks(score, stretch: Array, tails: Array) -> Array:
         def one(predictive: AbstractContinuous, query: Data) -> Array:
@@ -146,7 +149,7 @@ def _stretches(asked: _Asked) -> tuple[Array, Array, Array, Array]:
 
 
 def _quick_cdf(predictive: AbstractContinuous, y: Array) -> Array:
-    """Return the CDF of Student-ts or a mixture of them, to 0.002 and forty times as fast: Wallace (1959)."""
+    """Return the CDF of Student-ts or a mixture of them, accurate to 0.002 and forty times as fast: Wallace (1959)."""
     if isinstance(predictive, Mixture):
         return jnp.tensordot(jax.nn.softmax(predictive.log_weights), _quick_cdf(predictive.components, y), 1)
     assert isinstance(predictive, StudentT)

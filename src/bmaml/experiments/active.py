@@ -1,4 +1,4 @@
-"""Active learning on the sinusoids: error against the number of points measured, for each way to choose them."""
+"""Active learning on the sinusoids: error against the number of points measured, for each rule that chooses them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ COLUMNS = ("method", "by", "points", "mse", "low", "high")
 
 
 def runs_of(folders: Sequence[str | Path]) -> tuple[dict[str, Run], str]:
-    """Return saved runs by their method's name, and the task family that they share.
+    """Return the saved runs in `folders` by their method's name, and the task family that they share.
 
-    Raises: InputError for a run that is not of a sinusoid family, or runs of several families or of one method.
+    Raises: InputError for a run that is not of a sinusoid family, or for runs of several families or of one method.
     """
     notes = [about(folder) for folder in folders]
     for folder, note in zip(folders, notes, strict=True):
@@ -49,7 +49,10 @@ def runs_of(folders: Sequence[str | Path]) -> tuple[dict[str, Run], str]:
 
 
 def fit(*, steps: int = 3600, seed: int = 0, progress: Progress | None = None) -> dict[str, Run]:
-    """Meta-train experts on supports of 1 to 10 points, about two minutes on two cores."""
+    """Meta-train experts on supports of 1 to 10 points for `steps` meta-steps, about two minutes on two cores.
+
+    `seed` is the seed of the training, and `progress` shows how far it is.
+    """
     source = build_tasks("sinusoid", shots=(1, 2, 3, 5, 10))
     plan = build_plan("experts", steps=steps, seed=seed)
     return {"experts": train(build_method("experts", particles=64), source, plan, progress=progress).whole()}
@@ -58,12 +61,17 @@ def fit(*, steps: int = 3600, seed: int = 0, progress: Progress | None = None) -
 def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, seed: int = 0) -> tuple[Numbers, Numbers]:
     """Return the error of each method, acquisition and number of points; and how many points replace 10 random ones.
 
-    A task starts with the same random point for every acquisition; each next one is the pool point that the acquisition
-    likes best, never one twice. The pool is 100 even points of the domain, measured with the family's noise; the error is
-    the mean over tasks of the squared error of the predictive mean on 100 even points without noise, with its 95%
-    interval. A method without particles has no information about them to choose by. The second table has columns method,
-    by, points (the fewest with a mean error of at most random's at 10, None where there is none), gap, low, high (its error
-    minus random's at 10, paired over tasks, with its 95% interval).
+    A task starts with the same random point for every acquisition. Each next point is the pool point that the acquisition ranks
+    first, never one twice. The pool is 100 even points of the domain, measured with the family's noise. The error is the
+    squared error of the predictive mean on 100 even points without noise, averaged over tasks, with its 95% interval. A method
+    without particles has no acquisition by information. The second table has columns method, by, points (the fewest with a mean
+    error of at most random's at 10, or None), gap, low, high (the error minus random's at 10, paired over tasks, with its 95%
+    interval).
+
+    - `runs`: runs by name.
+    - `family`: their task family.
+    - `tasks`: number of test tasks.
+    - `seed`: seed of the test tasks.
     """
     source = build_tasks(family)
     assert isinstance(source, Sinusoids)
@@ -95,7 +103,14 @@ def _replaced(errors: np.ndarray, target: np.ndarray) -> tuple[int | None, float
 def task_errors(
     learner: AbstractLearner, meta: Meta, source: Sinusoids, by: str, tasks: int, seed: int = 0, batch: int = 25
 ) -> np.ndarray:
-    """Return every task's squared error after 1 to 10 points: shape (tasks, 10). Tasks are a function of the seed alone.
+    """Return the squared error of every task after 1 to 10 points: shape (tasks, 10). Tasks depend on the seed alone.
+
+    - `learner`, `meta`: the trained learner.
+    - `source`: the task family.
+    - `by`: name of the acquisition.
+    - `tasks`: number of tasks.
+    - `seed`: seed of the tasks.
+    - `batch`: tasks at a time.
 
     Raises: InputError for an unknown acquisition.
     """
@@ -110,7 +125,7 @@ def _every(learner: AbstractLearner, meta: Meta, source: Sinusoids, by: str, key
 
 
 def _task(learner: AbstractLearner, meta: Meta, source: Sinusoids, by: str, key: PRNGKeyArray) -> Float[Array, " counts"]:
-    """Return one task's error after each number of points: a scan over measurements, all with the same shapes."""
+    """Return one task's error after each number of points, as a scan over measurements that all have the same shapes."""
     wave_key, noise_key, first_key, scan_key = jax.random.split(key, 4)
     wave, acquire = source.wave(wave_key), acquisition(by)
     pool, grid = (jnp.linspace(*source.domain, count)[:, None] for count in (_POOL, _GRID))

@@ -1,4 +1,4 @@
-"""Active learning on images: accuracy against the number of labels asked for, for each way to choose the images."""
+"""Active learning on images: accuracy against the number of labels, for each rule that chooses the images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bmaml.training.loop import Progress
 from bmaml.training.run import train
 
 METHODS = ("ridge", "shared-bmaml", "shared-bfa")
-# From which labels a task begins: of one random image, or of one image of each class as in the paper.
+# The labels with which a task begins: of one random image, or of one image of each class as in the paper.
 STARTS = ("one image", "one of each class")
 COLUMNS = ("method", "start", "by", "labels", "accuracy", "low", "high")
 NEEDED = ("method", "start", "by", "random_labels", "labels", "share", "gap", "low", "high")
@@ -67,14 +67,20 @@ def run(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Numbers, Numbers]:
-    """Return accuracy by method, start, acquisition and number of labels; and how many labels replace random's.
+    """Return accuracy by method, start, acquisition and number of labels; and how many labels replace those of random choice.
 
-    Methods are trained by their recipes, on random parts of 3 shots, so that they know of classes not yet seen. A test
-    episode has a pool of 50 images of 5 classes not trained on and asks for labels one by one, at the image that the
-    acquisition likes best, never one twice; accuracy is that on 50 other images, with its 95% interval over episodes, which are
-    the same for all. The second table has the fewest `labels` whose mean accuracy is at least random's with
-    `random_labels` (None where there are none), their `share` of random's, and the `gap` in accuracy there, paired, with its
-    95% interval.
+    Methods are trained by their recipes, on random parts of 3 shots, so that they have met unseen classes. A test episode has a
+    pool of 50 images of 5 classes not trained on. It asks for labels one by one, for the image that the acquisition ranks
+    first, never one twice. Accuracy is measured on 50 other images, with its 95% interval over episodes, which are the same for
+    all. The second table has the fewest `labels` whose mean accuracy is at least that of `random_labels` random ones (or None),
+    their `share` of those, and the `gap` in accuracy there, paired, with its 95% interval.
+
+    - `images`, `data`: as in `image_classes`.
+    - `steps`: meta-steps; None takes the recipe's.
+    - `methods`: names of methods.
+    - `episodes`: number of test episodes.
+    - `seed`: seed of trainings and episodes.
+    - `progress`: shows how far trainings are.
     """
     split = image_classes(images, data)
     test = split.test.episodes(_WAY, _POOL, _QUERIES, rotations=True)
@@ -100,7 +106,7 @@ def _first(start: str, way: int) -> int:
 
 
 def _needed(accuracy: np.ndarray, plain: np.ndarray, first: int) -> list[tuple[Any, ...]]:
-    """Return how many labels replace random's 10, 15, 20 and 25."""
+    """Return how many labels replace 10, 15, 20 and 25 random ones."""
     rows = []
     for count in (10, 15, 20, 25):
         target = plain[:, count - first]
@@ -114,7 +120,15 @@ def _needed(accuracy: np.ndarray, plain: np.ndarray, first: int) -> list[tuple[A
 def curves(
     learner: AbstractLearner, meta: Meta, tasks: Episodes, start: str, by: str, episodes: int, seed: int = 0
 ) -> np.ndarray:
-    """Return each episode's accuracy with each number of labels: shape (episodes, counts). Episodes are those of the seed."""
+    """Return each episode's accuracy with each number of labels: shape (episodes, counts). Episodes depend on the seed alone.
+
+    - `learner`, `meta`: the trained learner.
+    - `tasks`: the episodes.
+    - `start`: the labels with which an episode begins.
+    - `by`: name of the acquisition.
+    - `episodes`: number of episodes.
+    - `seed`: seed of the episodes.
+    """
     whole = -(-episodes // _BATCH) * _BATCH
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 23), whole)
     return np.asarray(_every(learner, meta, tasks, start, by, keys), np.float64)[:episodes]
@@ -124,7 +138,7 @@ def curves(
 def _every(learner: AbstractLearner, meta: Meta, tasks: Episodes, start: str, by: str, keys: Key[Array, " tasks"]) -> Array:
     def one(key: PRNGKeyArray) -> Array:
         task_key, scan_key = jax.random.split(key)
-        # Features once: what is labelled changes from step to step, the images do not.
+        # Features are computed once: labels change from step to step, and images do not.
         return _episode(*at_core(learner, meta, tasks.sample(task_key)), start, by, tasks.way, scan_key)
 
     return jax.lax.map(one, keys, batch_size=_BATCH)
@@ -133,10 +147,10 @@ def _every(learner: AbstractLearner, meta: Meta, tasks: Episodes, start: str, by
 def _episode(
     learner: AbstractLearner, meta: Meta, task: Task, start: str, by: str, way: int, key: PRNGKeyArray
 ) -> Float[Array, " counts"]:
-    """Return one episode's accuracy with each number of labels: a scan over labels, which are a mask of the pool."""
+    """Return one episode's accuracy with each number of labels, as a scan over labels, which are a mask of the pool."""
     first_key, scan_key = jax.random.split(key)
     pool, count = task.support, len(task.support.mask)
-    # Rows of an episode go shot by shot: the first `way` are one of each class.
+    # Rows of an episode are ordered shot by shot, so the first `way` rows are one of each class.
     picked = jax.random.randint(first_key, (), 0, count)
     labelled = jnp.arange(count) == picked if start == "one image" else jnp.arange(count) < way
 

@@ -1,4 +1,4 @@
-"""MAML against multi-task pretraining, before and after each gradient step: the lecture's first picture."""
+"""MAML against multi-task pretraining, before and after each gradient step: the first figure of the lecture."""
 
 from __future__ import annotations
 
@@ -27,8 +27,13 @@ _GRID = np.linspace(-5.0, 5.0, 101)
 def run(*, steps: int = 10_000, tasks: int = 1000, seed: int = 0, progress: Progress | None = None) -> tuple[Numbers, Numbers]:
     """Meta-train both on MAML's sinusoids with 10 shots; return errors by steps and shots, and curves on one task.
 
-    Errors: method, shots, steps, mse, low, high (95% over tasks, noise-free targets).
-    Curves: method, shots, steps (-1: the given points), x, y, truth.
+    Errors: method, shots, steps, mse, low, high (95% over tasks, noise-free targets). Curves: method, shots, steps (-1: the
+    given points), x, y, truth.
+
+    - `steps`: meta-steps.
+    - `tasks`: number of test tasks.
+    - `seed`: seed of trainings and tasks.
+    - `progress`: shows how far trainings are.
     """
     source = build_tasks("maml-sinusoid", shots=(10,), queries=10)
     assert isinstance(source, Sinusoids)

@@ -25,12 +25,18 @@ from bmaml.training.run import Run, train
 FAMILY = Sinusoids((3, 5, 10), 20)
 STEPS = (0, 1, 5, 10)
 GIVEN = (0, 3, 5, 10)
-# Of so few meta-steps more are worth more than finer codes.
+# At so few meta-steps, more of them help more than finer codes.
 _SIZES = {"experts": {"steps": 3600, "particles": 64}, "bmaml": {"steps": 1000, "particles": 5}}
 
 
 class View(eqx.Module):
-    """What is drawn of one posterior: the points given, draws of functions, and the predictive's mean and 90% band."""
+    """What is drawn of one posterior.
+
+    - `title`: title of the panel.
+    - `support`: the given points.
+    - `functions`: draws of functions.
+    - `mean`, `low`, `high`: the predictive's mean and 90% band.
+    """
 
     title: str = eqx.field(static=True)
     support: Data
@@ -41,30 +47,34 @@ class View(eqx.Module):
 
 
 def fit(name: str, *, seed: int = 0, share: float = 1.0, progress: Progress | None = None) -> Run:
-    """Meta-train one of the demo's two methods, `share` of the demo's length."""
+    """Meta-train the demo's method `name`, for `share` of the demo's length.
+
+    `seed` is the seed of the training, and `progress` shows how far it is.
+    """
     size = _SIZES[name]
     method = build_method(name, particles=size["particles"])
     plan = build_plan(name, steps=max(int(size["steps"] * share), 20), seed=seed)
-    # BMAML's own setting: five points, five more for the leader. Experts see tasks before any point, too: it is drawn.
+    # BMAML's own setting: five points, and five more for the leader. Experts also train on tasks without points, because that
+    # prediction is drawn.
     tasks = Sinusoids(5, 5) if name == "bmaml" else Sinusoids((0, *FAMILY.shots), 20)
     return train(method, tasks, plan, progress=progress).whole()
 
 
 class NewTask(eqx.Module):
-    """A task no method has seen: its function and ten noisy points, of which the first few are given."""
+    """A task that no method has seen: its function `wave`, and ten noisy `points`, of which the first few are given."""
 
     wave: Callable[[Array], Array]
     points: Data
 
     @staticmethod
     def draw(seed: int) -> NewTask:
-        """Return a task drawn from the family."""
+        """Return a task drawn from the family with this `seed`."""
         wave_key, point_key = jax.random.split(jax.random.key(seed))
         wave = FAMILY.wave(wave_key)
         return NewTask(wave, FAMILY.points(wave, point_key, max(GIVEN)))
 
     def given(self, count: int) -> Data:
-        """Return the first `count` points (the rest masked, so that one program serves every count)."""
+        """Return the first `count` points. The rest is masked, so one program serves every count."""
         return dataclasses.replace(self.points, mask=(jnp.arange(max(GIVEN)) < count).astype(self.points.mask.dtype))
 
 
@@ -88,13 +98,15 @@ def views(run: Run, task: NewTask, *, by_steps: bool, seed: int = 0) -> list[Vie
 
 
 def optimal_band(task: NewTask, count: int) -> tuple[Array, Array]:
-    """Return the Bayes-optimal 90% band given the first `count` points."""
+    """Return the Bayes-optimal 90% band of `task` given its first `count` points."""
     posterior = BayesOptimal(FAMILY).adapt(None, task.given(count), key=jax.random.key(0))
     return _band(posterior, jnp.asarray(GRID, jnp.float32)[:, None])[1:]
 
 
 def scores(runs: dict[str, Run], *, tasks: int = 200, optimal_tasks: int = 50) -> dict[str, Evaluation]:
-    """Return the scores of the runs at 5, 10 and 20 shots on new tasks, and of the Bayes-optimal predictor on fewer."""
+    """Return the scores of `runs` at 5, 10 and 20 shots on `tasks` new tasks, and of the Bayes-optimal predictor on
+    `optimal_tasks`.
+    """
     shots = (5, 10, 20)
     learners = {name: finely_drawn(run.method.learner) for name, run in runs.items()}
     out = {name: evaluate(learners[name], run.meta, FAMILY, shots=shots, count=tasks) for name, run in runs.items()}

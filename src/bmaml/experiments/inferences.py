@@ -1,4 +1,4 @@
-"""The inferences that are compared on one task, a row of `inferences` each: functions from a key to a posterior."""
+"""The inferences that are compared on one task, one row of `inferences` each: functions from a key to a posterior."""
 
 from __future__ import annotations
 
@@ -29,15 +29,21 @@ from bmaml.training.plan import Plan
 from bmaml.training.run import train
 
 Inference = Callable[[PRNGKeyArray], AbstractPosterior]
-# About twice the median squared distance of two draws from the posterior: with median / log n, the usual choice, particles
-# of a network collapse (the variance of the function falls to a twentieth) and the mean follows.
+# About twice the median squared distance of two draws from the posterior. With the usual choice, median / log n, the
+# particles of a network collapse: the variance of the function falls to a twentieth.
 BANDWIDTH = 100.0
-_RATE = 1e-4  # Langevin's step: the stiffest direction of the posterior has a curvature of some thousands
-_STIFF = 1e4  # inverse-gamma shape at which a head's noise is as good as known
+_RATE = 1e-4  # Langevin's step; the stiffest direction of the posterior has a curvature of some thousands
+_STIFF = 1e4  # inverse-gamma shape at which a head's noise is almost known
 
 
 class Size(eqx.Module):
-    """How much work the inferences are given."""
+    """How much work the inferences do.
+
+    - `steps`: steps of gradient methods; `langevin_steps` those of Langevin.
+    - `particles`: numbers of particles of SVGD.
+    - `heads`: number of hidden layers with exact heads.
+    - `meta_steps`: meta-steps of PLATIPUS.
+    """
 
     steps: int = eqx.field(static=True, default=10_000)
     langevin_steps: int = eqx.field(static=True, default=100_000)
@@ -49,7 +55,13 @@ class Size(eqx.Module):
 def inferences(
     task: OneTask, size: Size, *, seed: int = 0, progress: Progress | None = None
 ) -> dict[str, Callable[[], Inference]]:
-    """Return what makes each inference, by its name; what has to be meta-trained is trained when it is made."""
+    """Return a function for each inference, by its name. An inference that needs meta-training is trained when it is made.
+
+    - `task`: the task.
+    - `size`: how much work each does.
+    - `seed`: seed of trainings.
+    - `progress`: shows how far trainings are.
+    """
     adam = Optax(_adam(size.steps))
     return {
         **{f"SVGD, {n} particles": partial(_svgd, task, n, size.steps, BANDWIDTH) for n in size.particles},
@@ -106,7 +118,10 @@ def _laplace(task: OneTask, modes: int, steps: int) -> Inference:
 
 @register("features/hidden-layer")
 class HiddenLayer(AbstractFeatures):
-    """The hidden layer of a one-layer tanh network and a constant as features; an expert's code is its weights and biases."""
+    """The hidden layer of a one-layer tanh network with `units` units and a constant as features.
+
+    An expert's code is the layer's weights and biases.
+    """
 
     units: int = eqx.field(static=True)
 
@@ -129,11 +144,12 @@ class HiddenLayer(AbstractFeatures):
 def _heads(task: OneTask, count: int) -> Inference:
     """Hidden layers drawn from the prior, each with its exact output layer, weighted by evidence.
 
-    As their number grows this is the exact posterior: importance sampling of the hidden layer, the output layer integrated.
+    As their number grows this becomes the exact posterior: importance sampling of the hidden layer, with the output layer
+    integrated out.
     """
     features = HiddenLayer(HIDDEN)
     learner = ConjugateLearner(features, particles=count)
-    # sigma^2 ~ Inverse-Gamma(a, a noise^2) is the known noise for large a; weights have variance sigma^2 S = 1 / precision.
+    # sigma^2 ~ Inverse-Gamma(a, a noise^2) is the known noise for large a. Weights have variance sigma^2 S = 1 / precision.
     prior = InverseGammaPrior(
         mean=jnp.zeros((1, features.count, 1)),
         log_scale=jnp.full((1, features.count), -jnp.log(task.precision * task.noise**2)),
@@ -155,7 +171,7 @@ def _heads(task: OneTask, count: int) -> Inference:
 
 
 def _platipus(task: OneTask, steps: int, seed: int, progress: Progress | None) -> Inference:
-    """PLATIPUS, meta-trained on tasks drawn from the prior, so that the same posterior is what it should give."""
+    """PLATIPUS, meta-trained on tasks drawn from the prior, so that its target is the same posterior."""
     method = methods.platipus(task.model, particles=100, inner_learning_rate=0.01, inner_steps=5, clip=10.0)
     run = train(method, PriorTasks(task), Plan(steps, 16, Adam(1e-3), seed), progress=progress).whole()
 

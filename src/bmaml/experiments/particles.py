@@ -39,10 +39,19 @@ def run(
     """Return accuracy, NLL (nats an image) and calibration error of 5-way 1-shot on classes not trained on.
 
     Panel `"particles"`: each method with each number of particles, trained on endless tasks (`tasks` is None). Panel `"tasks"`:
-    each with the most particles, trained on so many tasks drawn once, and on endless ones. Intervals are 95%, over test
-    episodes, which are the same for all; trainings share a seed.
-    `steps` are meta-steps (None: the recipe's).
-    Raises: InputError where the images are not there; KeyboardInterrupt where Ctrl-C stopped a training.
+    each method with the most particles, trained on a finite number of tasks drawn once, and on endless ones. Intervals are 95%,
+    over test episodes, which are the same for all. Trainings share a seed.
+
+    - `images`, `data`: as in `image_classes`.
+    - `steps`: meta-steps; None takes the recipe's.
+    - `methods`: names of methods.
+    - `particles`: numbers of particles.
+    - `counts`: numbers of training tasks.
+    - `episodes`: number of test episodes.
+    - `seed`: seed of trainings and episodes.
+    - `progress`: shows how far trainings are.
+
+    Raises: InputError if the images are missing; KeyboardInterrupt if Ctrl-C stopped a training.
     """
     split = image_classes(images, data)
     test = split.test.episodes(_WAY, 1, _QUERIES, rotations=True)

@@ -26,7 +26,8 @@ Runs = dict[str, list[Run]]
 
 
 def policies_of(folders: Sequence[str | Path]) -> tuple[Runs, AbstractWorld]:
-    """Return saved runs of policies by their method's name (several seeds of one together), and the world that they share.
+    """Return the saved policies in `folders` by their method's name (several seeds of one together), and the world that they
+    share.
 
     Raises: InputError for a run that is not of policies, or runs of several worlds.
     """
@@ -43,7 +44,13 @@ def policies_of(folders: Sequence[str | Path]) -> tuple[Runs, AbstractWorld]:
 def fit(
     *, steps: int = 100, batch: int | None = None, seed: int = 0, progress: Progress | None = None
 ) -> tuple[Runs, AbstractWorld]:
-    """Meta-train MAML and the pretrained policy on the plane, by the reward of the code of Finn et al. (2017)."""
+    """Meta-train MAML and the pretrained policy on the plane, with the reward of the code of Finn et al. (2017).
+
+    - `steps`: meta-steps.
+    - `batch`: tasks of a meta-step; None takes the recipe's.
+    - `seed`: seed of the trainings.
+    - `progress`: shows how far they are.
+    """
     family = "navigation-distance"
     world, plan = build_world(family), build_policy_plan(family, steps=steps, batch=batch, seed=seed)
     methods = {name: build_policy_method(name, family, world, fisher_episodes=5) for name in ("maml", "pretrain")}
@@ -53,7 +60,13 @@ def fit(
 def returns(runs: Runs, world: AbstractWorld, *, count: int = 400, updates: int = 3, seed: int = 1) -> Numbers:
     """Return the mean return of each method after each update, with its 95% interval over tasks.
 
-    The tasks are the same for all; where a method has several runs, a task's return is their mean.
+    The tasks are the same for all. If a method has several runs, a task's return is their mean.
+
+    - `runs`: runs by method.
+    - `world`: the environments.
+    - `count`: number of tasks.
+    - `updates`: number of updates.
+    - `seed`: seed of the tasks.
     """
     rows = []
     for name, several in runs.items():
@@ -71,9 +84,14 @@ def _returns(run: Run, world: AbstractWorld, updates: int, count: int, seed: int
 
 
 def paths(runs: Runs, world: AbstractWorld, *, updates: int = 1, episodes: int = 3, seed: int = 0) -> Numbers:
-    """Return where the first run of each method goes in three tasks, before any update and after each, on the plane.
+    """Return the paths on the plane of the first run of each method in three tasks, before any update and after each one.
 
-    Of each particle's trajectories the first `episodes`, or all where it gathers fewer.
+    - `runs`: runs by method.
+    - `world`: the plane.
+    - `updates`: number of updates.
+    - `episodes`: trajectories of each particle to return, or all if it gathers fewer.
+    - `seed`: seed of the tasks.
+
     Raises: InputError for a world that is not the plane.
     """
     if not isinstance(world, Navigation):
@@ -83,7 +101,7 @@ def paths(runs: Runs, world: AbstractWorld, *, updates: int = 1, episodes: int =
         assert isinstance(run.method, PolicyMethod)  # its record says so
         method, key = run.method, jax.random.key(seed)
         found = collect(world, method.policies, method.sampling, run.meta, jnp.asarray(_GOALS), updates, key=key)
-        # A step that was not taken has no weight.
+        # A step that was not taken has weight 0.
         places, taken = np.asarray(found.sets.x), np.asarray(found.sets.mask) != 0
         for update, task, particle, episode in np.ndindex(*places.shape[:3], min(episodes, places.shape[3])):
             length = int(taken[update, task, particle, episode].sum())
@@ -93,7 +111,7 @@ def paths(runs: Runs, world: AbstractWorld, *, updates: int = 1, episodes: int =
 
 
 def progress_of(runs: Runs) -> Numbers:
-    """Return the return after adaptation in training against meta-steps, of every run."""
+    """Return the return after adaptation in training against meta-steps, for every run in `runs`."""
     rows = [
         (name, number, record["step"], -record["loss"])
         for name, several in runs.items()

@@ -1,4 +1,4 @@
-"""Every inference on one small task beside NUTS: how far is each from the posterior it approximates?"""
+"""Every inference on one small task beside NUTS: how far is each from the posterior that it approximates?"""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ TRUTH = "NUTS, all draws"
 
 
 class Truth(eqx.Module):
-    """NUTS's posterior, its predictive moments on the grid, and what says that its chains agree."""
+    """The posterior of NUTS.
+
+    - `posterior`: its draws.
+    - `mean`, `variance`: predictive moments on the grid.
+    - `seconds`: time that NUTS took.
+    - `report`: diagnostics of the chains.
+    """
 
     posterior: ParticlePosterior
     mean: np.ndarray
@@ -46,14 +52,22 @@ def run(
     progress: Progress | None = None,
     said: Callable[[str], None] = lambda line: None,
 ) -> tuple[Numbers, Numbers, dict[str, Any]]:
-    """Return the scores of every inference, its predictive on the grid (mean and central 90%), and how NUTS went.
+    """Return the scores of every inference, its predictive on the grid (mean and central 90%), and a report on NUTS.
 
-    Columns: `mean_error`, the mean over the grid of |mean - NUTS's mean| in NUTS's predictive deviations, and
-    `worst_error`, the largest; `variance_ratio`, the mean over the grid of the predictive variance over NUTS's, and
-    `function_ratio` the same without the known noise; `nll` in nats a held-out point; `ksd`, the kernelised Stein
-    discrepancy of at most 400 particles of the network's weights (None where there are none); `seconds` to infer,
-    compilation and meta-training left out. The row "NUTS, 100 draws" is what as many exact draws give.
-    Raises: InputError where blackjax is not installed.
+    Columns: `mean_error` is the mean over the grid of |mean - NUTS's mean| in NUTS's predictive deviations, and `worst_error`
+    the largest. `variance_ratio` is the mean over the grid of the predictive variance over NUTS's, and `function_ratio` the
+    same without the known noise. `nll` is in nats a held-out point. `ksd` is the kernelised Stein discrepancy of at most 400
+    particles of the network's weights (None without particles). `seconds` is the time to infer, without compilation and
+    meta-training. The row "NUTS, 100 draws" is the score of 100 exact draws.
+
+    - `task`: the task.
+    - `size`: how much work each inference does.
+    - `warmup`, `draws`: steps of each chain of NUTS.
+    - `seed`: seed of everything.
+    - `progress`: shows how far trainings are.
+    - `said`: is called with a line of text for each inference.
+
+    Raises: InputError if blackjax is not installed.
     """
     task, size = task or OneTask.draw(), size or Size()
     truth = sample_truth(task, warmup, draws, seed)
@@ -74,7 +88,10 @@ def run(
 
 
 def sample_truth(task: OneTask, warmup: int, draws: int, seed: int) -> Truth:
-    """Return the posterior by four chains of NUTS, and their diagnostics on what is predicted and on the log density."""
+    """Return the posterior of `task` by four chains of NUTS, with diagnostics of the predictions and of the log density.
+
+    `warmup`, `draws` and `seed` are those of the chains.
+    """
     began = time.perf_counter()
     posterior, chains = task_posterior(
         task.model, task.prior, task.support, warmup=warmup, draws=draws, key=jax.random.fold_in(jax.random.key(seed), 999)
@@ -125,7 +142,7 @@ def _thinned(posterior: ParticlePosterior, every: int) -> ParticlePosterior:
 
 
 def _timed(infer: Inference, key: jax.Array) -> tuple[AbstractPosterior, float]:
-    """Return a posterior and the seconds that it took, compilation left out."""
+    """Return a posterior and the seconds that it took, without compilation."""
     compiled = eqx.filter_jit(infer).lower(key).compile()  # pyright: ignore[reportFunctionMemberAccess]
     began = time.perf_counter()
     posterior = jax.block_until_ready(compiled(key))
@@ -133,7 +150,7 @@ def _timed(infer: Inference, key: jax.Array) -> tuple[AbstractPosterior, float]:
 
 
 def scores(task: OneTask, truth: Truth, posterior: AbstractPosterior) -> tuple[float | None, ...]:
-    """Return a posterior's scores in the order of `COLUMNS`, all but its name and seconds."""
+    """Return the scores of `posterior` on `task` against `truth`, in the order of `COLUMNS` without name and seconds."""
     mean, variance = (np.asarray(part, np.float64) for part in _moments(posterior, task.grid))
     errors, noise = np.abs(mean - truth.mean) / np.sqrt(truth.variance), task.noise**2
     ratio, function = variance / truth.variance, (variance - noise) / (truth.variance - noise)
@@ -154,7 +171,7 @@ def _curve(task: OneTask, posterior: AbstractPosterior) -> list[tuple[float, ...
 
 
 def to_markdown(numbers: Numbers, report: dict[str, float], heading: str) -> str:
-    """Return the scores as a Markdown table under a heading, with what is known of the chains."""
+    """Return the scores in `numbers` as a Markdown table under a `heading`, with the `report` on the chains."""
     head = ["inference", "mean error (sd)", "worst (sd)", "variance ratio", "the function's", "NLL", "KSD", "seconds"]
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head))]
     lines += ["| " + " | ".join([row[0], *map(_cell, row[1:])]) + " |" for row in numbers.rows]

@@ -38,7 +38,7 @@ _LEFT = re.compile(r"\.(run\.json|manifest\.json|arrays\.safetensors|checkpoint-
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what a result depends on."""
+    """Return the versions of the packages on which a result depends."""
     return {name: importlib.metadata.version(name) for name in ("bmaml", "jax", "jaxlib", "equinox", "optax", "numpy")}
 
 
@@ -47,15 +47,15 @@ def _names(tree: Any) -> list[str]:
 
 
 def pack(tree: Any) -> bytes:
-    """Return a pytree's leaves as safetensors, each under its path."""
+    """Return the leaves of the pytree `tree` as safetensors, each under its path."""
     leaves = [np.array(leaf, order="C") for leaf in jax.tree.leaves(tree)]
     return safetensors.numpy.save(dict(zip(_names(tree), leaves, strict=True)), _MARK)
 
 
 def unpack(content: bytes, like: Any, where: str) -> Any:
-    """Return safetensors content as a pytree shaped like `like`, which may be a part of what was packed.
+    """Return safetensors `content` as a pytree in the shape of `like`; `where` names the content in messages.
 
-    Raises: InputError where the content is damaged, or its names, shapes or types are not those of `like`.
+    Raises: InputError if the content is damaged, or its names, shapes or types differ from those of `like`.
     """
     found = _tensors(content, where)
     names, leaves = _names(like), jax.tree.leaves(like)
@@ -122,14 +122,14 @@ def _described(parts: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 
 class RunFolder:
-    """Reads and writes one run's folder; keeps the last `keep` checkpoints."""
+    """Reads and writes the folder of one run, and keeps its last checkpoints."""
 
     def __init__(self, path: str | Path, keep: int = 3):
         self.path, self.keep = Path(path), keep
 
     @property
     def exists(self) -> bool:
-        """Whether the folder holds a run."""
+        """Whether the folder holds a run, or a part of one that would be overwritten."""
         return any((self.path / name).exists() for name in ("run.json", "manifest.json"))
 
     def create(self, parts: dict[str, Any], about: dict[str, Any]) -> None:
@@ -182,13 +182,11 @@ class RunFolder:
             self.path.rmdir()
 
     def about(self) -> dict[str, Any]:
-        """Return the caller's own record of the run.
-
-        Raises: InputError where there is no run, or a damaged one.
-        """
+        """Return the caller's own record of the run."""
         return self._content()["about"]
 
     def _content(self) -> dict[str, Any]:
+        """Return run.json, after a check that nothing in it has changed."""
         return _read_json(self.path / "run.json", {"about": dict, "arrays": str, "parts": dict})
 
     def parts(self, *names: str, given: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
@@ -241,7 +239,8 @@ class RunFolder:
     def _manifest(self) -> dict[str, Any]:
         path = self.path / "manifest.json"
         if not path.exists():
-            # One checkpoint without a manifest is a run that was killed between the two; several had one.
+            # One checkpoint without a manifest comes from a run that was killed between the two files. Several checkpoints once
+            # had a manifest.
             if len(list(self.path.glob("checkpoint-*.safetensors"))) > 1:
                 raise InputError(f"{path} is gone and the checkpoints that it listed are there: restore it from a copy.")
             return {"checkpoints": [], "history": []}
@@ -263,17 +262,14 @@ class RunFolder:
         return there[-1] if there else None
 
     def history(self) -> list[dict[str, float]]:
-        """Return the loss history up to the last checkpoint.
-
-        Raises: InputError where the manifest is damaged, or the checkpoints that it names are gone.
-        """
+        """Return the loss history up to the last checkpoint."""
         newest, history = self._newest(), self._manifest()["history"]
         return [record for record in history if newest is not None and record["step"] <= newest["step"]]
 
     def load(self, like: Any) -> Any | None:
-        """Return the newest checkpoint as a pytree shaped like `like`, or None where there is none yet.
+        """Return the newest checkpoint as a pytree in the shape of `like`, or None if there is none yet.
 
-        Warns: UserWarning where a newer one has been deleted. Raises: InputError where it is missing or damaged.
+        Raises: InputError if the checkpoint is missing or damaged.
         """
         entry = self._newest()
         if entry is None:
