@@ -22,6 +22,8 @@ from bmaml.methods.classes import shared as shared
 from bmaml.methods.classes import shared_bfa as shared_bfa
 from bmaml.methods.classes import shared_bmaml as shared_bmaml
 from bmaml.methods.classes import shared_emaml as shared_emaml
+from bmaml.methods.latent import abml as abml
+from bmaml.methods.latent import platipus as platipus
 from bmaml.methods.made_of import AbstractIngredients as AbstractIngredients
 from bmaml.methods.made_of import OfClasses as OfClasses
 from bmaml.methods.made_of import OfFeatures as OfFeatures
@@ -30,10 +32,8 @@ from bmaml.methods.made_of import OfModel as OfModel
 from bmaml.methods.made_of import OfNothing as OfNothing
 from bmaml.methods.made_of import OfWidths as OfWidths
 from bmaml.methods.made_of import Preset as _Preset
-from bmaml.methods.presets import abml as abml
 from bmaml.methods.presets import bfa as bfa
 from bmaml.methods.presets import bmaml as bmaml
-from bmaml.methods.presets import cnp as cnp
 from bmaml.methods.presets import emaml as emaml
 from bmaml.methods.presets import experts as experts
 from bmaml.methods.presets import fomaml as fomaml
@@ -42,11 +42,11 @@ from bmaml.methods.presets import maml as maml
 from bmaml.methods.presets import meta_sgd as meta_sgd
 from bmaml.methods.presets import ml_laplace as ml_laplace
 from bmaml.methods.presets import ml_point as ml_point
-from bmaml.methods.presets import platipus as platipus
 from bmaml.methods.presets import pretrain as pretrain
 from bmaml.methods.presets import reptile as reptile
-from bmaml.methods.presets import rnn as rnn
-from bmaml.methods.presets import tnp as tnp
+from bmaml.methods.reading import cnp as cnp
+from bmaml.methods.reading import rnn as rnn
+from bmaml.methods.reading import tnp as tnp
 from bmaml.methods.rows import METHODS as METHODS
 from bmaml.methods.rows import POLICY_METHODS as POLICY_METHODS
 from bmaml.methods.spec import Group as Group

@@ -1,4 +1,7 @@
-"""Methods with a feature extractor that tasks and particles share: those of few-shot classes above all."""
+"""Methods with a feature extractor that tasks and particles share, above all those of few-shot classes.
+
+`extractor` is always the shared network, and `model` a linear head on its features with a likelihood.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,16 @@ def shared(extractor: AbstractNetwork, method: Method, *, name: str | None = Non
 def protonet(
     extractor: AbstractNetwork, classes: int, *, distance: Distance = "euclidean", scale: float = 1.0, learn_scale: bool = True
 ) -> Method:
-    """Prototypical networks: Snell et al. (2017), algorithm 1; there `scale` is 1 and not learned."""
+    """Prototypical networks.
+
+    Snell et al. (2017), algorithm 1, https://arxiv.org/abs/1703.05175.
+
+    - `extractor`: the shared network.
+    - `classes`: number of classes of a training episode.
+    - `distance`: `"euclidean"` or `"cosine"`.
+    - `scale`: start of the inverse temperature; 1 in the paper.
+    - `learn_scale`: whether the scale is learned; not in the paper.
+    """
     learner = PrototypeLearner(classes, distance, scale, learn_scale)
     return Method(FeatureLearner(extractor, learner), QueryLoss("points"), name="protonet")
 
@@ -34,7 +46,15 @@ def protonet(
 def matching(
     extractor: AbstractNetwork, classes: int, *, scale: float = 10.0, background: float = 0.0, learn_scale: bool = True
 ) -> Method:
-    """Matching networks without full-context embeddings: Vinyals et al. (2016), equation 1; there `scale` is 1."""
+    """Matching networks without full-context embeddings.
+
+    Vinyals et al. (2016), equation 1, https://arxiv.org/abs/1606.04080.
+
+    - `extractor`, `classes`: as in `protonet`.
+    - `scale`: start of attention's inverse temperature; 1 in the paper.
+    - `background`: start of the logit of the row that stands for all classes.
+    - `learn_scale`: whether scale and background are learned.
+    """
     learner = MatchingLearner(classes, scale, background, learn_scale)
     return Method(FeatureLearner(extractor, learner), QueryLoss("points"), name="matching")
 
@@ -49,9 +69,17 @@ def ridge(
     scale: float = 10.0,
     uncertainty: bool = True,
 ) -> Method:
-    """Exact ridge regression to the classes, on an extractor of `width` outputs.
+    """Exact ridge regression to the classes.
 
-    With `uncertainty=False` it is R2-D2 of Bertinetto et al. (2019); with it, what a head does not know flattens its classes.
+    Bertinetto et al. (2019), https://arxiv.org/abs/1805.08136.
+
+    - `extractor`: the shared network.
+    - `width`: number of its outputs.
+    - `classes`: number of classes of a training episode.
+    - `particles`: number of heads.
+    - `noise`: start of the noise variance.
+    - `scale`: start of the logits' scale.
+    - `uncertainty`: whether the posterior variance of a head flattens its odds. False is R2-D2, the paper's method.
     """
     learner = RidgeLearner(width, classes, particles, noise, scale, uncertainty)
     return Method(FeatureLearner(extractor, learner), QueryLoss("points"), name="ridge")
@@ -65,7 +93,11 @@ def anil(
     inner_steps: int = 5,
     clip: float | None = None,
 ) -> Method:
-    """MAML of the head alone, the extractor shared by all tasks: ANIL, Raghu et al. (2020)."""
+    """ANIL: MAML of the head alone, with an extractor that all tasks share.
+
+    Raghu et al. (2020), https://arxiv.org/abs/1909.09157. `extractor` is the shared network. `model`, `inner_learning_rate`,
+    `inner_steps` and `clip` are as in `maml`.
+    """
     return shared(
         extractor, maml(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip), name="anil"
     )
@@ -80,7 +112,11 @@ def shared_emaml(
     inner_steps: int = 5,
     clip: float | None = None,
 ) -> Method:
-    """An ensemble of heads on one extractor, the baseline of Kim et al. (2018), section 5.2."""
+    """An ensemble of heads on one extractor, the baseline of Kim et al. (2018), section 5.2.
+
+    https://arxiv.org/abs/1806.03836. `extractor` is the shared network. `model`, `particles`, `inner_learning_rate`,
+    `inner_steps` and `clip` are as in `emaml`.
+    """
     return shared(
         extractor,
         emaml(model, particles=particles, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip),
@@ -98,7 +134,12 @@ def shared_bfa(
     clip: float | None = None,
     prior: AbstractPrior = _NORMAL,
 ) -> Method:
-    """Bayesian fast adaptation of Stein particles of heads on one extractor. Kim et al. (2018), algorithm 2, section 5.2."""
+    """Bayesian fast adaptation with Stein particles of heads on one extractor.
+
+    Kim et al. (2018), algorithm 2, section 5.2, https://arxiv.org/abs/1806.03836. `extractor` is the shared network. `prior` is
+    N(0, 1) by default (see `shared_bmaml`). `model`, `particles`, `inner_learning_rate`, `inner_steps` and `clip` are as in
+    `bfa`.
+    """
     return shared(
         extractor,
         bfa(
@@ -119,10 +160,11 @@ def shared_bmaml(
     clip: float | None = None,
     prior: AbstractPrior = _NORMAL,
 ) -> Method:
-    """Bayesian MAML as on the paper's images: particles of heads on one extractor. Kim et al. (2018), section 5.2.
+    """Bayesian MAML as on the paper's images: particles of heads on one extractor.
 
-    Weights are N(0, 1) unless a `prior` says otherwise: under the Gamma hyper-prior one step takes the precision of a few
-    hundred weights so far that the next throws them.
+    Kim et al. (2018), section 5.2, https://arxiv.org/abs/1806.03836. `extractor` is the shared network. `prior` is N(0, 1) by
+    default: with the Gamma hyper-prior, one step moves the precision of a few hundred weights so far that the next step
+    diverges. `model`, `particles`, `inner_learning_rate`, `inner_steps`, `leader_steps` and `clip` are as in `bmaml`.
     """
     inner = bmaml(
         model,

@@ -1,4 +1,15 @@
-"""Methods by gradient steps, exact heads and networks that read: each paper is one learner and one objective."""
+"""Methods by gradient steps and by exact heads: each paper is one learner and one objective.
+
+Defaults are those of the paper where a docstring says so. All others are starting points. The table in `rows.py` holds the
+settings that were tuned for each kind of tasks. Every gradient method takes these arguments:
+
+- `model`: a network with its likelihood.
+- `inner_learning_rate`: size of an inner step. Its unit depends on the scale of the inner loss, which each docstring
+  states.
+- `inner_steps`: number of inner steps in training.
+- `clip`: bound on the norm of one particle's inner direction (None: no bound).
+- `checkpoint`: recompute inner steps in the backward pass, to save memory.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +17,13 @@ from bmaml.inference.adjoints import FirstOrder, Implicit, Unrolled
 from bmaml.inference.curvature import AbstractCurvature, GaussNewton
 from bmaml.inference.directions import Stein
 from bmaml.inference.priors import AbstractPrior, AroundInit, GammaPrior
-from bmaml.learners import (
-    AbmlLearner,
-    AmortisedLearner,
-    ConjugateLearner,
-    GradientLearner,
-    Laplace,
-    LearnedRates,
-    PlatipusLearner,
-    Sgd,
-)
+from bmaml.learners import ConjugateLearner, GradientLearner, Laplace, LearnedRates, Sgd
 from bmaml.learners.conjugate import Codes
 from bmaml.learners.exact_heads import AbstractExactHead, InverseGammaHead
 from bmaml.learners.gradient import Fit
 from bmaml.methods.base import Method
-from bmaml.models import (
-    AbstractContextNetwork,
-    AbstractFeatures,
-    AbstractModel,
-    CategoricalHead,
-    DeepSets,
-    GaussianModel,
-    NormalHead,
-    Recurrent,
-    Transformer,
-)
-from bmaml.objectives import ChaserLoss, Elbo, LaplaceLoss, PooledLoss, QueryLoss
+from bmaml.models import AbstractFeatures, AbstractModel, GaussianModel
+from bmaml.objectives import ChaserLoss, LaplaceLoss, PooledLoss, QueryLoss
 from bmaml.objectives.query import Scoring
 
 _GAUSS_NEWTON = GaussNewton()
@@ -44,9 +36,14 @@ def _point_losses(model: AbstractModel) -> tuple[Fit, Scoring]:
     return ("squared_error", "squared_error") if isinstance(model, GaussianModel) else ("mean", "each")
 
 
-def _points(
+def point_learner(
     model: AbstractModel, *, inner_learning_rate: float, inner_steps: int, particles: int = 1, **kwargs
 ) -> GradientLearner:
+    """Return the learner of a point method.
+
+    `model`, `inner_learning_rate` and `inner_steps` are those of the module's docstring, `particles` is their number, and
+    `kwargs` are further fields of `GradientLearner`.
+    """
     rule = kwargs.pop("rule", None) or Sgd(inner_learning_rate)
     return GradientLearner(model, rule=rule, steps=inner_steps, particles=particles, fit=_point_losses(model)[0], **kwargs)
 
@@ -59,8 +56,13 @@ def maml(
     clip: float | None = None,
     checkpoint: bool = False,
 ) -> Method:
-    """MAML, second order: Finn et al. (2017), algorithm 1."""
-    learner = _points(
+    """MAML, second order.
+
+    Finn et al. (2017), algorithm 1, https://arxiv.org/abs/1703.03400. The inner loss is the mean squared error, or the mean NLL
+    of classes. The defaults of `inner_learning_rate` and `inner_steps` are those of the paper's sinusoids. `model`, `clip` and
+    `checkpoint` are as in the module's docstring.
+    """
+    learner = point_learner(
         model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, adjoint=Unrolled(checkpoint)
     )
     return Method(learner, QueryLoss(_point_losses(model)[1]), name="maml")
@@ -69,16 +71,26 @@ def maml(
 def fomaml(
     model: AbstractModel, *, inner_learning_rate: float = 0.01, inner_steps: int = 1, clip: float | None = None
 ) -> Method:
-    """First-order MAML: inner gradients are taken as constants. Finn et al. (2017), section 5.2."""
-    learner = _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, adjoint=FirstOrder())
+    """First-order MAML, which treats inner gradients as constants.
+
+    Finn et al. (2017), section 5.2, https://arxiv.org/abs/1703.03400. `model`, `inner_learning_rate`, `inner_steps` and `clip`
+    are as in `maml`.
+    """
+    learner = point_learner(
+        model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, adjoint=FirstOrder()
+    )
     return Method(learner, QueryLoss(_point_losses(model)[1]), name="fomaml")
 
 
 def meta_sgd(
     model: AbstractModel, *, inner_learning_rate: float = 0.01, inner_steps: int = 1, clip: float | None = None
 ) -> Method:
-    """Meta-SGD: MAML with a learned inner rate for every parameter. Li et al. (2017)."""
-    learner = _points(
+    """Meta-SGD: MAML with a learned inner rate for every parameter.
+
+    Li et al. (2017), https://arxiv.org/abs/1707.09835. All rates start at `inner_learning_rate`. `model`, `inner_steps` and
+    `clip` are as in `maml`.
+    """
+    learner = point_learner(
         model,
         inner_learning_rate=inner_learning_rate,
         inner_steps=inner_steps,
@@ -97,22 +109,32 @@ def imaml(
     cg_steps: int = 5,
     clip: float | None = None,
 ) -> Method:
-    """Implicit MAML: the inner loss + pull/2 |moved|^2, differentiated at its solution. Rajeswaran et al. (2019).
+    """Implicit MAML: the inner loss plus a pull towards the start, differentiated at its solution.
 
-    The meta-gradient is wrong where `proximal_strength` is below the loss's negative curvature, or the steps stop far from the
-    solution.
+    Rajeswaran et al. (2019), https://arxiv.org/abs/1909.04630. The meta-gradient is wrong if the pull is weaker than the loss's
+    negative curvature, or if the steps stop far from the solution.
+
+    - `model`, `inner_learning_rate`, `clip`: as in `maml`.
+    - `inner_steps`: steps towards the solution; 16 as on the paper's Omniglot.
+    - `proximal_strength`: lambda in lambda/2 |moved|^2, on the scale of the mean inner loss. 20 is the value that worked on the
+      sinusoids.
+    - `cg_steps`: conjugate gradient steps; 5 as in the paper.
     """
     around = {"prior": AroundInit(proximal_strength), "adjoint": Implicit(cg_steps), "adapt_noise": False}
-    learner = _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, **around)
+    learner = point_learner(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, **around)
     return Method(learner, QueryLoss(_point_losses(model)[1]), name="imaml")
 
 
 def reptile(
     model: AbstractModel, *, inner_learning_rate: float = 0.02, inner_steps: int = 5, clip: float | None = None
 ) -> Method:
-    """Reptile: move towards where plain inner steps lead. Nichol et al. (2018), as the chaser loss with 0 leader steps."""
+    """Reptile: move the start towards the end of plain inner steps.
+
+    Nichol et al. (2018), https://arxiv.org/abs/1803.02999. It is the chaser loss with 0 leader steps. The default rate is that
+    of the paper's sinusoid example. `model`, `inner_learning_rate`, `inner_steps` and `clip` are as in `maml`.
+    """
     return Method(
-        _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, adjoint=FirstOrder()),
+        point_learner(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, adjoint=FirstOrder()),
         ChaserLoss(steps=0),
         name="reptile",
     )
@@ -126,8 +148,14 @@ def emaml(
     inner_steps: int = 1,
     clip: float | None = None,
 ) -> Method:
-    """An ensemble of independent MAMLs, the baseline of Kim et al. (2018)."""
-    learner = _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, particles=particles, clip=clip)
+    """An ensemble of independent MAMLs, the baseline of Kim et al. (2018).
+
+    https://arxiv.org/abs/1806.03836. `particles` is the number of MAMLs. `model`, `inner_learning_rate`, `inner_steps` and
+    `clip` are as in `maml`.
+    """
+    learner = point_learner(
+        model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, particles=particles, clip=clip
+    )
     return Method(learner, QueryLoss(_point_losses(model)[1]), name="emaml")
 
 
@@ -138,9 +166,11 @@ def _in_nats(model: AbstractModel, inner_learning_rate: float, inner_steps: int,
 def ml_point(
     model: AbstractModel, *, inner_learning_rate: float = 1e-3, inner_steps: int = 5, clip: float | None = None
 ) -> Method:
-    """MAML as hierarchical Bayes with point estimates: likelihoods in nats inside and outside. Grant et al. (2018).
+    """MAML as hierarchical Bayes with point estimates: log-likelihoods in nats inside and outside.
 
-    The noise precision is a meta-parameter that tasks share.
+    Grant et al. (2018), https://arxiv.org/abs/1801.08930. The inner loss is a sum over the support, so `inner_learning_rate` is
+    much smaller than MAML's. The noise precision is a meta-parameter that tasks share. `model`, `inner_steps` and `clip` are as
+    in the module's docstring.
     """
     return Method(_in_nats(model, inner_learning_rate, inner_steps, clip), QueryLoss("each"), name="ml-point")
 
@@ -155,9 +185,15 @@ def ml_laplace(
     clip: float | None = None,
     curvature: AbstractCurvature = _GAUSS_NEWTON,
 ) -> Method:
-    """ML-LAPLACE: ml_point with a Gaussian about the adapted weights, + eta log det of its precision. Grant et al. (2018).
+    """ML-LAPLACE: `ml_point` with a Gaussian about the adapted weights, whose precision enters the loss by its log determinant.
 
-    The paper's curvature is Kronecker-factored, for its convolutions; with few points the full one costs little.
+    Grant et al. (2018), subroutine 4, https://arxiv.org/abs/1801.08930.
+
+    - `model`, `inner_learning_rate`, `inner_steps`, `clip`: as in `ml_point`.
+    - `tau`: precision of the prior about the start.
+    - `eta`: weight of the log determinant, against a sum of NLLs over the query; 1e-6 as in the paper.
+    - `curvature`: form of the curvature. The paper's is Kronecker-factored, for its convolutions. With few points the full one
+      costs little.
     """
     return Method(
         Laplace(_in_nats(model, inner_learning_rate, inner_steps, clip), curvature, tau), LaplaceLoss(eta), name="ml-laplace"
@@ -195,7 +231,14 @@ def bfa(
     checkpoint: bool = False,
     prior: AbstractPrior = _GAMMA,
 ) -> Method:
-    """Bayesian fast adaptation: Stein particles, scored by the mixture. Kim et al. (2018), algorithm 2."""
+    """Bayesian fast adaptation: Stein particles, scored by the mixture of their joint densities of the query.
+
+    Kim et al. (2018), algorithm 2, https://arxiv.org/abs/1806.03836. The particles climb a sum in nats.
+
+    - `model`, `inner_learning_rate`, `inner_steps`, `clip`, `checkpoint`: as in the module's docstring.
+    - `particles`: number of particles.
+    - `prior`: prior of a particle; the paper's Gamma hierarchy by default.
+    """
     return Method(
         _stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior), QueryLoss("joint"), name="bfa"
     )
@@ -212,9 +255,11 @@ def bmaml(
     checkpoint: bool = False,
     prior: AbstractPrior = _GAMMA,
 ) -> Method:
-    """Bayesian MAML: Stein particles, with Gamma hyper-priors unless told otherwise, and the chaser loss.
+    """Bayesian MAML: Stein particles and the chaser loss.
 
-    Kim et al. (2018), algorithm 3.
+    Kim et al. (2018), algorithm 3, https://arxiv.org/abs/1806.03836. `leader_steps` is the number of further steps of the
+    leader on support and query. `model`, `particles`, `inner_learning_rate`, `inner_steps`, `clip`, `checkpoint` and `prior`
+    are as in `bfa`.
     """
     return Method(
         _stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior),
@@ -226,9 +271,13 @@ def bmaml(
 def pretrain(
     model: AbstractModel, *, inner_learning_rate: float = 0.01, inner_steps: int = 10, clip: float | None = None
 ) -> Method:
-    """Pretrain on all tasks pooled, fine-tune on the support: the baseline of Finn et al. (2017), section 5.1."""
+    """Pretrain on all tasks pooled, fine-tune on the support: the baseline of Finn et al. (2017), section 5.1.
+
+    https://arxiv.org/abs/1703.03400. `inner_learning_rate` and `inner_steps` are those of fine-tuning. `model` and `clip` are
+    as in `maml`.
+    """
     return Method(
-        _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip),
+        point_learner(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip),
         PooledLoss(_point_losses(model)[1]),
         name="pretrain",
     )
@@ -247,101 +296,20 @@ def experts(
     evidence: float = 0.0,
     kept: float = 1.0,
 ) -> Method:
-    """Particles of feature extractors with exact Bayesian heads, weighted by evidence: the default of the front doors."""
+    """Particles of feature extractors with exact Bayesian heads, weighted by evidence: the default of the front doors.
+
+    See `ConjugateLearner`. With one particle this is close to ALPaCA, Harrison et al. (2018), https://arxiv.org/abs/1807.08912.
+
+    - `features`: the network below the heads.
+    - `particles`: number of experts.
+    - `outputs`: width of a target row.
+    - `noise`: start of the relative noise variance.
+    - `own_prior`: whether each expert has its own head prior.
+    - `learn_weights`: whether prior weights (or the density of codes) are learned.
+    - `codes`: `"learned"` or `"drawn"`.
+    - `head`: the prior of the heads.
+    - `evidence`: weight of the support's log evidence in the loss, in nats a support point.
+    - `kept`: share of the experts that go on once the support is seen.
+    """
     learner = ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights, codes, head, kept)
     return Method(learner, QueryLoss("points", evidence), name="experts")
-
-
-def platipus(
-    model: AbstractModel,
-    *,
-    particles: int = 10,
-    inner_learning_rate: float = 0.01,
-    inner_steps: int = 1,
-    kl_weight: float = 1.0,
-    samples: int = 1,
-    clip: float | None = None,
-) -> Method:
-    """PLATIPUS, probabilistic MAML, its inner rates learned: Finn, Xu and Levine (2018), algorithms 1 and 2."""
-    inner = _points(
-        model,
-        inner_learning_rate=inner_learning_rate,
-        inner_steps=inner_steps,
-        clip=clip,
-        rule=LearnedRates(inner_learning_rate),
-    )
-    return Method(PlatipusLearner(inner, particles, gamma=inner_learning_rate), Elbo(kl_weight, samples), name="platipus")
-
-
-def abml(
-    model: AbstractModel,
-    *,
-    particles: int = 10,
-    inner_learning_rate: float = 0.01,
-    inner_steps: int = 5,
-    draws: int = 5,
-    inner_kl: float = 1e-4,
-    kl_weight: float = 1.0,
-    samples: int = 1,
-    hyper_weight: float = 1e-6,
-    clip: float | None = None,
-) -> Method:
-    """Amortised Bayesian meta-learning: Ravi and Beatson (2019), algorithm 1."""
-    inner = _points(model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip)
-    return Method(AbmlLearner(inner, particles, draws, inner_kl), Elbo(kl_weight, samples, "all", hyper_weight), name="abml")
-
-
-def _amortised(
-    network: AbstractContextNetwork, outputs: int, classes: bool, output_scale: float, floor: float, *, name: str
-) -> Method:
-    head = CategoricalHead(outputs) if classes else NormalHead(outputs, output_scale, floor)
-    return Method(AmortisedLearner(network, head), QueryLoss("points"), name=name)
-
-
-def cnp(
-    inputs: int = 1,
-    outputs: int = 1,
-    *,
-    classes: bool = False,
-    width: int = 128,
-    depth: int = 3,
-    input_scale: float = 1.0,
-    output_scale: float = 1.0,
-    floor: float = 1e-3,
-) -> Method:
-    """Conditional neural process: deep sets. Garnelo et al. (2018). With `classes` there are `outputs` of them."""
-    network = DeepSets(inputs, width, depth, input_scale=input_scale)
-    return _amortised(network, outputs, classes, output_scale, floor, name="cnp")
-
-
-def tnp(
-    inputs: int = 1,
-    outputs: int = 1,
-    *,
-    classes: bool = False,
-    width: int = 64,
-    layers: int = 4,
-    heads: int = 4,
-    input_scale: float = 1.0,
-    output_scale: float = 1.0,
-    floor: float = 1e-3,
-) -> Method:
-    """Transformer neural process, diagonal. Nguyen and Grover (2022). With `classes` there are `outputs` of them."""
-    network = Transformer(inputs, width, layers, heads, input_scale=input_scale)
-    return _amortised(network, outputs, classes, output_scale, floor, name="tnp")
-
-
-def rnn(
-    inputs: int = 1,
-    outputs: int = 1,
-    *,
-    classes: bool = False,
-    width: int = 128,
-    depth: int = 2,
-    input_scale: float = 1.0,
-    output_scale: float = 1.0,
-    floor: float = 1e-3,
-) -> Method:
-    """A recurrent learner (GRU), to which the order of the support matters. Hochreiter et al. (2001); Santoro et al. (2016)."""
-    network = Recurrent(inputs, width, depth, input_scale=input_scale)
-    return _amortised(network, outputs, classes, output_scale, floor, name="rnn")

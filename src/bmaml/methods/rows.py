@@ -10,7 +10,7 @@ import dataclasses
 
 from bmaml.learners.exact_heads import RelativeHead
 from bmaml.learners.resized import EXPERTS
-from bmaml.methods import classes, presets
+from bmaml.methods import classes, latent, presets, reading
 from bmaml.methods import on_images as images
 from bmaml.methods.made_of import OfClasses, OfFeatures, OfHead, OfModel, OfWidths, Settings
 from bmaml.methods.spec import TABLES, Group, MethodSpec, Tuned, as_method
@@ -196,7 +196,7 @@ _ROWS = (
     ),
     MethodSpec(
         "platipus",
-        presets.platipus,
+        latent.platipus,
         OfModel(),
         fits=_BOTH,
         title="PLATIPUS",
@@ -208,7 +208,7 @@ _ROWS = (
     ),
     MethodSpec(
         "abml",
-        presets.abml,
+        latent.abml,
         OfModel(),
         fits=_BOTH,
         title="ABML",
@@ -221,7 +221,7 @@ _ROWS = (
     ),
     MethodSpec(
         "cnp",
-        presets.cnp,
+        reading.cnp,
         OfWidths(),
         fits=_BOTH,
         title="conditional neural process",
@@ -231,7 +231,7 @@ _ROWS = (
     ),
     MethodSpec(
         "tnp",
-        presets.tnp,
+        reading.tnp,
         OfWidths(),
         fits=_BOTH,
         title="transformer neural process",
@@ -241,7 +241,7 @@ _ROWS = (
     ),
     MethodSpec(
         "rnn",
-        presets.rnn,
+        reading.rnn,
         OfWidths(),
         fits=_BOTH,
         title="memory learner",
