@@ -22,11 +22,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import bmaml
-from bmaml.cli.progress import BarProgress
 from bmaml.io.files import write_atomically
 from bmaml.rl import AbstractWorld, AdaptedPolicy, gather
 from bmaml.rl.recipes import build_policy_method, build_policy_plan, build_world
 from bmaml.rl.simulators.mujoco import make
+from bmaml.training.progress import BarProgress
 
 FAMILY, METHOD = "half-cheetah-direction", "meta-sgd"
 TASKS, STEPS = 2, 200

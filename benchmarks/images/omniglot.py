@@ -64,10 +64,10 @@ def trained(entry: str, split: Split, options: argparse.Namespace) -> tuple[Run,
     began = time.process_time()
     if folder.exists():
         run = resume(folder)
-        return run.whole(), tasks.way, None
+        return run, tasks.way, None
     plan = recipe.plan(steps=options.steps, seed=options.seed)
     run = train(build_image_method(name, tasks.shape, tasks.way, **settings), tasks, plan, directory=folder)
-    return run.whole(), tasks.way, time.process_time() - began
+    return run, tasks.way, time.process_time() - began
 
 
 def judged(run: Run, way: int, name: str, split: Split, episodes: int) -> dict[str, Evaluation]:

@@ -14,10 +14,11 @@ from bmaml.learners.conjugate import ConjugateLearner, ConjugateMeta
 from bmaml.learners.exact_heads.inverse_gamma import InverseGammaPrior
 from bmaml.methods import Method
 from bmaml.objectives import QueryLoss
-from bmaml.training.loop import Loop, Progress
+from bmaml.training.loop import Loop
 from bmaml.training.meta_step import init_state
 from bmaml.training.optimisers import Adam
 from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
 
 _FLOOR = 1e-3  # m: the smallest deviation of a coefficient, so that a constituent absent from a cluster keeps a density
 _STIFF = 1000.0  # inverse-gamma shape at the start: the noise is as good as known

@@ -16,10 +16,13 @@ from bmaml.evaluation.evaluate import evaluate as evaluate
 from bmaml.inference.svgd import svgd as svgd
 from bmaml.io.registry import register as register
 from bmaml.methods import Method as Method
+from bmaml.training.callbacks import Callback as Callback
+from bmaml.training.early_stopping import EarlyStopping as EarlyStopping
 from bmaml.training.loop import NonFiniteError as NonFiniteError
 from bmaml.training.optimisers import Adam as Adam
 from bmaml.training.optimisers import CustomOuter as CustomOuter
 from bmaml.training.plan import Plan as Plan
+from bmaml.training.run import Interrupted as Interrupted
 from bmaml.training.run import Run as Run
 from bmaml.training.run import about as about
 from bmaml.training.run import load as load

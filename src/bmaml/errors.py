@@ -16,3 +16,14 @@ class InputError(BmamlError, ValueError):
 
 class PairError(BmamlError, TypeError):
     """Two parts that were given do not fit each other, such as a learner and an objective."""
+
+
+def said(given: object) -> str:
+    """Return a wrong value in a few words, for a message: a number or text as it is, anything else by what it is."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}, not an object of it"
+    if given is None or isinstance(given, str | int | float):
+        return repr(given)
+    if callable(given) and hasattr(given, "__name__"):
+        return f"the function {given.__name__}, not what it returns"
+    return f"a {type(given).__name__}"

@@ -15,6 +15,7 @@ from bmaml.inference import acquisitions as active
 from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
 from bmaml.learners import ConjugateLearner
 from bmaml.plots import active as plot
+from bmaml.training.plan import Plan
 from bmaml.training.run import Run
 
 KEY = jax.random.key(0)
@@ -128,7 +129,7 @@ def test_random_is_even_and_an_unknown_name_is_refused():
 def test_the_experiment_starts_alike_and_goes_on_as_the_acquisition_says():
     """Three tasks: the same first error whatever the acquisition, other ones after; a row for each count, and a picture."""
     method = preset("experts")
-    run = Run(method, jit(method.learner.init)(KEY), 1, 1)
+    run = Run(method, jit(method.learner.init)(KEY), Plan(1), 1)
     numbers, needed = experiment.run({"experts": run}, tasks=3)
     first = numbers.values("mse", points=1)
     assert len(first) == 4
@@ -142,7 +143,7 @@ def test_the_experiment_starts_alike_and_goes_on_as_the_acquisition_says():
 @pytest.mark.slow
 def test_a_method_without_particles_is_measured_without_their_information():
     methods = {"cnp": preset("cnp"), "pretrain": preset("pretrain")}
-    runs = {name: Run(method, jit(method.learner.init)(KEY), 1, 1) for name, method in methods.items()}
+    runs = {name: Run(method, jit(method.learner.init)(KEY), Plan(1), 1) for name, method in methods.items()}
     numbers, needed = experiment.run(runs, tasks=2)
     assert [row["by"] for row in needed.where(method="cnp")] == ["variance", "reduction", "random"]
     assert [row["by"] for row in needed.where(method="pretrain")] == ["variance", "information", "reduction", "random"]

@@ -18,7 +18,7 @@ from bmaml.images import digits, from_arrays, read_images, split_images
 from bmaml.images.decode import Form, decode
 from bmaml.methods import maml
 from bmaml.models import MLP, CategoricalModel
-from bmaml.training.loop import Progress
+from bmaml.training.progress import Progress
 
 Image = pytest.importorskip("PIL.Image")
 RNG = np.random.default_rng(0)
@@ -279,8 +279,8 @@ def test_a_saved_run_names_its_images_and_resumes_bit_for_bit(tmp_path, cache):
     method = maml(CategoricalModel(MLP((36, 2))), inner_steps=1)
     plan = bmaml.Plan(20, 2)
     whole = bmaml.train(method, tasks, plan, directory=tmp_path / "whole", save_every=5)
-    stopped = bmaml.train(method, tasks, plan, directory=tmp_path / "run", save_every=5, progress=Stop())
-    assert not stopped.finished
+    with pytest.raises(bmaml.Interrupted):
+        bmaml.train(method, tasks, plan, directory=tmp_path / "run", save_every=5, progress=Stop())
     assert not (tmp_path / "run" / "arrays.safetensors").exists()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["tasks"]["fields"]["bank"]["read"]["fields"]["classes"] == [
         "a",

@@ -35,9 +35,10 @@ from bmaml.rl.presets import bmaml_chaser, fomaml, maml
 from bmaml.rl.recipes import WORLDS, build_policy, build_policy_method, build_policy_plan, build_world
 from bmaml.rl.returns import evaluate_policies
 from bmaml.tasks import Sinusoids
-from bmaml.training.loop import NonFiniteError, Progress
+from bmaml.training.loop import NonFiniteError
 from bmaml.training.optimisers import Adam
 from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
 
 POLICY = GaussianPolicy(MLP((2, 3, 2), "tanh"), 2)
 CHOICES = CategoricalModel(MLP((2, 3, 5), "tanh"))

@@ -26,10 +26,11 @@ from bmaml.models import Functional, GaussianModel
 from bmaml.objectives import QueryLoss
 from bmaml.tasks import AbstractTasks, Sinusoids
 from bmaml.training.interrupt import Interrupt
-from bmaml.training.loop import Loop, NonFiniteError, Progress
+from bmaml.training.loop import Loop, NonFiniteError
 from bmaml.training.meta_step import batch_gradient, draw_batch, step_keys
 from bmaml.training.optimisers import Adam
 from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
 
 # Random tasks and a random direction: whatever depended on more than the seed and the step would show.
 RANDOM = Method(
@@ -60,24 +61,26 @@ def runs(tmp_path_factory):
     """A run of 30 steps, and the same stopped at 10 by Ctrl-C, killed at 20 before it could save, and resumed."""
     whole, broken = tmp_path_factory.mktemp("whole") / "run", tmp_path_factory.mktemp("broken") / "run"
     straight = bmaml.train(RANDOM, TASKS, PLAN, directory=whole, save_every=10)
-    stopped = bmaml.train(RANDOM, TASKS, PLAN, directory=broken, save_every=10, progress=PressCtrlC())
+    with pytest.raises(bmaml.Interrupted) as stop:
+        bmaml.train(RANDOM, TASKS, PLAN, directory=broken, save_every=10, progress=PressCtrlC())
     with pytest.raises(RuntimeError, match="power cut"):
         bmaml.resume(broken, progress=Crash())
-    return {"whole": whole, "broken": broken, "straight": straight, "stopped": stopped, "resumed": bmaml.resume(broken)}
+    resumed = bmaml.resume(broken)
+    return {"whole": whole, "broken": broken, "straight": straight, "stop": stop.value, "resumed": resumed}
 
 
-def test_ctrl_c_returns_the_run_so_far(runs):
-    assert runs["stopped"].step == 10
-    assert not runs["stopped"].finished
+def test_ctrl_c_raises_with_the_run_so_far_and_its_folder(runs):
+    stop = runs["stop"]
+    assert isinstance(stop, KeyboardInterrupt)
+    assert (stop.run.step, stop.run.finished, stop.directory) == (10, False, runs["broken"])
+    assert str(stop) == f"training was stopped at meta-step 10 of 30: go on with bmaml.resume({str(runs['broken'])!r})."
     assert runs["straight"].finished
 
 
-def test_an_experiment_that_ctrl_c_stops_goes_on_to_no_other_training(runs):
+def test_an_experiment_that_ctrl_c_stops_goes_on_to_no_other_training():
     size = {"steps": 40, "shots": (2,), "tasks": (4,), "test_tasks": 2, "marks": 2}
     with pytest.raises(KeyboardInterrupt):
         progress.run(methods=("pretrain", "maml"), progress=PressCtrlC(), **size)
-    with pytest.raises(KeyboardInterrupt):
-        runs["stopped"].whole()
 
 
 def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(runs):
@@ -86,17 +89,19 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(runs):
     assert (runs["whole"] / last).read_bytes() == (runs["broken"] / last).read_bytes()
     for a, b in zip(jax.tree.leaves(runs["straight"].meta), jax.tree.leaves(runs["resumed"].meta), strict=True):
         np.testing.assert_array_equal(a, b)
-    start = jax.tree.leaves(runs["stopped"].meta)
+    start = jax.tree.leaves(runs["stop"].run.meta)
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(runs["resumed"].meta), start, strict=True)), "it went on"
 
 
-def test_history_covers_the_run_once_whatever_broke_it(runs):
-    for run in (runs["straight"], runs["resumed"]):
-        steps = [record["step"] for record in run.history]
-        assert steps == sorted(set(steps))
-        assert steps[-1] == 30
-        assert all(np.isfinite(record["loss"]) and record["seconds"] > 0 for record in run.history)
-    assert 10 in [record["step"] for record in runs["resumed"].history]
+def test_records_lie_at_fixed_steps_and_are_the_same_whatever_broke_the_run(runs):
+    """And a line of JSON each, byte for byte: what was written after the last checkpoint is dropped and written again."""
+    assert [record["step"] for record in runs["straight"].history] == list(range(1, 31))
+    assert runs["resumed"].history == runs["straight"].history
+    lines = (runs["whole"] / "metrics.jsonl").read_text()
+    assert (runs["broken"] / "metrics.jsonl").read_text() == lines
+    assert [json.loads(line) for line in lines.splitlines()] == runs["straight"].history
+    assert runs["straight"].history[9].keys() == {"step", "loss", "learning_rate", "skipped"}
+    assert runs["straight"].seconds > 0
 
 
 def test_no_point_may_be_one_of_the_shots():
@@ -275,6 +280,10 @@ def test_without_a_directory_nothing_is_written(tmp_path, monkeypatch, compilati
         lambda: Plan(batch=16, accumulation_steps=3),
         lambda: Plan(accumulation_steps=0),
         lambda: Plan(seed=-1),
+        lambda: Plan(steps=1e3),
+        lambda: Plan(batch=True),
+        lambda: Plan(record_every=0),
+        lambda: Plan(outer=1e-3),
         lambda: Plan(seed=2**32),
         lambda: Adam(learning_rate=0.0),
         lambda: Adam(learning_rate=-1e-3),
@@ -288,6 +297,17 @@ def test_without_a_directory_nothing_is_written(tmp_path, monkeypatch, compilati
         lambda: GradientLearner(MODEL, particles=0),
         lambda: GradientLearner(MODEL, steps=-1),
         lambda: GradientLearner(MODEL, fit="max"),
+        lambda: bmaml.train(fomaml, TASKS),
+        lambda: bmaml.train("maml", TASKS),
+        lambda: bmaml.train(fomaml(MODEL).learner, TASKS),
+        lambda: bmaml.train(TASKS, fomaml(MODEL)),
+        lambda: bmaml.train(fomaml(MODEL), Sinusoids),
+        lambda: bmaml.train(fomaml(MODEL), TASKS, 2000),
+        lambda: bmaml.train(fomaml(MODEL), TASKS, step=2000),
+        lambda: bmaml.train(fomaml(MODEL), TASKS, progress="bar"),
+        lambda: bmaml.train(fomaml(MODEL), TASKS, callbacks=print),
+        lambda: bmaml.EarlyStopping(fomaml(MODEL)),
+        lambda: bmaml.EarlyStopping(TASKS, patience=0),
         lambda: bmaml.train(fomaml(MODEL), TASKS, save_every=0, directory="unused"),
         lambda: bmaml.train(fomaml(MODEL), TASKS, keep=0, directory="unused"),
     ],
@@ -318,8 +338,10 @@ def test_ctrl_c_before_the_loop_begins_is_not_forgotten(monkeypatch, tmp_path):
         return begin(self, plan)
 
     monkeypatch.setattr(Method, "begin", slowly)
-    run = bmaml.train(fomaml(MODEL), TASKS, Plan(20, 4, Adam(0.01)), directory=tmp_path / "run")
-    assert (run.step, run.finished) == (0, False)
+    with pytest.raises(bmaml.Interrupted, match="no checkpoint was written") as stop:
+        bmaml.train(fomaml(MODEL), TASKS, Plan(20, 4, Adam(0.01)), directory=tmp_path / "run")
+    assert (stop.value.run.step, stop.value.run.finished) == (0, False)
+    assert not list(tmp_path.iterdir())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

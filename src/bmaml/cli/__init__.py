@@ -68,12 +68,13 @@ def main(arguments: list[str] | None = None) -> None:
         code = app(arguments, standalone_mode=True)
     except BmamlError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        _fail(_STOPPED)
-    except SystemExit as stop:
+    except KeyboardInterrupt as stop:
+        _stop(stop)
+    except SystemExit as ended:
         # Typer turns Ctrl-C into a silent exit of its own.
-        if isinstance(getattr(stop.__context__, "__cause__", None), KeyboardInterrupt):
-            _fail(_STOPPED)
+        stop = getattr(ended.__context__, "__cause__", None)
+        if isinstance(stop, KeyboardInterrupt):
+            _stop(stop)
         raise
     except MemoryError:
         _fail(_NO_MEMORY)
@@ -86,6 +87,18 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(_unforeseen(error), 1)
     else:
         sys.exit(code or 0)
+
+
+def _stop(stop: KeyboardInterrupt) -> None:
+    """Say where a training that was stopped goes on from, and exit."""
+    from bmaml.training.run import Interrupted
+
+    if not isinstance(stop, Interrupted) or stop.directory is None:
+        _fail(_STOPPED)
+        return
+    run = stop.run
+    sys.stderr.write(f"stopped at meta-step {run.step} of {run.steps}; go on with: bmaml resume {stop.directory}\n")
+    sys.exit(130)
 
 
 def _unforeseen(error: Exception) -> str:

@@ -21,13 +21,13 @@ def compare(
     """Infer one task's posterior over a 1-16-1 network in every way there is, and measure each against NUTS."""
     import json
 
-    from bmaml.cli.progress import BarProgress
     from bmaml.experiments import posteriors
     from bmaml.experiments.inferences import Size
     from bmaml.experiments.one_task import OneTask
     from bmaml.io.files import write_atomically
     from bmaml.plots import posteriors as plot
     from bmaml.plots import style
+    from bmaml.training.progress import BarProgress
 
     out.mkdir(parents=True, exist_ok=True)
     task = OneTask.draw(seed)

@@ -22,12 +22,12 @@ def demo(
     import json
 
     from bmaml.cli.evaluate import show
-    from bmaml.cli.progress import BarProgress
     from bmaml.evaluation.evaluate import to_records
     from bmaml.experiments import demo as job
     from bmaml.io.files import write_atomically
     from bmaml.plots import demo as plot
     from bmaml.plots import style
+    from bmaml.training.progress import BarProgress
 
     out.mkdir(parents=True, exist_ok=True)
     runs = {name: job.fit(name, seed=seed, share=share, progress=BarProgress(name)) for name in ("experts", "bmaml")}

@@ -173,10 +173,10 @@ def figure(
     data: Annotated[Path | None, typer.Option(help="Folder or zip of Omniglot's images_background.")] = None,
 ) -> None:
     """Make a figure: NAME.png and the numbers behind it as CSV."""
-    from bmaml.cli.progress import BarProgress
     from bmaml.errors import InputError
     from bmaml.plots import style
     from bmaml.rows import pick
+    from bmaml.training.progress import BarProgress
 
     make = pick("figure", name, FIGURES)
     if runs and name not in _OF_RUNS:

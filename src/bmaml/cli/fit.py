@@ -113,11 +113,11 @@ def _fit_table(
     from bmaml.cli import on_tables as held_out
     from bmaml.cli.options import must_be_new
     from bmaml.cli.output import plain_warnings
-    from bmaml.cli.progress import BarProgress
     from bmaml.errors import InputError
     from bmaml.estimators.regressor import FewShotRegressor
     from bmaml.recipes.tables import regression_method
     from bmaml.tables import ColumnRoles, read_table
+    from bmaml.training.progress import BarProgress
 
     if not table.exists():
         raise InputError(f"there is no {table}: give the path of a table, or of a folder or zip of images.")

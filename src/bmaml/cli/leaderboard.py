@@ -86,8 +86,8 @@ def leaderboard(
 
 def _run(board: Board, out: Path) -> None:
     """Run a board and write what came of it."""
-    from bmaml.cli.progress import BarProgress
     from bmaml.experiments.board import standings
+    from bmaml.training.progress import BarProgress
 
     out.mkdir(parents=True, exist_ok=True)
     try:

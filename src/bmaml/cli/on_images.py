@@ -39,10 +39,10 @@ def fit(
 
     Raises: InputError before training where anything does not fit.
     """
-    from bmaml.cli.progress import BarProgress
     from bmaml.estimators.classifier import FewShotClassifier
     from bmaml.estimators.held_out_classes import score_episodes
     from bmaml.images import read_images
+    from bmaml.training.progress import BarProgress
 
     folder = out or Path(f"{path.name.split('.')[0]}-model")
     must_be_new(folder)

@@ -33,8 +33,8 @@ def train(
     Raises: InputError for a setting that the method does not have.
     """
     import bmaml
-    from bmaml.cli.progress import BarProgress
     from bmaml.rl.recipes import build_policy_method, build_policy_plan, build_world
+    from bmaml.training.progress import BarProgress
 
     world = build_world(family, horizon=horizon)
     chosen, plan = build_policy_method(method, family, world, **settings), build_policy_plan(family, **sizes)

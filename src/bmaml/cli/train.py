@@ -79,8 +79,8 @@ def _train_points(
     save_every: int | None,
 ) -> Run:
     import bmaml
-    from bmaml.cli.progress import BarProgress
     from bmaml.recipes.families import build_method, build_plan, build_tasks
+    from bmaml.training.progress import BarProgress
 
     source = build_tasks(tasks, seed=sizes["seed"], **points)
     chosen, plan = build_method(method, tasks, **inner), build_plan(method, tasks, **sizes)
@@ -92,19 +92,13 @@ def _train_points(
 def resume(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> None:
     """Go on with an interrupted run from its last checkpoint."""
     import bmaml
-    from bmaml.cli.progress import BarProgress
+    from bmaml.training.progress import BarProgress
 
     report(bmaml.resume(run, progress=BarProgress(str(run))), run)
 
 
-def report(run, folder: Path) -> None:
-    """Say how a run ended; exit with 130 where Ctrl-C stopped it, 2 where there was nothing to keep yet."""
-    if run.finished:
-        skipped = f", {run.skipped} meta-steps skipped as not finite" if run.skipped else ""
-        last = run.history[-1]["loss"] if run.history else float("nan")
-        typer.echo(f"trained {run.step} meta-steps, last loss {last:.4g}{skipped}; saved in {folder}")
-        return
-    if run.step == 0:
-        raise KeyboardInterrupt
-    typer.echo(f"stopped at meta-step {run.step} of {run.steps}; go on with: bmaml resume {folder}", err=True)
-    raise typer.Exit(130)
+def report(run: Run, folder: Path) -> None:
+    """Say how a run ended."""
+    skipped = f", {run.skipped} meta-steps skipped as not finite" if run.skipped else ""
+    early = f" (stopped early: {run.stopped})" if run.stopped else ""
+    typer.echo(f"trained {run.step} meta-steps{early}, last loss {run.loss:.4g}{skipped}; saved in {folder}")

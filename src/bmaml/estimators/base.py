@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 
 from bmaml.data import Data
@@ -18,8 +16,6 @@ from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.checkpoint import RunFolder
 from bmaml.methods import Method
-from bmaml.training.loop import Progress
-from bmaml.training.meta_step import init_state
 from bmaml.training.plan import Plan
 from bmaml.training.run import Run, load
 
@@ -73,12 +69,7 @@ class AbstractEstimator(ABC):
 
         Raises: InputError where the folder holds a run already or cannot be written.
         """
-        run, plan, folder = self.fitted(), self.plan(), RunFolder(path)
-        parts = {"method": run.method, "tasks": None, "plan": plan, "options": {"save_every": None}}
-        folder.create(parts, self.about())
-        fresh = init_state(run.method, plan)
-        step = np.asarray(run.step, fresh.step.dtype)
-        folder.save(eqx.tree_at(lambda s: (s.meta, s.step), fresh, (run.meta, step)), run.history, run.step)
+        self.fitted().save(path, self.about())
 
     def described(self) -> dict[str, Any]:
         """Return the kind of estimator and its arguments, all that JSON can hold of them."""
@@ -120,22 +111,3 @@ def read_from(path: str | Path) -> Iterator[None]:
         raise
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise InputError(f"{Path(path) / 'run.json'} is damaged (its record of the model): restore it from a copy.") from error
-
-
-def listener(progress: bool | Progress) -> Progress | None:
-    """Return who hears of a run: lines on stderr for True."""
-    return _Lines() if progress is True else progress or None
-
-
-class _Lines(Progress):
-    """A line on stderr at each tenth of the run."""
-
-    def start(self, step, steps):
-        """Remember how long the run is."""
-        self.steps, self.next = steps, step
-
-    def update(self, step, loss, speed):
-        """Print a line where a tenth of the run has passed."""
-        if step >= self.next or step == self.steps:
-            print(f"step {step} of {self.steps}: loss {loss:.3f}, {speed:.0f} steps/s", file=sys.stderr)
-            self.next = step + self.steps // 10

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
-from bmaml.estimators.base import AbstractEstimator, listener, read_from, saved
+from bmaml.estimators.base import AbstractEstimator, read_from, saved
 from bmaml.estimators.classifier_task import AdaptedClasses
 from bmaml.images import ImageSet, from_arrays, read_images
 from bmaml.images.decode import Form
@@ -24,8 +24,8 @@ from bmaml.models.by_name import Network
 from bmaml.recipes.images import ImageRecipe, build_image_method, image_recipe
 from bmaml.tasks.episodes import Episodes
 from bmaml.tasks.shots import Shots, shot_counts
-from bmaml.training.loop import Progress
 from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
 from bmaml.training.run import Run, train
 
 
@@ -92,7 +92,7 @@ class FewShotClassifier(AbstractEstimator):
             method = build_image_method(method, images.shape, way, **options)
         form, own = images.form, notes or {}
         about = self._about(form, own)
-        self.run_ = train(method, tasks, self.plan(), directory=directory, about=about, progress=listener(self.progress))
+        self.run_ = train(method, tasks, self.plan(), directory=directory, about=about, progress=self.progress)
         self.form_, self.notes_ = form, own
         return self
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
-from bmaml.estimators.base import AbstractEstimator, listener, read_from, saved
+from bmaml.estimators.base import AbstractEstimator, read_from, saved
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.evaluation.recalibrate import recalibrate
 from bmaml.methods import Method
@@ -23,9 +23,9 @@ from bmaml.tables.read import DataFrame
 from bmaml.tables.table import as_array
 from bmaml.tasks.base import FixedTasks, Selection
 from bmaml.tasks.shots import Shots
-from bmaml.training.loop import Progress
 from bmaml.training.optimisers import Adam
 from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
 from bmaml.training.run import Run, train
 
 
@@ -114,8 +114,8 @@ class FewShotRegressor(AbstractEstimator):
         method = self.method
         if isinstance(method, str):
             method = regression_method(method, schema.width, len(schema.outputs), self.particles)
-        about, progress = self._about(schema), listener(self.progress)
-        return train(method, tasks, self.plan(), directory=directory, about=about, progress=progress)
+        about = self._about(schema)
+        return train(method, tasks, self.plan(), directory=directory, about=about, progress=self.progress)
 
     @overload
     def recalibrate(

@@ -23,7 +23,7 @@ from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.resized import finely_drawn
 from bmaml.recipes.families import build_method, build_plan, build_tasks
 from bmaml.tasks.sinusoid import Sinusoids
-from bmaml.training.loop import Progress
+from bmaml.training.progress import Progress
 from bmaml.training.run import Run, about, load, train
 
 START, MOST = 1, 10
@@ -55,7 +55,7 @@ def fit(*, steps: int = 3600, seed: int = 0, progress: Progress | None = None) -
     """
     source = build_tasks("sinusoid", shots=(1, 2, 3, 5, 10))
     plan = build_plan("experts", steps=steps, seed=seed)
-    return {"experts": train(build_method("experts", particles=64), source, plan, progress=progress).whole()}
+    return {"experts": train(build_method("experts", particles=64), source, plan, progress=progress)}
 
 
 def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, seed: int = 0) -> tuple[Numbers, Numbers]:

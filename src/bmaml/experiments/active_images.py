@@ -24,7 +24,7 @@ from bmaml.learners.resized import for_classes
 from bmaml.recipes.images import build_image_method, image_recipe
 from bmaml.tasks.derived import PartialTasks
 from bmaml.tasks.episodes import Episodes
-from bmaml.training.loop import Progress
+from bmaml.training.progress import Progress
 from bmaml.training.run import train
 
 METHODS = ("ridge", "shared-bmaml", "shared-bfa")
@@ -90,7 +90,7 @@ def run(
         recipe = image_recipe(name)
         tasks = recipe.episodes(split.train, _WAY, (3,), rotations=True)
         method = build_image_method(name, tasks.shape, tasks.way)
-        meta = train(method, PartialTasks(tasks), recipe.plan(steps=steps, seed=seed), progress=progress).whole().meta
+        meta = train(method, PartialTasks(tasks), recipe.plan(steps=steps, seed=seed), progress=progress).meta
         learner = recipe.judged(for_classes(method.learner, _WAY, _WAY))
         for start in STARTS:
             each = {by: curves(learner, meta, test, start, by, episodes, seed) for by in ACQUISITIONS}

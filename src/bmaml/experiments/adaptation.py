@@ -15,7 +15,7 @@ from bmaml.learners.gradient import GradientLearner
 from bmaml.methods import Method
 from bmaml.recipes.families import build_method, build_plan, build_tasks
 from bmaml.tasks.sinusoid import Sinusoids
-from bmaml.training.loop import Progress
+from bmaml.training.progress import Progress
 from bmaml.training.run import train
 
 METHODS = ("maml", "pretrain")
@@ -40,7 +40,7 @@ def run(*, steps: int = 10_000, tasks: int = 1000, seed: int = 0, progress: Prog
     errors, curves = [], []
     for name in METHODS:
         method = build_method(name, "maml-sinusoid")
-        result = train(method, source, build_plan(name, steps=steps, seed=seed), progress=progress).whole()
+        result = train(method, source, build_plan(name, steps=steps, seed=seed), progress=progress)
         for shots in SHOTS:
             mse = _errors(method, result.meta, source, shots, tasks, seed)
             errors += [(name, shots, s, *interval(column)) for s, column in zip(STEPS, mse.T, strict=True)]

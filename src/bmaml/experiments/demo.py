@@ -19,7 +19,7 @@ from bmaml.learners.gradient import GradientLearner
 from bmaml.learners.resized import finely_drawn
 from bmaml.recipes.families import build_method, build_plan
 from bmaml.tasks.sinusoid import Sinusoids
-from bmaml.training.loop import Progress
+from bmaml.training.progress import Progress
 from bmaml.training.run import Run, train
 
 FAMILY = Sinusoids((3, 5, 10), 20)
@@ -57,7 +57,7 @@ def fit(name: str, *, seed: int = 0, share: float = 1.0, progress: Progress | No
     # BMAML's own setting: five points, and five more for the leader. Experts also train on tasks without points, because that
     # prediction is drawn.
     tasks = Sinusoids(5, 5) if name == "bmaml" else Sinusoids((0, *FAMILY.shots), 20)
-    return train(method, tasks, plan, progress=progress).whole()
+    return train(method, tasks, plan, progress=progress)
 
 
 class NewTask(eqx.Module):

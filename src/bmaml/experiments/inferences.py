@@ -23,9 +23,9 @@ from bmaml.learners.conjugate import ConjugateMeta
 from bmaml.learners.exact_heads.inverse_gamma import InverseGammaPrior
 from bmaml.learners.rules import AbstractRule
 from bmaml.models.features import AbstractFeatures
-from bmaml.training.loop import Progress
 from bmaml.training.optimisers import Adam
 from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
 from bmaml.training.run import train
 
 Inference = Callable[[PRNGKeyArray], AbstractPosterior]
@@ -173,7 +173,7 @@ def _heads(task: OneTask, count: int) -> Inference:
 def _platipus(task: OneTask, steps: int, seed: int, progress: Progress | None) -> Inference:
     """PLATIPUS, meta-trained on tasks drawn from the prior, so that its target is the same posterior."""
     method = methods.platipus(task.model, particles=100, inner_learning_rate=0.01, inner_steps=5, clip=10.0)
-    run = train(method, PriorTasks(task), Plan(steps, 16, Adam(1e-3), seed), progress=progress).whole()
+    run = train(method, PriorTasks(task), Plan(steps, 16, Adam(1e-3), seed), progress=progress)
 
     def infer(key: PRNGKeyArray) -> AbstractPosterior:
         return run.method.learner.adapt(run.meta, task.support, key=key)

@@ -13,7 +13,7 @@ from bmaml.recipes.images import build_image_method, image_recipe
 from bmaml.tasks.base import AbstractTasks
 from bmaml.tasks.derived import FiniteTasks
 from bmaml.tasks.episodes import Episodes
-from bmaml.training.loop import Progress
+from bmaml.training.progress import Progress
 from bmaml.training.run import train
 
 METHODS = ("shared-bmaml", "shared-bfa", "shared-emaml")
@@ -62,7 +62,7 @@ def run(
 
         def scores(count: int, tasks: AbstractTasks, name: str = name) -> list[tuple[str, float, float, float]]:
             method = build_image_method(name, test.shape, _WAY, particles=count)
-            trained = train(method, tasks, image_recipe(name).plan(steps=steps, seed=seed), progress=progress).whole()
+            trained = train(method, tasks, image_recipe(name).plan(steps=steps, seed=seed), progress=progress)
             return _scores(image_recipe(name).judged(method.learner), trained.meta, test, episodes)
 
         for count in particles:

@@ -15,7 +15,7 @@ from bmaml.experiments.numbers import Numbers
 from bmaml.rl import AbstractWorld, Navigation, PolicyMethod, collect
 from bmaml.rl.recipes import build_policy_method, build_policy_plan, build_world
 from bmaml.rl.returns import RETURN, evaluate_policies
-from bmaml.training.loop import Progress
+from bmaml.training.progress import Progress
 from bmaml.training.run import Run, about, load, source, train
 
 COLUMNS = ("method", "updates", "return", "low", "high", "runs", "tasks")
@@ -54,7 +54,7 @@ def fit(
     family = "navigation-distance"
     world, plan = build_world(family), build_policy_plan(family, steps=steps, batch=batch, seed=seed)
     methods = {name: build_policy_method(name, family, world, fisher_episodes=5) for name in ("maml", "pretrain")}
-    return {name: [train(method, world, plan, progress=progress).whole()] for name, method in methods.items()}, world
+    return {name: [train(method, world, plan, progress=progress)] for name, method in methods.items()}, world
 
 
 def returns(runs: Runs, world: AbstractWorld, *, count: int = 400, updates: int = 3, seed: int = 1) -> Numbers:

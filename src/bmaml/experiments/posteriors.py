@@ -18,7 +18,7 @@ from bmaml.experiments.one_task import OneTask
 from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
 from bmaml.inference.stein_discrepancy import stein_discrepancy
 from bmaml.learners.mcmc import Chains, convergence, followed, task_posterior
-from bmaml.training.loop import Progress
+from bmaml.training.progress import Progress
 
 COLUMNS = ("inference", "mean_error", "worst_error", "variance_ratio", "function_ratio", "nll", "ksd", "seconds")
 CURVES = ("inference", "x", "mean", "low", "high")

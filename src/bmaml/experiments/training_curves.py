@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,9 @@ from bmaml.methods import Method
 from bmaml.recipes.families import build_method, build_plan
 from bmaml.tasks.base import FixedTasks
 from bmaml.tasks.sinusoid import Sinusoids
-from bmaml.training.loop import Loop, Progress
+from bmaml.training.callbacks import Callback
+from bmaml.training.progress import Progress
+from bmaml.training.run import train
 
 METHODS = ("bmaml", "emaml", "maml", "experts")
 SHOTS, TASKS = (5, 10), (100, 1000)
@@ -69,18 +72,25 @@ def frozen(tasks: int, shots: int, seed: int) -> FixedTasks:
 def _curve(name: str, source: FixedTasks, shots: int, steps: int, test_tasks: int, marks: int, seed: int, progress):
     method = build_method(name)
     score = _scorer(method, shots, test_tasks, seed)
-    plan = build_plan(name, steps=steps, seed=seed)
-    every = max(steps // marks, 1)
-    loop = Loop(method, source, plan)
-    rows = [(0, *score(loop.state.meta))]
+    plan = dataclasses.replace(build_plan(name, steps=steps, seed=seed), record_every=max(steps // marks, 1))
+    curve = _Curve(score)
+    train(method, source, plan, callbacks=curve, progress=progress)
+    return curve.rows
 
-    def on_chunk(loop: Loop) -> None:
-        if loop.step % every == 0:
-            rows.append((loop.step, *score(loop.state.meta)))
 
-    if not loop.run(progress=progress, on_chunk=on_chunk, boundary=every):
-        raise KeyboardInterrupt
-    return rows
+class _Curve(Callback):
+    """The score before training and after each `record_every` meta-steps."""
+
+    def __init__(self, score: Callable[[Any], tuple[float, float, float]]):
+        self.score = score
+        self.rows: list[tuple[float, ...]] = []
+
+    def start(self, training):
+        self.rows.append((training.step, *self.score(training.meta)))
+
+    def record(self, training, record):
+        if training.step % training.plan.record_length == 0:
+            self.rows.append((training.step, *self.score(training.meta)))
 
 
 def _scorer(method: Method, shots: int, tasks: int, seed: int) -> Callable[[Any], tuple[float, float, float]]:

@@ -3,16 +3,21 @@
     run.json                    method, tasks and plan; versions; whatever the caller wants remembered
     arrays.safetensors          arrays that the method or the tasks hold
     checkpoint-STEP.safetensors meta-parameters, optimiser state, step and counters
-    manifest.json               the steps of the checkpoints there are, newest last, with checksums; the loss history
+    manifest.json               the steps of the checkpoints there are, newest last, with checksums and what else a resumed run
+                                goes on from; the records of metrics up to the newest
+    metrics.jsonl               the same records as they come, a line each, for people and their tools
 
-Every file is written whole or not at all, the manifest after what it names, and every file has a checksum. Randomness needs
-no state: a meta-step's keys are a function of the seed and the step. No file holds a file's name: a manifest holds steps.
+Every file but the last is written whole or not at all, the manifest after what it names, and has a checksum. Nothing is
+read from the lines of metrics: a resumed run writes them anew. Randomness needs no state: a meta-step's keys are a function of
+the seed and the step. No file holds a file's name: a manifest holds steps.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import json
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -34,7 +39,8 @@ FORMAT = 2
 _MAGIC = "bmaml-run"
 _MARK = {"format": _MAGIC}
 # What a process that was killed while it wrote one of a run's files leaves behind.
-_LEFT = re.compile(r"\.(run\.json|manifest\.json|arrays\.safetensors|checkpoint-\d+\.safetensors)\.\w+", re.ASCII)
+_NAMES = r"(run\.json|manifest\.json|metrics\.jsonl|arrays\.safetensors|checkpoint-\d{8,}\.safetensors)"
+_OURS, _LEFT = re.compile(rf"{_NAMES}|\.{_NAMES}\.\w+", re.ASCII), re.compile(rf"\.{_NAMES}\.\w+", re.ASCII)
 
 
 def versions() -> dict[str, str]:
@@ -132,8 +138,8 @@ class RunFolder:
         """Whether the folder holds a run, or a part of one that would be overwritten."""
         return any((self.path / name).exists() for name in ("run.json", "manifest.json"))
 
-    def create(self, parts: dict[str, Any], about: dict[str, Any]) -> None:
-        """Write what the run is: `parts` are library objects, `about` is JSON.
+    def create(self, parts: dict[str, Any], about: dict[str, Any], *, overwrite: bool = False) -> None:
+        """Write what the run is: `parts` are library objects, `about` is JSON. With `overwrite` it replaces a run.
 
         Raises: InputError where the folder holds a run or anything else, or cannot be written, or `about` is not JSON-able.
         """
@@ -141,7 +147,8 @@ class RunFolder:
         head = {"format": _MAGIC, "version": FORMAT, "versions": versions(), "about": about, "arrays": digest(packed)}
         content = _sealed(head | {"parts": config})
         try:
-            self._clear()
+            for file in self.replaced(overwrite):
+                file.unlink()
             self.path.mkdir(parents=True, exist_ok=True)
             if packed:
                 write_atomically(self.path / "arrays.safetensors", packed)
@@ -160,23 +167,35 @@ class RunFolder:
         same = json.dumps(kept, sort_keys=True) == json.dumps(config, sort_keys=True)
         return same and content["arrays"] == digest(packed)
 
-    def _clear(self) -> None:
-        """Remove what is left of a run that was killed before it was whole.
+    def replaced(self, overwrite: bool = False) -> list[Path]:
+        """Return the files that a new run here replaces, before anything is done: what is not ours is never written over.
 
-        Raises: InputError where anything else is in the folder: what is not ours is never written over.
+        These are what is left of a run that was killed before it was whole, and with `overwrite` the files of a whole one,
+        beside which others stay as they are.
+        Raises: InputError where a run or anything else is in the folder, or no file can be made there.
         """
-        if self.exists:
-            raise InputError(f"{self.path} already holds a run: resume it, or give another folder.")
+        self._check_writable()
         there = sorted(self.path.iterdir()) if self.path.exists() else []
+        if overwrite and (self.path / "run.json").exists():
+            self._content()
+            return [file for file in there if _OURS.fullmatch(file.name) and file.is_file()]
+        if self.exists:
+            raise InputError(f"{self.path} already holds a run: resume it, give another folder, or say overwrite=True.")
         foreign = [file.name for file in there if not _is_left(file)]
         if foreign:
             raise InputError(f"{self.path} is not empty (it holds {foreign[0]}) and is no run: give a new or an empty folder.")
-        for file in there:
-            file.unlink()
+        return there
+
+    def _check_writable(self) -> None:
+        parent = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not parent.is_dir():
+            raise _unwritable(self.path, NotADirectoryError())
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise _unwritable(self.path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
     def forget(self) -> None:
         """Remove what `create` wrote, for a run that could not begin; the folder, too, where nothing else is in it."""
-        for name in ("run.json", "arrays.safetensors"):
+        for name in ("metrics.jsonl", "run.json", "arrays.safetensors"):
             (self.path / name).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
@@ -216,14 +235,37 @@ class RunFolder:
                 f"{self.path / 'run.json'} is damaged ({name} cannot be built: {why.rstrip('.')}): restore it from a copy."
             ) from error
 
-    def save(self, state: Any, history: list[dict[str, float]], step: int) -> None:
+    def begin_log(self, lines: str) -> None:
+        """Write the lines of records anew.
+
+        Raises: InputError where the disk is full or the folder cannot be written.
+        """
+        try:
+            write_atomically(self.path / "metrics.jsonl", lines)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def log(self, line: str) -> None:
+        """Add the line of a record.
+
+        Raises: InputError where the disk is full or the folder cannot be written.
+        """
+        try:
+            with (self.path / "metrics.jsonl").open("a") as file:
+                file.write(line)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def save(self, state: Any, history: list[dict[str, float]], step: int, notes: Mapping[str, Any] | None = None) -> None:
         """Write a checkpoint, then the manifest, then remove the checkpoints past the last `keep`.
+
+        `notes` is JSON that belongs to this checkpoint.
 
         Raises: InputError where the disk is full or the folder cannot be written; older checkpoints stay.
         """
         content = pack(state)
         entries = [entry for entry in self._entries() if entry["step"] < step]
-        entries = [*entries, {"step": step, "sha256": digest(content)}]
+        entries = [*entries, {"step": step, "sha256": digest(content), "notes": dict(notes or {})}]
         manifest = {"format": _MAGIC, "version": FORMAT, "checkpoints": entries[-self.keep :], "history": history}
         try:
             write_atomically(self._file(step), content)
@@ -266,6 +308,22 @@ class RunFolder:
         newest, history = self._newest(), self._manifest()["history"]
         return [record for record in history if newest is not None and record["step"] <= newest["step"]]
 
+    def step(self) -> int:
+        """Return the meta-step of the newest checkpoint, 0 where there is none.
+
+        Raises: InputError as `history`.
+        """
+        newest = self._newest()
+        return 0 if newest is None else newest["step"]
+
+    def notes(self) -> dict[str, Any]:
+        """Return what was noted with the newest checkpoint.
+
+        Raises: InputError as `history`.
+        """
+        newest = self._newest()
+        return {} if newest is None else newest["notes"]
+
     def load(self, like: Any) -> Any | None:
         """Return the newest checkpoint as a pytree in the shape of `like`, or None if there is none yet.
 
@@ -289,7 +347,7 @@ class RunFolder:
 
 
 def _is_entry(entry: Any) -> bool:
-    return 0 <= _step(entry) < 2**31 and isinstance(entry.get("sha256"), str)
+    return 0 <= _step(entry) < 2**31 and isinstance(entry.get("sha256"), str) and isinstance(entry.get("notes"), dict)
 
 
 def _step(entry: Any) -> int:

@@ -15,6 +15,7 @@ from bmaml.errors import InputError
 from bmaml.io.registry import register
 from bmaml.learners.base import Meta
 from bmaml.learners.gradient import GradientLearner, GradientState
+from bmaml.objectives.base import Metrics
 from bmaml.objectives.chaser import ChaserLoss
 from bmaml.objectives.policy import policies
 from bmaml.rl.adapted_policy import AdaptedPolicy
@@ -23,7 +24,7 @@ from bmaml.rl.outer_steps import AbstractOuterStep, GradientStep
 from bmaml.rl.sampling import Collected, Sampling, collect, inner_step, nothing
 from bmaml.rl.trajectories import Trajectories
 from bmaml.tasks.base import AbstractSource
-from bmaml.training.meta_step import LONGEST, MetaBatch, first_state, fresh_meta, settle, step_key
+from bmaml.training.meta_step import LONGEST, MetaBatch, as_row, by_name, first_state, fresh_meta, settle, step_key
 from bmaml.training.method import AbstractMethod, Chunk, TrainState
 from bmaml.training.plan import Plan
 
@@ -107,11 +108,12 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         support, query = (jax.tree.map(lambda leaf, part=part: leaf[:, part], by_task) for part in _parts(updates))
         return MetaBatch(Task(support, query), jax.random.split(adapt_key, plan.batch)), found
 
-    def improve(self, plan: Plan, state: TrainState, batch: MetaBatch, found: Collected) -> tuple[TrainState, Array]:
-        """Return the state after one meta-step, given what was gathered in it, and its loss."""
+    def improve(self, plan: Plan, state: TrainState, batch: MetaBatch, found: Collected) -> tuple[TrainState, Metrics]:
+        """Return the state after one meta-step, given what was gathered in it, and its numbers."""
         meta, optimiser, good = self.step(self, plan, state.meta, state.optimiser, batch)
-        loss = -found.returns[self.policies.steps].mean()
-        return settle(state, meta, optimiser, good & jnp.isfinite(loss), found.bad), loss
+        before, after = found.returns[0].mean(), found.returns[self.policies.steps].mean()
+        moved = settle(state, meta, optimiser, good & jnp.isfinite(after), found.bad)
+        return moved, {"loss": -after, "skipped": moved.skipped, "return_before": before, "return_after": after}
 
 
 @eqx.filter_jit
@@ -138,19 +140,23 @@ def _by_particle(lived: Trajectories, particles: int) -> Trajectories:
     return lived
 
 
+_NUMBERS = ("loss", "skipped", "return_before", "return_after")
+
+
 def _pure(method: PolicyMethod, plan: Plan) -> Chunk:
     """Return the function that runs chunks of whole meta-steps in one program."""
 
-    def chunk(state: TrainState, world: AbstractSource, seed: Array, count: Array) -> tuple[TrainState, Array]:
+    def chunk(state: TrainState, world: AbstractSource, seed: Array, count: Array) -> tuple[TrainState, Metrics]:
         assert isinstance(world, AbstractWorld)  # `check` has seen to it
         begin = state.step
 
         def one(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
-            state, losses = carry
-            state, loss = method.improve(plan, state, *method.collect(plan, world, state.meta, step_key(seed, step)))
-            return state, losses.at[step - begin].set(loss)
+            state, log = carry
+            state, numbers = method.improve(plan, state, *method.collect(plan, world, state.meta, step_key(seed, step)))
+            return state, log.at[step - begin].set(as_row(_NUMBERS, numbers))
 
-        return jax.lax.fori_loop(begin, begin + count, one, (state, jnp.zeros(LONGEST)))
+        state, log = jax.lax.fori_loop(begin, begin + count, one, (state, jnp.zeros((LONGEST, len(_NUMBERS)))))
+        return state, by_name(_NUMBERS, log)
 
     return chunk
 
@@ -159,12 +165,12 @@ def _hosted(method: PolicyMethod, plan: Plan) -> Chunk:
     """Return the same for worlds on the host: a loop over meta-steps, compiled but for the rollouts."""
     improve = eqx.filter_jit(method.improve)
 
-    def chunk(state: TrainState, world: Any, seed: Array, count: Array) -> tuple[TrainState, Array]:
-        losses: list[Array] = []
+    def chunk(state: TrainState, world: Any, seed: Array, count: Array) -> tuple[TrainState, Metrics]:
+        rows: list[Metrics] = []
         for step in range(int(state.step), int(state.step) + int(count)):
             batch, found = method.collect(plan, world, state.meta, step_key(seed, jnp.asarray(step, jnp.int32)))
-            state, loss = improve(plan, state, batch, found)
-            losses.append(loss)
-        return state, jnp.zeros(LONGEST).at[: len(losses)].set(jnp.stack(losses))
+            state, numbers = improve(plan, state, batch, found)
+            rows.append(numbers)
+        return state, {name: jnp.stack([row[name] for row in rows]) for name in _NUMBERS}
 
     return chunk

@@ -61,7 +61,7 @@ class GradientStep(AbstractOuterStep):
         return plan.outer.build(plan.steps).init(meta)
 
     def __call__(self, method, plan, meta, state, batch):
-        _, each, gradient = batch_gradient(method, meta, batch, plan.accumulation_steps)
+        _, each, gradient, _ = batch_gradient(method, meta, batch, plan.accumulation_steps)
         updates, state = plan.outer.build(plan.steps).update(gradient, state, meta)
         return eqx.apply_updates(meta, updates), state, finite(each, gradient)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+import warnings
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,12 +15,16 @@ from jaxtyping import Array
 
 from bmaml.errors import BmamlError
 from bmaml.tasks.base import AbstractSource
+from bmaml.training.callbacks import Callbacks, Training
 from bmaml.training.interrupt import Interrupt
 from bmaml.training.jaxlib_versions import check_platform
+from bmaml.training.keeper import Keeper
 from bmaml.training.memory import check_memory
-from bmaml.training.meta_step import LONGEST, mesh
+from bmaml.training.meta_step import LONGEST, idle_share, mesh
 from bmaml.training.method import AbstractMethod, TrainState
 from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
+from bmaml.training.records import Ledger, Record
 
 # Chunks are cut to last about so long.
 _SECONDS = 1.0
@@ -29,41 +34,45 @@ class NonFiniteError(BmamlError, RuntimeError):
     """Too many meta-steps gave a loss or a gradient that is not finite."""
 
 
-class Progress:
-    """What a caller may want to hear of a run; does nothing by itself."""
-
-    def start(self, step: int, steps: int) -> None:
-        """Hear that the program is compiled, and that training then begins at `step` of `steps`."""
-
-    def compiled(self, needed: int) -> None:
-        """Hear how many bytes of memory the compiled program needs (0 where the platform does not say)."""
-
-    def update(self, step: int, loss: float, speed: float) -> None:
-        """Hear the mean loss of the last chunk and its speed in meta-steps a second."""
-
-    def close(self) -> None:
-        """Hear that training has ended, however it did."""
-
-
 def _own(leaf: Array) -> Array:
     """Return a copy without a weak type, which a file does not hold: a resumed run would compile another program."""
     return jax.lax.convert_element_type(jnp.copy(leaf), leaf.dtype)
 
 
 class Loop:
-    """Runs chunks until the plan is done, and hands every chunk to the given listeners."""
+    """Runs chunks until the plan is done or a callback stops it, and hands what happens to the given listeners.
 
-    def __init__(self, method: AbstractMethod, tasks: AbstractSource, plan: Plan, state: TrainState | None = None):
+    `ledger` holds the records of an earlier part of the run, whose end `state` then is, and `seconds` how long that took.
+    """
+
+    def __init__(
+        self,
+        method: AbstractMethod,
+        tasks: AbstractSource,
+        plan: Plan,
+        state: TrainState | None = None,
+        *,
+        ledger: Ledger | None = None,
+        callbacks: Callbacks | None = None,
+        seconds: float = 0.0,
+    ):
         check_platform()
         method.check(tasks)
         self.method, self.tasks, self.plan = method, tasks, plan
         start = method.begin(plan) if state is None else state
         if len(jax.devices()) > 1:
+            _say_idle(plan)
             start = jax.device_put(start, NamedSharding(mesh(), PartitionSpec()))
         # Donation needs buffers that nobody else holds, and distinct ones: initialisers may share zeros.
         self.state: TrainState = jax.tree.map(_own, start)
         self.step = int(start.step)
-        self.history: list[dict[str, float]] = []
+        self.ledger, self.callbacks, self.seconds = ledger or Ledger(plan), callbacks or Callbacks(), seconds
+        self.stopped: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the plan is done, or a callback has stopped the run."""
+        return self.step >= self.plan.steps or self.stopped is not None
 
     def compile(self) -> int:
         """Compile the chunk (apart from running it, so that an interrupt in between stops a run that has not begun).
@@ -76,40 +85,32 @@ class Loop:
     def _arguments(self, count: int) -> tuple[Array, Array]:
         return jnp.asarray(self.plan.seed, jnp.uint32), jnp.asarray(count, jnp.int32)
 
-    def advance(self, count: int) -> dict[str, float]:
-        """Run `count` meta-steps; return the record of them.
+    def advance(self, count: int) -> Record:
+        """Run `count` meta-steps; return their mean loss, the meta-steps skipped so far, and the seconds that they took.
 
-        Raises: NonFiniteError past the plan's limit of skipped meta-steps.
+        The records that are due lie in `due` then. Raises: NonFiniteError past the plan's limit of skipped meta-steps.
         """
         began = time.perf_counter()
-        self.state, losses = self._chunk(self.state, self.tasks, *self._arguments(count))
-        losses = np.asarray(losses)[:count]
+        self.state, numbers = self._chunk(self.state, self.tasks, *self._arguments(count))
+        numbers = {name: np.asarray(values)[:count] for name, values in numbers.items()}
+        self.due = self.ledger.add(self.step, numbers)
         self.step += count
-        finite = losses[np.isfinite(losses)]
-        record = {
-            "step": self.step,
-            "loss": float(finite.mean()) if len(finite) else float("nan"),
-            "seconds": time.perf_counter() - began,
-            "skipped": int(self.state.skipped),
-        }
-        self.history.append(record)
-        self._guard()
-        return record
-
-    def _guard(self) -> None:
-        skipped = int(self.state.skipped)
+        finite = numbers["loss"][np.isfinite(numbers["loss"])]
+        skipped, seconds = int(numbers["skipped"][-1]), time.perf_counter() - began
+        self.seconds += seconds
         if skipped > self.plan.skip_limit:
             raise NonFiniteError(self.method.explain(self.state.bad, skipped))
+        loss = float(finite.mean()) if len(finite) else float("nan")
+        return {"step": self.step, "loss": loss, "seconds": seconds, "skipped": skipped}
 
     def run(
         self,
         *,
         progress: Progress | None = None,
-        on_chunk: Callable[[Loop], None] | None = None,
-        boundary: int | None = None,
+        keeper: Keeper | None = None,
         interrupt: Interrupt | None = None,
     ) -> bool:
-        """Run to the end of the plan; return False where Ctrl-C stopped it. Chunks end at multiples of `boundary`.
+        """Run to the end of the plan; return False where Ctrl-C stopped it.
 
         `interrupt` is one that has listened for longer: a KeyboardInterrupt would be lost where it is raised in a callback
         of JAX, as while a run's first state is made.
@@ -121,24 +122,87 @@ class Loop:
             progress.start(self.step, self.plan.steps)
             try:
                 progress.compiled(self.compile())
-                # A meta-step of policies can take longer than a chunk should: only the first one tells.
-                count = 1
-                while self.step < self.plan.steps and not interrupt.raised:
-                    count = self._cut(count, boundary)
-                    record = self.advance(count)
-                    speed = count / record["seconds"]
-                    progress.update(self.step, record["loss"], speed)
-                    if on_chunk is not None:
-                        on_chunk(self)
-                    count = max(1, int(speed * _SECONDS))
-                if self.step and int(self.state.skipped) == self.step >= self.plan.steps:
-                    raise NonFiniteError(self.method.explain(self.state.bad, self.step))
+                if interrupt.raised:
+                    return False
+                self._begin(keeper)
+                self._go(progress, keeper, interrupt)
+                self._end(keeper)
             finally:
                 progress.close()
-        return self.step >= self.plan.steps
+                self.callbacks.tell(lambda one: one.close())
+        return self.finished
 
-    def _cut(self, count: int, boundary: int | None) -> int:
+    def training(self, keeper: Keeper | None = None) -> Training:
+        """Return the run as callbacks see it now."""
+        directory = None if keeper is None else keeper.directory
+        return Training(self.method, self.plan, self.step, self.state.meta, directory)
+
+    def _begin(self, keeper: Keeper | None) -> None:
+        if keeper is not None:
+            keeper.begin(self.ledger.history)
+        training = self.training(keeper)
+        self.callbacks.tell(lambda one: one.start(training))
+        if keeper is not None:
+            keeper.restore(self.callbacks)
+
+    def _go(self, progress: Progress, keeper: Keeper | None, interrupt: Interrupt) -> None:
+        """Run chunks until there is nothing left to do, or Ctrl-C has come."""
+        # A meta-step of policies can take longer than a chunk should: only the first one tells.
+        count = 1
+        while not self.finished and not interrupt.raised:
+            count = self._cut(count, keeper)
+            told = self.advance(count)
+            speed = count / told["seconds"]
+            progress.update(self.step, told["loss"], speed)
+            for record in self.due:
+                self._record(record, keeper)
+            if keeper is not None and self.step % keeper.every == 0 and not self.finished:
+                self._save(keeper)
+            count = max(1, int(speed * _SECONDS))
+
+    def _cut(self, count: int, keeper: Keeper | None) -> int:
         left = self.plan.steps - self.step
-        if boundary:
-            left = min(left, boundary - self.step % boundary)
+        if keeper is not None:
+            left = min(left, keeper.every - self.step % keeper.every)
+        if self.callbacks:
+            left = min(left, self.ledger.left(self.step))
         return min(count, left, LONGEST)
+
+    def _record(self, record: Record, keeper: Keeper | None) -> None:
+        training = self.training(keeper)
+        if self.callbacks:
+            record = record | self.callbacks.measure(training)
+        self.ledger.history.append(record)
+        if keeper is not None:
+            keeper.record(record)
+        self.stopped = self.callbacks.record(training, record) or self.stopped
+
+    def _save(self, keeper: Keeper) -> None:
+        notes = {"seconds": self.seconds, "part": self.ledger.part, "stopped": self.stopped}
+        if keeper.save(self.state, self.step, self.ledger.history, notes, self.callbacks.state()):
+            training = self.training(keeper)
+            self.callbacks.tell(lambda one: one.checkpoint(training))
+
+    def _end(self, keeper: Keeper | None) -> None:
+        """Take the meta-parameters that a finished run answers with; save a run that has begun.
+
+        Raises: NonFiniteError where no meta-step of a finished run was finite.
+        """
+        if self.finished:
+            if self.step and int(self.state.skipped) == self.step:
+                raise NonFiniteError(self.method.explain(self.state.bad, self.step))
+            meta = self.callbacks.final(self.state.meta)
+            self.state = eqx.tree_at(lambda state: state.meta, self.state, meta)
+        if keeper is not None and self.step:
+            self._save(keeper)
+
+
+def _say_idle(plan: Plan) -> None:
+    """Say once that devices repeat work, where they do not divide the tasks that are worked off together."""
+    share, devices = idle_share(plan), len(jax.devices())
+    if share:
+        warnings.warn(
+            f"{plan.batch // plan.accumulation_steps} tasks at a time do not divide over {devices} devices, which repeat "
+            f"{share:.0%} of the work: use a batch that is a multiple of {devices * plan.accumulation_steps}.",
+            stacklevel=4,
+        )

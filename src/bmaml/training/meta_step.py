@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -14,12 +15,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Key, PRNGKeyArray, PyTree
 
 from bmaml.data import Task
+from bmaml.errors import InputError
 from bmaml.learners.base import Meta
+from bmaml.objectives.base import Metrics
 from bmaml.tasks.base import AbstractTasks
 from bmaml.training.method import AbstractMethod, TrainState
 from bmaml.training.plan import Plan
 
-# Losses of a chunk come back in a buffer of this length.
+# The numbers of a chunk's meta-steps come back in a buffer of this length.
 LONGEST = 4096
 # Drawing a meta-batch at a time is half the cost of a small meta-step on a CPU, where a random number costs the same
 # handful of tiny kernels whether it comes alone or with a thousand others. So the tasks of up to so many steps are drawn
@@ -75,25 +78,32 @@ def draw_batch(tasks: AbstractTasks, keys: Key[Array, " batch"]) -> MetaBatch:
 
 def batch_gradient(
     method: AbstractMethod, meta: Meta, batch: MetaBatch, accumulation_steps: int = 1
-) -> tuple[Array, Array, Meta]:
-    """Return the mean loss, each task's loss and the meta-gradient of a meta-batch, worked off in equal groups of tasks."""
+) -> tuple[Array, Array, Meta, Metrics]:
+    """Return the mean loss, each task's loss, the meta-gradient, and the objective's own numbers (mean over tasks).
 
-    def mean_loss(meta: Meta, batch: MetaBatch) -> tuple[Array, Array]:
-        each = jax.vmap(lambda task, key: method.objective(method.learner, meta, task, key=key)[0])(batch.tasks, batch.keys)
-        return each.mean(), each
+    The meta-batch is worked off in `accumulation_steps` equal groups of tasks.
+    """
+
+    def mean_loss(meta: Meta, batch: MetaBatch) -> tuple[Array, tuple[Array, Metrics]]:
+        count = len(batch.keys)
+        each, numbers = jax.vmap(lambda task, key: method.objective(method.learner, meta, task, key=key))(
+            *_spread((batch.tasks, batch.keys))
+        )
+        each, numbers = each[:count], {name: values[:count].mean() for name, values in numbers.items()}
+        return each.mean(), (each, numbers)
 
     gradient = jax.grad(mean_loss, has_aux=True)
     if accumulation_steps == 1:
-        total, each = gradient(meta, _shard(batch))
-        return each.mean(), each, total
+        total, (each, numbers) = gradient(meta, batch)
+        return each.mean(), each, total, numbers
 
-    def add(total: Meta, batch: MetaBatch) -> tuple[Meta, Array]:
-        part, each = gradient(meta, _shard(batch))
-        return jax.tree.map(lambda a, b: a + b / accumulation_steps, total, part), each
+    def add(total: Meta, batch: MetaBatch) -> tuple[Meta, tuple[Array, Metrics]]:
+        part, told = gradient(meta, batch)
+        return jax.tree.map(lambda a, b: a + b / accumulation_steps, total, part), told
 
     grouped = jax.tree.map(lambda leaf: leaf.reshape(accumulation_steps, -1, *leaf.shape[1:]), batch)
-    total, each = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, meta), grouped)
-    return each.mean(), each.reshape(-1), total
+    total, (each, numbers) = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, meta), grouped)
+    return each.mean(), each.reshape(-1), total, jax.tree.map(jnp.mean, numbers)
 
 
 def finite(*trees: PyTree[Any]) -> Bool[Array, ""]:
@@ -102,12 +112,32 @@ def finite(*trees: PyTree[Any]) -> Bool[Array, ""]:
     return jnp.isfinite(ravel_pytree(trees)[0]).all()
 
 
-def meta_step(method: AbstractMethod, plan: Plan, state: TrainState, batch: MetaBatch) -> tuple[TrainState, Array]:
-    """Return the state after one meta-step and its loss; a step that is not finite changes nothing but the counters."""
-    loss, each, gradient = batch_gradient(method, state.meta, batch, plan.accumulation_steps)
+def meta_step(method: AbstractMethod, plan: Plan, state: TrainState, batch: MetaBatch) -> tuple[TrainState, Metrics]:
+    """Return the state after one meta-step and its numbers; a step that is not finite changes nothing but the counters."""
+    loss, each, gradient, numbers = batch_gradient(method, state.meta, batch, plan.accumulation_steps)
     updates, optimiser = plan.outer.build(plan.steps).update(gradient, state.optimiser, state.meta)
     moved = eqx.apply_updates(state.meta, updates)
-    return settle(state, moved, optimiser, jnp.isfinite(loss) & finite(gradient), culprit(each)), loss
+    after = settle(state, moved, optimiser, jnp.isfinite(loss) & finite(gradient), culprit(each))
+    return after, step_numbers(plan, state, after, loss, numbers)
+
+
+def step_numbers(plan: Plan, before: TrainState, after: TrainState, loss: Array, numbers: Metrics) -> Metrics:
+    """Return all that is logged of one meta-step: loss, meta-steps skipped so far, learning rate, the objective's own.
+
+    Raises: InputError where the objective's own numbers have a name that the loop uses, or are not scalars.
+    """
+    logged = {"loss": loss, "skipped": after.skipped}
+    rate = plan.outer.schedule(plan.steps)
+    if rate is not None:
+        # The optimiser counts the meta-steps that it made.
+        logged["learning_rate"] = jnp.asarray(rate(before.step - before.skipped))
+    for name, value in numbers.items():
+        if name in (*logged, "step") or jnp.ndim(value):
+            raise InputError(
+                f"an objective returns a number {name!r} of shape {jnp.shape(value)} to log: give each one number a task, and "
+                "another name than step, loss, skipped and learning_rate."
+            )
+    return logged | numbers
 
 
 def culprit(each: Array) -> Array:
@@ -131,28 +161,46 @@ def build_chunk(method: AbstractMethod, plan: Plan) -> stages.Wrapped:
 
     The count is an argument of the program, not its shape, so that one compilation serves chunks of every length.
     """
+    # Traced once, although the names of its numbers are asked for before it runs.
+    step_once = jax.jit(partial(meta_step, method, plan), inline=True)
 
-    def chunk(state: TrainState, tasks: AbstractTasks, seed: Array, count: Array):
+    def chunk(state: TrainState, tasks: AbstractTasks, seed: Array, count: Array) -> tuple[TrainState, Metrics]:
         begin, end = state.step, state.step + count
         length = _block_length(tasks, plan.batch)
+
+        def draw(first: Array) -> MetaBatch:
+            keys = jax.vmap(lambda step: step_keys(seed, step, plan.batch))(first + jnp.arange(length))
+            return jax.vmap(lambda keys: draw_batch(tasks, keys))(keys)
 
         def block(carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
             # Blocks lie where they lie however a run is cut into chunks: a resumed run draws with the same program.
             first = carry[0].step // length * length
-            keys = jax.vmap(lambda step: step_keys(seed, step, plan.batch))(first + jnp.arange(length))
-            batches = jax.vmap(lambda keys: draw_batch(tasks, keys))(keys)
+            batches = draw(first)
 
             def one(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
-                state, losses = carry
-                batch = jax.tree.map(lambda leaf: leaf[step - first], batches)
-                state, loss = meta_step(method, plan, state, batch)
-                return state, losses.at[step - begin].set(loss)
+                state, log = carry
+                state, numbers = step_once(state, jax.tree.map(lambda leaf: leaf[step - first], batches))
+                return state, log.at[step - begin].set(as_row(names, numbers))
 
             return jax.lax.fori_loop(carry[0].step, jnp.minimum(first + length, end), one, carry)
 
-        return jax.lax.while_loop(lambda carry: carry[0].step < end, block, (state, jnp.zeros(LONGEST)))
+        one_batch = jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], draw(begin)))
+        names = tuple(jax.eval_shape(step_once, state, one_batch)[1])
+        start = (state, jnp.zeros((LONGEST, len(names))))
+        state, log = jax.lax.while_loop(lambda carry: carry[0].step < end, block, start)
+        return state, by_name(names, log)
 
     return jax.jit(chunk, donate_argnums=0)
+
+
+def as_row(names: tuple[str, ...], numbers: Metrics) -> Array:
+    """Return the numbers of a meta-step as one row, so that a step writes them to its chunk's log at once."""
+    return jnp.stack([jnp.asarray(numbers[name], jnp.zeros(()).dtype) for name in names])
+
+
+def by_name(names: tuple[str, ...], log: Array) -> Metrics:
+    """Return the columns of a chunk's log by name."""
+    return {name: log[:, i] for i, name in enumerate(names)}
 
 
 def _block_length(tasks: AbstractTasks, batch: int) -> int:
@@ -167,9 +215,18 @@ def mesh() -> Mesh:
     return Mesh(np.asarray(jax.devices()), ("tasks",))
 
 
-def _shard(tree: Tree) -> Tree:
-    """Shard the leading axis (tasks) over all devices where there are several and they divide it."""
-    count = len(jax.devices())
-    if count == 1 or len(jax.tree.leaves(tree)[0]) % count:
+def _spread(tree: Tree) -> Tree:
+    """Shard the leading axis (tasks) over all devices, its first tasks repeated at the end until the devices divide it."""
+    devices, count = len(jax.devices()), len(jax.tree.leaves(tree)[0])
+    if devices == 1 or count == 1:
         return tree
+    if count % devices:
+        filled = jnp.arange(-(-count // devices) * devices) % count
+        tree = jax.tree.map(lambda leaf: leaf[filled], tree)
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh(), PartitionSpec("tasks")))
+
+
+def idle_share(plan: Plan) -> float:
+    """Return the share of all devices' work that is repeated tasks, since the devices do not divide a group of tasks."""
+    devices, count = len(jax.devices()), plan.batch // plan.accumulation_steps
+    return 0.0 if count == 1 else 1 - count / (-(-count // devices) * devices)

@@ -10,7 +10,7 @@ import equinox as eqx
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from bmaml.learners.base import AbstractLearner, Meta
-from bmaml.objectives.base import AbstractObjective
+from bmaml.objectives.base import AbstractObjective, Metrics
 from bmaml.tasks.base import AbstractSource
 from bmaml.training.plan import Plan
 
@@ -28,8 +28,9 @@ class TrainState(eqx.Module):
     bad: Int[Array, " places"]
 
 
-# (state, source, seed, count) to the state after so many meta-steps and the loss of each, in front of a longer buffer.
-Chunk = Callable[[TrainState, AbstractSource, Array, Array], tuple[TrainState, Array]]
+# (state, source, seed, count) to the state after so many meta-steps and the numbers of each by name (`loss`, `skipped`, and
+# what the method logs besides), in front of a longer buffer.
+Chunk = Callable[[TrainState, AbstractSource, Array, Array], tuple[TrainState, Metrics]]
 
 
 Given = TypeVar("Given")

@@ -12,7 +12,7 @@ import optax
 import optax.contrib
 from jaxtyping import PyTree
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, said
 from bmaml.io.registry import register
 
 Decay = Literal["cosine", "staircase", "none"]
@@ -24,6 +24,10 @@ class AbstractOuter(eqx.Module):
     @abstractmethod
     def build(self, steps: int) -> optax.GradientTransformation:
         """Return the optax transformation for a run of `steps` meta-steps."""
+
+    @abstractmethod
+    def schedule(self, steps: int) -> optax.Schedule | None:
+        """Return the learning rate as a function of the meta-steps made, to be logged; None where nothing is known of it."""
 
 
 @register("outer/adam")
@@ -45,8 +49,7 @@ class Adam(AbstractOuter):
         _check_schedule(self.learning_rate, self.decay, self.warmup)
         _check_limits(self.clip, self.weight_decay)
 
-    def schedule(self, steps: int) -> optax.Schedule:
-        """Return the rate as a function of the meta-step."""
+    def schedule(self, steps):
         return _schedule(self.learning_rate, self.decay, self.warmup, steps)
 
     def build(self, steps):
@@ -79,9 +82,12 @@ class Muon(AbstractOuter):
             _check_schedule(learning_rate, self.decay, self.warmup)
         _check_limits(self.clip, self.weight_decay)
 
+    def schedule(self, steps):
+        return _schedule(self.learning_rate, self.decay, self.warmup, steps)
+
     def build(self, steps):
         rule = optax.contrib.muon(
-            _schedule(self.learning_rate, self.decay, self.warmup, steps),
+            self.schedule(steps),
             adam_learning_rate=_schedule(self.adam_learning_rate, self.decay, self.warmup, steps),
             weight_decay=self.weight_decay,
             adam_weight_decay=self.weight_decay,
@@ -138,3 +144,18 @@ class CustomOuter(AbstractOuter):
 
     def build(self, steps):
         return self.transformation
+
+    def schedule(self, steps):
+        return None
+
+
+def as_outer(given: Any) -> AbstractOuter:
+    """Return an outer optimiser: an optax transformation becomes a `CustomOuter`.
+
+    Raises: InputError for anything else that is none, with what to write.
+    """
+    if isinstance(given, optax.GradientTransformation):
+        return CustomOuter(given)
+    if isinstance(given, AbstractOuter):
+        return given
+    raise InputError(f"outer is {said(given)}: give bmaml.Adam(0.001), or an optax optimiser such as optax.adam(0.001).")

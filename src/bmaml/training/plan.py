@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import equinox as eqx
 
 from bmaml.errors import InputError
 from bmaml.io.registry import register
-from bmaml.training.optimisers import AbstractOuter, Adam
+from bmaml.training.optimisers import AbstractOuter, Adam, as_outer
+
+# A run has so many records unless its plan says otherwise.
+_RECORDS = 200
 
 
 @register("plan/plan")
@@ -15,19 +20,32 @@ class Plan(eqx.Module):
 
     A meta-batch is worked off in `accumulation_steps` equal groups whose gradients are added: the same gradient in less
     memory, and on a CPU up to twice as fast where a group's activations fit the cache and the whole batch's do not. More than
-    `skip_limit` meta-steps with a loss or gradient that is not finite stop the run.
-    Raises: InputError for fewer than one step or task, groups that do not divide the batch, or a seed that is negative or
-    above 32 bits.
+    `skip_limit` meta-steps with a loss or gradient that is not finite stop the run. `outer` may be an optax transformation.
+    A record of metrics covers `record_every` meta-steps (None: a two-hundredth of the run), wherever the run was cut.
+    Raises: InputError for a number that is not whole, an `outer` that is no optimiser, fewer than one step, task or meta-step
+    a record, groups that do not divide the batch, or a seed that is negative or above 32 bits.
     """
 
     steps: int = eqx.field(static=True, default=20_000)
     batch: int = eqx.field(static=True, default=16)
-    outer: AbstractOuter = Adam()
+    outer: AbstractOuter = eqx.field(converter=as_outer, default=Adam())
     seed: int = eqx.field(static=True, default=0)
     accumulation_steps: int = eqx.field(static=True, default=1)
     skip_limit: int = eqx.field(static=True, default=100)
+    record_every: int | None = eqx.field(static=True, default=None)
+
+    @property
+    def record_length(self) -> int:
+        """How many meta-steps a record covers."""
+        return self.record_every or max(self.steps // _RECORDS, 1)
 
     def __check_init__(self):
+        for name in ("steps", "batch", "seed", "accumulation_steps", "skip_limit", "record_every"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise InputError(f"{name} is {value!r}: give a whole number.")
+        if self.record_every is not None and self.record_every < 1:
+            raise InputError(f"a record covers {self.record_every} meta-steps: give at least 1, or None.")
         if self.steps < 1 or self.batch < 1:
             raise InputError(f"{self.steps} steps and meta-batches of {self.batch} tasks: give at least 1 of each.")
         if self.accumulation_steps < 1 or self.batch % self.accumulation_steps:

@@ -24,7 +24,8 @@ from bmaml.io.files import write_atomically
 from bmaml.learners import AbstractLearner
 from bmaml.learners.base import Meta
 from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
-from bmaml.training.loop import NonFiniteError, Progress
+from bmaml.training.loop import NonFiniteError
+from bmaml.training.progress import Progress
 from bmaml.training.run import Run, resume, train
 
 OPTIMAL = "bayes-optimal"
@@ -97,11 +98,10 @@ class Board(eqx.Module):
 
     def _entry(self, folder: Path, method: str, seed: int, progress: Callable[[str], Progress] | None) -> Entry:
         name = f"{method}-{seed}"
-        run = self._run(folder / "runs" / name, method, seed, progress and progress(f"{method}, seed {seed}")).whole()
+        run = self._run(folder / "runs" / name, method, seed, progress and progress(f"{method}, seed {seed}"))
         arena = self._arena(seed)
         learner = arena.judged(method, run.method.learner)
-        seconds = sum(record["seconds"] for record in run.history)
-        about = {"method": method, "seed": seed, "steps": run.step, "train_seconds": seconds}
+        about = {"method": method, "seed": seed, "steps": run.step, "train_seconds": run.seconds}
         spare = arena.spare() if self.recalibrated else None
         if spare is None:
             return self._scored(folder / "scores" / f"{name}.npz", lambda: (learner, run.meta), about, batch=10)

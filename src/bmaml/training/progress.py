@@ -1,24 +1,46 @@
-"""A progress bar with loss, speed and time left; plain lines where the output is not a terminal."""
+"""What shows a run as it goes, paced by the clock: a bar with loss, speed and time left, or plain lines."""
 
 from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-
-from bmaml.training.loop import Progress
+from bmaml.errors import InputError, said
 from bmaml.training.memory import in_words
 
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
 _QUIET_SECONDS, _MUCH = 10.0, 10**9
+
+
+class Progress:
+    """What a caller may want to show of a run; does nothing by itself.
+
+    The clock says when an update comes, so nothing that is kept should depend on it: that is for a `Callback`.
+    """
+
+    def start(self, step: int, steps: int) -> None:
+        """Hear that the program is about to be compiled, and that training then begins at `step` of `steps`."""
+
+    def compiled(self, needed: int) -> None:
+        """Hear how many bytes of memory the compiled program needs (0 where the platform does not say)."""
+
+    def update(self, step: int, loss: float, speed: float) -> None:
+        """Hear the mean loss of the last chunk and its speed in meta-steps a second."""
+
+    def close(self) -> None:
+        """Hear that training has ended, however it did."""
 
 
 class BarProgress(Progress):
     """A rich bar on a terminal, a line every ten seconds elsewhere; both on standard error."""
 
     def __init__(self, title: str = "training"):
+        from rich.console import Console
+        from rich.progress import TaskID
+
         self.title = title
         self.console = Console(stderr=True)
         self._bar: Bar | None = None
@@ -32,6 +54,9 @@ class BarProgress(Progress):
             sys.stderr.write(f"{self.title}: compiling, then meta-steps {step} to {steps}\n")
             sys.stderr.flush()
             return
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
         bar = self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -64,3 +89,15 @@ class BarProgress(Progress):
         """Take the bar down."""
         if self._bar is not None:
             self._bar.stop()
+
+
+def as_progress(given: Progress | bool | None) -> Progress:
+    """Return who shows a run: a bar for True, nobody for False and None.
+
+    Raises: InputError for anything else that is no `Progress`.
+    """
+    if isinstance(given, Progress):
+        return given
+    if given is None or isinstance(given, bool):
+        return BarProgress() if given else Progress()
+    raise InputError(f"progress is {said(given)}: give True for a bar, or an object of a class that inherits from Progress.")

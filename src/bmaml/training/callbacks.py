@@ -1,0 +1,133 @@
+"""The callback protocol: what a user's code may hear of a run, measure on the way, and ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Array, PyTree
+
+from bmaml.errors import InputError, said
+from bmaml.learners.base import Meta
+from bmaml.training.method import AbstractMethod
+from bmaml.training.plan import Plan
+from bmaml.training.records import Record
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A run as a callback sees it: what is trained and how, the meta-steps made so far, and where the run is saved.
+
+    `meta` are the meta-parameters after `step` meta-steps. The loop uses up their memory: copy what is kept
+    (`jax.tree.map(jnp.copy, training.meta)`). `directory` is None for a run that is not saved.
+    """
+
+    method: AbstractMethod
+    plan: Plan
+    step: int
+    meta: Meta
+    directory: Path | None = None
+
+    def settings(self) -> dict[str, str | int]:
+        """Return what a tracker shows of a run."""
+        plan = self.plan
+        return {
+            "learner": type(self.method.learner).__name__,
+            "objective": type(self.method.objective).__name__,
+            "outer": type(plan.outer).__name__,
+            "steps": plan.steps,
+            "batch": plan.batch,
+            "seed": plan.seed,
+        }
+
+
+class Callback:
+    """Hears of a run between two chunks of meta-steps, never inside the compiled program. By itself it does nothing.
+
+    Subclass it and write the methods that you need. Records lie at fixed meta-steps (`Plan.record_every`), and with a
+    callback the loop stops at each of them: what a callback sees, and where it ends a run, is the same on every machine.
+    A callback with a `state` is part of the checkpoint, so that a resumed run stays the uninterrupted one.
+    """
+
+    def start(self, training: Training) -> None:
+        """Hear that the program is compiled and training begins, or goes on, at `training.step`."""
+
+    def measure(self, training: Training) -> Mapping[str, float]:
+        """Return further numbers by name for the record that is due now."""
+        return {}
+
+    def record(self, training: Training, record: Record) -> str | None:
+        """Hear a record: `step`, `loss` and all other numbers; return why to stop training, or None to go on."""
+
+    def checkpoint(self, training: Training) -> None:
+        """Hear that a checkpoint of `training.step` has been written."""
+
+    def final(self, meta: Meta) -> Meta:
+        """Return the meta-parameters that a finished run answers with, given the last ones."""
+        return meta
+
+    def close(self) -> None:
+        """Hear that training has ended, however it did."""
+
+    def state(self) -> PyTree[Array]:
+        """Return the arrays that a resumed run needs, of the same shapes from `start` on; None for none."""
+        return None
+
+    def restore(self, state: PyTree[Array]) -> None:
+        """Take up the state of a checkpoint; called after `start`."""
+
+
+class Callbacks:
+    """Several callbacks, each asked in turn."""
+
+    def __init__(self, several: Iterable[Callback] | Callback = ()):
+        self.several = tuple(several) if isinstance(several, Iterable) else (several,)
+        for one in self.several:
+            if not isinstance(one, Callback):
+                raise InputError(f"a callback is {said(one)}: give an object of a class that inherits from bmaml.Callback.")
+
+    def __bool__(self) -> bool:
+        return bool(self.several)
+
+    def tell(self, hear: Callable[[Callback], Any]) -> None:
+        """Let every callback hear something."""
+        for one in self.several:
+            hear(one)
+
+    def measure(self, training: Training) -> Record:
+        """Return the numbers that all callbacks add to a record.
+
+        Raises: InputError where two have the same name.
+        """
+        found: Record = {}
+        for one in self.several:
+            new = {name: float(value) for name, value in one.measure(training).items()}
+            if found.keys() & new.keys():
+                raise InputError(f"two callbacks measure {min(found.keys() & new.keys())!r}: give each number its own name.")
+            found |= new
+        return found
+
+    def record(self, training: Training, record: Record) -> str | None:
+        """Let every callback hear a record; return the first reason to stop."""
+        reasons = [one.record(training, dict(record)) for one in self.several]
+        return next((reason for reason in reasons if reason), None)
+
+    def final(self, meta: Meta) -> Meta:
+        """Return the meta-parameters that a finished run answers with."""
+        for one in self.several:
+            meta = one.final(meta)
+        return meta
+
+    def state(self) -> dict[str, PyTree[Array]]:
+        """Return the state of each callback that has one, under its place and class."""
+        states = {f"{i}-{type(one).__name__}": one.state() for i, one in enumerate(self.several)}
+        return {name: state for name, state in states.items() if state is not None}
+
+    def restore(self, states: Mapping[str, PyTree[Array]]) -> None:
+        """Give every callback its state back."""
+        for i, one in enumerate(self.several):
+            name = f"{i}-{type(one).__name__}"
+            if name in states:
+                one.restore(states[name])

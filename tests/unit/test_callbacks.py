@@ -1,0 +1,231 @@
+"""What hears of a run: records at fixed steps, early stopping that resumes exactly, a user's own callback, trackers."""
+
+import itertools
+import json
+import math
+import os
+import signal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import MODEL, fixed_tasks, is_one_sentence
+
+import bmaml
+from bmaml.errors import InputError
+from bmaml.methods import Method, fomaml
+from bmaml.objectives import QueryLoss
+from bmaml.objectives.base import AbstractObjective
+from bmaml.tasks import Sinusoids
+from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
+from bmaml.training.records import Ledger, as_line
+
+TASKS = Sinusoids((2, 4), queries=3)
+
+
+def of_steps(begin, end):
+    """Numbers of single meta-steps that can't be added exactly."""
+    steps = np.arange(begin, end)
+    return {"loss": (0.1 + 1e6 * (steps % 3)).astype(np.float32), "skipped": steps // 2, "nll": np.sqrt(steps)}
+
+
+@pytest.mark.parametrize("cuts", [(0, 23), (0, 1, 7, 8, 19, 23), tuple(range(24))])
+def test_records_do_not_depend_on_how_a_run_was_cut(cuts):
+    """Nor on its being saved and taken up again as JSON between any two chunks."""
+    plan, part, history = Plan(23, record_every=5), {}, []
+    for begin, end in itertools.pairwise(cuts):
+        ledger = Ledger(plan, history, json.loads(json.dumps(part)))
+        history += ledger.add(begin, of_steps(begin, end))
+        part = ledger.part
+    whole = Ledger(plan).add(0, of_steps(0, 23))
+    assert [record["step"] for record in whole] == [5, 10, 15, 20, 23]
+    assert history == whole
+    np.testing.assert_allclose([r["nll"] for r in whole[:2]], [np.sqrt(range(5)).mean(), np.sqrt(range(5, 10)).mean()])
+    assert whole[1]["skipped"] == 4
+
+
+def test_what_is_not_finite_is_left_out_and_null_in_a_line():
+    numbers = {"loss": np.array([np.nan, 2.0, np.inf, np.nan]), "skipped": np.array([1, 1, 2, 3])}
+    first, second = Ledger(Plan(4, record_every=2)).add(0, numbers)
+    assert first == {"step": 2, "loss": 2.0, "skipped": 1}
+    assert math.isnan(second["loss"])
+    assert as_line(second) == '{"step": 4, "loss": null, "skipped": 3}\n'
+
+
+class Told(AbstractObjective):
+    """The query's loss, which tells the mean and the square of the query's targets."""
+
+    name: str = eqx.field(static=True, default="target")
+
+    def require(self, learner):
+        pass
+
+    def loss(self, learner, meta, task, *, key):
+        return QueryLoss()(learner, meta, task, key=key)[0], {
+            self.name: task.query.y.mean(),
+            "square": (task.query.y**2).mean(),
+        }
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_an_objectives_own_numbers_are_recorded_as_means_over_tasks(groups):
+    tasks, plan = fixed_tasks(), Plan(4, 4, Adam(0.01), seed=3, record_every=2, accumulation_steps=groups)
+    run = bmaml.train(Method(fomaml(MODEL).learner, Told()), tasks, plan)
+    targets = np.stack([drawn(tasks, plan, step) for step in range(4)])
+    for record, block in zip(run.history, targets.reshape(2, -1), strict=True):
+        np.testing.assert_allclose(record["target"], block.mean(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(run.history[0]["square"], (targets[:2] ** 2).mean(), rtol=1e-5)
+
+
+def drawn(tasks, plan, step):
+    """The query targets of a meta-step's tasks."""
+    from bmaml.training.meta_step import draw_batch, step_keys
+
+    return np.asarray(jax.jit(lambda: draw_batch(tasks, step_keys(plan.seed, step, plan.batch)).tasks.query.y)())
+
+
+def test_a_number_may_not_take_a_name_of_the_loops():
+    with pytest.raises(InputError, match="another name than step, loss") as error:
+        bmaml.train(Method(fomaml(MODEL).learner, Told("loss")), TASKS, steps=2, batch=2)
+    assert is_one_sentence(error.value)
+
+
+class Watch(bmaml.Callback):
+    """A user's own: keeps what it hears, measures, and stops."""
+
+    def __init__(self, until=None):
+        self.until, self.heard = until, []
+
+    def start(self, training):
+        self.heard.append(("start", training.step))
+
+    def measure(self, training):
+        return {"size": jnp.abs(jax.tree.leaves(training.meta)[0]).max()}
+
+    def record(self, training, record):
+        assert record["step"] == training.step
+        self.heard.append((record["step"], record["size"]))
+        return "it is enough" if training.step == self.until else None
+
+    def checkpoint(self, training):
+        assert (training.directory / f"checkpoint-{training.step:08d}.safetensors").exists()
+        self.heard.append(("checkpoint", training.step))
+
+    def close(self):
+        self.heard.append(("close",))
+
+
+def test_a_users_callback_hears_measures_and_stops_at_fixed_steps(tmp_path):
+    watch, plan = Watch(until=12), Plan(40, 2, Adam(0.01), record_every=4)
+    run = bmaml.train(fomaml(MODEL), TASKS, plan, directory=tmp_path / "run", save_every=6, callbacks=watch)
+    sizes = [record["size"] for record in run.history]
+    order = [("start", 0), (4, sizes[0]), ("checkpoint", 6), (8, sizes[1]), (12, sizes[2]), ("checkpoint", 12), ("close",)]
+    assert watch.heard == order
+    assert (run.step, run.finished, run.stopped) == (12, True, "it is enough")
+    assert "12 of 40 meta-steps (it is enough)" in repr(run)
+    again = bmaml.resume(tmp_path / "run")
+    assert (again.step, again.stopped, again.history) == (12, "it is enough", run.history)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == run.history
+    # The callback changed nothing but where the run ended.
+    alone = bmaml.train(fomaml(MODEL), TASKS, plan)
+    assert [record["loss"] for record in alone.history[:3]] == [record["loss"] for record in run.history]
+
+
+class PressCtrlC(Progress):
+    """Interrupts a run that has made a number of meta-steps."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def update(self, step, loss, speed):
+        if step >= self.at:
+            signal.raise_signal(signal.SIGINT)
+
+
+def stopping():
+    """Early stopping that the test's run meets: the outer rate is too high for the loss to keep falling."""
+    return bmaml.EarlyStopping(Sinusoids((2, 4), queries=3), every=4, patience=3, count=8, seed=7)
+
+
+def test_early_stopping_keeps_the_best_and_resumes_exactly(tmp_path):
+    """Killed between two looks and resumed, a run stops where the uninterrupted one does, with the same bytes."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    plan = Plan(400, 2, Adam(0.3, decay="none"), seed=2, record_every=2)
+    whole = bmaml.train(fomaml(MODEL), TASKS, plan, directory=tmp_path / "whole", save_every=7, callbacks=stopping())
+    looks = {record["step"]: record["validation"] for record in whole.history if "validation" in record}
+    assert list(looks) == list(range(4, whole.step + 1, 4))
+    best = min(looks, key=looks.get)
+    assert whole.step == best + 3 * 4 < plan.steps
+    assert "has not fallen for 3 looks" in whole.stopped
+    # What the run answers with is what was judged best.
+    judge = stopping()
+    judge.start(bmaml.training.callbacks.Training(whole.method, plan, 0, whole.meta))
+    ended = bmaml.training.callbacks.Training(whole.method, plan, 8, whole.meta)
+    np.testing.assert_allclose(judge.measure(ended)["validation"], looks[best], rtol=1e-6)
+
+    broken = tmp_path / "broken"
+    with pytest.raises(bmaml.Interrupted):
+        bmaml.train(
+            fomaml(MODEL), TASKS, plan, directory=broken, save_every=7, callbacks=stopping(), progress=PressCtrlC(best + 1)
+        )
+    with pytest.raises(InputError, match="was trained with EarlyStopping: pass the same callbacks=") as error:
+        bmaml.resume(broken)
+    assert is_one_sentence(error.value)
+    resumed = bmaml.resume(broken, callbacks=[stopping()])
+    assert (resumed.step, resumed.stopped, resumed.history) == (whole.step, whole.stopped, whole.history)
+    for a, b in zip(*(jax.tree.leaves(run.meta) for run in (whole, resumed)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(*(jax.tree.leaves(bmaml.load(run.directory).meta) for run in (whole, resumed)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (broken / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+def test_early_stopping_may_judge_by_log_density():
+    run = bmaml.train(
+        fomaml(MODEL), TASKS, steps=2, batch=2, callbacks=bmaml.EarlyStopping(fixed_tasks(), judged="nll", count=5)
+    )
+    assert all(np.isfinite(record["validation"]) for record in run.history)
+
+
+def test_optax_and_true_are_understood(capsys):
+    run = bmaml.train(fomaml(MODEL), TASKS, outer=optax.adam(1e-3), steps=2, batch=2, progress=True)
+    assert "learning_rate" not in run.history[0], "nothing is known of the rate of an optax transformation"
+    assert "step 2/2" in capsys.readouterr().err
+
+
+def test_print_of_a_run_is_short():
+    run = bmaml.train(fomaml(MODEL), TASKS, steps=2, batch=2)
+    assert repr(run) == f"Run(GradientLearner with QueryLoss, 2 of 2 meta-steps, loss {run.loss:.4g}, not saved)"
+
+
+def test_a_program_that_cannot_be_compiled_leaves_no_folder(tmp_path):
+    with pytest.raises(InputError, match="another name"):
+        bmaml.train(Method(fomaml(MODEL).learner, Told("loss")), TASKS, steps=2, batch=2, directory=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_overwrite_replaces_a_run_and_nothing_else(tmp_path):
+    out = tmp_path / "run"
+    first = bmaml.train(fomaml(MODEL), TASKS, steps=4, batch=2, directory=out)
+    (out / "notes.txt").write_text("mine")
+    (out / "checkpoint-mine.safetensors").write_text("mine")
+    with pytest.raises(InputError, match="say overwrite=True"):
+        bmaml.train(fomaml(MODEL), TASKS, steps=3, batch=2, directory=out)
+    assert bmaml.load(out).step == first.step
+    run = bmaml.train(fomaml(MODEL), TASKS, steps=3, batch=2, directory=out, overwrite=True)
+    assert (bmaml.load(out).step, len(run.history)) == (3, 3)
+    names = {"arrays.safetensors", "run.json", "manifest.json", "metrics.jsonl", "notes.txt", "checkpoint-mine.safetensors"}
+    assert set(os.listdir(out)) - names == {f"checkpoint-{step:08d}.safetensors" for step in (1, 2, 3)}
+    # A folder of the user's own is no run: nothing in it is touched.
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "run.json").write_text('{"mine": true}')
+    with pytest.raises(InputError, match="is not a file of bmaml's"):
+        bmaml.train(fomaml(MODEL), TASKS, steps=3, batch=2, directory=mine, overwrite=True)
+    assert (mine / "run.json").read_text() == '{"mine": true}'
