@@ -1,4 +1,4 @@
-"""What the estimators share: scikit-learn's manners, and a fitted run in a folder."""
+"""What the estimators share: the manner of scikit-learn, and a fitted run in a folder."""
 
 from __future__ import annotations
 
@@ -31,16 +31,18 @@ class AbstractEstimator(ABC):
 
     @abstractmethod
     def about(self) -> dict[str, Any]:
-        """Return what a fitted model is, besides its run, as JSON-able values."""
+        """Return what a fitted model is, besides its run, as values that JSON can hold."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor's arguments, as scikit-learn asks."""
+        """Return the constructor's arguments, as scikit-learn asks. `deep` has no effect, because no argument is an
+        estimator.
+        """
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def set_params(self, **params: Any):
-        """Change some of the constructor's arguments; returns self.
+        """Change the constructor's arguments named in `params`; returns self.
 
-        Raises: InputError for an argument that there is not.
+        Raises: InputError for an unknown argument.
         """
         for name, value in params.items():
             if name not in self.get_params():
@@ -72,7 +74,7 @@ class AbstractEstimator(ABC):
         self.fitted().save(path, self.about())
 
     def described(self) -> dict[str, Any]:
-        """Return the kind of estimator and its arguments, all that JSON can hold of them."""
+        """Return the kind of estimator and those of its arguments that JSON can hold."""
         params = self.get_params() | {"progress": False}
         for name, value in params.items():
             if isinstance(value, Method):
@@ -101,9 +103,10 @@ def saved(
 
 @contextmanager
 def read_from(path: str | Path) -> Iterator[None]:
-    """Say of a record that does not fit that its file is damaged: a file may hold anything.
+    """Turn an error about the contents of the record at `path` into one that calls the file damaged, since a file may hold
+    anything.
 
-    Raises: InputError in place of what went wrong.
+    Raises: InputError in place of the original error.
     """
     try:
         yield

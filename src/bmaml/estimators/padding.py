@@ -1,4 +1,4 @@
-"""Rows filled up to a few lengths, so that a program is compiled for each of those and not for each number of rows."""
+"""Rows padded to a few lengths, so that JAX compiles one program for each of these lengths instead of each number of rows."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def bucket(count: int) -> int:
 
 
 def chunks(x: np.ndarray, most: int = _MOST) -> Iterator[tuple[slice, jax.Array]]:
-    """Yield slices of at most `most` rows and their inputs, each filled up with its own rows once more.
+    """Yield slices of at most `most` rows of `x` and their inputs, each padded with repeats of its own rows.
 
-    So an acquisition that looks at all rows together sees none that there is not.
+    So an acquisition that looks at all rows together sees only rows that exist.
     """
     for start in range(0, len(x), most):
         rows = slice(start, min(start + most, len(x)))
@@ -35,7 +35,10 @@ def chunks(x: np.ndarray, most: int = _MOST) -> Iterator[tuple[slice, jax.Array]
 def over_rows(
     answer: Callable[[jax.Array], tuple[jax.Array, ...]], x: np.ndarray, axis: int = 0, most: int = _MOST
 ) -> tuple[np.ndarray, ...]:
-    """Return a function's answers on all rows (along `axis` of each array that it returns), computed in padded chunks."""
+    """Return the arrays that `answer` returns on all rows of `x`, computed in padded chunks of at most `most` rows.
+
+    `axis` is the axis of the rows in each array.
+    """
     parts = []
     for rows, padded in chunks(x, most):
         count = rows.stop - rows.start

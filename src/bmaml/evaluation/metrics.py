@@ -35,10 +35,11 @@ def crps(
 ) -> Float[Array, " n"]:
     """Return the continuous ranked probability score of each point, averaged over outputs, in the target's units.
 
-    E|X - y| - E|X - X'| / 2 by draws, the second term over distinct pairs (sorted draws), so that it is unbiased. Gneiting
-    and Raftery (2007), equation 21. A point's draws do not depend on how many points follow it.
+    The score is E|X - y| - E|X - X'| / 2, estimated with `draws` draws from `predictive`. The second term uses distinct pairs
+    (sorted draws), so it is unbiased. From Gneiting and Raftery (2007), equation 21,
+    https://doi.org/10.1198/016214506000001437. The draws for a point do not depend on how many points follow it.
     """
-    # One key a draw: drawn at once, the numbers would depend on the number of points, and so on padding.
+    # One key for each draw. If all were drawn at once, the numbers would depend on the number of points, and so on padding.
     x = jnp.sort(jax.vmap(predictive.sample)(jax.random.split(key, draws)), axis=0)
     rank = (2 * jnp.arange(draws) - draws + 1).reshape(-1, *[1] * y.ndim)
     distance = 2 * (rank * x).sum(0) / (draws * (draws - 1))
@@ -145,7 +146,7 @@ def reliability(
 
 
 def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
-    """Return the mean over tasks and its 95% normal interval (mean -+ 1.96 standard errors)."""
+    """Return the mean of `values` over tasks and its 95% normal interval (mean -+ 1.96 standard errors)."""
     values = np.asarray(values, np.float64)
     mean = float(values.mean())
     half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else float("nan")
@@ -166,7 +167,7 @@ def calibration_error(scores: dict[str, np.ndarray]) -> float | None:
 
 
 def bootstrap_calibration(scores: dict[str, np.ndarray], draws: int = 200, seed: int = 0) -> tuple[float, float, float] | None:
-    """Return the calibration error with a 95% bootstrap interval over tasks."""
+    """Return the calibration error of `scores` with a 95% bootstrap interval over tasks, from `draws` draws."""
     whole = calibration_error(scores)
     if whole is None:
         return None

@@ -1,4 +1,4 @@
-"""Add methods to the table, and find those that fit."""
+"""Functions that add methods to the table, and find those that fit."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _Preset = TypeVar("_Preset", bound=Preset)
 
 
 def add(spec: MethodSpec) -> MethodSpec:
-    """Add a row to the table of methods and return it: front doors, boards and pictures then know the method by name.
+    """Add the row `spec` to the table of methods and return it. Front doors, boards and pictures then know the method by name.
 
     A row that fits policies alone goes into the table of methods for policies.
-    Raises: InputError for a name that is taken or that is not lower case with hyphens.
+    Raises: InputError for a name that is taken, or that is not lower case with hyphens.
     """
     return (POLICY_METHODS if spec.fits == ("policies",) else METHODS).add(spec)
 
 
 def preset(name: str, **row: Any) -> Callable[[_Preset], _Preset]:
-    """Return a decorator that adds a preset to the table of methods under a name.
+    """Return a decorator that adds a preset to the table of methods under `name`.
 
     `row` holds further fields of `MethodSpec`, such as `made_of` or `papers`.
-    Raises: InputError as `add`.
+    Raises: InputError in the cases of `add`.
     """
 
     def decorate(function: _Preset) -> _Preset:
@@ -38,7 +38,7 @@ def preset(name: str, **row: Any) -> Callable[[_Preset], _Preset]:
 
 
 def choose(name: str, outcome: Outcome) -> MethodSpec:
-    """Return the row of a method that predicts an outcome: "numbers", "classes" or "policies".
+    """Return the row of the method `name`, which must predict `outcome`: "numbers", "classes" or "policies".
 
     Raises: InputError for an unknown name, or a method that predicts something else.
     """
@@ -56,5 +56,5 @@ def _table(outcome: Outcome) -> Rows[MethodSpec]:
 
 
 def fitting(outcome: Outcome) -> tuple[str, ...]:
-    """Return the names of all usable methods that predict an outcome: "numbers", "classes" or "policies"."""
+    """Return the names of all usable methods that predict `outcome`: "numbers", "classes" or "policies"."""
     return tuple(row.name for row in _table(outcome).usable() if outcome in row.fits)

@@ -20,10 +20,12 @@ Settings = dict[str, Any]
 class Offer:
     """What a kind of tasks offers to make a method from.
 
-    `inputs` and `outputs` are the widths of a row of inputs and of targets; with `classes` there are `outputs` classes.
-    `model` gives a network with its likelihood; a number handed to it is the noise precision to start at, and None is the
-    offer's own. `features` gives features for exact heads. `extractor` gives a network that tasks share and its width;
-    `head` gives a model on so many features. `settings` are these tasks' own: a method takes those that it has.
+    - `inputs`, `outputs`: widths of a row of inputs and of targets; with `classes` there are `outputs` classes.
+    - `model`: makes a network with its likelihood. Its argument is the start of the noise precision (None: the offer's own).
+    - `features`: makes features for exact heads.
+    - `extractor`: makes a network that tasks share, and its width.
+    - `head`: makes a model on so many features.
+    - `settings`: settings of these tasks; a method takes those that it has.
     """
 
     inputs: int
@@ -38,7 +40,7 @@ class Offer:
     def shared_network(self) -> tuple[AbstractNetwork, int]:
         """Return the extractor and its width.
 
-        Raises: InputError where these tasks have none.
+        Raises: InputError if these tasks have none.
         """
         if self.extractor is None:
             raise InputError("these tasks come with no extractor to share: use a method that is made from a model.")
@@ -51,7 +53,13 @@ class AbstractIngredients(ABC):
 
     @abstractmethod
     def build(self, preset: Preset, offer: Offer, precision: float | None, settings: Settings) -> AbstractMethod:
-        """Return the method. `precision` is the noise precision that a model starts at (None: the offer's own)."""
+        """Return the method.
+
+        - `preset`: the function that builds it.
+        - `offer`: what the tasks offer.
+        - `precision`: start of a model's noise precision (None: the offer's own).
+        - `settings`: keyword arguments of the preset.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +84,7 @@ class OfFeatures(AbstractIngredients):
 class OfWidths(AbstractIngredients):
     """The widths of inputs and targets: `preset(inputs, outputs, **settings)`.
 
-    Classes are told apart on an extractor's features: `preset(width, classes, classes=True, **settings)`.
+    For classes, the inputs are an extractor's features: `preset(width, classes, classes=True, **settings)`.
     """
 
     def build(self, preset, offer, precision, settings):
@@ -91,7 +99,7 @@ class OfWidths(AbstractIngredients):
 class OfClasses(AbstractIngredients):
     """An extractor and the number of classes: `preset(extractor, classes, **settings)`.
 
-    With `sized` the preset is told the extractor's width, too: `preset(extractor, width, classes, **settings)`.
+    With `sized` the preset also gets the extractor's width: `preset(extractor, width, classes, **settings)`.
     """
 
     sized: bool = False

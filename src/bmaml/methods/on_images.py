@@ -7,11 +7,12 @@ import dataclasses
 from bmaml.methods.spec import TunedImages
 from bmaml.training.optimisers import Muon
 
-# More classes in training than are judged by make better features (Snell et al., 2017). After 200 meta-steps of 20 classes on
-# Omniglot, prototypes of Conv-4 with 32 filters, max-pooled, told 20 new ones apart in 83.1% with Muon and 79.2% with Adam, in
-# 75.1% without a norm and in 55.0% with instance norm for layer norm, and strided, of 64 filters, in 56.3% with Muon.
+# More classes in training than in scoring give better features (Snell et al., 2017). We measured prototypes on 20 new
+# characters of Omniglot after 200 meta-steps of 20 classes. Conv-4 with 32 filters, max-pooled, had 83.1% with Muon and
+# 79.2% with Adam. It had 75.1% without a norm, and 55.0% with instance norm instead of layer norm. A strided network of
+# 64 filters had 56.3% with Muon.
 MANY = TunedImages(filters=64, way=30, queries=4, batch=1, steps=600, outer=Muon(2e-2, clip=10.0), compared=True)
-# More queries cost little here: the leader's pass the extractor forwards alone.
+# More queries cost little here, because the leader's queries pass the extractor only forwards.
 HEAD = TunedImages(
     {"inner_learning_rate": 0.1, "inner_steps": 5},
     queries=10,
@@ -32,9 +33,9 @@ WHOLE = TunedImages(
     outer=Muon(2e-2, adam_learning_rate=1e-2, clip=10.0),
     compared=True,
 )
-# At 0.4, which serves MAML, it ends at chance; at 0.03 it has not begun after 400 meta-steps.
+# At 0.4, MAML's rate, the method ends at chance. At 0.03 it has not started to learn after 400 meta-steps.
 FIRST_ORDER = dataclasses.replace(WHOLE, settings={"inner_learning_rate": 0.1, "inner_steps": 1})
-# Not tuned: by the mean log-likelihood, or (Stein particles, nats) by its sum.
+# Not tuned. The inner loss is the mean log-likelihood, or its sum for Stein particles (nats).
 OTHER = TunedImages({"inner_learning_rate": 0.1, "inner_steps": 5, "clip": 10.0})
 OTHERS = dataclasses.replace(OTHER, settings=OTHER.settings | {"particles": 5})
 SUMMED = TunedImages({"inner_learning_rate": 0.01, "inner_steps": 5, "clip": 10.0})

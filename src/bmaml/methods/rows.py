@@ -1,7 +1,7 @@
-"""The table of methods: a row for each, with its settings for every kind of tasks.
+"""The table of methods: one row for each method, with its settings for every kind of tasks.
 
-Settings for sinusoids were found by `benchmarks/sinusoids/tune.py`. Where a row gives no inner
-steps or clip for sinusoids or tables, the tasks say how many.
+`benchmarks/sinusoids/tune.py` found the settings for sinusoids. If a row gives no inner steps or clip for sinusoids or
+tables, the tasks say how many.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bmaml.rows import Rows
 from bmaml.training.optimisers import Muon
 from bmaml.training.plan import Plan
 
-# Colours of Okabe and Ito, told apart with any kind of colour vision.
+# Colours of Okabe and Ito, which differ with any kind of colour vision.
 BLUE, GREEN, RED, PINK, ORANGE, GREY = "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#999999"
 EXACT = Group("exact heads", BLUE)
 POINT = Group("gradient steps", GREEN)
@@ -26,7 +26,7 @@ BAYESIAN = Group("Bayesian gradient steps", RED)
 CLOSED = Group("closed form on features", BLUE)
 READING = Group("networks that read the support", PINK)
 
-# Experts that go on once a support has been seen, in training: one in sixteen leaves gradients true, if not exact.
+# Experts that go on once a support has been seen, in training. One in sixteen keeps gradients unbiased.
 _KEPT = 16
 
 
@@ -35,7 +35,7 @@ def _kept(settings: Settings) -> Settings:
 
 
 def _sinusoids(batch: int = 25, precision: float = 1.0, **settings: object) -> Tuned:
-    """Settings for sinusoids, with meta-batches of so many tasks.
+    """Settings for sinusoids, with `batch` tasks in a meta-batch.
 
     Point methods learn their noise by its likelihood alone, from 1. Stein particles start where the authors' code does.
     """
@@ -214,7 +214,7 @@ _ROWS = (
         title="ABML",
         group=BAYESIAN,
         papers=("ravi2019",),
-        # The bound itself, a weight of 1, holds thousands of parameters to the prior against some twenty points.
+        # The bound itself, a weight of 1, holds thousands of parameters to the prior against about twenty points.
         sinusoids=_sinusoids(10, inner_learning_rate=0.01, inner_steps=5, clip=10.0, kl_weight=1e-4),
         tables=_FIVE,
         images=images.OTHERS,

@@ -1,4 +1,4 @@
-"""A row of the table of methods: all that the library knows of a method by name."""
+"""A row of the table of methods: all that a name stands for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLES = Plan(4_000, 16, Adam(2e-3, clip=1.0, weight_decay=1e-4))
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Methods of one kind: what a legend calls them, and their colour in pictures of many methods."""
+    """Methods of one kind: `label` is their name in a legend, and `colour` their colour in pictures of many methods."""
 
     label: str
     colour: str
@@ -35,8 +35,12 @@ OTHER = Group("other methods", "#000000")
 class Tuned:
     """A method's settings for one kind of tasks, and how the method is trained on them.
 
-    `precision` is the noise precision that a model starts at (None: what the tasks offer). `derive` completes the settings
-    from one another. Where nothing was tuned, the preset's own defaults serve.
+    Without tuned settings, the defaults of the preset apply.
+
+    - `settings`: keyword arguments of the preset.
+    - `plan`: the training.
+    - `precision`: start of a model's noise precision (None: what the tasks offer).
+    - `derive`: completes the settings from each other.
     """
 
     settings: Settings = dataclasses.field(default_factory=dict)
@@ -47,7 +51,9 @@ class Tuned:
     def trained(
         self, *, steps: int | None = None, batch: int | None = None, learning_rate: float | None = None, seed: int = 0
     ) -> Plan:
-        """Return how the method is trained, with other meta-steps, meta-batches or outer rates where they are given."""
+        """Return how the method is trained, with other meta-steps (`steps`), meta-batches (`batch`) or outer rates
+        (`learning_rate`).
+        """
         return _changed(self.plan, steps, batch, learning_rate, seed)
 
 
@@ -75,7 +81,9 @@ class TunedImages:
     def trained(
         self, *, steps: int | None = None, batch: int | None = None, learning_rate: float | None = None, seed: int = 0
     ) -> Plan:
-        """Return how the method is trained, with other meta-steps, meta-batches or outer rates where they are given."""
+        """Return how the method is trained, with other meta-steps (`steps`), meta-batches (`batch`) or outer rates
+        (`learning_rate`).
+        """
         plan = Plan(self.steps, self.batch, self.outer, accumulation_steps=self.accumulation_steps)
         return _changed(plan, steps, batch, learning_rate, seed)
 
@@ -84,7 +92,7 @@ def _changed(plan: Plan, steps: int | None, batch: int | None, learning_rate: fl
     outer: Any = plan.outer
     outer = outer if learning_rate is None else dataclasses.replace(outer, learning_rate=learning_rate)
     size = plan.batch if batch is None else batch
-    # A changed meta-batch may not divide into as many groups.
+    # A changed meta-batch may not divide into this many groups.
     groups = math.gcd(plan.accumulation_steps, size) or 1
     length = plan.steps if steps is None else steps
     return dataclasses.replace(plan, steps=length, batch=size, outer=outer, seed=seed, accumulation_steps=groups)
@@ -132,9 +140,9 @@ class MethodSpec:
         return (inspect.getdoc(self.preset) or "").split("\n\n")[0].replace("\n", " ")
 
     def check(self, settings: Settings) -> None:
-        """Check that the method has all of these settings.
+        """Check that the method has all of these `settings`.
 
-        Raises: InputError naming the first that it has not.
+        Raises: InputError that names the first unknown one.
         """
         unknown = sorted(set(settings) - self.settings)
         if not unknown:
@@ -149,7 +157,11 @@ class MethodSpec:
         )
 
     def build(self, offer: Offer, tuned: Tuned, **settings: Any) -> AbstractMethod:
-        """Return the method for an offer with its tuned settings, changed by those of `settings` that are not None.
+        """Return the method for an offer with its tuned settings.
+
+        - `offer`: what the tasks offer to make a method from.
+        - `tuned`: the tuned settings.
+        - `settings`: changes; None keeps the tuned value.
 
         Raises: InputError for a setting that the method does not have.
         """
@@ -164,9 +176,9 @@ class MethodSpec:
 
 
 def as_method(name: str, found: Any) -> MethodSpec:
-    """Return a row for what a plug-in or a path leads to.
+    """Return a row called `name` for what a plug-in or a path leads to (`found`).
 
-    That is a row, a method that is ready, or a preset: a function of a model (or of nothing) and of its settings.
+    That is a row, a finished method, or a preset: a function of a model (or of nothing) and of its settings.
     Raises: InputError for anything else.
     """
     if isinstance(found, MethodSpec):

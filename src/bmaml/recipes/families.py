@@ -26,10 +26,14 @@ def build_tasks(
     samples: int = 40,
     seed: int = 0,
 ) -> AbstractTasks:
-    """Return a family's task source; with `count` a finite set of that many tasks.
+    """Return the task source of the family `name`.
 
-    A sinusoid has `samples` fixed points. A task of another family is the same draw whenever it comes.
-    Raises: InputError for an unknown family, or shots that leave no point of a fixed task to ask for.
+    - `shots`, `queries`: support sizes and query points; None takes the family's.
+    - `count`: number of tasks of a finite set; None is endless.
+    - `samples`: points of each task in a finite set of sinusoids. A task of another family is the same draw every time.
+    - `seed`: seed of a finite set.
+
+    Raises: InputError for an unknown family, or shots that leave no query point in a fixed task.
     """
     tasks = FAMILIES.find(name).source(shots, queries)
     if count is None:
@@ -44,13 +48,13 @@ def build_tasks(
 
 
 def outcome(family: TaskSpec) -> Outcome:
-    """Return what the targets of a family are: "numbers", or "classes" where they are whole numbers, one a row."""
+    """Return what the targets of `family` are: "numbers", or "classes" if they are whole numbers, one for each row."""
     query = jax.eval_shape(family.source().sample, jax.random.key(0)).query
     return "classes" if jnp.issubdtype(query.y.dtype, jnp.integer) and query.y.ndim == 1 else "numbers"
 
 
 def methods_for(name: str) -> tuple[str, ...]:
-    """Return the names of the methods that fit a family.
+    """Return the names of the methods that fit the family `name`.
 
     Raises: InputError for an unknown family.
     """
@@ -58,7 +62,7 @@ def methods_for(name: str) -> tuple[str, ...]:
 
 
 def judged_shots(name: str) -> tuple[int, ...]:
-    """Return the support sizes that a leaderboard scores a family at: the row's, those trained with, or all that is given.
+    """Return the support sizes at which a leaderboard scores the family `name`: the row's, those of training, or the source's.
 
     Raises: InputError for an unknown family.
     """
@@ -85,7 +89,7 @@ def _tuned(row: MethodSpec, family: TaskSpec) -> Tuned:
 
 
 def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method:
-    """Return a method for a family with the settings found for it, changed by those of `settings` that are not None.
+    """Return the method `name` for a `family` with its tuned settings, changed by those of `settings` that are not None.
 
     Raises: InputError for an unknown name, a method that does not fit the family's targets, or a setting that the method does
     not have.
@@ -104,8 +108,9 @@ def build_plan(
     learning_rate: float | None = None,
     seed: int = 0,
 ) -> Plan:
-    """Return how to train a method on a family, with other meta-steps, meta-batches or outer rates where they are given.
+    """Return how to train the method `name` on a `family`.
 
+    `steps`, `batch` and `learning_rate` replace the recipe's meta-steps, meta-batch and outer rate.
     Raises: InputError for an unknown name.
     """
     tuned = _tuned(METHODS.find(name), FAMILIES.find(family))

@@ -1,6 +1,6 @@
-"""Few-shot methods on images by name, with settings that work: networks, training episodes and plans.
+"""Few-shot methods on images by name, with tuned settings: networks, training episodes and plans.
 
-The one place for them: the classifier, the command line, leaderboards, figures and benchmarks read them here.
+This is the one place for them. The classifier, the command line, leaderboards, figures and benchmarks read them here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bmaml.training.plan import Plan
 
 @dataclasses.dataclass(frozen=True)
 class ImageRecipe:
-    """How a method is trained on images: its settings for them, made to fit the images that there are."""
+    """How a method is trained on images: its `tuned` settings, adjusted to the images at hand."""
 
     tuned: TunedImages = dataclasses.field(default_factory=TunedImages)
 
@@ -34,9 +34,10 @@ class ImageRecipe:
         return replace_core(learner, lambda one: dataclasses.replace(one, steps=self.tuned.judged_steps))  # pyright: ignore
 
     def training_way(self, images: ImageSet, way: int, *, rotations: bool = False, within: bool = False) -> int:
-        """Return the number of classes of a training episode, for a method that is to be good at `way` of them.
+        """Return the number of classes of a training episode, for a method that must tell `way` classes apart.
 
-        It is the recipe's where that is more and there are as many; where classes come from one superclass it is `way`.
+        The recipe's number is used if it is larger and `images` has enough classes (with `rotations` four times as many). With
+        `within`, where classes come from one superclass, the result is `way`.
         """
         there = len(images.classes) * (4 if rotations else 1)
         return way if within else max(way, min(self.tuned.way or way, there))
@@ -51,26 +52,34 @@ class ImageRecipe:
         rotations: bool = False,
         within: bool = False,
     ) -> Episodes:
-        """Return the episodes that a method is trained on to be good at `way` classes of `shots` images each.
+        """Return the episodes that train a method for `way` classes with `shots` images each.
 
-        Raises: InputError where there are too few images or classes.
+        - `images`: the training images.
+        - `queries`: query images of each class; None takes the recipe's number if the classes allow it.
+        - `rotations`, `within`: as in `Episodes`.
+
+        Raises: InputError if there are too few images or classes.
         """
         way = self.training_way(images, way, rotations=rotations, within=within)
         return images.episodes(way, shots, queries or self.fitting(images, shots), rotations=rotations, within=within)
 
     def fitting(self, images: ImageSet, shots: tuple[int, ...]) -> int:
-        """Return how many images of each class to tell apart: the recipe's number, or what the smallest class leaves."""
+        """Return the number of query images of each class: the recipe's, or what the smallest class of `images` leaves
+        after `shots`.
+        """
         return max(1, min(self.tuned.queries, min(images.sizes) - max(shots, default=1)))
 
     def plan(
         self, *, steps: int | None = None, batch: int | None = None, learning_rate: float | None = None, seed: int = 0
     ) -> Plan:
-        """Return how the method is trained, with other meta-steps, meta-batches or outer rates where they are given."""
+        """Return how the method is trained, with other meta-steps (`steps`), meta-batches (`batch`) or outer rates
+        (`learning_rate`).
+        """
         return self.tuned.trained(steps=steps, batch=batch, learning_rate=learning_rate, seed=seed)
 
 
 def image_recipe(name: str) -> ImageRecipe:
-    """Return how a named method is trained on images.
+    """Return how the method `name` is trained on images.
 
     Raises: InputError for an unknown name, or a method that does not tell classes apart.
     """
@@ -78,17 +87,24 @@ def image_recipe(name: str) -> ImageRecipe:
 
 
 def compared() -> tuple[str, ...]:
-    """Return the names of the methods that a leaderboard of images has unless told otherwise."""
+    """Return the names of the methods that a leaderboard of images has by default."""
     return tuple(name for name in fitting("classes") if METHODS[name].images.compared)
 
 
 def build_image_method(
     name: str, shape: ImageShape, way: int, *, network: Network = "auto", filters: int | None = None, **settings: Any
 ) -> Method:
-    """Return a method for episodes of `way` classes, its recipe changed by those of `settings` that are not None.
+    """Return a method for episodes of `way` classes, with its recipe.
 
-    Prototypes, matching, ridge and networks that read work on the features of the network (see `image_network`); `"anil"` and
-    `"shared-..."` adapt a linear head on them; all others adapt the network itself.
+    Prototypes, matching, ridge and networks that read their support use the features of the network. `"anil"` and
+    `"shared-..."` adapt a linear head on these features. All others adapt the network itself.
+
+    - `name`: the method.
+    - `shape`: height, width and channels of an image.
+    - `way`: number of classes.
+    - `network`, `filters`: as in `image_network`.
+    - `settings`: changes of the recipe; None keeps the recipe's value.
+
     Raises: InputError for an unknown name, or a setting that the method does not have.
     """
     row = choose(name, "classes")

@@ -8,11 +8,11 @@ from bmaml.tasks import TaskSpec
 
 
 def sinusoid_offer(family: TaskSpec) -> Offer:
-    """Return the networks of a sinusoid family.
+    """Return the networks of a sinusoid `family`.
 
-    With ReLU, the papers' choice, errors are up to twice as large as with tanh, and more inner steps than were trained with
-    diverge. Networks that read their support take inputs times 2: with 0.4, the experts' scale, they need many times the
-    meta-steps to tell frequencies apart.
+    With ReLU, the papers' choice, errors are up to twice as large as with tanh. With ReLU, more inner steps than in training
+    also make adaptation diverge. Networks that read their support multiply inputs by 2. With 0.4, the experts' scale, they need
+    many times the meta-steps to separate frequencies.
     """
 
     def model(precision: float | None) -> GaussianModel:

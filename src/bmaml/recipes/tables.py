@@ -1,4 +1,4 @@
-"""Settings for tables whose columns are standardised, and for other tasks of about unit scale."""
+"""Settings for tables with standardised columns, and for other tasks of about unit scale."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ _HIDDEN, _FEATURES = (64, 64), 64
 def table_offer(
     inputs: int, outputs: int, *, hidden: tuple[int, ...] = _HIDDEN, inner_steps: int = 5, clip: float | None = 10.0
 ) -> Offer:
-    """Return the networks for targets that are numbers, of standardised inputs and outputs.
+    """Return the networks for targets that are numbers, with standardised inputs and outputs.
 
-    Exact heads stand on 8 features of a 64-64-64 network, with noise that depends on the input. Networks that read their
-    support have a noise deviation of at least 0.01. A network that is adapted whole has `hidden` layers.
+    Exact heads use 8 features of a 64-64-64 network, with noise that depends on the input. Networks that read their support
+    have a noise deviation of at least 0.01.
+
+    - `inputs`, `outputs`: widths of inputs and targets.
+    - `hidden`: widths of the hidden layers of a network that is adapted as a whole.
+    - `inner_steps`, `clip`: for methods without their own.
     """
 
     def model(precision: float | None) -> GaussianModel:
@@ -29,7 +33,11 @@ def table_offer(
 def class_offer(
     inputs: int, classes: int, *, hidden: tuple[int, ...] = _HIDDEN, inner_steps: int = 5, clip: float | None = 10.0
 ) -> Offer:
-    """Return the networks for targets that are classes, of standardised inputs."""
+    """Return the networks for targets that are classes, with standardised inputs.
+
+    `inputs` is the width of the inputs and `classes` the number of classes. `hidden`, `inner_steps` and `clip` are as in
+    `table_offer`.
+    """
 
     def model(precision: float | None) -> CategoricalModel:
         return CategoricalModel(MLP((inputs, *hidden, classes)))
@@ -46,9 +54,10 @@ def class_offer(
 
 
 def regression_method(name: str, inputs: int, outputs: int, particles: int | None = None) -> Method:
-    """Return a named method at its settings for tables with standardised inputs and outputs.
+    """Return the method `name` with its settings for tables with standardised `inputs` and `outputs` (their widths).
 
-    Raises: InputError for an unknown name, or particles where a method has none.
+    `particles` replaces the number of particles.
+    Raises: InputError for an unknown name, or `particles` for a method without particles.
     """
     if particles is not None and particles < 1:
         raise InputError(f"{particles} particles were asked for: give at least 1, or None for the method's own number.")
@@ -58,9 +67,9 @@ def regression_method(name: str, inputs: int, outputs: int, particles: int | Non
 
 
 def as_pair(method: object, name: str) -> Method:
-    """Return a method that learns from given points as what it is.
+    """Return `method`, called `name`, in the type of a method that learns from given points.
 
-    Raises: InputError where it is one for policies.
+    Raises: InputError for a method for policies.
     """
     if isinstance(method, Method):
         return method

@@ -1,4 +1,4 @@
-"""A method for policies: the two axes, how trajectories are gathered, and how the meta-parameters are improved by them."""
+"""A method for policies: the two axes, how trajectories are gathered, and how they improve the meta-parameters."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ from bmaml.training.plan import Plan
 
 @register("policy/method")
 class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], AdaptedPolicy]):
-    """A learner and an objective for policies. A meta-step draws goals, lets every particle gather trajectories in each task
-    and adapt to them, gathers again with the adapted policies, and moves the meta-parameters by `step`.
+    """A learner and an objective for policies, with sampling and an outer step.
 
-    The loss that a run reports is minus the adapted policies' mean return.
-    Raises: PairError or InputError, with the reason and what to use instead, where the parts do not fit.
+    A meta-step draws goals. Every particle gathers trajectories in each task and adapts to them. The adapted policies gather
+    again, and `step` moves the meta-parameters. The loss that a run reports is minus the mean return of the adapted policies.
+
+    - `sampling`: how trajectories are gathered and weighted.
+    - `step`: the outer step.
+
+    Raises: PairError or InputError, with the reason and what to use instead, if the parts do not fit.
     """
 
     sampling: Sampling = Sampling()
@@ -81,10 +85,10 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         )
 
     def adapt(self, meta, given, *, key):
-        """Return the policy after one inner step on each of the trajectories given, `Trajectories` or a sequence of them.
+        """Return the policy after one inner step on each of the trajectories in `given` (`Trajectories` or a sequence of them).
 
-        Each is of axes (particles, episodes, horizon), the particles' axis left out where there is one.
-        Raises: InputError for other things than trajectories, or where the particles are not as many as the policy's.
+        Each has axes (particles, episodes, horizon). A single particle may leave out its axis.
+        Raises: InputError for other things than trajectories, or for another number of particles than the policy has.
         """
         sets = [given] if isinstance(given, Trajectories) else list(given) if isinstance(given, Sequence) else [given]
         other = next((one for one in sets if not isinstance(one, Trajectories)), None)
@@ -98,7 +102,10 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         return AdaptedPolicy(learner.finish(meta, state))
 
     def collect(self, plan: Plan, world: AbstractWorld, meta: Meta, key: PRNGKeyArray) -> tuple[MetaBatch, Collected]:
-        """Return the tasks of one meta-step, as the objective takes them, and all that was gathered in them."""
+        """Return the tasks of one meta-step in the form that the objective takes, and everything that was gathered in them.
+
+        `plan` says how many tasks there are, and `world` holds the environments.
+        """
         goal_key, act_key, adapt_key = jax.random.split(key, 3)
         updates, goals = self.policies.steps, world.goals(goal_key, plan.batch)
         # A leader of several steps goes on through sets that were gathered on its way.
@@ -162,7 +169,9 @@ def _pure(method: PolicyMethod, plan: Plan) -> Chunk:
 
 
 def _hosted(method: PolicyMethod, plan: Plan) -> Chunk:
-    """Return the same for worlds on the host: a loop over meta-steps, compiled but for the rollouts."""
+    """Return the same for environments on the host: a loop over meta-steps, in which everything but the rollouts is
+    compiled.
+    """
     improve = eqx.filter_jit(method.improve)
 
     def chunk(state: TrainState, world: Any, seed: Array, count: Array) -> tuple[TrainState, Metrics]:

@@ -1,4 +1,14 @@
-"""Named methods for policies: each paper is one learner, one objective and one outer step."""
+"""Named methods for policies: each paper is one learner, one objective and one outer step.
+
+All presets share these arguments, and their docstrings explain only the others:
+
+- `model`: the policy.
+- `inner_learning_rate`: size of an inner step on the mean surrogate over steps; 0.1 as in MAML's locomotion.
+- `inner_steps`: inner steps, each on its own trajectories.
+- `surrogate`: what an inner step climbs, see `bmaml.models.surrogates`.
+- `sampling`: how trajectories are gathered and weighted.
+- `outer`: the outer step.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +46,11 @@ def maml(
     sampling: Sampling = _SAMPLING,
     outer: AbstractOuterStep = _TRUST,
 ) -> PolicyMethod:
-    """MAML for policies: REINFORCE inside, a trust region outside. Finn et al. (2017), algorithm 3.
+    """MAML for policies: REINFORCE inside, a trust region outside.
 
-    With `surrogate="ratio"` and `outer=ClippedSteps()` it is the method of Rothfuss et al. (2019) without its penalty.
+    Finn et al. (2017), algorithm 3, https://arxiv.org/abs/1703.03400. With `surrogate="ratio"` and `outer=ClippedSteps()` this
+    is the method of Rothfuss et al. (2019), https://arxiv.org/abs/1810.06784, without its penalty. `model`,
+    `inner_learning_rate`, `inner_steps` and `sampling` are as in the module's docstring.
     """
     return _scored(_policies(model, inner_learning_rate, inner_steps, surrogate), sampling, outer, name="maml")
 
@@ -51,7 +63,11 @@ def fomaml(
     sampling: Sampling = _SAMPLING,
     outer: AbstractOuterStep = _TRUST,
 ) -> PolicyMethod:
-    """First-order MAML for policies: inner gradients are taken as constants. Finn et al. (2017), section 5.2."""
+    """First-order MAML for policies, which treats inner gradients as constants.
+
+    Finn et al. (2017), section 5.2, https://arxiv.org/abs/1703.03400. `model`, `inner_learning_rate`, `inner_steps`, `sampling`
+    and `outer` are as in the module's docstring.
+    """
     return _scored(
         _policies(model, inner_learning_rate, inner_steps, "sum", adjoint=FirstOrder()), sampling, outer, name="fomaml"
     )
@@ -66,7 +82,11 @@ def meta_sgd(
     sampling: Sampling = _SAMPLING,
     outer: AbstractOuterStep = _TRUST,
 ) -> PolicyMethod:
-    """Meta-SGD for policies: MAML with a learned inner rate for every parameter. Li et al. (2017), section 4.3."""
+    """Meta-SGD for policies: MAML with a learned inner rate for every parameter.
+
+    Li et al. (2017), section 4.3, https://arxiv.org/abs/1707.09835. All rates start at `inner_learning_rate`. `model`,
+    `inner_steps`, `surrogate`, `sampling` and `outer` are as in the module's docstring.
+    """
     return _scored(
         _policies(model, inner_learning_rate, inner_steps, surrogate, rule=LearnedRates(inner_learning_rate)),
         sampling,
@@ -78,8 +98,10 @@ def meta_sgd(
 def pretrain(
     model: AbstractModel, *, inner_learning_rate: float = 0.1, sampling: Sampling = _SAMPLING, outer: AbstractOuterStep = _TRUST
 ) -> PolicyMethod:
-    """One policy for all tasks, trained without adaptation; `inner_learning_rate` is fine-tuning's. Finn et al. (2017),
-    section 5.3.
+    """One policy for all tasks, trained without adaptation.
+
+    Finn et al. (2017), section 5.3, https://arxiv.org/abs/1703.03400. `inner_learning_rate` is that of fine-tuning. `model`,
+    `sampling` and `outer` are as in the module's docstring.
     """
     return _scored(_policies(model, inner_learning_rate, 0, "sum"), sampling, outer, name="pretrain")
 
@@ -94,7 +116,11 @@ def emaml(
     sampling: Sampling = _SAMPLING,
     outer: AbstractOuterStep = _TRUST,
 ) -> PolicyMethod:
-    """An ensemble of independent MAMLs, VPG-TRPO: the baseline of Kim et al. (2018), section 5.3."""
+    """An ensemble of independent MAMLs (VPG-TRPO), the baseline of Kim et al. (2018), section 5.3.
+
+    https://arxiv.org/abs/1806.03836. `particles` is their number; 5 as in the paper. `model`, `inner_learning_rate`,
+    `inner_steps`, `surrogate`, `sampling` and `outer` are as in the module's docstring.
+    """
     return _scored(
         _policies(model, inner_learning_rate, inner_steps, surrogate, particles=particles), sampling, outer, name="emaml"
     )
@@ -119,10 +145,15 @@ def bmaml(
     sampling: Sampling = _SAMPLING,
     outer: AbstractOuterStep = _TRUST,
 ) -> PolicyMethod:
-    """BMAML for policies, SVPG-TRPO: particles adapt by Stein variational policy gradient. Kim et al. (2018), section 5.3.
+    """BMAML for policies (SVPG-TRPO): particles adapt by Stein variational policy gradient.
 
-    Each follows (1 / particles) sum_j k(theta_j, theta) grad J(theta_j) / temperature + grad_j k(theta_j, theta): Liu et al.
-    (2017), equation 9.
+    Kim et al. (2018), section 5.3, https://arxiv.org/abs/1806.03836. Each particle theta follows (1 / particles) sum_j
+    k(theta_j, theta) grad J(theta_j) / temperature + grad_j k(theta_j, theta): Liu et al. (2017), equation 9,
+    https://arxiv.org/abs/1704.02399.
+
+    - `particles`: number of particles.
+    - `temperature`: weight of the repulsion against the return.
+    - `model`, `inner_learning_rate`, `inner_steps`, `surrogate`, `sampling`, `outer`: as in the module's docstring.
     """
     return _scored(
         _stein(model, particles, inner_learning_rate, inner_steps, surrogate, temperature), sampling, outer, name="bmaml"
@@ -140,7 +171,12 @@ def bmaml_chaser(
     surrogate: Surrogate = "sum",
     sampling: Sampling = _SAMPLING,
 ) -> PolicyMethod:
-    """BMAML for policies with the chaser loss, SVPG-Chaser: the sum of the distances themselves. Kim et al. (2018)."""
+    """BMAML for policies with the chaser loss (SVPG-Chaser): the sum of the distances themselves.
+
+    Kim et al. (2018), https://arxiv.org/abs/1806.03836. `leader_steps` is the number of further steps of the leader.
+    `particles` and `temperature` are as in `bmaml`. `model`, `inner_learning_rate`, `inner_steps`, `surrogate` and `sampling`
+    are as in the module's docstring.
+    """
     learner = _stein(model, particles, inner_learning_rate, inner_steps, surrogate, temperature)
     return PolicyMethod(
         learner, ChaserLoss(leader_steps, hyper=True, squared=False), sampling, GradientStep(), name="bmaml-chaser"
@@ -155,6 +191,10 @@ def reptile(
     inner_steps: int = 1,
     sampling: Sampling = _SAMPLING,
 ) -> PolicyMethod:
-    """Reptile for policies, with several particles VPG-Reptile: the baseline of the chaser in Kim et al. (2018)."""
+    """Reptile for policies; with several `particles` it is VPG-Reptile, the baseline of the chaser in Kim et al. (2018).
+
+    https://arxiv.org/abs/1803.02999. `model`, `inner_learning_rate`, `inner_steps` and `sampling` are as in the module's
+    docstring.
+    """
     learner = _policies(model, inner_learning_rate, inner_steps, "sum", particles=particles, adjoint=FirstOrder())
     return PolicyMethod(learner, ChaserLoss(0, hyper=True, squared=False), sampling, GradientStep(), name="reptile")

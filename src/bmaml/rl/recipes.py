@@ -1,4 +1,4 @@
-"""Families of environments and methods for policies by name, with settings that work: what the command line trains."""
+"""Families of environments and methods for policies by name, with tuned settings: what the command line trains."""
 
 from __future__ import annotations
 
@@ -57,24 +57,24 @@ class WorldSpec:
 
 
 def _plane(name: str, *reward: str, discrete: bool = False) -> WorldSpec:
-    """The navigation of Finn et al. (2017), by the inner rate of their code (the paper says 0.1).
+    """The navigation of Finn et al. (2017), with the inner rate of their code (the paper says 0.1).
 
-    With a head of zeros a policy starts by exploring around the origin. One of three seeds with random heads drifted off from
-    there, and MAML's return stayed at -14 after an update for all of 100 meta-steps; by the same seed zeros had -2.5 after 50.
+    With a head of zeros a policy starts by exploring around the origin. With random heads, one of three seeds drifted away.
+    MAML's return then stayed at -14 after an update for all of 100 meta-steps. With zeros the same seed had -2.5 after 50.
 
-    Fine-tuning at 0.03 brings a pretrained policy to -6.0, -3.0 and -1.3 of squared distance in three updates; 0.1 to -6.9,
-    -2.5 and -3.0, 0.01 to -12.4, -10.5 and -8.7, and the inner rate below -2,000.
+    Fine-tuning rates for a pretrained policy, with squared distances after three updates: 0.03 gives -6.0, -3.0 and -1.3. 0.1
+    gives -6.9, -2.5 and -3.0. 0.01 gives -12.4, -10.5 and -8.7. The inner rate gives less than -2,000.
     """
     build = partial(Navigation, *reward, discrete=discrete)
     return WorldSpec(name, build, inner_learning_rate=0.5, head_scale=0.0, fine_tuning=0.03)
 
 
 def _bodies(world: Callable[..., AbstractWorld], prefix: str = "") -> list[WorldSpec]:
-    """The locomotion families of Finn et al. (2017), section 5.3, which gather 40 trajectories for an ant's direction.
+    """The locomotion families of Finn et al. (2017), section 5.3. An ant's direction needs 40 trajectories.
 
-    Policy, rate and trace are what a half-cheetah learned its direction with on two cores: with Meta-SGD an update brings it
-    140 to 290 after 2.4 million steps. With MAML at the paper's rate of 0.1 and advantages of whole returns it brought 35 at
-    most, after 1.2 million.
+    With this policy, rate and trace a half-cheetah learned its direction on two cores. With Meta-SGD an update adds 140 to 290
+    after 2.4 million steps. With MAML at the paper's rate of 0.1 and advantages of whole returns, an update added at most 35,
+    after 1.2 million.
     """
     kinds = [(body, task) for body in ("half-cheetah", "ant") for task in ("direction", "velocity")]
     return [
@@ -113,7 +113,7 @@ _ROWS = (
     _plane("navigation-distance", "distance"),
     _plane("navigation-sparse", "sparse"),
     _plane("navigation-discrete", "squared", discrete=True),
-    # Each of these needs an extra, named where it is missing: `mujoco`, or `brax`.
+    # Each of these needs an extra, `mujoco` or `brax`. The error names the extra that is missing.
     *_bodies(MujocoLocomotion),
     *_bodies(BraxLocomotion, "brax-"),
 )
@@ -121,12 +121,12 @@ WORLDS: Rows[WorldSpec] = Rows("family of environments", "bmaml.worlds", as_worl
 """Every family of environments in which a policy acts."""
 OUTER = {"trust-region": TrustRegion, "clipped": ClippedSteps, "gradient": GradientStep}
 SURROGATES = ("sum", "ratio", "dice")
-# Methods that follow a gradient move by a rate, and those of a trust region do not: its limit is their rate.
+# Methods that follow a gradient move by this rate. For methods with a trust region, the region's limit is the rate.
 _OUTER_RATE = 1e-3
 
 
 def build_world(family: str, **settings: Any) -> AbstractWorld:
-    """Return a family's environments, changed by those of `settings` that are not None.
+    """Return the environments of a `family`, changed by those of `settings` that are not None.
 
     Raises: InputError for an unknown family.
     """
@@ -135,7 +135,7 @@ def build_world(family: str, **settings: Any) -> AbstractWorld:
 
 
 def build_policy(family: str, world: AbstractWorld) -> AbstractModel:
-    """Return the policy of a family, for the observations and actions of a world."""
+    """Return the policy of a `family`, for the observations and actions of a `world`."""
     home = WORLDS.find(family)
     network = MLP((world.observations, *home.hidden, world.actions), home.activation, head_scale=home.head_scale)
     return CategoricalModel(network) if world.discrete else GaussianPolicy(network, world.actions, std=home.std)
@@ -151,9 +151,17 @@ def build_policy_method(
     fisher_episodes: int | None = None,
     **settings: Any,
 ) -> PolicyMethod:
-    """Return a method for a family with the settings of both, changed by those of `settings` that are not None.
+    """Return a method for a family with the tuned settings of both.
 
-    Raises: InputError for an unknown name or a setting that the method does not have.
+    - `name`: the method.
+    - `family`: the family of environments.
+    - `world`: its environments.
+    - `trajectories`: trajectories that a particle gathers for a gradient.
+    - `outer`: name of the outer step.
+    - `fisher_episodes`: see `TrustRegion`.
+    - `settings`: further settings of the method. None keeps the tuned value.
+
+    Raises: InputError for an unknown name, or a setting that the method does not have.
     """
     row, home = choose(name, "policies"), WORLDS.find(family)
     chosen: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
@@ -187,9 +195,12 @@ def _trust_region(chosen: dict[str, Any]) -> TrustRegion:
 def build_policy_plan(
     family: str, *, steps: int | None = None, batch: int | None = None, seed: int = 0, learning_rate: float | None = None
 ) -> Plan:
-    """Return how long to train on a family, and by what optimiser where a method follows a gradient.
+    """Return how long to train on a family, and with which optimiser if the method follows a gradient.
 
     A reward that is not a number stops a run at once.
+
+    - `family`: the family of environments.
+    - `steps`, `batch`, `learning_rate`: meta-steps, tasks in a meta-batch and outer rate; None takes the family's.
     """
     home = WORLDS.find(family)
     outer = Adam(learning_rate or _OUTER_RATE, decay="none")

@@ -1,4 +1,4 @@
-"""Gather trajectories with policies before and after each step of their adaptation."""
+"""Gathers trajectories with policies before and after each step of their adaptation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bmaml.rl.trajectories import Trajectories
 
 @register("policy/sampling")
 class Sampling(eqx.Module):
-    """How many trajectories a particle gathers for one gradient, and how its actions are judged by them.
+    """How many trajectories a particle gathers for one gradient (`episodes`), and how they weigh its actions (`advantages`).
 
     Raises: InputError for fewer than one trajectory.
     """
@@ -37,11 +37,11 @@ class Sampling(eqx.Module):
 
 
 class Collected(eqx.Module):
-    """What policies gathered in a number of tasks, set by set, an inner step between each set and the next.
+    """What policies gathered in several tasks, set by set, with an inner step between each set and the next.
 
-    `sets` has axes (sets, tasks, particles, episodes, horizon), each step weighed by its advantage; `returns` (sets, tasks,
-    particles) are means over episodes; `bad` is the task, episode and step of the first reward that is not finite, -1 where
-    all are.
+    - `sets`: steps weighted by their advantages, with axes (sets, tasks, particles, episodes, horizon).
+    - `returns`: means over episodes, (sets, tasks, particles).
+    - `bad`: task, episode and step of the first reward that is not finite, or -1 if all are finite.
     """
 
     sets: Data
@@ -60,16 +60,21 @@ def collect(
     key: PRNGKeyArray,
     slower: float = 1.0,
 ) -> Collected:
-    """Return what policies gather before any update and after each of `updates` inner steps, every one on its own set.
+    """Return what policies gather before any update and after each update, which is one inner step on the set before it.
 
-    A pure world makes this a function that JAX can compile; in another the rollouts run on the host, between the compiled
-    pieces. Inner steps after the first are `slower` times as long.
+    In a pure environment JAX can compile this function. In others the rollouts run on the host, between compiled pieces.
+
+    - `world`, `goals`: environments and tasks.
+    - `learner`: how policies adapt.
+    - `sampling`: how trajectories are gathered and weighted.
+    - `updates`: number of updates.
+    - `slower`: factor on the learning rate of updates after the first.
     """
     tasks = len(jax.tree.leaves(goals)[0])
     states = _spread(learner.start(meta, nothing()), tasks)
     later = learner if slower == 1.0 else dataclasses.replace(learner, rule=Scaled(learner.rule, slower))
     collected = []
-    # A Python loop, and not a scan: between two steps a simulator may have to run on the host.
+    # A Python loop instead of a scan, because a simulator may have to run on the host between two steps.
     for update in range(updates + 1):
         act_key, step_key = jax.random.split(jax.random.fold_in(key, update))
         lived = world.rollout(learner.model, states.particles.params, goals, sampling.episodes, key=act_key)
@@ -92,7 +97,11 @@ def _spread(tree: PyTree[Any], count: int) -> PyTree[Any]:
 
 @eqx.filter_jit
 def judge(sampling: Sampling, lived: Trajectories) -> tuple[Data, Float[Array, "tasks particles"], Int[Array, " 3"]]:
-    """Return trajectories (tasks, particles, ...) as weighed data, mean returns, and where a reward is not finite."""
+    """Return trajectories `lived` (tasks, particles, ...) as weighted data, mean returns, and the place of a reward that is not
+    finite.
+
+    `sampling` says how they are weighted.
+    """
     sets = jax.vmap(jax.vmap(sampling.advantages.data))(lived)
     wrong = ~jnp.isfinite(lived.rewards).all(1)
     place = jnp.stack(jnp.unravel_index(jnp.argmax(wrong), wrong.shape)).astype(jnp.int32)

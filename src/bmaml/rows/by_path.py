@@ -1,4 +1,4 @@
-"""Find what a user typed as `package.module:name`."""
+"""Finds what a user typed as `package.module:name`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bmaml.rows.lookup import pick
 
 
 def is_path(text: str) -> bool:
-    """Return whether a text names an object as `package.module:name`."""
+    """Return whether `text` names an object as `package.module:name`."""
     module, colon, name = text.partition(":")
     return bool(colon) and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])
 
 
 def imported(text: str) -> Any:
-    """Return the object `package.module:name`; the module may also lie in the current folder.
+    """Return the object that `text` names as `package.module:name`. The module may also lie in the current folder.
 
-    This runs the module's code. So only call it with what a user typed, never with what a file says.
-    Raises: InputError where there is no such module, where importing it fails, or where it has no such name.
+    This runs the module's code. So call it only with what a user typed, never with what a file says.
+    Raises: InputError if there is no such module, importing it fails, or it has no such name.
     """
     module, _, names = text.partition(":")
     found = import_module(module)
@@ -31,12 +31,12 @@ def imported(text: str) -> Any:
 
 
 def import_module(name: str) -> Any:
-    """Return a module by its dotted name; it may also lie in the current folder.
+    """Return the module with the dotted `name`. It may also lie in the current folder.
 
-    Raises: InputError where there is no such module, or where importing it fails.
+    Raises: InputError if there is no such module, or importing it fails.
     """
     here = str(Path.cwd())
-    # As `python -m` does: what lies in the folder comes first.
+    # As in `python -m`, what lies in the folder comes first.
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
@@ -53,6 +53,6 @@ def import_module(name: str) -> Any:
 
 
 def said(error: BaseException) -> str:
-    """Return the kind and the first line of an error, as a part of a sentence."""
+    """Return the kind and the first line of `error`, as a part of a sentence."""
     line = next(iter(str(error).splitlines()), "").strip().rstrip(".")
     return f"{type(error).__name__}: {line}" if line else type(error).__name__

@@ -1,4 +1,4 @@
-"""Find a named entry among known ones."""
+"""Finds a named entry among known ones."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Entry = TypeVar("Entry")
 
 
 def pick(kind: str, name: str, known: Mapping[str, Entry]) -> Entry:
-    """Return the entry of that name.
+    """Return the entry `name` of `known`; `kind` says in messages what the entries are.
 
-    Raises: InputError with the nearest name and all names where there is none.
+    Raises: InputError with the nearest name and all names, if there is no such entry.
     """
     if name in known:
         return known[name]

@@ -34,9 +34,11 @@ class PluginWarning(UserWarning):
 class Rows(Mapping[str, Row], Generic[Row]):
     """Rows by name, in order: the library's own, then those that a program added, then those of installed packages.
 
-    `kind` says in messages what a row is. `group` is the group of entry points in which a package lists its rows: the entry
-    point's name is the row's. A package is imported when its row is asked for, and not before. `as_row` makes a row of a
-    name and of what an entry point or a path leads to, and raises InputError where that is no row.
+    A package is imported when its row is asked for, and not before.
+
+    - `kind`: what a row is, for messages.
+    - `group`: the group of entry points in which a package lists its rows. The name of the entry point is the row's name.
+    - `as_row`: makes a row from a name and from what an entry point or a path leads to. It raises InputError if that is no row.
     """
 
     def __init__(self, kind: str, group: str, as_row: Callable[[str, Any], Row], rows: Iterable[Row] = ()):
@@ -46,9 +48,9 @@ class Rows(Mapping[str, Row], Generic[Row]):
             self.add(row)
 
     def add(self, row: Row) -> Row:
-        """Add a row and return it.
+        """Add `row` and return it.
 
-        Raises: InputError for a name that is taken or that is not lower case with hyphens.
+        Raises: InputError for a name that is taken, or that is not lower case with hyphens.
         """
         if not _NAME.fullmatch(row.name):
             raise InputError(
@@ -61,7 +63,7 @@ class Rows(Mapping[str, Row], Generic[Row]):
         return row
 
     def remove(self, name: str) -> None:
-        """Take a row out again."""
+        """Remove the row `name`."""
         del self._rows[name]
 
     def __getitem__(self, name: str) -> Row:
@@ -86,17 +88,17 @@ class Rows(Mapping[str, Row], Generic[Row]):
         return len(list(iter(self)))
 
     def find(self, name: str) -> Row:
-        """Return the row of that name.
+        """Return the row `name`.
 
-        Raises: InputError with the nearest name and all names where there is none, or where its package cannot be used.
+        Raises: InputError with the nearest name and all names, if there is no such row, or if its package cannot be used.
         """
         return pick(self.kind, name, self)
 
     def typed(self, text: str) -> Row:
-        """Return the row that a user typed: a name, or `package.module:name` of an object outside the table.
+        """Return the row that a user typed as `text`: a name, or `package.module:name` of an object outside the table.
 
-        Only call this with what a user typed, never with what a file says: a path runs the module's code.
-        Raises: InputError as `find`, and where a path leads to nothing that can be a row.
+        Call this only with what a user typed, never with what a file says: a path runs the module's code.
+        Raises: InputError in the cases of `find`, and for a path that leads to nothing that can be a row.
         """
         if text in self._rows or not is_path(text):
             return self.find(text)
@@ -104,17 +106,19 @@ class Rows(Mapping[str, Row], Generic[Row]):
         return self._rows[text]
 
     def known(self) -> list[Row]:
-        """Return the rows that need no package to be imported: the library's own, and those added or asked for before."""
+        """Return the rows that need no import of a package: the library's own, and those that were added or asked for
+        before.
+        """
         return list(self._rows.values())
 
     def plugins(self) -> list[str]:
-        """Return the names that only installed packages have, and that nobody has asked for yet."""
+        """Return the names that only installed packages have and that were never asked for."""
         return [name for name in self._plugins() if name not in self._rows]
 
     def usable(self) -> list[Row]:
-        """Return all rows, those of installed packages among them.
+        """Return all rows, including those of installed packages.
 
-        A row that cannot be used is left out with a `PluginWarning` of one sentence.
+        A row that cannot be used is left out, with a `PluginWarning` of one sentence.
         """
         rows = []
         for name in self:

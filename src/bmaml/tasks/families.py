@@ -1,4 +1,4 @@
-"""The table of task families: a row for each, with what training and judging on it take."""
+"""The table of task families: one row for each, with what training and scoring need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bmaml.tasks.sinusoid import Sinusoids, ambiguous, maml_sinusoids
 
 Build = Callable[[], AbstractTasks]
 _Build = TypeVar("_Build", bound=Build)
-# The query points of a task where a user gives shots alone.
+# Query points of a task if a user gives shots alone.
 _QUERIES = 20
 
 
@@ -23,15 +23,15 @@ class TaskSpec:
     """A row of the table of task families.
 
     - `name`: in lower case with hyphens, as it is typed.
-    - `build`: a source class, or a function that returns a source. It is called with nothing.
-    - `shots`: the support sizes to train with (None: those of the source as it is built).
-    - `judged`: the support sizes that a leaderboard scores at (None: those trained with).
-    - `queries`: the query points of a task in training (None: those of the source as it is built).
-    - `settings`: which of a method's settings serve here: those for "sinusoids", or those for "tables", which are for inputs
-      and targets of about unit scale.
-    - `hidden`: widths of the hidden layers of a network that is adapted whole.
-    - `inner_steps`, `clip`: inner steps, and the norm at which an inner gradient is clipped, for methods that have no own.
-    - `input_scale`: what inputs are multiplied by in front of the features of exact heads.
+    - `build`: a source class, or a function that returns a source. It is called without arguments.
+    - `shots`: support sizes in training (None: those of the source as it is built).
+    - `judged`: support sizes at which a leaderboard scores (None: those in training).
+    - `queries`: query points of a task in training (None: those of the source as it is built).
+    - `settings`: which settings of a method apply: those for "sinusoids", or those for "tables", which suit inputs and targets
+      of about unit scale.
+    - `hidden`: widths of the hidden layers of a network that is adapted as a whole.
+    - `inner_steps`, `clip`: inner steps, and the bound on the norm of an inner gradient, for methods without their own.
+    - `input_scale`: multiplies the inputs of the features below exact heads.
     """
 
     name: str
@@ -46,9 +46,9 @@ class TaskSpec:
     input_scale: float = 1.0
 
     def source(self, shots: tuple[int, ...] | None = None, queries: int | None = None) -> AbstractTasks:
-        """Return the family's tasks, with other support sizes or query points where they are given.
+        """Return the family's tasks, with other support sizes (`shots`) or query points (`queries`) if given.
 
-        Raises: InputError where the tasks cannot have so many.
+        Raises: InputError if the tasks cannot have so many.
         """
         tasks, shots = self.build(), shots or self.shots
         if shots is None and queries is None and self.queries is None:
@@ -68,7 +68,7 @@ _ROWS = (
 
 
 def as_family(name: str, found: Any) -> TaskSpec:
-    """Return a row for what a plug-in or a path leads to: a row, a source, or a class or function that makes a source.
+    """Return a row called `name` for what a plug-in or a path leads to (`found`): a row, a source, or what makes a source.
 
     Raises: InputError for anything else.
     """
@@ -90,18 +90,19 @@ FAMILIES: Rows[TaskSpec] = Rows("task family", "bmaml.tasks", as_family, _ROWS)
 
 
 def add(spec: TaskSpec) -> TaskSpec:
-    """Add a row to the table of task families and return it: the command line and the leaderboard then know it by name.
+    """Add the row `spec` to the table of task families and return it. The command line and the leaderboard then know it by
+    name.
 
-    Raises: InputError for a name that is taken or that is not lower case with hyphens.
+    Raises: InputError for a name that is taken, or that is not lower case with hyphens.
     """
     return FAMILIES.add(spec)
 
 
 def family(name: str, **row: Any) -> Callable[[_Build], _Build]:
-    """Return a decorator that adds a source class, or a function that makes a source, to the table of task families.
+    """Return a decorator that adds a source class, or a function that makes a source, to the table of task families as `name`.
 
     `row` holds further fields of `TaskSpec`, such as `shots` or `judged`.
-    Raises: InputError as `add`.
+    Raises: InputError in the cases of `add`.
     """
 
     def decorate(build: _Build) -> _Build:

@@ -23,12 +23,12 @@ from bmaml.tasks import Sinusoids
 from bmaml.tasks.base import AbstractTasks, FixedTasks, Selection
 from bmaml.training.plan import Plan
 
-# Of a test task; of images, of each class.
+# Query points of a test task; for images, of each class.
 QUERIES, _IMAGES = 50, 15
 
 
 class AbstractArena(eqx.Module):
-    """Tasks to train on and to be scored on, and every method at its settings for them."""
+    """Tasks to train on and to score on, and every method with its settings for them."""
 
     name: eqx.AbstractVar[str]
     shots: eqx.AbstractVar[tuple[int, ...]]
@@ -36,24 +36,24 @@ class AbstractArena(eqx.Module):
     @property
     @abstractmethod
     def queries(self) -> int:
-        """Number of query points of a test task (of classes: of each)."""
+        """Number of query points of a test task; for classes, of each class."""
 
     @property
     @abstractmethod
     def methods(self) -> tuple[str, ...]:
-        """Names of the methods that there are settings for."""
+        """Names of the methods that have settings here."""
 
     @abstractmethod
     def method(self, name: str) -> Method:
-        """Return a method at the settings found for it here."""
+        """Return the method `name` with its settings for this arena."""
 
     @abstractmethod
     def plan(self, name: str, steps: int | None, seed: int) -> Plan:
-        """Return how it is trained: the recipe's meta-steps, or `steps` of them."""
+        """Return how the method `name` is trained: the recipe's meta-steps, or `steps` of them."""
 
     @abstractmethod
     def tasks(self, name: str, seed: int) -> AbstractTasks:
-        """Return the tasks to train a method on."""
+        """Return the tasks to train the method `name` on."""
 
     @abstractmethod
     def judged(self, name: str, learner: AbstractLearner) -> AbstractLearner:
@@ -61,22 +61,22 @@ class AbstractArena(eqx.Module):
 
     @abstractmethod
     def test(self) -> AbstractTasks:
-        """Return the tasks to be scored on."""
+        """Return the tasks to score on."""
 
     @abstractmethod
     def spare(self) -> AbstractTasks | None:
-        """Return tasks that are neither trained nor scored on, to recalibrate on; None where there are none."""
+        """Return tasks for recalibration, which are neither trained nor scored on, or None."""
 
     @abstractmethod
     def about(self, name: str) -> dict[str, Any]:
-        """Return what a run of a method remembers of where it came from."""
+        """Return what a run of the method `name` remembers of its origin."""
 
     @abstractmethod
     def optimal(self) -> BayesOptimal | None:
-        """Return the predictor that knows the prior, where there is one."""
+        """Return the predictor that knows the prior, or None."""
 
     def example(self, key: PRNGKeyArray) -> Task:
-        """Return one task, its support padded to the most points."""
+        """Return one task, with its support padded to the most points."""
         return self.test().sample(key)
 
 
@@ -114,7 +114,7 @@ class FamilyArena(AbstractArena):
         return build_tasks(self.name, shots=self.shots, queries=self.queries)
 
     def spare(self):
-        # Endless, and of another seed.
+        # Endless, and with another seed.
         return self.test()
 
     def judged(self, name, learner):
@@ -125,14 +125,19 @@ class FamilyArena(AbstractArena):
 
     def optimal(self):
         family = self.test()
-        # Without noise the optimum is a point mass: its likelihood is infinite.
+        # Without noise the optimum is a point mass with infinite likelihood.
         if not isinstance(family, Sinusoids) or not (family.relative_noise > 0 or family.noise > 0):
             return None
         return BayesOptimal(family)
 
 
 class TableArena(AbstractArena):
-    """A table's tasks, standardised as `bmaml fit` does; some are held out to be scored on, and others to recalibrate on."""
+    """A table's tasks, standardised as in `bmaml fit`. Some are held out to score on, and others to recalibrate on.
+
+    - `name`, `shots`: name of the table, and support sizes to score at.
+    - `schema`: meaning of the columns.
+    - `training`, `held`, `others`: tasks to train on, to score on, and to recalibrate on (or None).
+    """
 
     name: str = eqx.field(static=True)
     shots: tuple[int, ...] = eqx.field(static=True)
@@ -158,9 +163,14 @@ class TableArena(AbstractArena):
         selection: Selection = "random",
         spare: Table | None = None,
     ) -> TableArena:
-        """Return the arena of a table already split by task.
+        """Return the arena of a table that is already split by task.
 
-        Raises: InputError naming the column, line or task that does not fit.
+        - `training`, `held`, `spare`: rows to train on, to score on, and to recalibrate on.
+        - `columns`: roles of the columns.
+        - `shots`: support sizes.
+        - `selection`: which rows of a task are given.
+
+        Raises: InputError that names the column, line or task that does not fit.
         """
         schema = fit_schema(training, columns)
         tables = (training, held) if spare is None else (training, held, spare)
@@ -193,7 +203,11 @@ class TableArena(AbstractArena):
 
 
 class ImageArena(AbstractArena):
-    """Episodes of `way` classes of images, turned ones as classes of their own; methods train on other classes."""
+    """Episodes of classes of images, where rotated classes are classes of their own. Methods train on other classes.
+
+    - `name`, `shots`, `way`: name of the images, support sizes to score at, and classes of a task.
+    - `training`, `held`: images to train on and to score on.
+    """
 
     name: str = eqx.field(static=True)
     shots: tuple[int, ...] = eqx.field(static=True)
@@ -210,7 +224,7 @@ class ImageArena(AbstractArena):
         return compared()
 
     def method(self, name):
-        # Few classes to train on may be fewer than the recipe's way.
+        # There may be fewer training classes than the recipe's way.
         way = image_recipe(name).training_way(self.training, self.way, rotations=True)
         return build_image_method(name, self.training.shape, way)
 

@@ -1,4 +1,4 @@
-"""Every method on one task family or table: trained, scored on the same new tasks, and kept, so that a second call goes on."""
+"""Every method on one task family or table: trained, scored on the same new tasks, and kept, so that a second call resumes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,13 @@ Scores = dict[tuple[int, str], np.ndarray]
 
 
 class Entry(eqx.Module):
-    """A method with one seed: every task's own scores by (shots, metric), seconds of training and of one adaptation."""
+    """One method with one seed.
+
+    - `method`, `seed`: which one.
+    - `scores`: every task's own scores by (shots, metric).
+    - `train_seconds`, `adapt_seconds`: seconds of the training and of one adaptation.
+    - `steps`: meta-steps.
+    """
 
     method: str = eqx.field(static=True)
     seed: int = eqx.field(static=True)
@@ -51,11 +57,15 @@ def _several(arenas: AbstractArena | Sequence[AbstractArena]) -> tuple[AbstractA
 
 
 class Board(eqx.Module):
-    """What is compared and how: methods, seeds, meta-steps (None: each recipe's own) and test tasks.
+    """What is compared, and how.
 
-    There is one arena for all seeds, or one for each (of a table, where each seed holds out other tasks). With `recalibrated`
-    every method's predictions are stretched by what its errors on the arena's spare tasks were.
-    Raises: InputError where the arena has none.
+    - `arenas`: one arena for all seeds, or one for each (each seed of a table holds out other tasks).
+    - `methods`, `seeds`: what is trained.
+    - `steps`: meta-steps; None takes each recipe's own.
+    - `count`: number of test tasks.
+    - `recalibrated`: whether predictions of every method are stretched by its errors on the arena's spare tasks.
+
+    Raises: InputError for `recalibrated` if the arena has no spare tasks.
     """
 
     arenas: tuple[AbstractArena, ...] = eqx.field(converter=_several)
@@ -77,10 +87,15 @@ class Board(eqx.Module):
         progress: Callable[[str], Progress] | None = None,
         said: Callable[[str], None] = lambda line: None,
     ) -> list[Entry]:
-        """Train and score what `folder` does not hold yet; the Bayes-optimal predictor is scored where there is one.
+        """Train and score what `folder` does not hold yet, and the Bayes-optimal predictor if there is one.
 
-        A method whose training stops being finite is said so of and left out. Raises: KeyboardInterrupt where Ctrl-C
-        stopped a training, its checkpoint saved; InputError where the folder holds a run with other settings.
+        A method whose training stops being finite is reported and left out.
+
+        - `progress`: makes what hears of a training, from the training's name.
+        - `said`: is called with a line of text for each event.
+
+        Raises: KeyboardInterrupt if Ctrl-C stopped a training, with its checkpoint saved; InputError if the folder holds a run
+        with other settings.
         """
         entries = []
         for method in self.methods:
@@ -185,7 +200,7 @@ def _write(path: Path, entry: Entry, stamp: dict[str, Any]) -> None:
 
 
 def _read(path: Path, stamp: dict[str, Any]) -> Entry | None:
-    """Return a kept entry; None where there is none, a damaged one, or one of something else."""
+    """Return a kept entry, or None if it is missing, damaged, or one of something else."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             head = json.loads(str(kept["head"]))

@@ -1,4 +1,4 @@
-"""From every task's own scores to the table of a leaderboard: means, intervals over tasks and seeds, regrets, marks."""
+"""The table of a leaderboard from every task's own scores: means, intervals over tasks and seeds, regrets, marks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METRICS = (
 )
 COLUMNS = ("method", "shots", "metric", "mean", "low", "high", "seeds", "tasks")
 TIMES = ("method", "seeds", "meta_steps", "train_seconds", "adapt_ms")
-# Where a 90% interval that is honest may lie.
+# The coverage that an honest 90% interval may have.
 HONEST = (0.87, 0.93)
 
 
@@ -76,19 +76,28 @@ def two_way(values: Sequence[np.ndarray], *, own_tasks: bool = False) -> tuple[f
 
 
 def honest(numbers: Numbers, method: str) -> bool:
-    """Return whether the 90% intervals of a method, where it has any, cover 87% to 93% at every number of shots."""
+    """Return whether the 90% intervals of `method` in `numbers` cover 87% to 93% at every number of shots.
+
+    A method without intervals counts as honest.
+    """
     return all(HONEST[0] <= value <= HONEST[1] for value in numbers.values("mean", method=method, metric="coverage"))
 
 
 def ranked(numbers: Numbers) -> list[str]:
-    """Return the methods, the lowest mean NLL over all shots first, the Bayes-optimal predictor before them."""
+    """Return the methods in `numbers` by mean NLL over all shots, the lowest first, with the Bayes-optimal predictor in
+    front.
+    """
     names = [name for name in numbers.distinct("method") if name != OPTIMAL]
     names.sort(key=lambda name: float(np.mean(numbers.values("mean", method=name, metric="nll"))))
     return [OPTIMAL] * (OPTIMAL in numbers.distinct("method")) + names
 
 
 def to_markdown(numbers: Numbers, times: Numbers, command: str) -> str:
-    """Return the board as Markdown: methods in order of NLL, those whose intervals are not honest marked."""
+    """Return the board as Markdown: methods in order of NLL, with a mark on those whose intervals are not honest.
+
+    - `numbers`, `times`: the results of `standings`.
+    - `command`: the command that made them.
+    """
     parts = [f"`{command}`", ""]
     for shots in numbers.distinct("shots"):
         parts += [f"## {shots} shots", "", *_table(numbers, shots), ""]
@@ -136,7 +145,9 @@ def _cell(rows: list[dict]) -> str:
 
 
 def reliabilities(entries: Sequence[Entry]) -> Numbers:
-    """Return the bins of every method's reliability diagram, seeds and tasks pooled; no rows where nothing is of classes."""
+    """Return the bins of every method's reliability diagram from `entries`, with seeds and tasks pooled. Only classes
+    have rows.
+    """
     rows = []
     for method in dict.fromkeys(entry.method for entry in entries):
         of_method = [entry for entry in entries if entry.method == method]
@@ -148,7 +159,7 @@ def reliabilities(entries: Sequence[Entry]) -> Numbers:
 
 
 def rejections(numbers: Numbers) -> Numbers:
-    """Return accuracy against the share of images answered, from the scores of a board of classes."""
+    """Return accuracy against the share of images answered, from the scores `numbers` of a board of classes."""
     rows = []
     for row in numbers.where():
         known = {"accuracy": 1.0} | {f"accuracy_at_{round(100 * c)}": c for c in COVERAGES if c < 1}
