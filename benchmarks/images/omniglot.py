@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from bmaml import methods
 from bmaml.evaluation.evaluate import Evaluation, evaluate, regret
 from bmaml.images import Split, read_images, split_images
-from bmaml.learners.resized import for_classes
 from bmaml.methods.made_of import OfClasses
 from bmaml.recipes.images import build_image_method, image_recipe
 from bmaml.training.run import Run, resume, train
@@ -55,8 +54,8 @@ def parsed(entry: str) -> tuple[str, dict[str, Any]]:
     return name, {key: json.loads(value) for key, value in (pair.split("=") for pair in rest.split(",") if pair)}
 
 
-def trained(entry: str, split: Split, options: argparse.Namespace) -> tuple[Run, int, float | None]:
-    """The run of an entry, the way that its head has, and the seconds of processor time that training took now."""
+def trained(entry: str, split: Split, options: argparse.Namespace) -> tuple[Run, float | None]:
+    """The run of an entry, and the seconds of processor time that training took now."""
     name, settings = parsed(entry)
     recipe = image_recipe(name)
     tasks = recipe.episodes(split.train, 5, rotations=True)
@@ -64,22 +63,21 @@ def trained(entry: str, split: Split, options: argparse.Namespace) -> tuple[Run,
     began = time.process_time()
     if folder.exists():
         run = resume(folder)
-        return run, tasks.way, None
+        return run, None
     plan = recipe.plan(steps=options.steps, seed=options.seed)
     run = train(build_image_method(name, tasks.shape, tasks.way, **settings), tasks, plan, directory=folder)
-    return run, tasks.way, time.process_time() - began
+    return run, time.process_time() - began
 
 
-def judged(run: Run, way: int, name: str, split: Split, episodes: int) -> dict[str, Evaluation]:
+def judged(run: Run, name: str, split: Split, episodes: int) -> dict[str, Evaluation]:
     """Scores by test; the same episodes for every method."""
     found = {}
     for title, test in TESTS.items():
         if test.way > 5 and not isinstance(methods.METHODS[name].made_of, OfClasses):
             continue
         source = split.test.episodes(test.way, 1, test.queries, rotations=True, within=test.within)
-        learner = image_recipe(name).judged(for_classes(run.method.learner, way, test.way))
         settings = {"shots": (1,), "count": episodes, "queries": test.queries, "seed": 1, "batch": 8}
-        found[title] = evaluate(learner, run.meta, source, **settings)
+        found[title] = evaluate(run, source, **settings)
         print(name, title, {metric: found[title].get(metric, 1).mean for metric in METRICS}, flush=True)
     return found
 
@@ -155,8 +153,8 @@ def main() -> None:
     split = split_images(read_images(options.data, cache=options.cache), "alphabets")
     path, everything, rows = options.out / "omniglot.json", {}, []
     for entry in options.methods.split(";"):
-        run, way, seconds = trained(entry, split, options)
-        everything[entry] = judged(run, way, parsed(entry)[0], split, options.episodes)
+        run, seconds = trained(entry, split, options)
+        everything[entry] = judged(run, parsed(entry)[0], split, options.episodes)
         rows += rows_of(entry, options.seed, run, seconds, everything[entry])
         found = json.loads(path.read_text()) if path.exists() else {"scores": [], "pairs": []}
         found["scores"] = joined(found["scores"], rows, ("method", "seed", "test"))

@@ -70,7 +70,7 @@ def _answers(model, asked):
     given = _padded(model.schema_, [q.context for q in asked], max(SHOTS))
     longest = max(len(q.queries) for q in asked)
     targets = _padded(model.schema_, [q.context._replace(x=q.queries, y=q.noisy) for q in asked], longest)
-    found = answer(model.run_.method.learner, model.run_.meta, (given, targets))
+    found = answer(model.run_.method.answerer, model.run_.meta, (given, targets))
     return zip(*(np.asarray(part) for part in found), strict=True)
 
 

@@ -37,7 +37,7 @@ def trial(name: str, rate: float, inner: int, steps: int) -> dict:
         run = bmaml.train(method, family, build_plan(name, steps=steps, seed=0))
     except NonFiniteError:
         return row | {"nll": math.inf, "mse": math.inf, "skipped": steps}
-    scores = evaluate(run.method.learner, run.meta, family, shots=(5,), count=200, seed=VALIDATION_SEED)
+    scores = evaluate(run, family, shots=(5,), count=200, seed=VALIDATION_SEED)
     return row | {"nll": scores.get("nll", 5).mean, "mse": scores.get("mse", 5).mean, "skipped": run.skipped}
 
 

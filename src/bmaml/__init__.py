@@ -15,6 +15,7 @@ from bmaml.estimators.regressor import FewShotRegressor as FewShotRegressor
 from bmaml.evaluation.evaluate import evaluate as evaluate
 from bmaml.inference.svgd import svgd as svgd
 from bmaml.io.registry import register as register
+from bmaml.learners.predictor import Predictor as Predictor
 from bmaml.methods import Method as Method
 from bmaml.training.callbacks import Callback as Callback
 from bmaml.training.early_stopping import EarlyStopping as EarlyStopping

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Leaf = Array
 else:
     Leaf = Array | np.ndarray
+_SHORT, _LONG = 8, 1024
 
 
 @register("data/points")
@@ -88,6 +89,16 @@ def pad(one: Data, rows: int) -> Data:
         return jnp.pad(leaf, [(0, extra)] + [(0, 0)] * (leaf.ndim - 1))
 
     return Data(grow(one.x), grow(one.y), grow(one.mask))
+
+
+def length_class(rows: int) -> int:
+    """Return the length that `rows` rows are filled up to: a power of two, at least 8, and past 1,024 a multiple of that.
+
+    Programs are then compiled for each of a few lengths, and not for each number of rows.
+    """
+    if rows > _LONG:
+        return -(-rows // _LONG) * _LONG
+    return max(_SHORT, 1 << (rows - 1).bit_length() if rows else 0)
 
 
 def stack(sets: Sequence[Data]) -> Data:

@@ -9,6 +9,7 @@ from scipy.special import logsumexp
 from bmaml.data import Data, data, pad
 from bmaml.evaluation.evaluate import evaluate
 from bmaml.learners.bayes_optimal import BayesOptimal
+from bmaml.learners.predictor import Predictor
 from bmaml.tasks import Sinusoids, ambiguous, maml_sinusoids
 
 pytestmark = pytest.mark.optimised
@@ -92,7 +93,7 @@ def test_equals_importance_sampling_where_the_task_may_be_a_line():
 def test_converged_under_twice_the_resolution():
     """The scores move by far less than they differ between learners: 0.01 nats, and 2% of the squared error."""
     fine = BayesOptimal(FAMILY, frequencies=4096, phases=48, components=8192)
-    both = (evaluate(learner, None, FAMILY, shots=(3, 5), count=24, batch=8) for learner in (BayesOptimal(FAMILY), fine))
+    both = (evaluate(Predictor(learner), FAMILY, shots=(3, 5), count=24, batch=8) for learner in (BayesOptimal(FAMILY), fine))
     coarse, fine = ({name: np.stack([e.scores[n, None][name] for n in (3, 5)]) for name in ("nll", "mse")} for e in both)
     assert abs(coarse["nll"] - fine["nll"]).max() < 0.1
     assert abs((coarse["nll"] - fine["nll"]).mean(-1)).max() < 0.01
@@ -133,7 +134,7 @@ def test_functions_are_draws_of_the_predictive():
 @pytest.mark.slow
 def test_scores_are_the_known_ones_and_calibrated():
     """Of 4,000 tasks at 5 shots and 2,000 at 10: NLL above that of the noise alone by 0.426 and 0.171 (+-0.011, 0.007)."""
-    result = evaluate(BayesOptimal(FAMILY), None, FAMILY, shots=(5, 10), count=200, batch=10)
+    result = evaluate(Predictor(BayesOptimal(FAMILY)), FAMILY, shots=(5, 10), count=200, batch=10)
     noise = np.log(0.01 * np.linspace(0.1, 5.0, 100_001)).mean() + 0.5 * np.log(2 * np.pi * np.e)
     for shots, nll in ((5, 0.426 + noise), (10, 0.171 + noise)):
         row, covered = result.get("nll", shots), result.get("coverage", shots)

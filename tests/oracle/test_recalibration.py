@@ -17,6 +17,7 @@ from bmaml.evaluation.evaluate import evaluate
 from bmaml.evaluation.recalibrate import recalibrate
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners import AbstractLearner, ConjugateLearner, PrototypeLearner
+from bmaml.learners.predictor import Predictor
 from bmaml.tasks import ambiguous
 from bmaml.tasks.base import AbstractTasks
 
@@ -82,7 +83,8 @@ class Sure(AbstractLearner):
 @pytest.mark.parametrize("mixed", [False, True])
 def test_a_known_error_of_the_deviation_is_found_at_each_number_of_shots(factor, mixed):
     """2,000 tasks of 10 points: the standard error of a stretch is near 0.6%."""
-    learner, meta = recalibrate(Sure(mixed), jnp.asarray(factor), Noise(), shots=(2, 6), count=2000)
+    found = recalibrate(Predictor(Sure(mixed), jnp.asarray(factor)), Noise(), shots=(2, 6), count=2000)
+    learner, meta = found.learner, found.meta
     np.testing.assert_allclose(jnp.exp(meta.change.log_stretch), [factor, 0.5 * factor], rtol=0.03)
     assert meta.change.tails.max() <= 0.05, "normal errors have no tails"
     rows = Data(*(jnp.zeros((8, 1)),) * 2, mask=jnp.arange(8) < 4.0)
@@ -93,11 +95,13 @@ def test_a_known_error_of_the_deviation_is_found_at_each_number_of_shots(factor,
 
 
 def test_heavy_tails_are_found_and_score_better_than_a_stretch_alone():
-    learner, meta = recalibrate(Sure(), jnp.asarray(1.0), Noise(heavy=True), shots=(2,), count=2000)
+    found = recalibrate(Predictor(Sure(), jnp.asarray(1.0)), Noise(heavy=True), shots=(2,), count=2000)
+    learner, meta = found.learner, found.meta
     assert meta.change.tails[0] == pytest.approx(0.25, abs=0.06), "four degrees of freedom"
     flat = dataclasses.replace(meta, change=dataclasses.replace(meta.change, tails=jnp.zeros(1)))
     scores = [
-        evaluate(learner, m, Noise(heavy=True), shots=(2,), count=200, queries=10).get("nll", 2).mean for m in (meta, flat)
+        evaluate(Predictor(learner, m), Noise(heavy=True), shots=(2,), count=200, queries=10).get("nll", 2).mean
+        for m in (meta, flat)
     ]
     assert scores[0] < scores[1] - 0.01
 
@@ -118,14 +122,14 @@ class Wide(Believed):
 
 
 def test_what_no_stretch_can_mend_stays_as_it_was():
-    _, meta = recalibrate(Apart(), jnp.asarray(1.0), Noise(), shots=(2,))
+    meta = recalibrate(Predictor(Apart(), jnp.asarray(1.0)), Noise(), shots=(2,)).meta
     assert meta.change.held[0] == 1.0
     assert (meta.change.log_stretch[0], meta.change.tails[0]) == (0.0, 0.0)
 
 
 def test_predictions_that_are_not_finite_are_refused():
     with pytest.raises(InputError, match="predictions after 2 shots are not finite"):
-        recalibrate(Sure(), jnp.asarray(jnp.nan), Noise(), shots=(2,))
+        recalibrate(Predictor(Sure(), jnp.asarray(jnp.nan)), Noise(), shots=(2,))
 
 
 def test_intervals_of_a_trained_learner_hold_on_new_tasks():
@@ -134,11 +138,10 @@ def test_intervals_of_a_trained_learner_hold_on_new_tasks():
     bare = learner.init(jax.random.key(0))
     shots = (2, 5)
     tasks = ambiguous(shots, 20)
-    changed, meta = recalibrate(learner, bare, tasks, shots=shots)
-    before, after = (
-        evaluate(one, m, tasks, shots=shots, count=300, queries=10, seed=5) for one, m in ((learner, bare), (changed, meta))
-    )
-    for given, held in zip(shots, meta.change.held, strict=True):
+    plain = Predictor(learner, bare)
+    changed = recalibrate(plain, tasks, shots=shots)
+    before, after = (evaluate(one, tasks, shots=shots, count=300, queries=10, seed=5) for one in (plain, changed))
+    for given, held in zip(shots, changed.meta.change.held, strict=True):
         assert before.get("coverage", given).mean == pytest.approx(float(held), abs=0.04)
         assert after.get("coverage", given).mean == pytest.approx(0.9, abs=0.03)
         assert after.get("nll", given).mean < before.get("nll", given).mean
@@ -150,15 +153,16 @@ def test_short_tasks_are_left_out_where_they_have_nothing_to_ask_for():
     longest = int(np.asarray(tasks.rows.count).max())
     learner = ConjugateLearner(FEATURES, particles=3)
     meta = learner.init(jax.random.key(0))
-    changed, _ = recalibrate(learner, meta, tasks, shots=(1, longest - 1), count=30, queries=3)
-    assert changed.counts == 2
+    plain = Predictor(learner, meta)
+    changed = recalibrate(plain, tasks, shots=(1, longest - 1), count=30, queries=3)
+    assert changed.learner.counts == 2
     with pytest.raises(InputError, match=rf"^{longest} shots leave no task to recalibrate on a point to ask for"):
-        recalibrate(learner, meta, tasks, shots=(longest,), count=30)
+        recalibrate(plain, tasks, shots=(longest,), count=30)
     with pytest.raises(InputError, match=r"^shots is \(\)"):
-        recalibrate(learner, meta, tasks, shots=())
+        recalibrate(plain, tasks, shots=())
 
 
 def test_classes_are_refused():
     learner = PrototypeLearner(3)
     with pytest.raises(InputError, match="classes"):
-        recalibrate(learner, learner.init(jax.random.key(0)), fixed_tasks(kind=labelled), shots=(1,), count=4)
+        recalibrate(Predictor(learner, learner.init(jax.random.key(0))), fixed_tasks(kind=labelled), shots=(1,), count=4)

@@ -8,20 +8,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import points, task
+from cases import run as command
 from rich.console import Console
 
-from bmaml import methods
+from bmaml import load, methods
 from bmaml.data import Data, Task, stack
 from bmaml.data import data as to_data
 from bmaml.distributions import Categorical, Normal
-from bmaml.errors import InputError
+from bmaml.errors import InputError, PairError
 from bmaml.evaluation.draws import draw_task
 from bmaml.evaluation.evaluate import evaluate, regret, to_records
+from bmaml.experiments.board.arenas import FamilyArena
+from bmaml.experiments.board.run import Board
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
-from bmaml.learners.resized import drawing, finely_drawn
+from bmaml.learners.predictor import Predictor
+from bmaml.learners.resized import drawing
+from bmaml.methods import Method
 from bmaml.models import MLP, GaussianModel
 from bmaml.recipes.families import build_method
+from bmaml.rl import Navigation
 from bmaml.tasks import AbstractTasks, Bank, Episodes, FiniteTasks, FixedTasks, PartialTasks, Sinusoids
 
 FAMILY = Sinusoids(shots=5, queries=10)
@@ -88,7 +95,7 @@ MEAN = MeanOfSupport()
 def scores(learner=MEAN, meta=0.0, tasks=FAMILY, **options):
     """All scores of a small evaluation, each task's by itself."""
     options = {"shots": (3, 5), "count": 20, "queries": 8, **options}
-    return evaluate(learner, jnp.asarray(meta) if meta is not None else None, tasks, **options)
+    return evaluate(Predictor(learner, jnp.asarray(meta) if meta is not None else None), tasks, **options)
 
 
 def same(one, other, tasks=slice(None)):
@@ -128,8 +135,8 @@ def test_one_program_serves_all_shots_seeds_and_meta_parameters(compilations):
 
 def test_steps_are_counts_of_inner_steps():
     meta = GRADIENT.init(jax.random.key(0))
-    result = evaluate(GRADIENT, meta, FAMILY, shots=(3,), steps=(0, 2), count=6, queries=4, batch=6)
-    taken = evaluate(dataclasses.replace(GRADIENT, steps=2), meta, FAMILY, shots=(3,), count=6, queries=4, batch=6)
+    result = evaluate(Predictor(GRADIENT, meta), FAMILY, shots=(3,), steps=(0, 2), count=6, queries=4, batch=6)
+    taken = evaluate(Predictor(dataclasses.replace(GRADIENT, steps=2), meta), FAMILY, shots=(3,), count=6, queries=4, batch=6)
     np.testing.assert_allclose(result.scores[3, 2]["nll"], taken.scores[3, None]["nll"], rtol=1e-5)
     assert [row.steps for row in result.rows if row.metric == "mse"] == [0, 2]
     assert result.get("mse", 3, 2).mean == result.scores[3, 2]["mse"].mean()
@@ -211,15 +218,43 @@ def test_rows_become_json_and_a_table():
     assert "nll" in console.export_text()
 
 
-def test_experts_train_with_few_of_them_and_are_judged_with_a_quarter():
-    learner = build_method("experts").learner
-    assert (learner.particles, learner.kept_particles) == (256, 16)
-    assert (finely_drawn(learner).particles, finely_drawn(learner).kept_particles) == (256, 64)
-    few = build_method("experts", particles=8).learner
-    assert few.kept == 1, "so few all go on"
-    assert (finely_drawn(few).particles, finely_drawn(few).kept) == (256, 1)
+def test_experts_train_with_few_of_them_and_answer_with_a_quarter():
+    method = build_method("experts")
+    assert [(one.particles, one.kept_particles) for one in (method.learner, method.answerer)] == [(256, 16), (256, 64)]
+    few = build_method("experts", particles=8)
+    assert few.learner.kept == 1, "so few all go on"
+    assert (few.answerer.particles, few.answerer.kept) == (256, 1)
     with pytest.raises(TypeError, match="those of GradientLearner are learned"):
         drawing(GRADIENT, 4)
+
+
+def test_what_answers_must_fit_what_was_trained():
+    method = methods.bfa(GaussianModel(MLP((1, 4, 1))), particles=3)
+    with pytest.raises(PairError, match="give the learner itself with other settings"):
+        Method(method.learner, method.objective, dataclasses.replace(method.learner, particles=4))
+    longer = Method(method.learner, method.objective, dataclasses.replace(method.learner, steps=9))
+    assert (longer.learner.steps, longer.answerer.steps) == (5, 9)
+    assert method.answerer is method.learner
+
+
+def test_every_front_door_answers_alike(tmp_path, capsys):
+    """A board trains experts, with 16 kept of 256. The board, `evaluate`, the command line and `run.adapt` keep 64."""
+    arena = FamilyArena("maml-sinusoid", (3,))
+    (entry,) = Board(arena, ("experts",), (0,), steps=1, count=8).run(tmp_path)
+    run = load(tmp_path / "runs" / "experts-0")
+    found = evaluate(run, arena.test(), shots=3, count=8, queries=arena.queries, seed=1)
+    np.testing.assert_allclose(found.scores[3, None]["nll"], entry.scores[3, "nll"], rtol=1e-4)
+    options = ("--shots", "3", "--count", "8", "--queries", str(arena.queries), "--seed", "1", "--json")
+    assert command("evaluate", tmp_path / "runs" / "experts-0", *options) == 0
+    shown = {row["metric"]: row["mean"] for row in json.loads(capsys.readouterr().out)}
+    assert shown["nll"] == pytest.approx(found.get("nll", 3).mean, rel=1e-4)
+
+    given, asked = task(kind=points).support, jnp.linspace(-2, 2, 5)[:, None]
+    learner = dataclasses.replace(run.method.learner, kept=0.25)
+    expected = jax.jit(lambda: learner.adapt(run.meta, given, key=jax.random.key(0)).predict(asked))()
+    answer = run.adapt(given).predict(asked)
+    np.testing.assert_allclose(answer.std, expected.std, rtol=1e-4)
+    assert answer.mean.shape == (5, 1)
 
 
 @pytest.mark.parametrize("wrong", [{"shots": ()}, {"shots": (-1,)}, {"count": 0}, {"queries": 0}, {"batch": 0}])
@@ -288,6 +323,15 @@ def test_a_finite_number_of_tasks_is_scored_each_once():
     each = [finite.source.sized(5, 8).sample(jax.random.fold_in(jax.random.key(3), i)) for i in range(5)]
     expected = [((one.support.y.mean() - one.query.y) ** 2).mean() for one in each]
     np.testing.assert_allclose(result.scores[5, None]["mse_noisy"], expected, rtol=1e-4)
+
+
+def test_what_is_no_run_or_no_source_is_said_so():
+    with pytest.raises(
+        InputError, match=r"a MeanOfSupport cannot be scored: give a run and tasks, as in evaluate\(run, tasks\)"
+    ):
+        evaluate(MEAN, FAMILY)
+    with pytest.raises(InputError, match="tasks are a Navigation: give a source of tasks"):
+        evaluate(Predictor(MEAN, jnp.zeros(())), Navigation())
 
 
 def test_a_row_that_was_not_scored_is_said_to_be_none():

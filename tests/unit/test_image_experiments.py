@@ -19,6 +19,7 @@ from bmaml.images import from_arrays
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners import MatchingLearner
 from bmaml.learners.base import AbstractLearner
+from bmaml.learners.predictor import Predictor
 from bmaml.plots import active_images as active_plot
 from bmaml.plots import leaderboard as board_plot
 from bmaml.plots import particles as particles_plot
@@ -117,7 +118,7 @@ class Even(AbstractPosterior):
 def test_shots_of_episodes_are_rows_of_each_class():
     tasks = images().episodes(3, (1, 4), 2)
     for shots in (1, 4):
-        found = evaluate(Counts(), jnp.asarray(3.0 * shots), tasks, shots=(1, 4), count=4, queries=2, batch=4)
+        found = evaluate(Predictor(Counts(), jnp.asarray(3.0 * shots)), tasks, shots=(1, 4), count=4, queries=2, batch=4)
         # An answer that is sure is wrong about two classes of three: its NLL is far above that of even odds.
         sure = {given: found.get("nll", given).mean > np.log(3) + 0.1 for given in (1, 4)}
         assert sure == {1: shots == 1, 4: shots == 4}

@@ -63,8 +63,7 @@ def test_a_recipe_takes_what_few_images_and_classes_leave():
 def test_a_learner_answers_with_the_steps_of_its_recipe():
     """Stein particles go on for longer than in training, whoever asks; all others do as they were trained."""
     for name, steps in (("shared-bmaml", 40), ("maml", 1)):
-        learner = build_image_method(name, (6, 6, 1), 3).learner
-        assert core(image_recipe(name).judged(learner)).steps == steps
+        assert core(build_image_method(name, (6, 6, 1), 3).answerer).steps == steps
     source = images()
     model = FewShotClassifier("shared-bmaml", way=3, particles=2, steps=1, batch=1).fit(source)
     assert core(model.learner()).steps == 40

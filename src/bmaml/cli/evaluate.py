@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from bmaml.evaluation.evaluate import Evaluation
-    from bmaml.learners import AbstractLearner
+    from bmaml.learners.predictor import Predictor
     from bmaml.tasks.base import AbstractTasks
 
 # The flags that have no meaning for each kind of run, and why.
@@ -147,9 +147,9 @@ def _on_family(
 
     loaded = bmaml.load(run)
     family, options = _family(run, about, options)
-    learner = _drawing(loaded.method.learner, particles)
+    asked = loaded if particles is None else _drawing(loaded.predictor, particles)
     name = about.get("method", type(loaded.method.learner).__name__)
-    results = {name: score(learner, loaded.meta, family, steps=steps, **options)}
+    results = {name: score(asked, family, steps=steps, **options)}
     if optimal:
         results["bayes-optimal"] = _optimal(family, options)
     _answer(results, _regrets(results) if optimal else [], as_json, out, show)
@@ -187,16 +187,17 @@ def _on_table(run: Path, table: Path | None, shots: tuple[int, ...] | None, as_j
         held_out.evaluate(FewShotRegressor.load(run), read_table(table), shots, as_json=as_json, out=out)
 
 
-def _drawing(learner: AbstractLearner, particles: int | None) -> AbstractLearner:
-    """Return a learner that draws so many particles when it adapts; without a number, as many as it is best asked with.
+def _drawing(predictor: Predictor, particles: int) -> Predictor:
+    """Return what draws so many particles when it adapts.
 
     Raises: InputError where a learner's particles are what it was trained with.
     """
     from bmaml.errors import InputError, PairError
-    from bmaml.learners.resized import drawing, finely_drawn
+    from bmaml.learners.predictor import Predictor
+    from bmaml.learners.resized import drawing
 
     try:
-        return finely_drawn(learner) if particles is None else drawing(learner, particles)
+        return Predictor(drawing(predictor.learner, particles), predictor.meta)
     except PairError:
         raise InputError(f"--particles is {particles} and this run's particles are learned, not drawn: leave it out.") from None
 
@@ -217,11 +218,12 @@ def _optimal(family: Any, options: dict[str, Any]) -> Evaluation:
     from bmaml.errors import InputError
     from bmaml.evaluation.evaluate import evaluate as score
     from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
+    from bmaml.learners.predictor import Predictor
     from bmaml.tasks import Sinusoids
 
     if not isinstance(family, Sinusoids):
         raise InputError("--optimal needs tasks whose Bayes-optimal predictor is known, such as sinusoids: leave it out.")
-    return score(BayesOptimal(family), None, family, batch=AT_ONCE, **options)
+    return score(Predictor(BayesOptimal(family)), family, batch=AT_ONCE, **options)
 
 
 def _regrets(results: dict[str, Evaluation]) -> list[dict]:

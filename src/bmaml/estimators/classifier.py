@@ -26,7 +26,7 @@ from bmaml.tasks.episodes import Episodes
 from bmaml.tasks.shots import Shots, shot_counts
 from bmaml.training.plan import Plan
 from bmaml.training.progress import Progress
-from bmaml.training.run import Run, train
+from bmaml.training.run import train
 
 
 class FewShotClassifier(AbstractEstimator):
@@ -130,13 +130,7 @@ class FewShotClassifier(AbstractEstimator):
 
         Raises: InputError before `fit`.
         """
-        return for_classes(self._judged().method.learner, self.way, self.way)
-
-    def _judged(self) -> Run:
-        """Return the fitted run, its learner as it answers."""
-        run = self.fitted()
-        learner = self._recipe.judged(run.method.learner)
-        return dataclasses.replace(run, method=dataclasses.replace(run.method, learner=learner))
+        return for_classes(self.fitted().method.answerer, self.way, self.way)
 
     def adapt(self, X_few: ImagesLike, y_few: ArrayLike | None = None) -> AdaptedClasses:
         """Return the model adapted to the classes of some labelled images, a new object; this one stays as it is.
@@ -145,7 +139,7 @@ class FewShotClassifier(AbstractEstimator):
         like take any number of classes, others up to `way`.
         Raises: InputError before `fit`, or where images and labels do not fit.
         """
-        return AdaptedClasses.start(self._judged(), self.form_, self.way, X_few, y_few, self.seed)
+        return AdaptedClasses.start(self.fitted(), self.form_, self.way, X_few, y_few, self.seed)
 
     def about(self) -> dict[str, Any]:
         return self._about(self.form_, self.notes_)

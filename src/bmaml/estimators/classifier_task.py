@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike
 
 from bmaml.data import Data
 from bmaml.errors import InputError
-from bmaml.estimators.padding import adapt_padded, chunks, over_rows
+from bmaml.estimators.padding import chunks, over_rows
 from bmaml.estimators.picks import picks
 from bmaml.images.decode import Form
 from bmaml.images.rows import ImagesLike, Rows, image_rows
 from bmaml.inference.acquisitions import CLASS_ACQUISITIONS
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.learners.predictor import Predictor
 from bmaml.learners.resized import for_classes
 from bmaml.tables.table import listed
 from bmaml.training.run import Run
@@ -129,8 +130,9 @@ def _adapted(
     place = {label: i for i, label in enumerate(classes.tolist())}
     y = np.array([place[label] for label in labels.tolist()], np.int32)
     support = Data(jnp.asarray(x), jnp.asarray(y), jnp.ones(len(y), x.dtype))
-    learner = for_classes(run.method.learner, way, len(classes))
-    return AdaptedClasses(run, form, way, x, labels, classes, adapt_padded(learner, run.meta, support, seed), seed)
+    predictor = Predictor(for_classes(run.method.answerer, way, len(classes)), run.meta)
+    posterior = predictor.adapt(support, key=jax.random.key(seed))
+    return AdaptedClasses(run, form, way, x, labels, classes, posterior, seed)
 
 
 def _labels(rows: Rows, y: ArrayLike | None) -> np.ndarray:

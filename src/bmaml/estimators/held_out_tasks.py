@@ -127,7 +127,7 @@ def _rows(x: np.ndarray, y: np.ndarray, rows: np.ndarray, length: int) -> Data:
 def _model_errors(model: FewShotRegressor, asked: list[_Questions]) -> list[_Errors]:
     """Return the model's errors at each shot count; all are asked in one call, so that one program is compiled."""
     support, query = (jax.tree.map(lambda *parts: jnp.concatenate(parts), *(q[i] for q in asked)) for i in (0, 1))
-    learner, meta = model.run_.method.learner, model.run_.meta
+    learner, meta = model.run_.method.answerer, model.run_.meta
     mean, nll, cdf = (np.asarray(part) for part in _answers(learner, meta, support, query))
     cuts = np.cumsum([len(one.task) for one in asked])[:-1]
     errors = []

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bmaml.data import Data, pad
-from bmaml.inference.posteriors import AbstractPosterior
-from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.data import length_class
 
-_FEWEST, _MOST = 8, 1024
-
-
-def bucket(count: int) -> int:
-    """Return the length that so many rows are filled up to: a power of two, at least 8."""
-    return max(_FEWEST, 1 << (count - 1).bit_length() if count else 0)
+_MOST = 1024
 
 
 def chunks(x: np.ndarray, most: int = _MOST) -> Iterator[tuple[slice, jax.Array]]:
@@ -29,7 +21,7 @@ def chunks(x: np.ndarray, most: int = _MOST) -> Iterator[tuple[slice, jax.Array]
     for start in range(0, len(x), most):
         rows = slice(start, min(start + most, len(x)))
         count = rows.stop - rows.start
-        yield rows, jnp.asarray(x[rows][np.arange(bucket(count)) % count])
+        yield rows, jnp.asarray(x[rows][np.arange(length_class(count)) % count])
 
 
 def over_rows(
@@ -44,13 +36,3 @@ def over_rows(
         count = rows.stop - rows.start
         parts.append([np.asarray(array).take(range(count), axis) for array in answer(padded)])
     return tuple(np.concatenate(arrays, axis) for arrays in zip(*parts, strict=True))
-
-
-def adapt_padded(learner: AbstractLearner, meta: Meta, support: Data, seed: int) -> AbstractPosterior:
-    """Return the posterior of a task whose support is filled up with masked rows."""
-    return _adapt(learner, meta, pad(support, bucket(len(support.mask))), jax.random.key(seed))
-
-
-@eqx.filter_jit
-def _adapt(learner: AbstractLearner, meta: Meta, support: Data, key: jax.Array) -> AbstractPosterior:
-    return learner.adapt(meta, support, key=key)

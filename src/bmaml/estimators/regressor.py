@@ -16,6 +16,8 @@ from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator, read_from, saved
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.evaluation.recalibrate import recalibrate
+from bmaml.learners.base import AbstractLearner
+from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.methods import Method
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import ColumnRoles, Schema, Table, TableLike, fit_schema, read_table, some_shots, table_tasks
@@ -135,8 +137,10 @@ class FewShotRegressor(AbstractEstimator):
         run = self.fitted()
         table = read_table(X) if groups is None else _named(_array_table(X, y, groups)[0], self.schema_)
         tasks, counts = self.further(table, shots)
-        learner, meta = recalibrate(run.method.learner, run.meta, tasks, shots=counts, queries=tasks.queries)
-        self.run_ = dataclasses.replace(run, method=dataclasses.replace(run.method, learner=learner), meta=meta)
+        found = recalibrate(run, tasks, shots=counts, queries=tasks.queries)
+        assert isinstance(found.learner, RecalibratedLearner)
+        assert isinstance(run.method, Method)
+        self.run_ = dataclasses.replace(run, method=_recalibrated(run.method, found.learner.counts), meta=found.meta)
         return self
 
     def further(self, table: Table, shots: Shots | None = None) -> tuple[FixedTasks, list[int]]:
@@ -195,6 +199,16 @@ def _named_table(
         raise InputError("give x= and y=, the names of the table's input and output columns.")
     inputs, outputs = ((names,) if isinstance(names, str) else tuple(names) for names in (x, y))
     return read_table(X), ColumnRoles(task, inputs, outputs)
+
+
+def _recalibrated(method: Method, counts: int) -> Method:
+    """Return the method with recalibrated learners, both the one it trained with and the one it answers with."""
+
+    def wrapped(learner: AbstractLearner) -> RecalibratedLearner:
+        return RecalibratedLearner(learner.inner if isinstance(learner, RecalibratedLearner) else learner, counts)
+
+    answering = None if method.answering is None else wrapped(method.answering)
+    return dataclasses.replace(method, learner=wrapped(method.learner), answering=answering)
 
 
 def _array_table(X: TableLike | ArrayLike, y: ArrayLike | None, groups: ArrayLike) -> tuple[Table, ColumnRoles]:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from bmaml.data import Data, data
 from bmaml.errors import InputError
-from bmaml.estimators.padding import adapt_padded, chunks, over_rows
+from bmaml.estimators.padding import chunks, over_rows
 from bmaml.estimators.picks import picks
 from bmaml.inference.acquisitions import ACQUISITIONS, Acquisition
 from bmaml.inference.posteriors import AbstractPosterior
@@ -165,7 +165,7 @@ class AdaptedTask:
 
 
 def _adapted(run: Run[Data, AbstractPosterior], schema: Schema, support: Data, seed: int) -> AdaptedTask:
-    return AdaptedTask(run, schema, support, adapt_padded(run.method.learner, run.meta, support, seed), seed)
+    return AdaptedTask(run, schema, support, run.predictor.adapt(support, key=jax.random.key(seed)), seed)
 
 
 def _padded(values: np.ndarray, rows: int) -> jax.Array:

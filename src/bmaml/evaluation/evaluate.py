@@ -20,12 +20,15 @@ from bmaml.distributions import AbstractContinuous
 from bmaml.errors import InputError
 from bmaml.evaluation.draws import draw_task
 from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, interval, regression_scores
-from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.learners.base import AbstractLearner
 from bmaml.learners.features import core, replace_core
 from bmaml.learners.gradient import GradientLearner
 from bmaml.learners.laplace import Laplace
+from bmaml.learners.predictor import Predictor
+from bmaml.learners.resized import with_classes
 from bmaml.tasks.base import AbstractTasks
 from bmaml.tasks.shots import Shots, shot_counts
+from bmaml.training.run import Run
 
 Setting = tuple[int, int | None]
 _SHOWN = ("return", "mse", "nll", "crps", "coverage", "calibration", "accuracy", "brier", "accuracy_rejecting")
@@ -90,9 +93,27 @@ class Evaluation(eqx.Module):
         return table
 
 
+def answering(run: Run | Predictor, tasks: AbstractTasks) -> Predictor:
+    """Return what answers on tasks: a run's learner as it answers, told the number of classes where it takes any number.
+
+    Raises: InputError where what is given is no run or no source of such tasks.
+    """
+    if not isinstance(run, Run | Predictor):
+        raise InputError(
+            f"a {type(run).__name__} cannot be scored: give a run and tasks, as in evaluate(run, tasks), or "
+            "bmaml.Predictor(learner, meta) in place of the run."
+        )
+    if not isinstance(tasks, AbstractTasks):
+        raise InputError(
+            f"tasks are a {type(tasks).__name__}: give a source of tasks, such as bmaml.tasks.Sinusoids(), or score policies "
+            "with bmaml.rl.returns.evaluate_policies."
+        )
+    found = run.predictor if isinstance(run, Run) else run
+    return Predictor(with_classes(found.learner, tasks.outputs), found.meta)
+
+
 def evaluate(
-    learner: AbstractLearner,
-    meta: Meta,
+    run: Run | Predictor,
     tasks: AbstractTasks,
     *,
     shots: Shots = (5, 10),
@@ -102,14 +123,17 @@ def evaluate(
     seed: int = 0,
     batch: int = 50,
 ) -> Evaluation:
-    """Score a learner on `count` new tasks (of a source with a `total`: each of its tasks once, at most `count`).
+    """Score a run on `count` new tasks (of a source with a `total`: each of its tasks once, at most `count`).
 
+    `run` is a trained run, which is scored as it answers, or a `Predictor` (a learner with its meta-parameters).
     Of `Episodes` shots and queries are those of each class. `steps` lists inner step counts to score a `GradientLearner` (or
     `Laplace`) after. Where the source knows its noise-free targets (`truth`), `mse` is against them, as in the literature;
     elsewhere against the targets there are. All else is against the noisy targets. Tasks are a function of (seed, index, the
     most shots) alone: two learners scored with the same seed see the same tasks.
     Raises: InputError for steps where the learner takes none, counts that make no sense, or more shots than the tasks can give.
     """
+    predictor = answering(run, tasks)
+    learner = predictor.learner
     if steps is not None and not isinstance(core(learner), GradientLearner | Laplace):
         raise InputError(f"{type(core(learner)).__name__} has no number of inner steps to set: leave out steps.")
     shots = shot_counts(shots)
@@ -123,7 +147,7 @@ def evaluate(
     for taken in steps or (None,):
         adapted = learner if taken is None else replace_core(learner, partial(_after, steps=taken))
         for given in shots:
-            each = _scores(adapted, meta, tasks, jax.random.key(seed), indices, jnp.asarray(given), size)
+            each = _scores(Predictor(adapted, predictor.meta), tasks, jax.random.key(seed), indices, jnp.asarray(given), size)
             scores[given, taken] = {name: np.asarray(values, np.float64)[:total] for name, values in each.items()}
     rows = [row for (given, taken), each in scores.items() for row in _rows(given, taken, each)]
     return Evaluation(rows, scores, seed)
@@ -157,8 +181,7 @@ def _after(learner: AbstractLearner, steps: int) -> AbstractLearner:
 
 @eqx.filter_jit
 def _scores(
-    learner: AbstractLearner,
-    meta: Meta,
+    predictor: Predictor,
     tasks: AbstractTasks,
     key: PRNGKeyArray,
     indices: Array,
@@ -171,7 +194,7 @@ def _scores(
         drawn = draw_task(tasks, key, i, given)
         task, truth = drawn.task, drawn.truth
         adapt_key, score_key = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
-        predictive = learner.adapt(meta, task.support, key=adapt_key).predict(task.query.x)
+        predictive = predictor.learner.adapt(predictor.meta, task.support, key=adapt_key).predict(task.query.x)
         score = regression_scores if isinstance(predictive, AbstractContinuous) else classification_scores
         return score(predictive, task.query, truth, key=score_key)
 

@@ -20,11 +20,13 @@ from bmaml.data import Data
 from bmaml.distributions import MOST_TAILS, AbstractContinuous, Mixture, StudentT, stretched
 from bmaml.errors import InputError
 from bmaml.evaluation.draws import draw_task
+from bmaml.evaluation.evaluate import answering
 from bmaml.evaluation.metrics import LEVEL, masked_mean
-from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.learners.predictor import Predictor
 from bmaml.learners.recalibrated import RecalibratedLearner, RecalibratedMeta, Recalibration
 from bmaml.tasks.base import AbstractTasks
 from bmaml.tasks.shots import Shots, shot_counts
+from bmaml.training.run import Run
 
 # Values of 1 over degrees of freedom to try: from no tails to those of the last Student-t that has a variance.
 _TAILS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, MOST_TAILS)
@@ -44,16 +46,9 @@ class _Asked(NamedTuple):
 
 
 def recalibrate(
-    learner: AbstractLearner,
-    meta: Meta,
-    tasks: AbstractTasks,
-    *,
-    shots: Shots,
-    count: int = 500,
-    queries: int = 10,
-    seed: int = 2,
-) -> tuple[RecalibratedLearner, RecalibratedMeta]:
-    """Return the learner, and its meta-parameters, with predictions whose 90% intervals hold 90% on `tasks`.
+    run: Run | Predictor, tasks: AbstractTasks, *, shots: Shots, count: int = 500, queries: int = 10, seed: int = 2
+) -> Predictor:
+    """Return what predicts as `run` does, with 90% intervals that hold 90% on `tasks`: a `RecalibratedLearner` and its meta.
 
     `tasks` are such as were not trained on. After each number of `shots`, `count` of them are asked for `queries` points
     each (of a source with a `total`: each task in turn). For each of several tails the stretch is found with which 90%
@@ -68,21 +63,20 @@ def recalibrate(
     counts = sorted(set(shot_counts(shots)))
     if count < 1 or queries < 1:
         raise InputError(f"tasks are {count} and queries {queries}: give at least 1 of each.")
+    learner, meta = (predictor := answering(run, tasks)).learner, predictor.meta
     if isinstance(learner, RecalibratedLearner):
         learner, meta = learner.inner, meta.inner
     # A task that is too short for some number of shots is left out there and not refused. Every task has enough rows for 0
     # shots.
     tasks = tasks.sized(counts if tasks.total is None else (0, *counts), queries)
-    found = [_found(learner, meta, tasks, given, count, seed) for given in counts]
+    found = [_found(Predictor(learner, meta), tasks, given, count, seed) for given in counts]
     change = Recalibration(*(jnp.asarray(values, jnp.float32) for values in (counts, *zip(*found, strict=True))))
-    return RecalibratedLearner(learner, len(counts)), RecalibratedMeta(meta, change)
+    return Predictor(RecalibratedLearner(learner, len(counts)), RecalibratedMeta(meta, change))
 
 
-def _found(
-    learner: AbstractLearner, meta: Meta, tasks: AbstractTasks, given: int, count: int, seed: int
-) -> tuple[float, float, float]:
+def _found(predictor: Predictor, tasks: AbstractTasks, given: int, count: int, seed: int) -> tuple[float, float, float]:
     """Return what 90% intervals hold, the log stretch and the tails after `given` points."""
-    asked = _asked(learner, meta, tasks, jax.random.key(seed), jnp.asarray(given), count)
+    asked = _asked(predictor, tasks, jax.random.key(seed), jnp.asarray(given), count)
     if not isinstance(asked.predictive, AbstractContinuous):
         raise InputError("recalibration is of intervals, and these targets are classes: leave it out.")
     if not float(asked.weight.sum()):
@@ -97,8 +91,7 @@ def _found(
 
 @eqx.filter_jit
 def _asked(
-    learner: AbstractLearner,
-    meta: Meta,
+    predictor: Predictor,
     tasks: AbstractTasks,
     key: jax.Array,
     given: Array,
@@ -110,7 +103,7 @@ def _asked(
         # If there are more tasks than needed, tasks from all over the table are used, because neighbours are alike.
         which = i % total if total <= count else i * total // count
         task = draw_task(tasks, jax.random.fold_in(key, i // total), which, given).task
-        posterior = learner.adapt(meta, task.support, key=jax.random.fold_in(jax.random.key(1), i))
+        posterior = predictor.learner.adapt(predictor.meta, task.support, key=jax.random.fold_in(jax.random.key(1), i))
         whole = (task.support.mask.sum() == given) & (task.query.mask.sum() > 0)
         return _Asked(posterior.predict(task.query.x), task.query, whole.astype(float))  # pyright: ignore[reportArgumentType]
 

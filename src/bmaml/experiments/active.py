@@ -20,7 +20,6 @@ from bmaml.evaluation.metrics import interval
 from bmaml.experiments.numbers import Numbers
 from bmaml.inference.acquisitions import ACQUISITIONS, acquisition
 from bmaml.learners.base import AbstractLearner, Meta
-from bmaml.learners.resized import finely_drawn
 from bmaml.recipes.families import build_method, build_plan, build_tasks
 from bmaml.tasks.sinusoid import Sinusoids
 from bmaml.training.progress import Progress
@@ -77,7 +76,7 @@ def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, see
     assert isinstance(source, Sinusoids)
     rows, needed = [], []
     for name, one in runs.items():
-        learner = finely_drawn(one.method.learner)
+        learner = one.method.answerer
         errors = {by: task_errors(learner, one.meta, source, by, tasks, seed) for by in _offered(learner, one.meta, source)}
         for by, each in errors.items():
             rows += [(name, by, START + i, *interval(column)) for i, column in enumerate(each.T)]

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from bmaml.data import Data, Task
+from bmaml.evaluation.evaluate import answering
 from bmaml.evaluation.metrics import interval, masked_mean
 from bmaml.experiments.image_tasks import image_classes
 from bmaml.experiments.numbers import Numbers
@@ -20,7 +21,6 @@ from bmaml.inference.acquisitions import entropy, random
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.features import at_core
-from bmaml.learners.resized import for_classes
 from bmaml.recipes.images import build_image_method, image_recipe
 from bmaml.tasks.derived import PartialTasks
 from bmaml.tasks.episodes import Episodes
@@ -90,10 +90,10 @@ def run(
         recipe = image_recipe(name)
         tasks = recipe.episodes(split.train, _WAY, (3,), rotations=True)
         method = build_image_method(name, tasks.shape, tasks.way)
-        meta = train(method, PartialTasks(tasks), recipe.plan(steps=steps, seed=seed), progress=progress).meta
-        learner = recipe.judged(for_classes(method.learner, _WAY, _WAY))
+        run = train(method, PartialTasks(tasks), recipe.plan(steps=steps, seed=seed), progress=progress)
+        found = answering(run, test)
         for start in STARTS:
-            each = {by: curves(learner, meta, test, start, by, episodes, seed) for by in ACQUISITIONS}
+            each = {by: curves(found.learner, found.meta, test, start, by, episodes, seed) for by in ACQUISITIONS}
             first = _first(start, _WAY)
             for by, accuracy in each.items():
                 rows += [(name, start, by, first + i, *interval(column)) for i, column in enumerate(accuracy.T)]

@@ -16,7 +16,7 @@ from bmaml.evaluation.evaluate import Evaluation, evaluate
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
 from bmaml.learners.gradient import GradientLearner
-from bmaml.learners.resized import finely_drawn
+from bmaml.learners.predictor import Predictor
 from bmaml.recipes.families import build_method, build_plan
 from bmaml.tasks.sinusoid import Sinusoids
 from bmaml.training.progress import Progress
@@ -83,7 +83,7 @@ GRID = np.linspace(-5.0, 5.0, 161)
 
 def views(run: Run, task: NewTask, *, by_steps: bool, seed: int = 0) -> list[View]:
     """Return the views of a run on a task: by inner steps on five points, or by the number of points given."""
-    learner, key = finely_drawn(run.method.learner), jax.random.key(seed)
+    learner, key = run.method.answerer, jax.random.key(seed)
     out = []
     for count in STEPS if by_steps else GIVEN:
         if by_steps:
@@ -108,9 +108,8 @@ def scores(runs: dict[str, Run], *, tasks: int = 200, optimal_tasks: int = 50) -
     `optimal_tasks`.
     """
     shots = (5, 10, 20)
-    learners = {name: finely_drawn(run.method.learner) for name, run in runs.items()}
-    out = {name: evaluate(learners[name], run.meta, FAMILY, shots=shots, count=tasks) for name, run in runs.items()}
-    best = evaluate(BayesOptimal(FAMILY), None, FAMILY, shots=shots, count=optimal_tasks, batch=AT_ONCE)
+    out = {name: evaluate(run, FAMILY, shots=shots, count=tasks) for name, run in runs.items()}
+    best = evaluate(Predictor(BayesOptimal(FAMILY)), FAMILY, shots=shots, count=optimal_tasks, batch=AT_ONCE)
     return {**out, "bayes-optimal": best}
 
 

@@ -176,6 +176,6 @@ def _platipus(task: OneTask, steps: int, seed: int, progress: Progress | None) -
     run = train(method, PriorTasks(task), Plan(steps, 16, Adam(1e-3), seed), progress=progress)
 
     def infer(key: PRNGKeyArray) -> AbstractPosterior:
-        return run.method.learner.adapt(run.meta, task.support, key=key)
+        return run.method.adapt(run.meta, task.support, key=key)
 
     return infer

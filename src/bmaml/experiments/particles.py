@@ -8,13 +8,12 @@ from typing import Any
 from bmaml.evaluation.evaluate import evaluate
 from bmaml.experiments.image_tasks import image_classes
 from bmaml.experiments.numbers import Numbers
-from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.recipes.images import build_image_method, image_recipe
 from bmaml.tasks.base import AbstractTasks
 from bmaml.tasks.derived import FiniteTasks
 from bmaml.tasks.episodes import Episodes
 from bmaml.training.progress import Progress
-from bmaml.training.run import train
+from bmaml.training.run import Run, train
 
 METHODS = ("shared-bmaml", "shared-bfa", "shared-emaml")
 PARTICLES, COUNTS = (1, 2, 5, 10), (10, 100, 1000)
@@ -63,7 +62,7 @@ def run(
         def scores(count: int, tasks: AbstractTasks, name: str = name) -> list[tuple[str, float, float, float]]:
             method = build_image_method(name, test.shape, _WAY, particles=count)
             trained = train(method, tasks, image_recipe(name).plan(steps=steps, seed=seed), progress=progress)
-            return _scores(image_recipe(name).judged(method.learner), trained.meta, test, episodes)
+            return _scores(trained, test, episodes)
 
         for count in particles:
             found = scores(count, endless)
@@ -75,7 +74,7 @@ def run(
     return Numbers(COLUMNS, rows)
 
 
-def _scores(learner: AbstractLearner, meta: Meta, test: Episodes, count: int) -> list[tuple[str, float, float, float]]:
-    found = evaluate(learner, meta, test, shots=(1,), count=count, queries=test.queries, seed=1, batch=8)
+def _scores(run: Run, test: Episodes, count: int) -> list[tuple[str, float, float, float]]:
+    found = evaluate(run, test, shots=(1,), count=count, queries=test.queries, seed=1, batch=8)
     rows = [found.get(metric, 1) for metric in _METRICS]
     return [(row.metric, row.mean, row.low, row.high) for row in rows]

@@ -102,7 +102,7 @@ def _scorer(method: Method, shots: int, tasks: int, seed: int) -> Callable[[Any]
         def one(key):
             wave_key, support_key, query_key = jax.random.split(key, 3)
             wave = family.wave(wave_key)
-            posterior = method.learner.adapt(meta, family.points(wave, support_key, shots), key=query_key)
+            posterior = method.answerer.adapt(meta, family.points(wave, support_key, shots), key=query_key)
             x = family.points(wave, query_key, 50).x
             return ((posterior.predict(x).mean - wave(x)) ** 2).mean()
 

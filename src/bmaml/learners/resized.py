@@ -53,12 +53,20 @@ def for_classes(learner: AbstractLearner, way: int, count: int) -> AbstractLearn
 
     Raises: InputError where the learner's network has `way` outputs and more are asked for.
     """
-    inner = core(learner)
-    if isinstance(inner, PrototypeLearner | MatchingLearner | RidgeLearner):
-        return replace_core(learner, lambda one: dataclasses.replace(one, classes=count))  # pyright: ignore[reportArgumentType]
-    if count > way:
+    if count > way and not _takes_any_number(learner):
         raise InputError(
             f"the task has {count} classes and the model tells up to {way} apart: fit with a way of {count}, or use "
             "'protonet', which takes any number."
         )
-    return learner
+    return with_classes(learner, count)
+
+
+def with_classes(learner: AbstractLearner, count: int) -> AbstractLearner:
+    """Return the learner for tasks of `count` classes, where it takes any number of them; another one stays as it is."""
+    if not _takes_any_number(learner):
+        return learner
+    return replace_core(learner, lambda one: dataclasses.replace(one, classes=count))  # pyright: ignore[reportArgumentType]
+
+
+def _takes_any_number(learner: AbstractLearner) -> bool:
+    return isinstance(core(learner), PrototypeLearner | MatchingLearner | RidgeLearner)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 
 from bmaml.data import Data
-from bmaml.errors import InputError
+from bmaml.errors import InputError, PairError
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.registry import register
+from bmaml.learners.base import AbstractLearner
+from bmaml.learners.predictor import Predictor
 from bmaml.tasks.base import AbstractTasks
 from bmaml.training.meta_step import build_chunk, init_state
 from bmaml.training.method import AbstractMethod
@@ -17,11 +21,21 @@ from bmaml.training.method import AbstractMethod
 class Method(AbstractMethod[Data, AbstractPosterior]):
     """A learner and an objective that fit each other; a meta-step follows the objective's gradient on tasks that are given.
 
-    Raises: PairError or InputError, with the reason and what to use instead, where they do not.
+    `answering` is the learner that a trained run answers with, where that is not the one that it trains with: the same with
+    more particles, say, or more inner steps. It is saved with the run, so that the run answers alike wherever it is asked.
+    Raises: PairError or InputError, with the reason and what to use instead, where they do not fit.
     """
+
+    answering: AbstractLearner | None = None
 
     def __check_init__(self):
         self.objective.check(self.learner)
+        if self.answering is not None:
+            _check_answering(self.learner, self.answering)
+
+    @property
+    def answerer(self):
+        return self.learner if self.answering is None else self.answering
 
     def check(self, source):
         if not isinstance(source, AbstractTasks):
@@ -48,4 +62,14 @@ class Method(AbstractMethod[Data, AbstractPosterior]):
     def adapt(self, meta, given, *, key):
         if not isinstance(given, Data):
             raise InputError(f"a task's support was given as a {type(given).__name__}: give x and y, or a bmaml.Data.")
-        return self.learner.adapt(meta, given, key=key)
+        return Predictor(self.answerer, meta).adapt(given, key=key)
+
+
+def _check_answering(learner: AbstractLearner, answering: AbstractLearner) -> None:
+    """Check that one learner can answer with what the other has learned."""
+    trained, asked = (eqx.filter_eval_shape(one.init, jax.random.key(0)) for one in (learner, answering))
+    if not eqx.tree_equal(trained, asked):
+        raise PairError(
+            f"answering is a {type(answering).__name__} whose meta-parameters have other shapes than the learner's: give the "
+            "learner itself with other settings, such as more particles that are drawn, or more inner steps."
+        )

@@ -23,7 +23,8 @@ def shared(extractor: AbstractNetwork, method: Method, *, name: str | None = Non
 
     The method keeps its `name` unless it is given another.
     """
-    return Method(FeatureLearner(extractor, method.learner), method.objective, name=name or method.name)
+    answering = None if method.answering is None else FeatureLearner(extractor, method.answering)
+    return Method(FeatureLearner(extractor, method.learner), method.objective, answering, name=name or method.name)
 
 
 def protonet(

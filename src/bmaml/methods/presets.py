@@ -21,6 +21,7 @@ from bmaml.learners import ConjugateLearner, GradientLearner, Laplace, LearnedRa
 from bmaml.learners.conjugate import Codes
 from bmaml.learners.exact_heads import AbstractExactHead, InverseGammaHead
 from bmaml.learners.gradient import Fit
+from bmaml.learners.resized import finely_drawn
 from bmaml.methods.base import Method
 from bmaml.models import AbstractFeatures, AbstractModel, GaussianModel
 from bmaml.objectives import ChaserLoss, LaplaceLoss, PooledLoss, QueryLoss
@@ -299,6 +300,7 @@ def experts(
     """Particles of feature extractors with exact Bayesian heads, weighted by evidence: the default of the front doors.
 
     See `ConjugateLearner`. With one particle this is close to ALPaCA, Harrison et al. (2018), https://arxiv.org/abs/1807.08912.
+    Where codes are drawn, a trained run answers with at least 256 of them and keeps a quarter.
 
     - `features`: the network below the heads.
     - `particles`: number of experts.
@@ -312,4 +314,6 @@ def experts(
     - `kept`: share of the experts that go on once the support is seen.
     """
     learner = ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights, codes, head, kept)
-    return Method(learner, QueryLoss("points", evidence), name="experts")
+    # Few experts that are drawn are enough for a gradient; an answer is worth more of them.
+    finer = finely_drawn(learner)
+    return Method(learner, QueryLoss("points", evidence), None if finer == learner else finer, name="experts")

@@ -63,7 +63,7 @@ class TunedImages:
 
     `filters` are the network's. `way` is the number of classes of a training episode (None: as many as it is judged by) and
     `queries` of each to tell apart; a meta-batch has `batch` episodes, worked off in `accumulation_steps`, for `steps`
-    meta-steps. What is trained takes `judged_steps` inner steps (None: as many as in training). A leaderboard of images has
+    meta-steps. What is trained takes `answering_steps` inner steps (None: as many as in training). A leaderboard of images has
     the methods that are `compared` unless told otherwise.
     """
 
@@ -75,7 +75,7 @@ class TunedImages:
     accumulation_steps: int = 1
     steps: int = 1_000
     outer: AbstractOuter = _OUTER
-    judged_steps: int | None = None
+    answering_steps: int | None = None
     compared: bool = False
 
     def trained(

@@ -10,7 +10,6 @@ import math
 from typing import Any
 
 from bmaml.images import ImageSet
-from bmaml.learners import AbstractLearner
 from bmaml.learners.features import replace_core
 from bmaml.methods import METHODS, Method, Tuned, TunedImages, choose, fitting
 from bmaml.methods.made_of import Offer
@@ -27,11 +26,13 @@ class ImageRecipe:
 
     tuned: TunedImages = dataclasses.field(default_factory=TunedImages)
 
-    def judged(self, learner: AbstractLearner) -> AbstractLearner:
-        """Return a trained learner as it answers."""
-        if self.tuned.judged_steps is None:
-            return learner
-        return replace_core(learner, lambda one: dataclasses.replace(one, steps=self.tuned.judged_steps))  # pyright: ignore
+    def answering(self, method: Method) -> Method:
+        """Return the method with the inner steps that its trained runs answer with."""
+        steps = self.tuned.answering_steps
+        if steps is None:
+            return method
+        longer = replace_core(method.learner, lambda one: dataclasses.replace(one, steps=steps))  # pyright: ignore
+        return dataclasses.replace(method, answering=longer)
 
     def training_way(self, images: ImageSet, way: int, *, rotations: bool = False, within: bool = False) -> int:
         """Return the number of classes of a training episode, for a method that must tell `way` classes apart.
@@ -117,4 +118,5 @@ def build_image_method(
         head=lambda features: CategoricalModel(MLP((features, way))),
         classes=True,
     )
-    return as_pair(row.build(offer, Tuned(row.images.settings), **settings), name)
+    method = as_pair(row.build(offer, Tuned(row.images.settings), **settings), name)
+    return ImageRecipe(row.images).answering(method)

@@ -55,6 +55,10 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         """The learner, as what it is checked to be."""
         return policies(self.learner, "PolicyMethod")
 
+    @property
+    def answerer(self):
+        return self.learner
+
     def begin(self, plan):
         meta = fresh_meta(self, plan)
         return first_state(meta, self.step.start(plan, meta), places=4)

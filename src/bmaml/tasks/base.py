@@ -149,7 +149,8 @@ class FixedTasks(AbstractTasks):
 
     @property
     def outputs(self):
-        return self.rows.y.shape[-1]
+        classes = jnp.issubdtype(self.rows.y.dtype, jnp.integer)
+        return int(self.rows.y.max()) + 1 if classes else self.rows.y.shape[-1]
 
     @property
     def total(self):

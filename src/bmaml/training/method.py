@@ -49,6 +49,11 @@ class AbstractMethod(eqx.Module, Generic[Given, Adapted]):
     objective: AbstractObjective
     name: str | None = eqx.field(static=True, default=None, kw_only=True)
 
+    @property
+    @abstractmethod
+    def answerer(self) -> AbstractLearner:
+        """The learner that a trained run answers with."""
+
     @abstractmethod
     def check(self, source: AbstractSource) -> None:
         """Check that the method can be trained on such tasks.

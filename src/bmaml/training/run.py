@@ -19,6 +19,7 @@ from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved
 from bmaml.learners.base import Meta
+from bmaml.learners.predictor import Predictor
 from bmaml.tasks.base import AbstractSource
 from bmaml.training.arguments import check_arguments
 from bmaml.training.callbacks import Callback, Callbacks
@@ -85,6 +86,11 @@ class Run(eqx.Module, Generic[Given, Adapted]):
         keeper = Keeper(folder, self.steps)
         keeper.begin(self.history)
         keeper.save(state, self.step, self.history, {"seconds": self.seconds, "stopped": self.stopped, "part": {}}, {})
+
+    @property
+    def predictor(self) -> Predictor:
+        """The learner that the run answers with, and its meta-parameters."""
+        return Predictor(self.method.answerer, self.meta)
 
     @overload
     def adapt(self: Run[Data, Adapted], given: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Adapted: ...

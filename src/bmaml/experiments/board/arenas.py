@@ -11,9 +11,7 @@ from jaxtyping import PRNGKeyArray
 from bmaml.data import Task
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.images import ImageSet
-from bmaml.learners import AbstractLearner
 from bmaml.learners.bayes_optimal import BayesOptimal
-from bmaml.learners.resized import finely_drawn, for_classes
 from bmaml.methods import Method, fitting
 from bmaml.recipes.families import build_method, build_plan, build_tasks, judged_shots, methods_for
 from bmaml.recipes.images import build_image_method, compared, image_recipe
@@ -54,10 +52,6 @@ class AbstractArena(eqx.Module):
     @abstractmethod
     def tasks(self, name: str, seed: int) -> AbstractTasks:
         """Return the tasks to train the method `name` on."""
-
-    @abstractmethod
-    def judged(self, name: str, learner: AbstractLearner) -> AbstractLearner:
-        """Return a trained method's learner as it is scored."""
 
     @abstractmethod
     def test(self) -> AbstractTasks:
@@ -116,9 +110,6 @@ class FamilyArena(AbstractArena):
     def spare(self):
         # Endless, and with another seed.
         return self.test()
-
-    def judged(self, name, learner):
-        return finely_drawn(learner)
 
     def about(self, name):
         return {"kind": "family", "tasks": self.name, "method": name}
@@ -192,9 +183,6 @@ class TableArena(AbstractArena):
     def spare(self):
         return self.others
 
-    def judged(self, name, learner):
-        return finely_drawn(learner)
-
     def about(self, name):
         return {"kind": "leaderboard", "table": self.name, "method": name}
 
@@ -239,9 +227,6 @@ class ImageArena(AbstractArena):
 
     def spare(self):
         return None
-
-    def judged(self, name, learner):
-        return image_recipe(name).judged(for_classes(learner, self.way, self.way))
 
     def about(self, name):
         return {"kind": "leaderboard", "images": self.name, "method": name}

@@ -16,14 +16,14 @@ import jax
 import numpy as np
 
 from bmaml.errors import InputError
-from bmaml.evaluation.evaluate import Evaluation, evaluate
+from bmaml.evaluation.evaluate import Evaluation, answering, evaluate
 from bmaml.evaluation.recalibrate import recalibrate
 from bmaml.experiments.board.arenas import AbstractArena
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.files import write_atomically
-from bmaml.learners import AbstractLearner
 from bmaml.learners.base import Meta
 from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
+from bmaml.learners.predictor import Predictor
 from bmaml.training.loop import NonFiniteError
 from bmaml.training.progress import Progress
 from bmaml.training.run import Run, resume, train
@@ -115,12 +115,11 @@ class Board(eqx.Module):
         name = f"{method}-{seed}"
         run = self._run(folder / "runs" / name, method, seed, progress and progress(f"{method}, seed {seed}"))
         arena = self._arena(seed)
-        learner = arena.judged(method, run.method.learner)
         about = {"method": method, "seed": seed, "steps": run.step, "train_seconds": run.seconds}
         spare = arena.spare() if self.recalibrated else None
         if spare is None:
-            return self._scored(folder / "scores" / f"{name}.npz", lambda: (learner, run.meta), about, batch=10)
-        changed = partial(recalibrate, learner, run.meta, spare, shots=arena.shots)
+            return self._scored(folder / "scores" / f"{name}.npz", lambda: run.predictor, about, batch=10)
+        changed = partial(recalibrate, run, spare, shots=arena.shots)
         return self._scored(folder / "recalibrated" / f"{name}.npz", changed, about, batch=10)
 
     def _run(self, path: Path, method: str, seed: int, progress: Progress | None) -> Run:
@@ -144,17 +143,15 @@ class Board(eqx.Module):
 
     def _optimal(self, folder: Path, learner: BayesOptimal) -> Entry:
         about = {"method": OPTIMAL, "seed": 0, "steps": 0, "train_seconds": 0.0}
-        return self._scored(folder / "scores" / f"{OPTIMAL}.npz", lambda: (learner, None), about, batch=AT_ONCE)
+        return self._scored(folder / "scores" / f"{OPTIMAL}.npz", lambda: Predictor(learner), about, batch=AT_ONCE)
 
-    def _scored(
-        self, path: Path, judged: Callable[[], tuple[AbstractLearner, Meta]], about: dict[str, Any], batch: int
-    ) -> Entry:
+    def _scored(self, path: Path, predictor: Callable[[], Predictor], about: dict[str, Any], batch: int) -> Entry:
         arena = self._arena(about["seed"])
         stamp = about | {"shots": list(arena.shots), "count": self.count, "test": arena.name}
         kept = _read(path, stamp)
         if kept is not None:
             return kept
-        learner, meta = judged()
+        found = answering(predictor(), arena.test())
         options = {
             "shots": arena.shots,
             "count": self.count,
@@ -162,26 +159,24 @@ class Board(eqx.Module):
             "seed": _TEST_SEED,
             "batch": batch,
         }
-        scores = _flat(evaluate(learner, meta, arena.test(), **options))
-        entry = Entry(
-            about["method"], about["seed"], scores, about["train_seconds"], _seconds(learner, meta, arena), about["steps"]
-        )
+        scores = _flat(evaluate(found, arena.test(), **options))
+        entry = Entry(about["method"], about["seed"], scores, about["train_seconds"], _seconds(found, arena), about["steps"])
         _write(path, entry, stamp)
         return entry
 
 
-def _seconds(learner: AbstractLearner, meta: Meta, arena: AbstractArena) -> float:
+def _seconds(predictor: Predictor, arena: AbstractArena) -> float:
     """Return the median seconds to adapt to one task's most points and predict its query, compiled before."""
     task = arena.example(jax.random.key(_TEST_SEED))
 
     @jax.jit
     def answer(meta: Meta, task: Any, key: jax.Array) -> jax.Array:
-        return learner.adapt(meta, task.support, key=key).predict(task.query.x).mean
+        return predictor.learner.adapt(meta, task.support, key=key).predict(task.query.x).mean
 
     spent = []
     for i in range(_TIMED + 1):
         began = time.perf_counter()
-        jax.block_until_ready(answer(meta, task, jax.random.key(i)))
+        jax.block_until_ready(answer(predictor.meta, task, jax.random.key(i)))
         spent.append(time.perf_counter() - began)
     return float(np.median(spent[1:]))
 

@@ -1,0 +1,35 @@
+"""A learner with its meta-parameters: what answers questions about new tasks."""
+
+from __future__ import annotations
+
+import equinox as eqx
+from jaxtyping import PRNGKeyArray
+
+from bmaml.data import Data, length_class, pad
+from bmaml.inference.compiled import CompiledPosterior
+from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.learners.base import AbstractLearner, Meta
+
+
+class Predictor(eqx.Module):
+    """All that the answers on a new task depend on, besides its support.
+
+    - `learner`: how a task is adapted to.
+    - `meta`: the learner's meta-parameters (None where it has none, as the Bayes-optimal predictor).
+    """
+
+    learner: AbstractLearner
+    meta: Meta = None
+
+    def adapt(self, support: Data, *, key: PRNGKeyArray) -> CompiledPosterior:
+        """Return the posterior of a task given its support, by a program that is compiled once.
+
+        The support is filled up with masked rows to a few lengths, so that another number of rows needs no new program.
+        """
+        support = pad(support, length_class(support.mask.shape[-1]))
+        return CompiledPosterior(_adapt(self.learner, self.meta, support, key))
+
+
+@eqx.filter_jit
+def _adapt(learner: AbstractLearner, meta: Meta, support: Data, key: PRNGKeyArray) -> AbstractPosterior:
+    return learner.adapt(meta, support, key=key)
