@@ -135,7 +135,7 @@ MADE = (
     *("RidgeMeta", "InverseGammaPrior", "RelativePrior", "DiagonalGaussian", "Particle", "Recalibration"),
     *("AbmlState", "GradientState", "TrainState", "MetaBatch", "Collected", "Trajectories", "AdaptedPolicy", "Shared"),
     *("Cells", "Chains", "Conditional", "Convergence", "Kernel", "Memory", "RidgeHead", "RolloutShape", "SvgdResult", "Wave"),
-    *("Board", "Entry", "Evaluation", "NewTask", "Numbers", "Row", "Run", "ScoredTask", "Size", "Truth", "View"),
+    *("Board", "Entry", "Evaluation", "NewTask", "Numbers", "Predictor", "Row", "Run", "ScoredTask", "Size", "Truth", "View"),
 )
 
 

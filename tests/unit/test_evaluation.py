@@ -233,7 +233,7 @@ def test_what_answers_must_fit_what_was_trained():
     with pytest.raises(PairError, match="give the learner itself with other settings"):
         Method(method.learner, method.objective, dataclasses.replace(method.learner, particles=4))
     longer = Method(method.learner, method.objective, dataclasses.replace(method.learner, steps=9))
-    assert (longer.learner.steps, longer.answerer.steps) == (5, 9)
+    assert (longer.learner.steps, longer.answerer.steps) == (1, 9)
     assert method.answerer is method.learner
 
 
@@ -326,9 +326,7 @@ def test_a_finite_number_of_tasks_is_scored_each_once():
 
 
 def test_what_is_no_run_or_no_source_is_said_so():
-    with pytest.raises(
-        InputError, match=r"a MeanOfSupport cannot be scored: give a run and tasks, as in evaluate\(run, tasks\)"
-    ):
+    with pytest.raises(InputError, match=r"a MeanOfSupport cannot be scored: give a run and tasks, as in evaluate\("):
         evaluate(MEAN, FAMILY)
     with pytest.raises(InputError, match="tasks are a Navigation: give a source of tasks"):
         evaluate(Predictor(MEAN, jnp.zeros(())), Navigation())
