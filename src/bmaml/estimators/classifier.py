@@ -1,4 +1,4 @@
-"""Few-shot classification of images in scikit-learn's manners: fit on many classes, adapt to new ones."""
+"""Few-shot classification of images in the manner of scikit-learn: fit on many classes, adapt to new ones."""
 
 from __future__ import annotations
 
@@ -32,14 +32,19 @@ from bmaml.training.run import train
 class FewShotClassifier(AbstractEstimator):
     """Learns from images of many classes how to tell new classes apart by a few images of each, and how sure to be.
 
-    `method` is a name (`bmaml.methods.fitting("classes")`) or a `Method` over flat images. It trains on episodes of `way`
-    classes (methods by class means and the like: of up to 30, which makes better features) with `shots` images of each to
-    learn from (one count or several) and `queries` to tell apart (at most what the smallest class leaves). `network` is as
-    in `bmaml.models.by_name.image_network`. `rotations` makes classes of turned images, for drawings and the like; `within`
-    draws an episode's classes from one superclass. Files are resized to `size`, which they need unless they are all of one
-    size. It trains for `steps` meta-steps of `batch` episodes, the optimiser's rate `learning_rate`. What is None is the
-    method's recipe's (`bmaml.methods.METHODS`). `progress` is True for a line on stderr now and then, or a
-    `bmaml.training.loop.Progress`.
+    None for a setting takes the value of the method's recipe (`bmaml.methods.METHODS`).
+
+    - `method`: a name (`bmaml.methods.fitting("classes")`) or a `Method` over flat images.
+    - `way`: classes of a task. Some methods, such as prototypes, train on up to 30, which makes better features.
+    - `shots`: support images of each class in training, one count or several.
+    - `queries`: query images of each class, at most what the smallest class leaves.
+    - `network`, `filters`: as in `bmaml.models.by_name.image_network`.
+    - `rotations`: whether rotated images are classes of their own, for drawings and the like.
+    - `within`: whether an episode's classes come from one superclass.
+    - `size`: side, or height and width, to resize files to; not needed if all have one size.
+    - `steps`, `batch`: meta-steps, and episodes of a meta-step.
+    - `learning_rate`: rate of the outer optimiser.
+    - `progress`: True prints a line on stderr from time to time; or a `bmaml.training.progress.Progress`.
     """
 
     def __init__(
@@ -77,10 +82,13 @@ class FewShotClassifier(AbstractEstimator):
     ) -> FewShotClassifier:
         """Meta-train on the images of many classes; returns self.
 
-        `X` is a folder or zip of class folders (`superclasses`: a CSV of classes and superclasses), an `ImageSet`, or an
-        array of images (see `bmaml.images.from_arrays`) with a label of any kind for each in `y`. With a `directory` the
-        run is saved there as it goes, naming the files of the images, and `load` reads it; `notes` (JSON) are kept with it.
-        Raises: InputError naming the file or class that does not fit.
+        - `X`: a folder or zip of class folders, an `ImageSet`, or an array of images (see `bmaml.images.from_arrays`).
+        - `y`: a label of any kind for each image of an array.
+        - `superclasses`: a CSV of classes and superclasses, or a coarser label for each image.
+        - `directory`: folder to save the run in. It names the files of the images, and `load` reads it.
+        - `notes`: JSON that is kept with the run.
+
+        Raises: InputError that names the file or class that does not fit.
         """
         images = self._images(X, y, superclasses)
         tasks = self.episodes(images)
@@ -114,9 +122,9 @@ class FewShotClassifier(AbstractEstimator):
         return from_arrays(X, y, superclasses=superclasses)
 
     def episodes(self, images: ImageSet, queries: int | None = None) -> Episodes:
-        """Return episodes of `way` classes of some images.
+        """Return episodes of `way` classes of `images`, with `queries` query images of each class.
 
-        Raises: InputError naming the class with too few images, or where there are fewer classes than `way`.
+        Raises: InputError that names the class with too few images, or if there are fewer classes than `way`.
         """
         counts = shot_counts(self.shots, least=1)
         most = queries or self.queries or self._recipe.fitting(images, counts)
@@ -126,18 +134,20 @@ class FewShotClassifier(AbstractEstimator):
         return self._recipe.plan(steps=self.steps, batch=self.batch, learning_rate=self.learning_rate, seed=self.seed)
 
     def learner(self) -> AbstractLearner:
-        """Return the fitted learner as it tells `way` classes apart.
+        """Return the fitted learner in its form for `way` classes.
 
         Raises: InputError before `fit`.
         """
         return for_classes(self.fitted().method.answerer, self.way, self.way)
 
     def adapt(self, X_few: ImagesLike, y_few: ArrayLike | None = None) -> AdaptedClasses:
-        """Return the model adapted to the classes of some labelled images, a new object; this one stays as it is.
+        """Return a new object: the model adapted to the classes of some labelled images.
 
-        `X_few` is an array with labels of any kind in `y_few`, or a folder of class folders. Methods by class means and the
-        like take any number of classes, others up to `way`.
-        Raises: InputError before `fit`, or where images and labels do not fit.
+        - `X_few`: an array of images, or a folder of class folders. Methods like prototypes take any number of classes, and
+          others up to `way`.
+        - `y_few`: labels of any kind.
+
+        Raises: InputError before `fit`, or if images and labels do not fit.
         """
         return AdaptedClasses.start(self.fitted(), self.form_, self.way, X_few, y_few, self.seed)
 
@@ -149,10 +159,10 @@ class FewShotClassifier(AbstractEstimator):
 
     @classmethod
     def load(cls, path: str | Path, *, method: Method | None = None) -> FewShotClassifier:
-        """Return a saved model, ready to adapt; the images that it was fitted on are not needed.
+        """Return the saved model at `path`, ready to adapt. The images that it was fitted on are not needed.
 
         `method` is needed only for a model that was fitted with a `Method` of Python code, which the file does not hold.
-        Raises: InputError where the folder holds no saved model or a damaged one.
+        Raises: InputError if the folder holds no saved model or a damaged one.
         """
         with read_from(path):
             about, params, run = saved(path, cls.__name__, "classifier of images", method)

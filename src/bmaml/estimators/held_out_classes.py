@@ -1,4 +1,4 @@
-"""How well a fitted classifier tells apart classes that it has not seen, and when it had better not answer."""
+"""How well a fitted classifier tells unseen classes apart, and when it should abstain."""
 
 from __future__ import annotations
 
@@ -24,10 +24,16 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class EpisodeScores:
-    """Means over episodes with 95% intervals: `nll` in nats an image, `ece` the expected calibration error in 15 bins.
+    """Means over episodes with 95% intervals.
 
-    Below a confidence (probability of the likeliest class) of `abstain_below` a model had better not answer: the other
-    answers, a share `answered` of all, are right with `accuracy_answered`, at least 0.95 where that can be had.
+    Below a confidence (probability of the most likely class) of `abstain_below` the model should abstain.
+
+    - `way`, `shots`, `episodes`: classes and support images of a task, and number of tasks.
+    - `accuracy`, `brier`: the scores of these names.
+    - `nll`: nats an image.
+    - `ece`: expected calibration error in 15 bins.
+    - `answered`: share of answers at or above `abstain_below`.
+    - `accuracy_answered`: accuracy of these answers, at least 0.95 if possible.
     """
 
     way: int
@@ -42,18 +48,20 @@ class EpisodeScores:
     accuracy_answered: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the scores as JSON-able values."""
+        """Return the scores as values that JSON can hold."""
         estimates = {name: getattr(self, name)._asdict() for name in ("accuracy", "nll", "brier", "ece")}
         return json.loads(json.dumps(dataclasses.asdict(self) | estimates))
 
 
 def score_episodes(learner: AbstractLearner, meta: Meta, tasks: Episodes, count: int = 600, seed: int = 1) -> EpisodeScores:
-    """Return the scores on `count` episodes, which are a function of the seed."""
+    """Return the scores of a learner on `count` episodes of `tasks`, which depend on the seed alone; `learner` is the
+    learner.
+    """
     keys = jax.random.split(jax.random.key(seed), -(-count // _BATCH) * _BATCH)
     scores, confidence, right = jax.tree.map(
         lambda leaf: np.asarray(leaf, np.float64)[:count], _answers(learner, meta, tasks, keys)
     )
-    # One episode has no interval.
+    # A single episode has no interval.
     whole = {name: Estimate(*(v if count > 1 else (v[0], None, None))) for name, v in _means(scores).items()}
     below, answered, accurate = best_threshold(confidence.ravel(), right.ravel())
     return EpisodeScores(
@@ -64,11 +72,12 @@ def score_episodes(learner: AbstractLearner, meta: Meta, tasks: Episodes, count:
 def best_threshold(confidence: np.ndarray, right: np.ndarray, wanted: float = WANTED) -> tuple[float, float, float | None]:
     """Return the lowest confidence at which all answers at least as sure are right with `wanted`, their share and accuracy.
 
-    Where there is none it is 1, and next to nothing is answered.
+    `confidence` and `right` hold confidence and correctness of each answer. If no confidence reaches `wanted`, the result is 1,
+    and almost no image is answered.
     """
     order = np.argsort(-confidence, kind="stable")
     sure, accuracy = confidence[order], np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    # Answers of the same confidence come together or not at all.
+    # Answers with the same confidence are all in or all out.
     last = np.flatnonzero((accuracy >= wanted) & np.append(sure[1:] < sure[:-1], True))
     if not len(last):
         return 1.0, 0.0, None
@@ -85,7 +94,7 @@ def _means(scores: dict[str, np.ndarray]) -> dict[str, tuple[float, float, float
 def _answers(
     learner: AbstractLearner, meta: Meta, tasks: Episodes, keys: Key[Array, " tasks"]
 ) -> tuple[dict[str, Array], Array, Array]:
-    """Return each episode's scores, and each of its query images' confidence and whether it was right."""
+    """Return each episode's scores, and the confidence and correctness of each of its query images."""
 
     def one(key: PRNGKeyArray) -> tuple[dict[str, Array], Array, Array]:
         task_key, adapt_key = jax.random.split(key)

@@ -1,4 +1,4 @@
-"""How well a fitted table model predicts tasks that it has not seen, beside predictions that need no model."""
+"""How well a fitted table model predicts unseen tasks, beside predictions that need no model."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bmaml.evaluation.metrics import LEVEL
 from bmaml.tables import Schema, Table, task_rows
 from bmaml.tasks.base import Selection
 
-_DRAWS = 5  # random contexts of a task; a forecast has one
+_DRAWS = 5  # random supports of a task; a forecast has one
 _MOST_QUERIES = 64
 _RESAMPLES = 2000
 
 
 class Estimate(NamedTuple):
-    """A mean over tasks with its 95% interval (bootstrap over tasks; None for a single task)."""
+    """A mean over tasks (`value`) with its 95% interval `low` to `high` (None for a single task)."""
 
     value: float
     low: float | None
@@ -34,10 +34,12 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Score:
-    """How a method predicts the other rows of unseen tasks from `shots` of their rows, each task weighing the same.
+    """How a method predicts the other rows of unseen tasks from `shots` of their rows. Each task has the same weight.
 
-    `rmse` (in the output's units) and `coverage` (share of rows within the central 90% interval) are by output; `nll` is
-    in nats a row, joint over outputs, as a density per unit of the table.
+    - `method`, `tasks`: name of the method, and number of tasks.
+    - `rmse`: root mean squared error by output, in its units.
+    - `nll`: nats a row, joint over outputs, as a density per unit of the table.
+    - `coverage`: share of rows in the central 90% interval, by output.
     """
 
     shots: int
@@ -48,14 +50,14 @@ class Score:
     coverage: dict[str, Estimate]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the score as JSON-able values."""
+        """Return the score as values that JSON can hold."""
         values = asdict(self)
         estimates = {name: {k: Estimate(*v)._asdict() for k, v in values[name].items()} for name in ("rmse", "coverage")}
         return values | estimates | {"nll": self.nll._asdict()}
 
 
 class _Questions(NamedTuple):
-    """Padded supports and queries (leading axis: questions), and each question's task."""
+    """Padded supports and queries (on a leading axis), and the task of each."""
 
     support: Data
     query: Data
@@ -63,7 +65,7 @@ class _Questions(NamedTuple):
 
 
 class _Errors(NamedTuple):
-    """Of each question: squared error (q, outputs), NLL (q,), share covered (q, outputs), standardised."""
+    """For each question: squared error (q, outputs), NLL (q,), share covered (q, outputs), standardised."""
 
     square: np.ndarray
     nll: np.ndarray
@@ -173,7 +175,9 @@ def _given_mean(asked: _Questions) -> np.ndarray:
 
 
 def _plain_errors(guess: Guess, asked: _Questions, seen: _Questions) -> _Errors:
-    """Return the errors of a normal around a guess, its deviation the guess's root mean square on the training tasks."""
+    """Return the errors of a normal around a guess. Its deviation is the guess's root mean square error on the training
+    tasks.
+    """
     deviation = np.sqrt(_averaged((guess(seen) - np.asarray(seen.query.y)) ** 2, seen).mean(0)) + 1e-6
     error = guess(asked) - np.asarray(asked.query.y)
     z = error / deviation

@@ -1,4 +1,4 @@
-"""Few-shot regression on tables in scikit-learn's manners: fit on many tasks, adapt to a new one."""
+"""Few-shot regression on tables in the manner of scikit-learn: fit on many tasks, adapt to a new one."""
 
 from __future__ import annotations
 
@@ -34,12 +34,14 @@ from bmaml.training.run import Run, train
 class FewShotRegressor(AbstractEstimator):
     """Learns from many small data sets how to predict a new one from a few of its points, with honest intervals.
 
-    `method` is a name (`bmaml.methods.METHODS`) or a `Method` over standardised inputs and outputs. `shots` is how many
-    points of a task are given while training, one count or several; None: 0 to 10 (a forecast: 1 to 10).
-    With `selection="first"` these are a task's first rows, so that the model learns to forecast. `queries` of its other
-    points are asked for (None: 20, and 32 of a forecast). It trains for `steps` meta-steps of `batch` tasks (None:
-    4,000, one to two minutes on two cores whatever the table's size) with AdamW at `learning_rate`. `progress` is True for a
-    line on stderr now and then, or a `bmaml.training.loop.Progress`.
+    - `method`: a name (`bmaml.methods.METHODS`) or a `Method` over standardised inputs and outputs.
+    - `shots`: support points in training, one count or several (None: 0 to 10; for a forecast 1 to 10).
+    - `queries`: query points in training (None: 20; for a forecast 32).
+    - `selection`: `"random"`, or `"first"` for a task's first rows, so that the model learns to forecast.
+    - `steps`, `batch`: meta-steps, and tasks of a meta-step. The default of 4,000 steps takes one to two minutes on two cores,
+      whatever the table's size.
+    - `learning_rate`: rate of AdamW.
+    - `progress`: True prints a line on stderr from time to time; or a `bmaml.training.progress.Progress`.
     """
 
     def __init__(
@@ -94,12 +96,18 @@ class FewShotRegressor(AbstractEstimator):
     ) -> FewShotRegressor:
         """Meta-train on many tasks; returns self.
 
-        Either arrays, `fit(X, y, groups=task_of_each_row)` with X of shape (rows, inputs) and y of (rows,) or (rows,
-        outputs), or a table (a path, a data frame, a mapping of columns), `fit(table, task="patient", x=["age"],
-        y=["height"])`. `order`, `categorical` and `log` name columns: see `bmaml.tables.ColumnRoles`; an array's are
-        "x0", "x1", ... With a `directory` the run is saved there as it goes (the tasks too, so that it can be
-        resumed), and `load` reads it.
-        Raises: InputError naming the file, column, line or task that does not fit.
+        Give either arrays, `fit(X, y, groups=task_of_each_row)`, or a table, `fit(table, task="patient", x=["age"],
+        y=["height"])`.
+
+        - `X`: an array of shape (rows, inputs), or a table (a path, a data frame, a mapping of columns).
+        - `y`: targets of shape (rows,) or (rows, outputs), or names of output columns.
+        - `groups`: the task of each row of an array.
+        - `task`, `x`: names of the task column and the input columns of a table.
+        - `order`, `categorical`, `log`: names of columns, see `bmaml.tables.ColumnRoles`. The columns of an array are "x0",
+          "x1", ...
+        - `directory`: folder to save the run in, with the tasks, so that it can be resumed. `load` reads it.
+
+        Raises: InputError that names the file, column, line or task that does not fit.
         """
         if groups is not None:
             table, roles = _array_table(X, y, groups)
@@ -128,11 +136,12 @@ class FewShotRegressor(AbstractEstimator):
     def recalibrate(self, X: TableLike, *, shots: Shots | None = None) -> FewShotRegressor: ...
 
     def recalibrate(self, X, y=None, *, groups=None, shots=None) -> FewShotRegressor:
-        """Widen or narrow the intervals by what the errors on further tasks are (`bmaml.evaluation.recalibrate`); returns self.
+        """Widen or narrow the intervals according to errors on further tasks (`bmaml.evaluation.recalibrate`); returns self.
 
-        The tasks are given as `fit` takes them (a table's columns are known by now) and must not be those fitted on.
-        `shots` says after how many rows errors are looked at (None: up to five of the counts trained with).
-        Raises: InputError before `fit`, or where a value or a task does not fit.
+        - `X`, `y`, `groups`: the tasks, in the form that `fit` takes. They must not be those fitted on.
+        - `shots`: numbers of given rows at which errors are measured (None: up to five of the counts in training).
+
+        Raises: InputError before `fit`, or if a value or a task does not fit.
         """
         run = self.fitted()
         table = read_table(X) if groups is None else _named(_array_table(X, y, groups)[0], self.schema_)
@@ -144,10 +153,10 @@ class FewShotRegressor(AbstractEstimator):
         return self
 
     def further(self, table: Table, shots: Shots | None = None) -> tuple[FixedTasks, list[int]]:
-        """Return a table's tasks as the fitted model sees them, and after how many rows to judge it on them.
+        """Return the tasks of `table` in the form of the fitted model, and the numbers of given rows at which to score on them.
 
-        `shots` None: up to five of the counts trained with.
-        Raises: InputError where a value or a task does not fit.
+        `shots` gives these numbers (None: up to five of the counts in training).
+        Raises: InputError if a value or a task does not fit.
         """
         wanted = self.shots if shots is None else shots
         tasks = table_tasks(table, self.schema_, shots=wanted, selection=self.selection, training=False)
@@ -158,11 +167,12 @@ class FewShotRegressor(AbstractEstimator):
         return Plan(4000 if self.steps is None else self.steps, self.batch, outer, self.seed)
 
     def adapt(self, X_few: TableLike | ArrayLike | None = None, y_few: ArrayLike | None = None) -> AdaptedTask:
-        """Return the model adapted to a new task, a new object; this one stays as it is.
+        """Return a new object: the model adapted to a new task. Without points it is what the model expects of any task.
 
-        `X_few` has shape (points, inputs), or is a table with the input columns; `y_few` has (points,) or (points,
-        outputs), or is left out where the table has the output columns. Without points: what is expected of any task.
-        Raises: InputError before `fit`, or where a value does not fit.
+        - `X_few`: shape (points, inputs), or a table with the input columns.
+        - `y_few`: shape (points,) or (points, outputs); not needed if the table has the output columns.
+
+        Raises: InputError before `fit`, or if a value does not fit.
         """
         if X_few is None and y_few is not None:
             raise InputError("y_few has targets and X_few is missing: give the inputs of the same points.")
@@ -177,10 +187,10 @@ class FewShotRegressor(AbstractEstimator):
 
     @classmethod
     def load(cls, path: str | Path, *, method: Method | None = None) -> FewShotRegressor:
-        """Return a saved model, ready to adapt.
+        """Return the saved model at `path`, ready to adapt.
 
         `method` is needed only for a model that was fitted with a `Method` of Python code, which the file does not hold.
-        Raises: InputError where the folder holds no saved model or a damaged one.
+        Raises: InputError if the folder holds no saved model or a damaged one.
         """
         with read_from(path):
             about, params, run = saved(path, cls.__name__, "table model", method)
@@ -227,7 +237,7 @@ def _array_table(X: TableLike | ArrayLike, y: ArrayLike | None, groups: ArrayLik
 def _named(table: Table, schema: Schema) -> Table:
     """Return the table of some arrays with the columns of a schema, in order.
 
-    Raises: InputError where there are more or fewer.
+    Raises: InputError if there are more or fewer.
     """
     own = [*(column.name for column in schema.inputs), *(column.name for column in schema.outputs), schema.task]
     if len(own) != len(table.columns):
@@ -239,7 +249,7 @@ def _named(table: Table, schema: Schema) -> Table:
 
 
 def columns_of(values: ArrayLike, letter: str) -> dict[str, np.ndarray]:
-    """Return an array of one or two dimensions as named columns."""
+    """Return the array `values`, of one or two dimensions, as columns named `letter` and a number."""
     array = as_array(values, letter)
     if array.ndim not in (1, 2):
         raise InputError(f"{letter} has shape {array.shape}: give one or two dimensions, rows first.")

@@ -31,10 +31,15 @@ _ACQUISITIONS = {name: eqx.filter_jit(function) for name, function in ACQUISITIO
 
 @dataclass(frozen=True)
 class AdaptedTask:
-    """What is believed of one task after the points seen so far; immutable.
+    """A fitted model after it has seen some points of one task. The object is immutable.
 
-    Answers are arrays of shape (rows,) for a model of one output and (rows, outputs) for several, in the table's units.
-    `X` is an array of shape (rows, inputs), or a table (path, data frame, mapping) with the input columns.
+    Answers are arrays of shape (rows,) for a model of one output and (rows, outputs) for several, in the table's units. `X` is
+    an array of shape (rows, inputs), or a table (path, data frame, mapping) with the input columns.
+
+    - `run`, `schema`: the fitted run, and the meaning of the columns.
+    - `support`: the points seen, standardised.
+    - `posterior`: the adapted posterior.
+    - `seed`: seed of adaptation and acquisitions.
     """
 
     run: Run[Data, AbstractPosterior]
@@ -45,14 +50,14 @@ class AdaptedTask:
 
     @staticmethod
     def prior(run: Run[Data, AbstractPosterior], schema: Schema, seed: int = 0) -> AdaptedTask:
-        """Return what is expected of a task before any point of it."""
+        """Return what the model of `run` expects of a task before any point. `schema` says what the columns mean."""
         none = data(np.zeros((0, schema.width)), np.zeros((0, len(schema.outputs))))
         return _adapted(run, schema, none, seed)
 
     def observe(self, X: TableLike | ArrayLike, y: ArrayLike | None = None) -> AdaptedTask:
-        """Return a new object that has also seen these points; `y` may be left out where X is a table that has it.
+        """Return a new object that has also seen the points `X` and `y`. A table `X` may hold the outputs itself.
 
-        Raises: InputError where a value does not fit, or the table holds several tasks.
+        Raises: InputError if a value does not fit, or the table holds several tasks.
         """
         table = _as_table(X, self.schema)
         if y is not None:
@@ -79,15 +84,15 @@ class AdaptedTask:
     def predict(self, X: TableLike | ArrayLike, return_std: bool) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
 
     def predict(self, X: TableLike | ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Return the predictive mean, and with `return_std` also the standard deviation."""
+        """Return the predictive mean at `X`, and with `return_std` also the standard deviation."""
         mean, std = self._over_rows(lambda x: _moments(self.posterior, x), X)
         mean, std = self._squeeze(self.schema.decode_value(mean)), self._squeeze(self.schema.decode_std(std))
         return (mean, std) if return_std else mean
 
     def quantile(self, X: TableLike | ArrayLike, q: float) -> np.ndarray:
-        """Return the quantile of level `q` of each output.
+        """Return the quantile of level `q` of each output at `X`.
 
-        Raises: InputError where `q` is not above 0 and at most 0.99999, past which single precision knows no tail.
+        Raises: InputError if `q` is not above 0 and at most 0.99999. Beyond that, single precision cannot represent the tail.
         """
         if not (np.ndim(q) == 0 and isinstance(q, Real) and 0.0 < q <= _MOST):
             raise InputError(
@@ -97,9 +102,10 @@ class AdaptedTask:
         return self._squeeze(self.schema.decode_value(value))
 
     def interval(self, X: TableLike | ArrayLike, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Return the central interval (low, high) that should hold `level` of the next measurements of each output.
+        """Return the central interval (low, high) that should hold a share `level` of the next measurements at `X`, for each
+        output.
 
-        Raises: InputError where `level` is not above 0 and at most 0.99998.
+        Raises: InputError if `level` is not above 0 and at most 0.99998.
         """
         if not 0.0 < level <= 2 * _MOST - 1:
             most = f"at most {2 * _MOST - 1:.6g}"
@@ -107,13 +113,13 @@ class AdaptedTask:
         return self.quantile(X, 0.5 - level / 2), self.quantile(X, 0.5 + level / 2)
 
     def sample(self, X: TableLike | ArrayLike, n: int = 1, seed: int = 0) -> np.ndarray:
-        """Return `n` draws of a measurement at each row, each row by itself; leading axis `n`."""
+        """Return `n` draws of a measurement at each row of `X`, independent over rows, on a leading axis."""
         key = jax.random.key(seed)
         (draws,) = self._over_rows(lambda x: (_sample(self.posterior, x, key, n),), X, axis=1)
         return self._squeeze(self.schema.decode_value(draws))
 
     def log_prob(self, X: TableLike | ArrayLike, y: ArrayLike) -> np.ndarray:
-        """Return the log predictive density of `y` at each row, nats, joint over outputs, per unit of the table."""
+        """Return the log predictive density of `y` at each row of `X`: nats, joint over outputs, per unit of the table."""
         table = _with_outputs(_as_table(X, self.schema), y, self.schema)
         targets = self.schema.encode_y(table)
         parts = [
@@ -141,7 +147,7 @@ class AdaptedTask:
         )
 
     def _worth(self, table: Table, by: str) -> np.ndarray:
-        """Return an acquisition at every row; random numbers depend on the seed and how many points have been seen."""
+        """Return an acquisition at every row. Random numbers depend on the seed and on the number of points seen."""
         key = jax.random.fold_in(jax.random.key(self.seed), self.points)
         parts = []
         for rows, x in chunks(self.schema.encode_x(table)):
@@ -173,7 +179,7 @@ def _padded(values: np.ndarray, rows: int) -> jax.Array:
 
 
 def _as_table(X: TableLike | ArrayLike, schema: Schema) -> Table:
-    """Return inputs as a table; the columns of an array are the schema's inputs in order."""
+    """Return inputs as a table. The columns of an array are the schema's inputs in order."""
     if isinstance(X, Table | str | Mapping | PathLike | DataFrame):
         return read_table(X, "X")
     array = as_array(X, "X")

@@ -120,7 +120,13 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         return MetaBatch(Task(support, query), jax.random.split(adapt_key, plan.batch)), found
 
     def improve(self, plan: Plan, state: TrainState, batch: MetaBatch, found: Collected) -> tuple[TrainState, Metrics]:
-        """Return the state after one meta-step, given what was gathered in it, and its numbers."""
+        """Return the state after one meta-step, and the loss of this meta-step.
+
+        - `plan`: the outer optimiser.
+        - `state`: the state before.
+        - `batch`: the tasks, as the objective takes them.
+        - `found`: everything that was gathered in them.
+        """
         meta, optimiser, good = self.step(self, plan, state.meta, state.optimiser, batch)
         before, after = found.returns[0].mean(), found.returns[self.policies.steps].mean()
         moved = settle(state, meta, optimiser, good & jnp.isfinite(after), found.bad)

@@ -1,4 +1,4 @@
-"""What is wrong with the arguments of `train`, said before anything is built of them."""
+"""Checks the arguments of `train` before anything is built from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from bmaml.training.plan import Plan
 
 
 def check_arguments(method: Any, tasks: Any, plan: Any, options: Mapping[str, Any]) -> None:
-    """Check the types of what `train` is given, and the names of the plan's settings.
+    """Check the types of what `train` is given (`method`, `tasks`, `plan`), and that the names in `options` are settings of a
+    plan.
 
     Raises: InputError that says what to write.
     """

@@ -1,4 +1,4 @@
-"""The callback protocol: what a user's code may hear of a run, measure on the way, and ask for."""
+"""The callback protocol: what a user's code can hear of a run, measure during the run, and ask for."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from bmaml.training.records import Record
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """A run as a callback sees it: what is trained and how, the meta-steps made so far, and where the run is saved.
+    """A run as a callback sees it.
 
-    `meta` are the meta-parameters after `step` meta-steps. The loop uses up their memory: copy what is kept
-    (`jax.tree.map(jnp.copy, training.meta)`). `directory` is None for a run that is not saved.
+    - `method`, `plan`: what is trained, and how.
+    - `step`: meta-steps made so far.
+    - `meta`: meta-parameters after these meta-steps. The loop reuses their memory, so copy what you keep
+      (`jax.tree.map(jnp.copy, training.meta)`).
+    - `directory`: where the run is saved, or None.
     """
 
     method: AbstractMethod
@@ -44,39 +47,39 @@ class Training:
 
 
 class Callback:
-    """Hears of a run between two chunks of meta-steps, never inside the compiled program. By itself it does nothing.
+    """Hears of a run between two chunks of meta-steps, never inside the compiled program. The base class does nothing.
 
-    Subclass it and write the methods that you need. Records lie at fixed meta-steps (`Plan.record_every`), and with a
-    callback the loop stops at each of them: what a callback sees, and where it ends a run, is the same on every machine.
-    A callback with a `state` is part of the checkpoint, so that a resumed run stays the uninterrupted one.
+    Subclass it and write the methods that you need. Records end at fixed meta-steps (`Plan.record_every`), and with a callback
+    the loop stops at each of them. So a callback sees the same records, and ends a run at the same place, on every machine. A
+    callback's `state` is part of the checkpoint, so a resumed run equals the uninterrupted one.
     """
 
     def start(self, training: Training) -> None:
-        """Hear that the program is compiled and training begins, or goes on, at `training.step`."""
+        """Hear that the program is compiled and `training` begins, or continues, at `training.step`."""
 
     def measure(self, training: Training) -> Mapping[str, float]:
-        """Return further numbers by name for the record that is due now."""
+        """Return further numbers by name for the record that is due now; `training` is the run."""
         return {}
 
     def record(self, training: Training, record: Record) -> str | None:
-        """Hear a record: `step`, `loss` and all other numbers; return why to stop training, or None to go on."""
+        """Hear a `record` of `training`: `step`, `loss` and all other numbers. Return a reason to stop training, or None."""
 
     def checkpoint(self, training: Training) -> None:
-        """Hear that a checkpoint of `training.step` has been written."""
+        """Hear that a checkpoint of `training.step` has been written; `training` is the run."""
 
     def final(self, meta: Meta) -> Meta:
         """Return the meta-parameters that a finished run answers with, given the last ones."""
         return meta
 
     def close(self) -> None:
-        """Hear that training has ended, however it did."""
+        """Hear that training has ended, for whatever reason."""
 
     def state(self) -> PyTree[Array]:
-        """Return the arrays that a resumed run needs, of the same shapes from `start` on; None for none."""
+        """Return the arrays that a resumed run needs, in the same shapes from `start` on, or None."""
         return None
 
     def restore(self, state: PyTree[Array]) -> None:
-        """Take up the state of a checkpoint; called after `start`."""
+        """Continue from the `state` of a checkpoint. This is called after `start`."""
 
 
 class Callbacks:
@@ -92,14 +95,14 @@ class Callbacks:
         return bool(self.several)
 
     def tell(self, hear: Callable[[Callback], Any]) -> None:
-        """Let every callback hear something."""
+        """Call `hear` with every callback."""
         for one in self.several:
             hear(one)
 
     def measure(self, training: Training) -> Record:
-        """Return the numbers that all callbacks add to a record.
+        """Return the numbers that all callbacks add to a record of `training`.
 
-        Raises: InputError where two have the same name.
+        Raises: InputError if two numbers have the same name.
         """
         found: Record = {}
         for one in self.several:
@@ -110,7 +113,7 @@ class Callbacks:
         return found
 
     def record(self, training: Training, record: Record) -> str | None:
-        """Let every callback hear a record; return the first reason to stop."""
+        """Let every callback hear a `record` of `training`; return the first reason to stop."""
         reasons = [one.record(training, dict(record)) for one in self.several]
         return next((reason for reason in reasons if reason), None)
 
@@ -126,7 +129,7 @@ class Callbacks:
         return {name: state for name, state in states.items() if state is not None}
 
     def restore(self, states: Mapping[str, PyTree[Array]]) -> None:
-        """Give every callback its state back."""
+        """Give every callback its state from `states`."""
         for i, one in enumerate(self.several):
             name = f"{i}-{type(one).__name__}"
             if name in states:

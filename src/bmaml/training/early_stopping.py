@@ -15,18 +15,24 @@ from bmaml.training.callbacks import Callback
 from bmaml.training.method import AbstractMethod
 
 Judged = Literal["objective", "nll"]
-# Validation tasks that are adapted to at once.
+# Number of validation tasks that are adapted to at once.
 _AT_ONCE = 16
 
 
 class EarlyStopping(Callback):
-    """Stops when the loss on validation tasks no longer falls; the run then answers with its best meta-parameters.
+    """Stops when the loss on validation tasks no longer falls. The run then answers with its best meta-parameters.
 
-    `tasks` is a source of tasks that are not trained on, of which `count` are drawn once, by `seed`. They are looked at with
-    the first record that is `every` meta-steps after the last look (None: with every record), and their mean loss joins the
-    record as `validation`. After `patience` looks that did not lower the best by more than `margin` training stops. `judged`
-    says what is averaged over tasks: the method's own `"objective"`, or `"nll"`, minus the mean log density of the query
-    points (nats a point). With `tasks` of other numbers of points a program more is compiled.
+    The validation loss is computed with the first record that is at least `every` meta-steps after the last one, and it joins
+    the record as `validation`. If the tasks have other numbers of points than the training tasks, one more program is compiled.
+
+    - `tasks`: a source of tasks that are not trained on.
+    - `count`, `seed`: number of tasks, which are drawn once, and their seed.
+    - `every`: meta-steps between two validations (None: with every record).
+    - `patience`: number of validations without progress before training stops.
+    - `margin`: the loss must fall by more than this to count as progress.
+    - `judged`: `"objective"` is the method's own loss. `"nll"` is minus the mean log density of the query points, in nats a
+      point.
+
     Raises: InputError for a count, patience or `every` below 1, a negative margin, another `judged`, or tasks without given
     points.
     """
@@ -58,7 +64,7 @@ class EarlyStopping(Callback):
     def start(self, training):
         training.method.check(self.tasks)
         self._loss = jax.jit(lambda meta: self._mean_loss(training.method, meta))
-        # `looked` is the meta-step of the last look, `waited` how many looks ago the best was.
+        # `looked` is the meta-step of the last validation, and `waited` the number of validations since the best one.
         self._state = {
             "best": jnp.asarray(jnp.inf),
             "looked": jnp.asarray(training.step, jnp.int32),

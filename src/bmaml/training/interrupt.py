@@ -1,4 +1,4 @@
-"""Ctrl-C as a flag that a loop looks at between chunks."""
+"""Ctrl-C as a flag that a loop reads between chunks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import threading
 
 
 class Interrupt:
-    """Within the `with` block the first SIGINT or SIGTERM sets `raised`; a second one acts as it did before.
+    """In the `with` block the first SIGINT or SIGTERM sets `raised`, and a second one acts as before.
 
-    It may be entered again inside of itself: the innermost block's end gives the signals back.
+    Blocks may be nested. The end of the innermost block returns the signals to their old handlers.
     """
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""Refuse the jaxlib versions on which exact heads hang."""
+"""Refuses the jaxlib versions on which exact heads hang."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ def _deadlocks(version: str) -> bool:
 
 
 def check_platform(version: str | None = None, platform: str | None = None) -> None:
-    """Raise RuntimeError where batched Cholesky factorisations would deadlock: jaxlib 0.10.0 to 0.11.0 on a CPU."""
+    """Raise RuntimeError if batched Cholesky factorisations would deadlock: jaxlib 0.10.0 to 0.11.0 on a CPU.
+
+    `version` and `platform` are those of this process by default.
+    """
     version = version or jaxlib.version.__version__
     if _deadlocks(version) and (platform or jax.default_backend()) == "cpu":
         raise RuntimeError(

@@ -1,4 +1,4 @@
-"""How a run is kept in its folder as it goes: checkpoints at fixed meta-steps, and a line for each record."""
+"""Keeps a run in its folder during training: checkpoints at fixed meta-steps, and one line for each record."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from bmaml.training.records import Record, as_line
 
 
 class Keeper:
-    """Keeps a run in a folder, a checkpoint every `every` meta-steps. `create` makes the folder of a new run."""
+    """Keeps a run in a folder, with a checkpoint every `every` meta-steps. `create` makes the folder of a new run."""
 
     def __init__(self, folder: RunFolder, every: int, *, create: Callable[[], None] | None = None):
         self.folder, self.every, self.directory = folder, every, folder.path
         self._create, self._saved = create, 0 if create else folder.step()
 
     def begin(self, history: Sequence[Record]) -> None:
-        """Make the folder; write anew the lines of the records up to the checkpoint, so that later ones are dropped."""
+        """Make the folder, and write the lines of `history`, the records up to the checkpoint, so that later lines are
+        dropped.
+        """
         if self._create is not None:
             self._create()
         self.folder.begin_log("".join(as_line(record) for record in history))
 
     def record(self, record: Record) -> None:
-        """Write a record's line."""
+        """Write the line of a `record`."""
         self.folder.log(as_line(record))
 
     def save(
@@ -39,7 +41,13 @@ class Keeper:
         notes: Mapping[str, Any],
         heard: Mapping[str, PyTree[Array]],
     ) -> bool:
-        """Write a checkpoint with the states of callbacks (`heard`), unless there is one of this meta-step; say whether."""
+        """Write a checkpoint, unless there is one of this meta-step; return whether one was written.
+
+        - `state`, `step`: training state and meta-step.
+        - `history`: records so far.
+        - `notes`: further JSON.
+        - `heard`: states of callbacks.
+        """
         if step == self._saved:
             return False
         fields = {"meta": state.meta, "optimiser": state.optimiser, "step": state.step, "skipped": state.skipped}
@@ -50,9 +58,9 @@ class Keeper:
         return True
 
     def restore(self, callbacks: Callbacks) -> None:
-        """Give callbacks back the states that a checkpoint holds.
+        """Give `callbacks` the states that a checkpoint holds.
 
-        Raises: InputError where they are not those that the run was trained with.
+        Raises: InputError if they are not the callbacks that the run was trained with.
         """
         states = callbacks.state()
         if self._create is not None or not self._saved:

@@ -26,7 +26,7 @@ from bmaml.training.plan import Plan
 from bmaml.training.progress import Progress
 from bmaml.training.records import Ledger, Record
 
-# Chunks are cut to last about so long.
+# Length of a chunk, in seconds.
 _SECONDS = 1.0
 
 
@@ -35,14 +35,15 @@ class NonFiniteError(BmamlError, RuntimeError):
 
 
 def _own(leaf: Array) -> Array:
-    """Return a copy without a weak type, which a file does not hold: a resumed run would compile another program."""
+    """Return a copy without a weak type. A file does not hold weak types, so a resumed run would compile another program."""
     return jax.lax.convert_element_type(jnp.copy(leaf), leaf.dtype)
 
 
 class Loop:
-    """Runs chunks until the plan is done or a callback stops it, and hands what happens to the given listeners.
+    """Runs chunks until the plan is done or a callback stops the run, and tells the given listeners what happens.
 
-    `ledger` holds the records of an earlier part of the run, whose end `state` then is, and `seconds` how long that took.
+    `ledger` holds the records of an earlier part of the run. `state` is the end of that part, and `seconds` the time that it
+    took.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Loop:
         if len(jax.devices()) > 1:
             _say_idle(plan)
             start = jax.device_put(start, NamedSharding(mesh(), PartitionSpec()))
-        # Donation needs buffers that nobody else holds, and distinct ones: initialisers may share zeros.
+        # Donation needs buffers of its own, and distinct ones. Initialisers may share zeros.
         self.state: TrainState = jax.tree.map(_own, start)
         self.step = int(start.step)
         self.ledger, self.callbacks, self.seconds = ledger or Ledger(plan), callbacks or Callbacks(), seconds
@@ -75,9 +76,10 @@ class Loop:
         return self.step >= self.plan.steps or self.stopped is not None
 
     def compile(self) -> int:
-        """Compile the chunk (apart from running it, so that an interrupt in between stops a run that has not begun).
+        """Compile the chunk, without running it, so that an interrupt in between stops a run that has not begun.
 
-        Returns the bytes that it needs, 0 where nobody says. Raises: NoRoomError where fewer are free.
+        Returns the bytes that the program needs, or 0 if the platform does not say.
+        Raises: NoRoomError if fewer bytes are free.
         """
         self._chunk = self.method.compile(self.plan, self.tasks, self.state)
         return check_memory(self._chunk, self.plan) if isinstance(self._chunk, stages.Compiled) else 0
@@ -88,7 +90,8 @@ class Loop:
     def advance(self, count: int) -> Record:
         """Run `count` meta-steps; return their mean loss, the meta-steps skipped so far, and the seconds that they took.
 
-        The records that are due lie in `due` then. Raises: NonFiniteError past the plan's limit of skipped meta-steps.
+        The records that are due are then in `due`.
+        Raises: NonFiniteError past the plan's limit of skipped meta-steps.
         """
         began = time.perf_counter()
         self.state, numbers = self._chunk(self.state, self.tasks, *self._arguments(count))
@@ -110,10 +113,12 @@ class Loop:
         keeper: Keeper | None = None,
         interrupt: Interrupt | None = None,
     ) -> bool:
-        """Run to the end of the plan; return False where Ctrl-C stopped it.
+        """Run to the end of the plan; return False if Ctrl-C stopped the run.
 
-        `interrupt` is one that has listened for longer: a KeyboardInterrupt would be lost where it is raised in a callback
-        of JAX, as while a run's first state is made.
+        - `progress`: shows the run.
+        - `keeper`: saves the run.
+        - `interrupt`: a flag that was set up earlier. A KeyboardInterrupt would be lost in a callback of JAX, for instance
+          while the first state is made.
         """
         progress = progress or Progress()
         with interrupt or Interrupt() as interrupt:
@@ -133,7 +138,7 @@ class Loop:
         return self.finished
 
     def training(self, keeper: Keeper | None = None) -> Training:
-        """Return the run as callbacks see it now."""
+        """Return the run as callbacks see it now; `keeper` is what saves it."""
         directory = None if keeper is None else keeper.directory
         return Training(self.method, self.plan, self.step, self.state.meta, directory)
 
@@ -146,8 +151,9 @@ class Loop:
             keeper.restore(self.callbacks)
 
     def _go(self, progress: Progress, keeper: Keeper | None, interrupt: Interrupt) -> None:
-        """Run chunks until there is nothing left to do, or Ctrl-C has come."""
-        # A meta-step of policies can take longer than a chunk should: only the first one tells.
+        """Run chunks until the run is finished or Ctrl-C has come."""
+        # A meta-step of policies can take longer than a chunk should. The first chunk has one meta-step, which shows how long
+        # it takes.
         count = 1
         while not self.finished and not interrupt.raised:
             count = self._cut(count, keeper)
@@ -198,7 +204,7 @@ class Loop:
 
 
 def _say_idle(plan: Plan) -> None:
-    """Say once that devices repeat work, where they do not divide the tasks that are worked off together."""
+    """Warn once if devices repeat work, because they do not divide the tasks that run together."""
     share, devices = idle_share(plan), len(jax.devices())
     if share:
         warnings.warn(

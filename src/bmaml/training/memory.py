@@ -1,4 +1,4 @@
-"""How much memory a training program takes, known before it runs, and what to change where there is not so much."""
+"""How much memory a training program takes, known before it runs, and what to change if too little is free."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bmaml.training.plan import Plan
 
 
 class NoRoomError(InputError):
-    """A program needs more memory than there is."""
+    """A program needs more memory than is free."""
 
 
 def needed_bytes(program: stages.Compiled) -> int:
-    """Return the bytes that a compiled program holds at once: arguments, results and temporaries, as XLA has laid them out.
+    """Return the bytes that the compiled `program` holds at once: arguments, results and temporaries, in XLA's layout.
 
-    Returns 0 where the platform does not say.
+    Returns 0 if the platform does not say.
     """
     laid_out = program.memory_analysis()
     if laid_out is None:
@@ -29,9 +29,10 @@ def needed_bytes(program: stages.Compiled) -> int:
 
 
 def free_bytes() -> int | None:
-    """Return the bytes that a program on the default device can still take, or None where nobody says.
+    """Return the bytes that a program on the default device can still take, or None if the platform does not say.
 
-    On a CPU that is what the machine has available, swap included, within the limit of this process's control group.
+    On a CPU these are the bytes that the machine has available, swap included, within the limit of this process's control
+    group.
     """
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
@@ -63,9 +64,9 @@ def _read(path: str) -> str | None:
 
 
 def check_memory(program: stages.Compiled, plan: Plan) -> int:
-    """Return the bytes that a training program needs.
+    """Return the bytes that a training `program` needs; `plan` says what can be changed.
 
-    Raises: NoRoomError where fewer are free, with what to change.
+    Raises: NoRoomError if fewer bytes are free, with what to change.
     """
     needed, free = needed_bytes(program), free_bytes()
     if free is None or needed <= free:
@@ -78,5 +79,5 @@ def check_memory(program: stages.Compiled, plan: Plan) -> int:
 
 
 def in_words(size: int) -> str:
-    """Return a number of bytes as people say it, such as 1.5 GB."""
+    """Return `size`, a number of bytes, in the way people say it, such as 1.5 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""The compiled part of training: meta-steps, in blocks whose tasks are drawn together, in chunks of one program."""
+"""The compiled part of training: meta-steps in blocks whose tasks are drawn together, in chunks of one program."""
 
 from __future__ import annotations
 
@@ -24,50 +24,53 @@ from bmaml.training.plan import Plan
 
 # The numbers of a chunk's meta-steps come back in a buffer of this length.
 LONGEST = 4096
-# Drawing a meta-batch at a time is half the cost of a small meta-step on a CPU, where a random number costs the same
-# handful of tiny kernels whether it comes alone or with a thousand others. So the tasks of up to so many steps are drawn
-# at once, where they take no more than so many bytes.
+# Drawing one meta-batch at a time is half the cost of a small meta-step on a CPU. A random number costs the same few tiny
+# kernels alone as it does together with a thousand others. So the tasks of up to this many steps are drawn at once, if
+# they take no more than this many bytes.
 _BLOCK, _BLOCK_BYTES = 64, 2**22
 
 Tree = TypeVar("Tree")
 
 
 def fresh_meta(method: AbstractMethod, plan: Plan) -> Meta:
-    """Return the meta-parameters that a run begins with."""
+    """Return the meta-parameters with which a run of `method` with `plan` begins."""
     return method.learner.init(jax.random.fold_in(jax.random.key(plan.seed), 0))
 
 
 def init_state(method: AbstractMethod, plan: Plan) -> TrainState:
-    """Return the state before the first meta-step of a method that follows the gradient of its objective."""
+    """Return the state before the first meta-step of `plan`, for a `method` that follows the gradient of its objective."""
     meta = fresh_meta(method, plan)
     return first_state(meta, plan.outer.build(plan.steps).init(meta))
 
 
 def first_state(meta: Meta, optimiser: Any, places: int = 2) -> TrainState:
-    """Return the state of fresh meta-parameters; `places` is how many numbers say where a meta-step went wrong."""
+    """Return the state of fresh meta-parameters; `optimiser` is the optimiser's state.
+
+    `places` is the number of integers that say where a meta-step went wrong.
+    """
     zero = jnp.zeros((), jnp.int32)
     return TrainState(meta, optimiser, zero, zero, jnp.full(places, -1, jnp.int32))
 
 
 class MetaBatch(eqx.Module):
-    """The tasks of one meta-step (leading axis), and a key for the adaptation to each."""
+    """The `tasks` of one meta-step (on a leading axis), and one key for each adaptation (`keys`)."""
 
     tasks: Task
     keys: Key[Array, "*batch"]
 
 
 def step_key(seed: int | Array, step: int | Array) -> PRNGKeyArray:
-    """Return the key of a meta-step: a function of seed and step alone, so that a resumed run sees the same."""
+    """Return the key of meta-step number `step`. It depends on seed and step alone, so a resumed run sees the same."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), step)
 
 
 def step_keys(seed: int | Array, step: int | Array, batch: int) -> Key[Array, " batch"]:
-    """Return the keys of a meta-step's tasks."""
+    """Return the keys of the `batch` tasks of meta-step number `step`."""
     return jax.random.split(step_key(seed, step), batch)
 
 
 def draw_batch(tasks: AbstractTasks, keys: Key[Array, " batch"]) -> MetaBatch:
-    """Return the tasks that keys draw, one each."""
+    """Return the tasks that `tasks` draws with `keys`, one for each key."""
 
     def one(key: PRNGKeyArray) -> MetaBatch:
         draw_key, adapt_key = jax.random.split(key)
@@ -79,9 +82,9 @@ def draw_batch(tasks: AbstractTasks, keys: Key[Array, " batch"]) -> MetaBatch:
 def batch_gradient(
     method: AbstractMethod, meta: Meta, batch: MetaBatch, accumulation_steps: int = 1
 ) -> tuple[Array, Array, Meta, Metrics]:
-    """Return the mean loss, each task's loss, the meta-gradient, and the objective's own numbers (mean over tasks).
+    """Return the mean loss, each task's loss, the meta-gradient, and the objective's own numbers (means over tasks).
 
-    The meta-batch is worked off in `accumulation_steps` equal groups of tasks.
+    The meta-batch `batch` of `method` is split into `accumulation_steps` equal groups of tasks.
     """
 
     def mean_loss(meta: Meta, batch: MetaBatch) -> tuple[Array, tuple[Array, Metrics]]:
@@ -107,13 +110,16 @@ def batch_gradient(
 
 
 def finite(*trees: PyTree[Any]) -> Bool[Array, ""]:
-    """Return whether every entry of every leaf is finite."""
-    # Joined first: one pass over all of it, where a small network's leaves would cost two kernels each.
+    """Return whether every entry of every leaf of `trees` is finite."""
+    # Joined first, so one pass covers everything. The leaves of a small network would cost two kernels each.
     return jnp.isfinite(ravel_pytree(trees)[0]).all()
 
 
 def meta_step(method: AbstractMethod, plan: Plan, state: TrainState, batch: MetaBatch) -> tuple[TrainState, Metrics]:
-    """Return the state after one meta-step and its numbers; a step that is not finite changes nothing but the counters."""
+    """Return the state after one meta-step and its numbers. A step that is not finite changes only the counters.
+
+    `method` and `plan` say what is trained and how. `state` is the state before, and `batch` holds the tasks.
+    """
     loss, each, gradient, numbers = batch_gradient(method, state.meta, batch, plan.accumulation_steps)
     updates, optimiser = plan.outer.build(plan.steps).update(gradient, state.optimiser, state.meta)
     moved = eqx.apply_updates(state.meta, updates)
@@ -122,14 +128,18 @@ def meta_step(method: AbstractMethod, plan: Plan, state: TrainState, batch: Meta
 
 
 def step_numbers(plan: Plan, before: TrainState, after: TrainState, loss: Array, numbers: Metrics) -> Metrics:
-    """Return all that is logged of one meta-step: loss, meta-steps skipped so far, learning rate, the objective's own.
+    """Return all logged numbers of one meta-step: loss, meta-steps skipped so far, learning rate, the objective's own.
 
-    Raises: InputError where the objective's own numbers have a name that the loop uses, or are not scalars.
+    - `plan`: the outer optimiser.
+    - `before`, `after`: states before and after the step.
+    - `loss`, `numbers`: loss and the objective's own numbers.
+
+    Raises: InputError if the objective's own numbers have a name that the loop uses, or are not scalars.
     """
     logged = {"loss": loss, "skipped": after.skipped}
     rate = plan.outer.schedule(plan.steps)
     if rate is not None:
-        # The optimiser counts the meta-steps that it made.
+        # The optimiser counts only the meta-steps that it made.
         logged["learning_rate"] = jnp.asarray(rate(before.step - before.skipped))
     for name, value in numbers.items():
         if name in (*logged, "step") or jnp.ndim(value):
@@ -141,15 +151,21 @@ def step_numbers(plan: Plan, before: TrainState, after: TrainState, loss: Array,
 
 
 def culprit(each: Array) -> Array:
-    """Return the first task whose loss is not finite.
+    """Return the first task whose loss in `each` is not finite.
 
-    A task whose loss is finite but whose gradient is not can't be told apart: that is -1.
+    If all losses are finite and only a gradient is not, the task is unknown, and the result is -1.
     """
     return jnp.where(jnp.isfinite(each).all(), -1, jnp.argmin(jnp.isfinite(each)))[None]
 
 
 def settle(state: TrainState, meta: Meta, optimiser: Any, finite: Array, where: Array) -> TrainState:
-    """Return the next state: moved where all is finite, else as it was, the step counted as skipped and the place noted."""
+    """Return the next state: the new one if everything is finite, else the old one with the step counted as skipped.
+
+    - `state`: the state before.
+    - `meta`, `optimiser`: new meta-parameters and optimiser state.
+    - `finite`: whether everything is finite.
+    - `where`: the place to note.
+    """
     moved = TrainState(meta, optimiser, state.step + 1, state.skipped, state.bad)
     bad = jnp.concatenate([state.step[None], where.astype(jnp.int32)])
     stayed = TrainState(state.meta, state.optimiser, state.step + 1, state.skipped + 1, bad)
@@ -157,11 +173,12 @@ def settle(state: TrainState, meta: Meta, optimiser: Any, finite: Array, where: 
 
 
 def build_chunk(method: AbstractMethod, plan: Plan) -> stages.Wrapped:
-    """Return the jitted function of (state, tasks, seed, count) that runs `count` meta-steps, the state donated.
+    """Return the jitted function of (state, tasks, seed, count) that runs `count` meta-steps and donates the state.
 
-    The count is an argument of the program, not its shape, so that one compilation serves chunks of every length.
+    `method` and `plan` say what is trained and how. The count is an argument of the program, not its shape, so one compilation
+    serves chunks of every length.
     """
-    # Traced once, although the names of its numbers are asked for before it runs.
+    # Traced once, although the names of its numbers are needed before it runs.
     step_once = jax.jit(partial(meta_step, method, plan), inline=True)
 
     def chunk(state: TrainState, tasks: AbstractTasks, seed: Array, count: Array) -> tuple[TrainState, Metrics]:
@@ -173,7 +190,7 @@ def build_chunk(method: AbstractMethod, plan: Plan) -> stages.Wrapped:
             return jax.vmap(lambda keys: draw_batch(tasks, keys))(keys)
 
         def block(carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
-            # Blocks lie where they lie however a run is cut into chunks: a resumed run draws with the same program.
+            # Blocks start at fixed steps, however a run is cut into chunks, so a resumed run draws with the same program.
             first = carry[0].step // length * length
             batches = draw(first)
 
@@ -194,12 +211,12 @@ def build_chunk(method: AbstractMethod, plan: Plan) -> stages.Wrapped:
 
 
 def as_row(names: tuple[str, ...], numbers: Metrics) -> Array:
-    """Return the numbers of a meta-step as one row, so that a step writes them to its chunk's log at once."""
+    """Return the `numbers` of a meta-step as one row in the order of `names`, so that a step writes the chunk's log at once."""
     return jnp.stack([jnp.asarray(numbers[name], jnp.zeros(()).dtype) for name in names])
 
 
 def by_name(names: tuple[str, ...], log: Array) -> Metrics:
-    """Return the columns of a chunk's log by name."""
+    """Return the columns of a chunk's `log` under their `names`."""
     return {name: log[:, i] for i, name in enumerate(names)}
 
 
@@ -227,6 +244,8 @@ def _spread(tree: Tree) -> Tree:
 
 
 def idle_share(plan: Plan) -> float:
-    """Return the share of all devices' work that is repeated tasks, since the devices do not divide a group of tasks."""
+    """Return the share of all devices' work that is repeated tasks, because the devices do not divide a group of tasks
+    of `plan`.
+    """
     devices, count = len(jax.devices()), plan.batch // plan.accumulation_steps
     return 0.0 if count == 1 else 1 - count / (-(-count // devices) * devices)

@@ -1,4 +1,4 @@
-"""What the loop repeats: a learner with an objective, how a run begins and what a meta-step is."""
+"""What the loop repeats: a learner with an objective, the start of a run, and a meta-step."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from bmaml.training.plan import Plan
 
 
 class TrainState(eqx.Module):
-    """All that a run needs to go on. `skipped` counts meta-steps left out; `bad` says where the last one went wrong.
+    """Everything that a run needs to continue.
 
-    Its first entries are the step and the task (-1 where that cannot be told), what follows is the method's own.
+    - `meta`, `optimiser`: meta-parameters and the optimiser's state.
+    - `step`: meta-steps so far.
+    - `skipped`: meta-steps that were left out.
+    - `bad`: where the last left-out step went wrong. The first entries are the step and the task (-1 if unknown), and the rest
+      is the method's own.
     """
 
     meta: Meta
@@ -56,22 +60,22 @@ class AbstractMethod(eqx.Module, Generic[Given, Adapted]):
 
     @abstractmethod
     def check(self, source: AbstractSource) -> None:
-        """Check that the method can be trained on such tasks.
+        """Check that the method can be trained on tasks of `source`.
 
-        Raises: InputError where it cannot.
+        Raises: InputError if it cannot.
         """
 
     @abstractmethod
     def begin(self, plan: Plan) -> TrainState:
-        """Return the state before the first meta-step."""
+        """Return the state before the first meta-step of `plan`."""
 
     @abstractmethod
     def compile(self, plan: Plan, source: AbstractSource, state: TrainState) -> Chunk:
-        """Return what runs chunks of meta-steps on tasks of this source; it may use up the state that it is given."""
+        """Return what runs chunks of meta-steps of `plan` on tasks of `source`. It may reuse the memory of `state`."""
 
     @abstractmethod
     def explain(self, bad: Int[Array, " places"], skipped: int) -> str:
-        """Return the sentence that says why so many skipped meta-steps are too many."""
+        """Return the sentence that says why `skipped` meta-steps are too many; `bad` is where the last one went wrong."""
 
     @abstractmethod
     def adapt(self, meta: Meta, given: Given, *, key: PRNGKeyArray) -> Adapted:

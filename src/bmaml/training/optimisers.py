@@ -19,7 +19,7 @@ Decay = Literal["cosine", "staircase", "none"]
 
 
 class AbstractOuter(eqx.Module):
-    """How meta-parameters are updated from meta-gradients."""
+    """How meta-gradients update the meta-parameters."""
 
     @abstractmethod
     def build(self, steps: int) -> optax.GradientTransformation:
@@ -27,15 +27,22 @@ class AbstractOuter(eqx.Module):
 
     @abstractmethod
     def schedule(self, steps: int) -> optax.Schedule | None:
-        """Return the learning rate as a function of the meta-steps made, to be logged; None where nothing is known of it."""
+        """Return the learning rate as a function of the meta-steps made, for a run of `steps` meta-steps, or None if it
+        is unknown.
+        """
 
 
 @register("outer/adam")
 class Adam(AbstractOuter):
-    """Adam with decoupled weight decay, a global-norm clip and a schedule over the run.
+    """Adam with decoupled weight decay, a global-norm clip and a schedule over the run: https://arxiv.org/abs/1412.6980.
 
-    `decay="cosine"` warms up over the share `warmup` of the run and falls to 0; `"staircase"` multiplies the rate by 0.98 at
-    each hundredth of the run, as the code of Kim et al. (2018) does; `"none"` keeps it.
+    - `learning_rate`: the rate before the schedule.
+    - `decay`: `"cosine"` warms up and then falls to 0. `"staircase"` multiplies the rate by 0.98 at each hundredth of the run,
+      as the code of Kim et al. (2018) does. `"none"` keeps the rate.
+    - `warmup`: share of the run that warms up.
+    - `clip`: bound on the gradient's global norm (None: no bound).
+    - `weight_decay`: decoupled weight decay.
+
     Raises: InputError for a rate or clip that is not above 0, another `decay`, a warmup outside 0 to 1 or a negative decay.
     """
 
@@ -61,13 +68,17 @@ class Adam(AbstractOuter):
 
 @register("outer/muon")
 class Muon(AbstractOuter):
-    """Muon for the networks' weight matrices, Adam with Nesterov's momentum at `adam_learning_rate` for all else.
+    """Muon for the weight matrices of networks, Adam with Nesterov's momentum for everything else.
 
-    Weight matrices are the leaves named weight or kernel, in their last two axes; leading ones (particles) are matrices of
-    their own. Muon steps along the nearest orthogonal matrix to the averaged gradient (Jordan et al., 2024), so directions of
-    small gradient move as fast as the others: regression down to a small noise needs several times fewer meta-steps than
-    with Adam. Schedule, clip and weight decay as in `Adam`.
-    Raises: InputError as `Adam`.
+    Weight matrices are the leaves named weight or kernel, in their last two axes. Leading axes (particles) hold separate
+    matrices. Muon steps along the nearest orthogonal matrix to the averaged gradient (Jordan et al., 2024), so directions of
+    small gradient move as fast as the others. Regression down to a small noise then needs several times fewer meta-steps than
+    with Adam.
+
+    - `learning_rate`: Muon's rate; `adam_learning_rate` is Adam's.
+    - `decay`, `warmup`, `clip`, `weight_decay`: as in `Adam`.
+
+    Raises: InputError in the cases of `Adam`.
     """
 
     learning_rate: float = eqx.field(static=True, default=1e-2)
@@ -138,7 +149,7 @@ def _check_limits(clip: float | None, weight_decay: float) -> None:
 
 @register("outer/custom")
 class CustomOuter(AbstractOuter):
-    """Any optax transformation. A run with one cannot be resumed by name: hand it to `train` again."""
+    """Any optax `transformation`. A file does not hold it: hand it to `resume` or `load` again."""
 
     transformation: optax.GradientTransformation = eqx.field(static=True)
 
@@ -150,9 +161,9 @@ class CustomOuter(AbstractOuter):
 
 
 def as_outer(given: Any) -> AbstractOuter:
-    """Return an outer optimiser: an optax transformation becomes a `CustomOuter`.
+    """Return `given` as an outer optimiser. An optax transformation becomes a `CustomOuter`.
 
-    Raises: InputError for anything else that is none, with what to write.
+    Raises: InputError for anything else, with what to write.
     """
     if isinstance(given, optax.GradientTransformation):
         return CustomOuter(given)

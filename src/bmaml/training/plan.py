@@ -10,20 +10,25 @@ from bmaml.errors import InputError
 from bmaml.io.registry import register
 from bmaml.training.optimisers import AbstractOuter, Adam, as_outer
 
-# A run has so many records unless its plan says otherwise.
+# Number of records of a run, unless its plan says otherwise.
 _RECORDS = 200
 
 
 @register("plan/plan")
 class Plan(eqx.Module):
-    """How long and how to train: meta-steps, tasks in a meta-batch, outer optimiser, seed.
+    """How long and how to train.
 
-    A meta-batch is worked off in `accumulation_steps` equal groups whose gradients are added: the same gradient in less
-    memory, and on a CPU up to twice as fast where a group's activations fit the cache and the whole batch's do not. More than
-    `skip_limit` meta-steps with a loss or gradient that is not finite stop the run. `outer` may be an optax transformation.
-    A record of metrics covers `record_every` meta-steps (None: a two-hundredth of the run), wherever the run was cut.
+    - `steps`: meta-steps.
+    - `batch`: tasks in a meta-batch.
+    - `outer`: outer optimiser, or an optax transformation.
+    - `seed`: seed of everything random.
+    - `accumulation_steps`: equal groups of a meta-batch whose gradients are added. The gradient is the same and needs less
+      memory. On a CPU this is up to twice as fast, if the activations of a group fit the cache and those of the batch do not.
+    - `skip_limit`: a run stops after more than this many meta-steps with a loss or gradient that is not finite.
+    - `record_every`: meta-steps in a record of metrics (None: a two-hundredth of the run), however the run was interrupted.
+
     Raises: InputError for a number that is not whole, an `outer` that is no optimiser, fewer than one step, task or meta-step
-    a record, groups that do not divide the batch, or a seed that is negative or above 32 bits.
+    in a record, groups that do not divide the batch, or a seed that is negative or above 32 bits.
     """
 
     steps: int = eqx.field(static=True, default=20_000)

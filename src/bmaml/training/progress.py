@@ -1,4 +1,4 @@
-"""What shows a run as it goes, paced by the clock: a bar with loss, speed and time left, or plain lines."""
+"""What shows a run during training, paced by the clock: a bar with loss, speed and time left, or plain lines."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _QUIET_SECONDS, _MUCH = 10.0, 10**9
 
 
 class Progress:
-    """What a caller may want to show of a run; does nothing by itself.
+    """What a caller shows of a run. The base class does nothing.
 
-    The clock says when an update comes, so nothing that is kept should depend on it: that is for a `Callback`.
+    The clock decides when an update comes. So nothing that is kept should depend on updates: use a `Callback` for that.
     """
 
     def start(self, step: int, steps: int) -> None:
         """Hear that the program is about to be compiled, and that training then begins at `step` of `steps`."""
 
     def compiled(self, needed: int) -> None:
-        """Hear how many bytes of memory the compiled program needs (0 where the platform does not say)."""
+        """Hear that the compiled program needs `needed` bytes of memory (0 if the platform does not say)."""
 
     def update(self, step: int, loss: float, speed: float) -> None:
-        """Hear the mean loss of the last chunk and its speed in meta-steps a second."""
+        """Hear the mean `loss` of the last chunk, up to meta-step `step`, and its `speed` in meta-steps a second."""
 
     def close(self) -> None:
-        """Hear that training has ended, however it did."""
+        """Hear that training has ended, for whatever reason."""
 
 
 class BarProgress(Progress):
-    """A rich bar on a terminal, a line every ten seconds elsewhere; both on standard error."""
+    """A rich bar on a terminal, and a line every ten seconds elsewhere. Both go to standard error."""
 
     def __init__(self, title: str = "training"):
         from rich.console import Console
@@ -48,7 +48,7 @@ class BarProgress(Progress):
         self._said = -_QUIET_SECONDS
 
     def start(self, step: int, steps: int) -> None:
-        """Show the bar, or say that compiling has begun."""
+        """Show the bar at `step` of `steps`, or say that compiling has begun."""
         self._steps = steps
         if not self.console.is_terminal:
             sys.stderr.write(f"{self.title}: compiling, then meta-steps {step} to {steps}\n")
@@ -69,12 +69,12 @@ class BarProgress(Progress):
         self._task = bar.add_task(self.title, total=steps, completed=step, loss="-", speed="-")
 
     def compiled(self, needed: int) -> None:
-        """Say how much memory training takes, where that is enough to mind."""
+        """Say that training takes `needed` bytes of memory, if that is a lot."""
         if needed >= _MUCH:
             self.console.print(f"{self.title}: takes {in_words(needed)} of memory", highlight=False)
 
     def update(self, step: int, loss: float, speed: float) -> None:
-        """Move the bar, or print a line where the last is ten seconds old."""
+        """Move the bar to `step` with its `loss` and `speed`, or print a line if the last one is ten seconds old."""
         if self._bar is not None:
             self._bar.update(self._task, completed=step, loss=f"{loss:.4g}", speed=f"{speed:.4g}")
         elif time.monotonic() - self._said >= _QUIET_SECONDS or step >= self._steps:
@@ -86,13 +86,13 @@ class BarProgress(Progress):
             sys.stderr.flush()
 
     def close(self) -> None:
-        """Take the bar down."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
 
 
 def as_progress(given: Progress | bool | None) -> Progress:
-    """Return who shows a run: a bar for True, nobody for False and None.
+    """Return what shows a run for what a caller has `given`: a bar for True, nothing for False and None.
 
     Raises: InputError for anything else that is no `Progress`.
     """

@@ -13,16 +13,16 @@ from bmaml.training.plan import Plan
 
 Record = dict[str, float]
 
-# These numbers are told as they are at the record's last meta-step; all others as the mean over its meta-steps.
+# These numbers have their value at the record's last meta-step. All others are means over its meta-steps.
 _LAST = ("skipped", "learning_rate")
 
 
 class Ledger:
-    """Turns the numbers of single meta-steps into records, one for each `plan.record_length` meta-steps and one at the end.
+    """Turns the numbers of single meta-steps into records: one for each `plan.record_length` meta-steps, and one at the end.
 
-    A record holds the `step` that it ends at, and by name the mean of each number over the record's meta-steps, those left out
-    that are not finite (NaN where none is). `skipped` and `learning_rate` are those of the record's last meta-step. What a
-    record has summed up so far is kept as JSON (`part`), so that a resumed run makes the same records to the last bit.
+    A record holds the `step` at its end, and by name the mean of each number over its meta-steps. Values that are not finite
+    are left out (NaN if none is finite). `skipped` and `learning_rate` are those of the record's last meta-step. The sums of an
+    unfinished record are kept as JSON (`part`), so a resumed run makes the same records to the last bit.
     """
 
     def __init__(self, plan: Plan, history: Iterable[Record] = (), part: Mapping[str, Any] | None = None):
@@ -30,11 +30,11 @@ class Ledger:
         self.part: dict[str, Any] = dict(part or {})
 
     def due(self, step: int) -> bool:
-        """Whether a record ends at a meta-step."""
+        """Whether a record ends at meta-step `step`."""
         return step % self.plan.record_length == 0 or step == self.plan.steps
 
     def left(self, step: int) -> int:
-        """Return how many meta-steps are left to the end of the record that `step` lies in."""
+        """Return how many meta-steps are left to the end of the record that contains `step`."""
         return self.plan.record_length - step % self.plan.record_length
 
     def add(self, step: int, numbers: Mapping[str, np.ndarray]) -> list[Record]:
@@ -57,7 +57,7 @@ class Ledger:
                 continue
             total, count = self.part.get(name, (0.0, 0))
             values = values[np.isfinite(values)]
-            # One after the other: the sum is then the same wherever a chunk ends.
+            # Values are added one after the other, so the sum is the same wherever a chunk ends.
             total = np.add.accumulate(np.append(total, values))[-1]
             self.part[name] = (float(total), count + len(values))
 
@@ -70,6 +70,6 @@ class Ledger:
 
 
 def as_line(record: Record) -> str:
-    """Return a record as one line of JSON; a number that is not finite is null, since JSON has no word for it."""
+    """Return a `record` as one line of JSON. A number that is not finite becomes null, because JSON has no word for it."""
     told = {name: value if math.isfinite(value) else None for name, value in record.items()}
     return json.dumps(told) + "\n"

@@ -1,4 +1,4 @@
-"""Training as one call, and what comes of it."""
+"""Training as one call, and its result."""
 
 from __future__ import annotations
 
@@ -34,11 +34,18 @@ from bmaml.training.records import Ledger, Record
 
 
 class Run(eqx.Module, Generic[Given, Adapted]):
-    """A trained (or interrupted) run: a method, its meta-parameters, the plan that it followed, and how the loss went.
+    """A trained (or interrupted) run.
 
-    `history` has a record for each `plan.record_length` meta-steps: `step`, `loss`, the objective's own numbers, what
-    callbacks measured, the learning rate, and the meta-steps `skipped` so far. `seconds` is the time that meta-steps took,
-    `stopped` why a callback ended the run before its plan did, and `directory` where the run is saved.
+    - `method`: what was trained.
+    - `meta`: meta-parameters.
+    - `plan`: the plan that training followed.
+    - `step`: meta-steps so far.
+    - `skipped`: meta-steps that were left out.
+    - `history`: one record for each `plan.record_length` meta-steps: `step`, `loss`, the objective's own numbers, what
+      callbacks measured, the learning rate, and the meta-steps `skipped` so far.
+    - `seconds`: time that the meta-steps took.
+    - `stopped`: why a callback ended the run before its plan did, or None.
+    - `directory`: where the run is saved, or None.
     """
 
     method: AbstractMethod[Given, Adapted]
@@ -74,9 +81,11 @@ class Run(eqx.Module, Generic[Given, Adapted]):
         return f"Run({what}, {how_far}{loss}, {f'saved in {self.directory}' if self.directory else 'not saved'})"
 
     def save(self, directory: str | Path, about: dict[str, Any] | None = None) -> None:
-        """Save the run as a new folder, without what it was trained on and without what training would go on from.
+        """Save the run in the new folder `directory`, without its tasks and without the state that training would continue
+        from.
 
-        `about` is JSON that is kept with it. Raises: InputError where the folder holds a run already or cannot be written.
+        `about` is JSON that is kept with the run.
+        Raises: InputError if the folder holds a run already or cannot be written.
         """
         folder = RunFolder(directory)
         folder.create({"method": self.method, "tasks": None, "plan": self.plan, "options": {"save_every": None}}, about or {})
@@ -108,9 +117,9 @@ class Run(eqx.Module, Generic[Given, Adapted]):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM stopped a training. `run` is the run so far, `directory` where its checkpoint is (None for nowhere).
+    """Ctrl-C or SIGTERM stopped a training. `run` is the run so far, and `directory` the place of its checkpoint (or None).
 
-    Nothing is kept of a run that was stopped before its first meta-step.
+    A run that was stopped before its first meta-step leaves nothing behind.
     """
 
     def __init__(self, run: Run):
@@ -136,15 +145,22 @@ def train(
 ) -> Run[Given, Adapted]:
     """Meta-train a method on a task source.
 
-    `plan` says how long and how; `options` change single fields of it (`steps`, `batch`, `outer`, `seed`). With a
-    `directory` the run is saved there every `save_every` meta-steps (a tenth of the run by default), at the end and on
-    Ctrl-C; its records go to `metrics.jsonl` there, and `resume` goes on from it. `overwrite` lets the run replace one that
-    is there already: the files of that run alone are removed, once the new one is about to begin. `callbacks` hear of the
-    run, measure and may stop it (`bmaml.Callback`); `progress=True` shows a bar.
-    Raises: Interrupted (a KeyboardInterrupt) where Ctrl-C or SIGTERM stopped the run: it holds the run so far and the folder
-    to resume; InputError for what is no method, task source, plan or setting of one, `save_every` or `keep` below 1, or where
-    the directory holds a run already or cannot be written; NoRoomError (an InputError) where the program needs more memory
-    than is free; NonFiniteError past the plan's limit.
+    - `method`: a learner with an objective, such as `bmaml.methods.maml(model)`.
+    - `tasks`: what to train on.
+    - `plan`: how long and how.
+    - `directory`: folder to save the run in. Its records go to `metrics.jsonl` there, and `resume` continues it.
+    - `overwrite`: replace a run in the folder. Only the files of that run are removed, once the new one is about to begin.
+    - `about`: JSON that is kept with the run.
+    - `save_every`: meta-steps between checkpoints; a tenth of the run by default. Checkpoints are also written at the end and
+      on Ctrl-C.
+    - `keep`: number of checkpoints to keep.
+    - `callbacks`: hear of the run, measure, and may stop it (`bmaml.Callback`).
+    - `progress`: True shows a bar.
+    - `options`: single fields of the plan (`steps`, `batch`, `outer`, `seed`).
+
+    Raises: Interrupted (a KeyboardInterrupt) if Ctrl-C or SIGTERM stopped the run; InputError for wrong arguments, or a
+    directory that holds a run or cannot be written; NoRoomError (an InputError) if the program needs more memory than is free;
+    NonFiniteError past the plan's limit.
     """
     if keep < 1 or (save_every is not None and save_every < 1):
         raise InputError(f"save_every is {save_every} and keep {keep}: give at least 1 of each.")
@@ -155,7 +171,7 @@ def train(
         if directory is None:
             return _trained(Loop(method, tasks, plan, callbacks=heard), progress, None, interrupt)
         folder = RunFolder(directory, keep)
-        folder.replaced(overwrite)  # To be refused before the program is compiled, which takes longer.
+        folder.replaced(overwrite)  # The folder is checked before the program is compiled, which takes longer.
 
         def create() -> None:
             parts = {"method": method, "tasks": tasks, "plan": plan, "options": {"save_every": save_every}}
@@ -170,7 +186,10 @@ def _every(plan: Plan, save_every: int | None) -> int:
 
 
 def _trained(loop: Loop, progress: Progress, keeper: Keeper | None, interrupt: Interrupt) -> Run:
-    """Return the run of a loop. Raises: Interrupted where Ctrl-C stopped it."""
+    """Return the run of a loop.
+
+    Raises: Interrupted if Ctrl-C stopped it.
+    """
     try:
         loop.run(progress=progress, keeper=keeper, interrupt=interrupt)
     finally:
@@ -194,13 +213,16 @@ def resume(
     progress: Progress | bool | None = None,
     keep: int = 3,
 ) -> Run:
-    """Go on with a saved run from its last checkpoint; the result is bit for bit that of a run never stopped.
+    """Continue a saved run from its last checkpoint. The result equals the uninterrupted run bit for bit.
 
-    `method`, `outer` (the outer optimiser) and `tasks` are needed only where the file could not hold them: Python functions,
-    optax transformations, classes without a registered name (`bmaml.register`). Callbacks that have a state (`EarlyStopping`)
-    are to be given again, as to `train`.
-    Raises: Interrupted as `train`; InputError where the folder holds no run, a damaged one or one with other callbacks;
-    NotSaved (an InputError), naming the part, where a part is missing from the file and is not given.
+    - `directory`: the run's folder.
+    - `method`, `outer`, `tasks`: parts that the file could not hold: Python functions, optax transformations, classes without a
+      registered name (`bmaml.register`).
+    - `callbacks`: as in `train`. Callbacks with a state (`EarlyStopping`) must be given again.
+    - `progress`, `keep`: as in `train`.
+
+    Raises: Interrupted as in `train`; InputError if the folder holds no run, a damaged one or one with other callbacks;
+    NotSaved (an InputError), which names the part, if a part is missing from the file and is not given.
     """
     folder = RunFolder(directory, keep)
     given = _given(method=method, tasks=tasks) | _given(**{"plan.outer": None if outer is None else as_outer(outer)})
@@ -230,7 +252,7 @@ def _given(**parts: Any) -> dict[str, Any]:
 def _shapes(folder: RunFolder, method: AbstractMethod, plan: Plan) -> TrainState:
     """Return the shapes of a checkpoint.
 
-    Raises: InputError where the settings, which a file may hold in any combination, do not make a run.
+    Raises: InputError if the settings, which a file may hold in any combination, do not make a run.
     """
     try:
         return eqx.filter_eval_shape(lambda: method.begin(plan))
@@ -245,16 +267,18 @@ def _first_line(error: Exception) -> str:
 
 
 def load(directory: str | Path, *, method: AbstractMethod | None = None) -> Run:
-    """Return a saved run, from its last checkpoint, by name alone.
+    """Return a saved run, from its last checkpoint, by the name of its folder alone.
 
-    `method` is needed only where the file could not hold it: it has Python functions, or classes without a registered name
-    (`bmaml.register`). The tasks and the outer optimiser are not needed to predict.
-    Raises: InputError where the folder holds no run, a damaged one, or one without a checkpoint; NotSaved (an InputError),
-    naming the part, where a part is missing from the file and is not given.
+    - `directory`: the run's folder.
+    - `method`: only needed if the file could not hold it: it has Python functions, or classes without a registered name
+      (`bmaml.register`). The tasks and the outer optimiser are not needed to predict.
+
+    Raises: InputError if the folder holds no run, a damaged one, or one without a checkpoint; NotSaved (an InputError), which
+    names the part, if a part is missing from the file and is not given.
     """
     folder = RunFolder(directory)
     (made,), plan = folder.parts("method", given=_given(method=method)), _plan(folder)
-    # Of a checkpoint the optimiser's state is left out, and with it all that has to be known of the optimiser.
+    # The optimiser's state is left out of the checkpoint, and with it everything that depends on the optimiser.
     state = folder.load(eqx.tree_at(lambda state: state.optimiser, _shapes(folder, made, plan), None))
     if state is None:
         raise InputError(f"{directory} has no checkpoint yet: resume the run first.")
@@ -262,7 +286,7 @@ def load(directory: str | Path, *, method: AbstractMethod | None = None) -> Run:
 
 
 def _plan(folder: RunFolder) -> Plan:
-    """Return a run's plan, with an optimiser that does nothing where the file could not hold its own."""
+    """Return a run's plan, with an optimiser that does nothing if the file could not hold the run's own."""
     try:
         return folder.parts("plan")[0]
     except InputError:
@@ -270,17 +294,17 @@ def _plan(folder: RunFolder) -> Plan:
 
 
 def source(directory: str | Path) -> Any:
-    """Return what a saved run was trained on.
+    """Return what the saved run in `directory` was trained on.
 
-    Raises: InputError where the folder holds no run.
+    Raises: InputError if the folder holds no run.
     """
     return RunFolder(directory).parts("tasks")[0]
 
 
 def about(directory: str | Path) -> dict[str, Any]:
-    """Return what the caller of `train` wanted remembered of a run.
+    """Return what the caller of `train` wanted to keep with the run in `directory`.
 
-    Raises: InputError where the folder holds no run.
+    Raises: InputError if the folder holds no run.
     """
     return RunFolder(directory).about()
 
