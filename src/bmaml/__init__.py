@@ -4,6 +4,7 @@ from importlib.metadata import version as _version
 
 from bmaml import images as images
 from bmaml import methods as methods
+from bmaml import rl as rl
 from bmaml import tasks as tasks
 from bmaml.data import Data as Data
 from bmaml.data import Task as Task
@@ -17,6 +18,7 @@ from bmaml.inference.svgd import svgd as svgd
 from bmaml.io.registry import register as register
 from bmaml.learners.predictor import Predictor as Predictor
 from bmaml.methods import Method as Method
+from bmaml.methods.citations import cite as cite
 from bmaml.training.callbacks import Callback as Callback
 from bmaml.training.early_stopping import EarlyStopping as EarlyStopping
 from bmaml.training.loop import NonFiniteError as NonFiniteError

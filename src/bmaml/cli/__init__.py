@@ -50,9 +50,16 @@ def settings(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
+    modules: Annotated[
+        list[str] | None, typer.Option("--import", help="Module of your own to import first, whose classes a run may hold.")
+    ] = None,
 ) -> None:
     """Read what is given before the name of a command."""
+    from bmaml.rows import import_module
+
     _DEBUG.set(debug)
+    for module in modules or ():
+        import_module(module)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -110,12 +110,14 @@ def _family(run: Path, about: dict[str, Any], options: dict[str, Any]) -> tuple[
     """Return the tasks to score on, and the options completed: new tasks of a family that has a name, else the run's own."""
     import jax
 
-    from bmaml.recipes.families import build_tasks
+    from bmaml.recipes.families import build_tasks, judged_shots
+    from bmaml.tasks import FAMILIES
 
     shots, queries = options["shots"], options["queries"]
-    # A name that is a path of Python code is for the command line to follow, never for what a file says.
-    if about.get("kind") == "family" and ":" not in about["tasks"]:
-        shots, queries = shots or (3, 5, 10), queries or 50
+    # A family that this process does not know, or a path of Python code, is never looked for: the run holds its tasks.
+    if about.get("kind") == "family" and about["tasks"] in FAMILIES:
+        most = (3, 5, 10) if FAMILIES[about["tasks"]].shots else judged_shots(about["tasks"])
+        shots, queries = shots or most, queries or 50
         return build_tasks(about["tasks"], shots=shots), options | {"shots": shots, "queries": queries}
     tasks = _trained_on(run)
     drawn, rows = jax.eval_shape(tasks.sample, jax.random.key(0)), tasks.support_rows(1)

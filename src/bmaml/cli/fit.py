@@ -70,6 +70,9 @@ def fit(
 
     The folder keeps the encoded rows of a table's training tasks, or where the images are, so that `bmaml resume` can go on.
     """
+    from bmaml.cli.typed import typed_method
+
+    method = typed_method(method) if method else None
     given = {"task": task, "x": x, "y": y, "order": order, "categorical": categorical, "log": log}
     common: dict[str, Any] = {"particles": particles, "steps": steps, "seed": seed}
     drawn = {"way": way, "size": size, "network": network, "filters": filters, "rotations": rotations, "within": within}

@@ -58,10 +58,11 @@ def leaderboard(
 
     Finished trainings and scores are kept in the folder and used again; an interrupted one is resumed.
     """
+    from bmaml.cli.typed import typed_family, typed_method
     from bmaml.errors import InputError
     from bmaml.experiments.board.run import Board
     from bmaml.experiments.image_tasks import IMAGES
-    from bmaml.rows import pick
+    from bmaml.methods import choose
     from bmaml.tables import ColumnRoles
 
     given = whole_numbers(shots, "--shots")
@@ -76,10 +77,12 @@ def leaderboard(
     else:
         must_be_absent({"--x": x, "--y": y, "--order": order, "--split-by": split_by}, f"{tasks} has no --task, as a table has")
         must_be_absent({"--categorical": categorical, "--log": log}, f"{tasks} has no --task, as a table has")
-        arenas = [_images(tasks, data, given, way) if tasks in IMAGES else _family(tasks, given, task_count, samples)]
-    chosen = names_of(methods) or arenas[0].methods
+        arenas = [
+            _images(tasks, data, given, way) if tasks in IMAGES else _family(typed_family(tasks), given, task_count, samples)
+        ]
+    chosen = [typed_method(name) for name in names_of(methods)] or arenas[0].methods
     for name in chosen:
-        pick("method", name, dict.fromkeys(arenas[0].methods))
+        choose(name, arenas[0].outcome)
     size = {"steps": steps or (300 if quick else None), "count": 50 if quick else count}
     _run(Board(arenas, tuple(chosen), chosen_seeds, **size, recalibrated=recalibrated), out)
 

@@ -48,14 +48,19 @@ def train(
 ) -> None:
     """Meta-train a method on a task family and save the run."""
     from bmaml.cli import on_policies as policies
+    from bmaml.cli.typed import typed_family, typed_method
+    from bmaml.recipes.families import default_method
 
+    tasks = typed_family(tasks)
+    acts = policies.known(tasks)
+    method = typed_method(method, policies=acts) if method else "maml" if acts else default_method(tasks)
     points = {"--shots": shots, "--queries": queries, "--task-count": task_count, "--samples": samples}
     acting = {"trajectories": trajectories, "surrogate": surrogate, "outer": outer, "fisher_episodes": fisher_episodes}
     sizes = {"steps": steps, "batch": batch, "seed": seed, "learning_rate": learning_rate}
     inner = {"particles": particles, "inner_steps": inner_steps, "inner_learning_rate": inner_learning_rate}
-    if policies.known(tasks):
+    if acts:
         must_be_absent(points, f"{tasks} is a family of environments, whose tasks are not given points")
-        run = policies.train(tasks, method or "maml", inner | acting, sizes, out, horizon=horizon, save_every=save_every)
+        run = policies.train(tasks, method, inner | acting, sizes, out, horizon=horizon, save_every=save_every)
     else:
         flags = {f"--{name.replace('_', '-')}": value for name, value in acting.items()} | {"--horizon": horizon}
         must_be_absent(flags, f"{tasks} is no family of environments, in which policies act")
@@ -65,7 +70,7 @@ def train(
             "count": task_count,
             "samples": samples or 40,
         }
-        run = _train_points(tasks, method or "experts", chosen, inner, sizes, out, save_every)
+        run = _train_points(tasks, method, chosen, inner, sizes, out, save_every)
     report(run, out)
 
 

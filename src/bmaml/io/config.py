@@ -140,5 +140,5 @@ def _found(kind: Any, name: str) -> Any:
     if prefix in KINDS or not is_name(kind):
         raise InputError(f"{name} is {kind!r}, which this version of bmaml does not have: use the version that wrote the file.")
     otherwise = f", or pass {argument}" if argument else ""
-    first = f"import its package ({prefix}) before you use the run{otherwise}"
+    first = f"import its package ({prefix}, or `bmaml --import {prefix} COMMAND`) before you use the run{otherwise}"
     raise InputError(f"{name} is {kind!r}, a name that nothing has registered: {first}.")

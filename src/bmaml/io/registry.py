@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from bmaml.errors import InputError
+from bmaml.rows.plugins import import_plugins
 
 # The prefixes of the library's own names.
 KINDS = frozenset(
@@ -84,9 +85,9 @@ def name_of(named: Any) -> str | None:
 
 
 def find(name: str) -> Any | None:
-    """Return what is registered under `name` in this process, or None."""
-    if name not in _OBJECTS and name.split("/")[0] in KINDS:
-        _import_library()
+    """Return what is registered under `name` in this process or by an installed package that adds a row, or None."""
+    if name not in _OBJECTS:
+        _import_library() if name.split("/")[0] in KINDS else import_plugins()
     return _OBJECTS.get(name)
 
 

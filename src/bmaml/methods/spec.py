@@ -129,6 +129,11 @@ class MethodSpec:
     bibtex: str = ""
 
     @property
+    def made_by(self) -> Preset:
+        """The preset."""
+        return self.preset
+
+    @property
     def settings(self) -> frozenset[str]:
         """Names of the method's settings: the keyword arguments of its preset, which are written there and nowhere else."""
         every = inspect.signature(self.preset).parameters.values()

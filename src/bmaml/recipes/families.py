@@ -61,6 +61,14 @@ def methods_for(name: str) -> tuple[str, ...]:
     return fitting(outcome(FAMILIES.find(name)))
 
 
+def default_method(name: str) -> str:
+    """Return the name of the method that a family is trained with unless another is asked for.
+
+    Raises: InputError for an unknown family.
+    """
+    return "protonet" if outcome(FAMILIES.find(name)) == "classes" else "experts"
+
+
 def judged_shots(name: str) -> tuple[int, ...]:
     """Return the support sizes at which a leaderboard scores the family `name`: the row's, those of training, or the source's.
 

@@ -55,6 +55,11 @@ class WorldSpec:
     trace: float = 1.0
     fine_tuning: float | None = None
 
+    @property
+    def made_by(self) -> Callable[..., AbstractWorld]:
+        """The class or function that makes the environments."""
+        return self.build
+
 
 def _plane(name: str, *reward: str, discrete: bool = False) -> WorldSpec:
     """The navigation of Finn et al. (2017), with the inner rate of their code (the paper says 0.1).

@@ -26,7 +26,10 @@ def imported(text: str) -> Any:
     module, _, names = text.partition(":")
     found = import_module(module)
     for name in names.split("."):
-        found = pick(f"name in {module}", name, {n: v for n, v in vars(found).items() if not n.startswith("_")})
+        if not hasattr(found, name):
+            own = {n: v for n, v in vars(found).items() if not n.startswith("_") and getattr(v, "__module__", "") == module}
+            pick(f"name in {module}", name, own)
+        found = getattr(found, name)
     return found
 
 

@@ -16,7 +16,12 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class Named(Protocol):
-    """What a row of a table has: a name."""
+    """What a row of a table has: a name, and what makes the thing that it names."""
+
+    @property
+    def made_by(self) -> Any:
+        """The class or function that makes what the row names."""
+        ...
 
     @property
     def name(self) -> str:
@@ -102,8 +107,12 @@ class Rows(Mapping[str, Row], Generic[Row]):
         """
         if text in self._rows or not is_path(text):
             return self.find(text)
-        self._rows[text] = self._as_row(text, imported(text))
-        return self._rows[text]
+        found = imported(text)
+        # The module may have added a row for it, which says more than the object does.
+        known = next((row for row in self._rows.values() if row is found or row.made_by is found), None)
+        if known is None:
+            self._rows[text] = known = self._as_row(text, found)
+        return known
 
     def known(self) -> list[Row]:
         """Return the rows that need no import of a package: the library's own, and those that were added or asked for

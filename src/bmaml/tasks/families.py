@@ -45,6 +45,11 @@ class TaskSpec:
     clip: float | None = 10.0
     input_scale: float = 1.0
 
+    @property
+    def made_by(self) -> Build:
+        """The class or function that makes the source."""
+        return self.build
+
     def source(self, shots: tuple[int, ...] | None = None, queries: int | None = None) -> AbstractTasks:
         """Return the family's tasks, with other support sizes (`shots`) or query points (`queries`) if given.
 

@@ -13,11 +13,12 @@ from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.images import ImageSet
 from bmaml.learners.bayes_optimal import BayesOptimal
 from bmaml.methods import Method, fitting
-from bmaml.recipes.families import build_method, build_plan, build_tasks, judged_shots, methods_for
+from bmaml.methods.spec import Outcome
+from bmaml.recipes.families import build_method, build_plan, build_tasks, judged_shots, methods_for, outcome
 from bmaml.recipes.images import build_image_method, compared, image_recipe
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import ColumnRoles, Schema, Table, fit_schema, table_tasks
-from bmaml.tasks import Sinusoids
+from bmaml.tasks import FAMILIES, Sinusoids
 from bmaml.tasks.base import AbstractTasks, FixedTasks, Selection
 from bmaml.training.plan import Plan
 
@@ -35,6 +36,11 @@ class AbstractArena(eqx.Module):
     @abstractmethod
     def queries(self) -> int:
         """Number of query points of a test task; for classes, of each class."""
+
+    @property
+    @abstractmethod
+    def outcome(self) -> Outcome:
+        """What the targets are: numbers or classes."""
 
     @property
     @abstractmethod
@@ -85,6 +91,10 @@ class FamilyArena(AbstractArena):
     @property
     def queries(self):
         return QUERIES
+
+    @property
+    def outcome(self):
+        return outcome(FAMILIES.find(self.name))
 
     @property
     def methods(self):
@@ -140,6 +150,10 @@ class TableArena(AbstractArena):
     @property
     def queries(self):
         return QUERIES
+
+    @property
+    def outcome(self):
+        return "numbers"
 
     @property
     def methods(self):
@@ -206,6 +220,10 @@ class ImageArena(AbstractArena):
     @property
     def queries(self):
         return _IMAGES
+
+    @property
+    def outcome(self):
+        return "classes"
 
     @property
     def methods(self):

@@ -112,7 +112,7 @@ class Board(eqx.Module):
         return self.arenas[seed % len(self.arenas)]
 
     def _entry(self, folder: Path, method: str, seed: int, progress: Callable[[str], Progress] | None) -> Entry:
-        name = f"{method}-{seed}"
+        name = f"{method}-{seed}".replace(":", ".")
         run = self._run(folder / "runs" / name, method, seed, progress and progress(f"{method}, seed {seed}"))
         arena = self._arena(seed)
         about = {"method": method, "seed": seed, "steps": run.step, "train_seconds": run.seconds}

@@ -1,0 +1,49 @@
+"""What a user typed as a task family or a method: a name, or `package.module:name` of code of the user's own.
+
+A path is followed only here, where a user typed it on the command line, and never where a file says it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from bmaml.errors import InputError
+from bmaml.methods import METHODS, POLICY_METHODS
+from bmaml.rl import AbstractWorld
+from bmaml.rl.recipes import WORLDS, WorldSpec
+from bmaml.rows import imported, is_path
+from bmaml.tasks import FAMILIES, AbstractTasks, TaskSpec
+
+
+def typed_family(text: str) -> str:
+    """Return the name of a task family or a family of environments; what a path leads to is entered under the path.
+
+    Raises: InputError where a path leads to no family.
+    """
+    if not is_path(text) or text in FAMILIES or text in WORLDS:
+        return text
+    table: Any = WORLDS if _is_world(text, imported(text)) else FAMILIES
+    return table.typed(text).name
+
+
+def _is_world(text: str, found: Any) -> bool:
+    if isinstance(found, AbstractTasks | TaskSpec):
+        return False
+    if isinstance(found, AbstractWorld | WorldSpec) or (inspect.isclass(found) and issubclass(found, AbstractWorld)):
+        return True
+    if not callable(found):
+        raise InputError(f"{text} is a {type(found).__name__}: give a source of tasks, or a class or function that makes one.")
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise InputError(f"{text} cannot be called without arguments ({error}): give a function that needs none.") from error
+    return isinstance(found(), AbstractWorld)
+
+
+def typed_method(text: str, *, policies: bool = False) -> str:
+    """Return the name of a method; what a path leads to is entered under the path.
+
+    Raises: InputError for an unknown name, or a path that leads to no method.
+    """
+    return (POLICY_METHODS if policies else METHODS).typed(text).name

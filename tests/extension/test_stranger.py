@@ -1,0 +1,184 @@
+"""What a package outside the library adds goes wherever the library's own goes: each kind of thing by one line."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from cases import is_one_sentence, run
+
+import bmaml
+from bmaml.methods import METHODS, Method, MethodSpec, Tuned, TunedImages
+from bmaml.recipes.families import build_method, build_tasks, methods_for
+from bmaml.recipes.tables import regression_method
+from bmaml.rows import PluginWarning
+from bmaml.tasks import FAMILIES
+
+HERE = Path(__file__).parent
+X, Y = [[-1.0], [0.0], [1.5]], [[1.0], [0.1], [1.4]]
+
+
+@pytest.fixture(autouse=True)
+def tables():
+    """Rows that a test adds are taken out after it, so that other tests go over the library's alone."""
+    tables = (METHODS, FAMILIES)
+    before = [{row.name for row in table.known()} for table in tables]
+    yield
+    for table, names in zip(tables, before, strict=True):
+        for row in table.known():
+            if row.name not in names:
+                table.remove(row.name)
+
+
+@pytest.fixture
+def stranger(monkeypatch, tables):
+    """The stranger's file, found in the current folder."""
+    monkeypatch.chdir(HERE)
+    monkeypatch.syspath_prepend(str(HERE))
+    sys.modules.pop("stranger", None)
+    return importlib.import_module("stranger")
+
+
+def trained(directory=None):
+    return bmaml.train(build_method("smoother", "kinks"), build_tasks("kinks"), steps=3, batch=4, directory=directory)
+
+
+def test_a_run_of_strangers_parts_is_loaded_by_another_process(stranger, tmp_path):
+    """Learner, objective, network and tasks are saved by name: importing the file is all that the other process needs."""
+    made = trained(tmp_path / "run")
+    assert np.isfinite(made.history[-1]["loss"])
+    code = (
+        "import json, sys, stranger, bmaml; run = bmaml.load(sys.argv[1]);"
+        f"mean = run.adapt({X}, {Y}).predict(bmaml.tasks.FAMILIES['kinks'].source().sample(__import__('jax').random.key(0))"
+        ".query.x).mean; print(json.dumps([type(run.method.objective).__name__, mean.tolist()]))"
+    )
+    other = subprocess.run([sys.executable, "-c", code, tmp_path / "run"], cwd=HERE, capture_output=True, text=True, check=True)
+    objective, mean = json.loads(other.stdout)
+    query = build_tasks("kinks").sample(jax.random.key(0)).query
+    assert objective == "HuberLoss"
+    np.testing.assert_allclose(made.adapt(X, Y).predict(query.x).mean, mean, rtol=1e-5)
+
+
+def test_a_run_of_strangers_parts_is_evaluated(stranger):
+    made = trained()
+    scores = bmaml.evaluate(made.method.learner, made.meta, build_tasks("kinks"), shots=(2, 4), count=6).scores
+    assert np.isfinite(scores[4, None]["nll"]).all()
+
+
+def test_the_command_line_trains_evaluates_and_compares_what_is_typed_as_a_path(stranger, tmp_path, capsys):
+    new, board = tmp_path / "run", tmp_path / "board"
+    paths = ("stranger:Kinks", "stranger:smoother")
+    assert run("train", paths[0], "--method", paths[1], "--steps", 2, "--batch", 2, "--out", new) == 0
+    assert run("--import", "stranger", "evaluate", new, "--count", 4, "--json") == 0
+    assert '"nll"' in capsys.readouterr().out
+    size = ("--steps", 2, "--seeds", 1, "--count", 4)
+    assert run("leaderboard", paths[0], "--methods", paths[1], *size, "--out", board) == 0
+    assert "| smoother" in capsys.readouterr().out
+
+
+def test_every_method_that_fits_is_made_for_a_strangers_tasks(stranger):
+    """Settings for tables serve, and no row needs a word about the new family."""
+    assert "smoother" in methods_for("kinks")
+    assert {build_method(name, "kinks").name for name in methods_for("kinks")} == set(methods_for("kinks"))
+
+
+def test_the_library_makes_a_strangers_method_for_its_own_tasks(stranger):
+    assert regression_method("smoother", 3, 2).learner.network.inputs == 3
+    assert build_method("smoother", "sinusoid", width=5).learner.network.width == 5
+    assert bmaml.methods.smoother is stranger.smoother
+    assert bmaml.methods.smoother(2, 1).name is None
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("sinusoid", "--method", "stranger:smother"),
+        ("sinusoid", "--method", "stranger:Kinks"),
+        ("stranger:Smoothed"),
+        ("sinusoid", "--method", "nowhere.to_be_found:f"),
+        ("stranger:Kinks", "--method", "protonet"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_refused(typed, stranger, refused, tmp_path):
+    refused("train", *([typed] if isinstance(typed, str) else typed), "--out", tmp_path / "run")
+
+
+def installed(folder, monkeypatch, module, points):
+    """Lay out an installed package as an installer would: a module, and its entry points beside it."""
+    (folder / "guests.py").write_text(module)
+    info = folder / "guests-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: guests\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(str(folder))
+    sys.modules.pop("guests", None)
+    importlib.invalidate_caches()
+
+
+GUESTS = """
+import bmaml
+from bmaml.methods import MethodSpec, OfModel
+from bmaml.tasks import Sinusoids, TaskSpec
+
+def guest(model, *, inner_steps=1):
+    return bmaml.methods.maml(model, inner_steps=inner_steps)
+
+spec = MethodSpec("guest", guest, OfModel(), fits=("numbers", "classes"), papers=("x",), bibtex="@misc{x,\\n  title = {X}\\n}")
+waves = TaskSpec("guest-waves", Sinusoids, shots=(2,), queries=3)
+misnamed = MethodSpec("other", guest)
+"""
+POINTS = """[bmaml.methods]
+guest = guests:spec
+misnamed = guests:misnamed
+gone = guests:nothing_there
+
+[bmaml.tasks]
+guest-waves = guests:waves
+"""
+
+
+def test_an_installed_package_adds_rows_and_a_broken_one_harms_nothing(tmp_path, monkeypatch):
+    installed(tmp_path, monkeypatch, GUESTS, POINTS)
+    assert "guests" not in sys.modules
+    assert {"guest", "gone", "misnamed"} <= set(METHODS)
+    assert build_tasks("guest-waves").shots == (2,)
+    method = build_method("guest", "guest-waves")
+    assert (method.name, method.learner.steps) == ("guest", 5)
+    assert bmaml.cite(method) == "@misc{x,\n  title = {X}\n}\n"
+    for broken in ("gone", "misnamed"):
+        with pytest.raises(bmaml.InputError, match=f"'{broken}' of the package guests") as caught:
+            build_method(broken)
+        assert is_one_sentence(caught.value)
+    with pytest.warns(PluginWarning) as caught:
+        fits = methods_for("guest-waves")
+    assert len(caught) == 2
+    assert "guest" in fits
+    assert "gone" not in fits
+
+
+def test_a_name_is_taken_once_and_easy_to_type():
+    bmaml.methods.add(MethodSpec("mine", bmaml.methods.maml))
+    for name in ("mine", "Mine", "my method", "maml"):
+        with pytest.raises(bmaml.InputError) as caught:
+            bmaml.methods.add(MethodSpec(name, bmaml.methods.maml))
+        assert is_one_sentence(caught.value)
+
+
+def test_a_ready_method_is_a_row_too(stranger, monkeypatch):
+    """A path may lead to a method itself; its settings are its own."""
+    ready = Method(stranger.SmoothingLearner(stranger.Waves(1)), stranger.HuberLoss())
+    monkeypatch.setattr(stranger, "ready", ready, raising=False)
+    name = METHODS.typed("stranger:ready").name
+    assert build_method(name, "kinks").learner == ready.learner
+    with pytest.raises(bmaml.InputError, match="no inner steps to set"):
+        build_method(name, "kinks", inner_steps=3)
+
+
+def test_what_was_not_tuned_has_the_presets_own_settings():
+    row = MethodSpec("plain", bmaml.methods.maml)
+    assert (row.sinusoids, row.images) == (Tuned(), TunedImages())
+    assert row.settings >= {"inner_steps", "clip"}

@@ -1,0 +1,48 @@
+"""Tables of rows: what each row says is there, is used, and is true of what it builds."""
+
+import inspect
+import re
+
+import pytest
+
+import bmaml
+from bmaml.methods import METHODS, POLICY_METHODS, fitting
+from bmaml.methods.citations import link, papers, papers_of
+from bmaml.models import MLP, GaussianModel
+
+ROWS = [*METHODS.known(), *POLICY_METHODS.known()]
+
+
+def test_every_method_names_its_papers():
+    for row in ROWS:
+        assert len(papers_of(row)) == len(row.papers) > 0, row.name
+    for key, entry in papers().items():
+        assert re.fullmatch(r"[a-z]+\d{4}", key)
+        assert entry.count("{") == entry.count("}")
+        assert {"title", "author", "year", "url"} <= set(re.findall(r"(?m)^  (\w+) =", entry)), key
+        assert re.match(r"https://(arxiv\.org/abs/|doi\.org/10\.|openreview\.net/)", link(entry)), key
+
+
+def test_a_method_a_run_and_a_name_are_cited_alike():
+    method = bmaml.methods.bmaml(GaussianModel(MLP((1, 2, 1))))
+    run = bmaml.Run(method, None, 0, 1)
+    assert bmaml.cite(method) == bmaml.cite(run) == bmaml.cite("shared-bmaml")
+    assert bmaml.cite(method).count("@inproceedings") == 2
+    assert "schulman2015" in bmaml.cite("maml")  # for policies
+    for unknown in ("bmalm", bmaml.Method(method.learner, method.objective)):
+        with pytest.raises(bmaml.InputError):
+            bmaml.cite(unknown)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name} for {row.fits[-1]}")
+def test_settings_of_a_row_are_arguments_of_its_preset(row):
+    for tuned in (row.sinusoids, row.tables, row.images):
+        row.check(tuned.settings)
+    assert row.summary.endswith(".")
+    places = [p for p in inspect.signature(row.preset).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert places, "a preset is called with what its method is made from"
+
+
+def test_every_row_fits_something():
+    assert {*fitting("numbers"), *fitting("classes")} == set(METHODS)
+    assert set(fitting("policies")) == set(POLICY_METHODS)
