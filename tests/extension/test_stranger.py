@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,9 @@ def test_a_run_of_strangers_parts_is_loaded_by_another_process(stranger, tmp_pat
         f"mean = run.adapt({X}, {Y}).predict(bmaml.tasks.FAMILIES['kinks'].source().sample(__import__('jax').random.key(0))"
         ".query.x).mean; print(json.dumps([type(run.method.objective).__name__, mean.tolist()]))"
     )
-    other = subprocess.run([sys.executable, "-c", code, tmp_path / "run"], cwd=HERE, capture_output=True, text=True, check=True)
+    environment = os.environ | {"PYTHONPATH": str(Path(bmaml.__file__).parents[1])}
+    call = [sys.executable, "-c", code, tmp_path / "run"]
+    other = subprocess.run(call, cwd=HERE, env=environment, capture_output=True, text=True, check=True)
     objective, mean = json.loads(other.stdout)
     query = build_tasks("kinks").sample(jax.random.key(0)).query
     assert objective == "HuberLoss"

@@ -58,11 +58,9 @@ def leaderboard(
 
     Finished trainings and scores are kept in the folder and used again; an interrupted one is resumed.
     """
-    from bmaml.cli.typed import typed_family, typed_method
     from bmaml.errors import InputError
     from bmaml.experiments.board.run import Board
     from bmaml.experiments.image_tasks import IMAGES
-    from bmaml.methods import choose
     from bmaml.tables import ColumnRoles
 
     given = whole_numbers(shots, "--shots")
@@ -77,14 +75,21 @@ def leaderboard(
     else:
         must_be_absent({"--x": x, "--y": y, "--order": order, "--split-by": split_by}, f"{tasks} has no --task, as a table has")
         must_be_absent({"--categorical": categorical, "--log": log}, f"{tasks} has no --task, as a table has")
-        arenas = [
-            _images(tasks, data, given, way) if tasks in IMAGES else _family(typed_family(tasks), given, task_count, samples)
-        ]
-    chosen = [typed_method(name) for name in names_of(methods)] or arenas[0].methods
-    for name in chosen:
-        choose(name, arenas[0].outcome)
+        arenas = [_images(tasks, data, given, way) if tasks in IMAGES else _family(tasks, given, task_count, samples)]
     size = {"steps": steps or (300 if quick else None), "count": 50 if quick else count}
-    _run(Board(arenas, tuple(chosen), chosen_seeds, **size, recalibrated=recalibrated), out)
+    chosen = _chosen(names_of(methods), arenas[0])
+    _run(Board(arenas, chosen, chosen_seeds, **size, recalibrated=recalibrated), out)
+
+
+def _chosen(typed: list[str], arena: AbstractArena) -> tuple[str, ...]:
+    """Return the methods of a board: those that were typed, or all that the arena has.
+
+    Raises: InputError for an unknown name, or a method that does not fit the arena's targets.
+    """
+    from bmaml.cli.typed import typed_method
+    from bmaml.methods import choose
+
+    return tuple(choose(typed_method(text), arena.outcome).name for text in typed) or arena.methods
 
 
 def _run(board: Board, out: Path) -> None:
@@ -103,10 +108,12 @@ def _run(board: Board, out: Path) -> None:
 
 
 def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, samples: int) -> AbstractArena:
+    from bmaml.cli.typed import typed_family
     from bmaml.errors import InputError
     from bmaml.experiments.board.arenas import FamilyArena
     from bmaml.tasks import FAMILIES
 
+    name = typed_family(name)
     if name not in FAMILIES and Path(name).is_file():
         raise InputError(f"{name} is a file: say which of its columns are what with --task, --x and --y.")
     if name not in FAMILIES and Path(name).suffix:
