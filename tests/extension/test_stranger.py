@@ -68,7 +68,7 @@ def test_a_run_of_strangers_parts_is_loaded_by_another_process(stranger, tmp_pat
 
 def test_a_run_of_strangers_parts_is_evaluated(stranger):
     made = trained()
-    scores = bmaml.evaluate(made.method.learner, made.meta, build_tasks("kinks"), shots=(2, 4), count=6).scores
+    scores = bmaml.evaluate(made, build_tasks("kinks"), shots=(2, 4), count=6).scores
     assert np.isfinite(scores[4, None]["nll"]).all()
 
 
