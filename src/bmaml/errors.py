@@ -19,7 +19,7 @@ class PairError(BmamlError, TypeError):
 
 
 def said(given: object) -> str:
-    """Return a wrong value in a few words, for a message: a number or text as it is, anything else by what it is."""
+    """Return the wrong value `given` in a few words, for a message: a number or text as it is, anything else by its kind."""
     if isinstance(given, type):
         return f"the class {given.__name__}, not an object of it"
     if given is None or isinstance(given, str | int | float):

@@ -67,9 +67,9 @@ class AbstractEstimator(ABC):
         return self.run_
 
     def save(self, path: str | Path) -> None:
-        """Save the fitted model as a folder, without the data it was fitted on.
+        """Save the fitted model as a folder at `path`, without the data it was fitted on.
 
-        Raises: InputError where the folder holds a run already or cannot be written.
+        Raises: InputError if the folder holds a run already or cannot be written.
         """
         self.fitted().save(path, self.about())
 
@@ -91,8 +91,11 @@ def saved(
 ) -> tuple[dict[str, Any], dict[str, Any], Run[Data, AbstractPosterior]]:
     """Return a saved model's record, the arguments of its estimator, and its run.
 
-    `method` is handed over where the file could not hold it.
-    Raises: InputError where the folder holds no saved model of this kind (`what` says it in words), or a damaged one.
+    - `path`: the model's folder.
+    - `kind`, `what`: kind of estimator, and its name in messages.
+    - `method`: the method, if the file could not hold it.
+
+    Raises: InputError if the folder holds no saved model of this kind, or a damaged one.
     """
     about = RunFolder(path).about()
     if about.get("kind") != kind:

@@ -1,4 +1,4 @@
-"""The rows of a pool that are worth measuring next, one after another."""
+"""The rows of a pool that are most worth measuring next, one after another."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Adapted = TypeVar("Adapted")
 
 
 def picks(task: Adapted, n: int, worth: Callable[[Adapted], np.ndarray], told: Callable[[Adapted, int], Adapted]) -> np.ndarray:
-    """Return the indices of `n` rows, the best first.
+    """Return the indices of `n` rows of a pool for `task`, the best first.
 
-    `worth(task)` is what a measurement at each row is worth. After each pick the task is told what it predicts there, by
-    `told(task, row)`, so that the next pick is elsewhere.
+    `worth(task)` is what a measurement at each row is worth. After each pick, `told(task, row)` tells the task its own
+    prediction at the row, so that the next pick is elsewhere.
     """
     picked: list[int] = []
     for _ in range(n):

@@ -1,4 +1,4 @@
-"""Score a learner on new tasks, by shots and by inner steps, with intervals over tasks."""
+"""Scores of a learner on new tasks, by shots and by inner steps, with intervals over tasks."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ class Evaluation(eqx.Module):
 
 
 def answering(run: Run | Predictor, tasks: AbstractTasks) -> Predictor:
-    """Return what answers on tasks: a run's learner as it answers, told the number of classes where it takes any number.
+    """Return what answers on `tasks`: the learner with which `run` answers, with the right number of classes if it takes any.
 
-    Raises: InputError where what is given is no run or no source of such tasks.
+    Raises: InputError if `run` is no run, or `tasks` no source of such tasks.
     """
     if not isinstance(run, Run | Predictor):
         raise InputError(
@@ -123,14 +123,21 @@ def evaluate(
     seed: int = 0,
     batch: int = 50,
 ) -> Evaluation:
-    """Score a run on `count` new tasks (of a source with a `total`: each of its tasks once, at most `count`).
+    """Score a run on new tasks.
 
-    `run` is a trained run, which is scored as it answers, or a `Predictor` (a learner with its meta-parameters).
-    Of `Episodes` shots and queries are those of each class. `steps` lists inner step counts to score a `GradientLearner` (or
-    `Laplace`) after. Where the source knows its noise-free targets (`truth`), `mse` is against them, as in the literature;
-    elsewhere against the targets there are. All else is against the noisy targets. Tasks are a function of (seed, index, the
-    most shots) alone: two learners scored with the same seed see the same tasks.
-    Raises: InputError for steps where the learner takes none, counts that make no sense, or more shots than the tasks can give.
+    If the source knows its noise-free targets (`truth`), `mse` is against them, as in the literature. Otherwise it is against
+    the noisy targets, and so are all other scores. Tasks are a function of (seed, index, the most shots) alone, so two learners
+    scored with the same seed see the same tasks.
+
+    - `run`: a trained run, scored with the learner that it answers with, or a `Predictor` (a learner with its meta-parameters).
+    - `tasks`: a source of tasks.
+    - `shots`: support points; for `Episodes` support images of each class.
+    - `steps`: numbers of inner steps to score after, for learners that take steps.
+    - `count`: number of tasks. A source with a `total` gives each of its tasks once, at most `count`.
+    - `queries`: query points; for `Episodes` query images of each class.
+    - `batch`: tasks at a time.
+
+    Raises: InputError for steps if the learner takes none, impossible counts, or more shots than the tasks can give.
     """
     predictor = answering(run, tasks)
     learner = predictor.learner

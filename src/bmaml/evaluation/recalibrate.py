@@ -48,17 +48,23 @@ class _Asked(NamedTuple):
 def recalibrate(
     run: Run | Predictor, tasks: AbstractTasks, *, shots: Shots, count: int = 500, queries: int = 10, seed: int = 2
 ) -> Predictor:
-    """Return what predicts as `run` does, with 90% intervals that hold 90% on `tasks`: a `RecalibratedLearner` and its meta.
+    """Return the learner and meta-parameters with corrected predictions, whose 90% intervals cover 90% on `tasks`.
 
-    `tasks` are such as were not trained on. After each number of `shots`, `count` of them are asked for `queries` points
-    each (of a source with a `total`: each task in turn). For each of several tails the stretch is found with which 90%
-    intervals hold 90% of the targets, each task weighing the same. Of those pairs the likeliest is taken.
-    Where no pair does so (particles that lie too far apart, however sure each is) nothing is changed after so many shots.
-    Between numbers of shots they are interpolated. Means, and draws of functions, stay. As in Kuleshov et al. (2018), but
-    each component of a mixture is stretched about its own mean, so that modes stay apart and a density stays one.
-    Of a learner recalibrated before, the learner itself is looked at anew.
-    Raises: InputError where no task has more points than some number of shots, predictions are not finite, or targets are
-    classes.
+    After each number of shots, the function finds for each of several tails the stretch with which 90% intervals cover 90% of
+    the targets. Each task has the same weight. Of those pairs the most likely one is taken. If no pair reaches 90% (particles
+    that lie too far apart, however sure each one is), nothing changes after that many shots. Values between numbers of shots
+    are interpolated. Means and draws of functions stay the same. This follows Kuleshov et al. (2018),
+    https://arxiv.org/abs/1807.00263, but stretches each component of a mixture about its own mean, so modes stay apart. If
+    `learner` was recalibrated before, the learner inside is recalibrated anew.
+
+    - `learner`, `meta`: the trained learner.
+    - `tasks`: tasks that were not trained on.
+    - `shots`: numbers of given points.
+    - `count`: tasks for each number of shots (each task in turn, if the source has a `total`).
+    - `queries`: query points of each task.
+    - `seed`: seed of the tasks.
+
+    Raises: InputError if no task has more points than some number of shots, predictions are not finite, or targets are classes.
     """
     counts = sorted(set(shot_counts(shots)))
     if count < 1 or queries < 1:
@@ -75,7 +81,7 @@ def recalibrate(
 
 
 def _found(predictor: Predictor, tasks: AbstractTasks, given: int, count: int, seed: int) -> tuple[float, float, float]:
-    """Return what 90% intervals hold, the log stretch and the tails after `given` points."""
+    """Return the coverage of 90% intervals, the log stretch and the tails after `given` points."""
     asked = _asked(predictor, tasks, jax.random.key(seed), jnp.asarray(given), count)
     if not isinstance(asked.predictive, AbstractContinuous):
         raise InputError("recalibration is of intervals, and these targets are classes: leave it out.")

@@ -82,7 +82,10 @@ GRID = np.linspace(-5.0, 5.0, 161)
 
 
 def views(run: Run, task: NewTask, *, by_steps: bool, seed: int = 0) -> list[View]:
-    """Return the views of a run on a task: by inner steps on five points, or by the number of points given."""
+    """Return the views of `run` on `task`: by inner steps on five points (`by_steps`), or by the number of points given.
+
+    `seed` is the seed of the functions.
+    """
     learner, key = run.method.answerer, jax.random.key(seed)
     out = []
     for count in STEPS if by_steps else GIVEN:

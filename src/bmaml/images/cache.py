@@ -116,7 +116,7 @@ class Cache:
 
     def _in_memory(self, rows: Iterable[np.ndarray], count: int, form: Form, error: OSError) -> np.ndarray:
         warnings.warn(
-            f"the cache folder {self.folder} cannot be written ({error.strerror or error}), so images are decoded anew each "
+            f"the cache folder {self.folder} cannot be written ({error.strerror or error}), so images are decoded again each "
             "time: set BMAML_CACHE to another folder.",
             stacklevel=2,
         )

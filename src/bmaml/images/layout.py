@@ -43,7 +43,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Layout:
-    """The place of every image, in the order of the listing. `omniglot` is True if the official names were found."""
+    """The place of every image (`images`), in the order of the listing. `omniglot` is True if the official names were found."""
 
     images: tuple[Placed, ...]
     omniglot: bool

@@ -123,7 +123,7 @@ def _zipped(path: Path) -> Iterator[Listed]:
         members = archive.infolist()
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise InputError(
-            f"{path} is not a zip that can be read ({error}): give a folder of images, or the zip anew."
+            f"{path} is not a zip that can be read ({error}): give a folder of images, or a good copy of the zip."
         ) from error
     for member in members:
         _check_member(path, member)
@@ -145,4 +145,4 @@ def _member(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> by
     try:
         return archive.read(member)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
-        raise InputError(f"{path}, member {member.filename!r} cannot be read ({error}): give the zip anew.") from error
+        raise InputError(f"{path}, member {member.filename!r} cannot be read ({error}): give a good copy.") from error

@@ -1,15 +1,15 @@
-"""A run's folder: what it is (`run.json`), its arrays, and its last checkpoints with a manifest.
+"""The folder of a run: what the run is (`run.json`), its arrays, and its last checkpoints with a manifest.
 
-    run.json                    method, tasks and plan; versions; whatever the caller wants remembered
-    arrays.safetensors          arrays that the method or the tasks hold
+    run.json                    method, tasks and plan; versions; further notes of the caller
+    arrays.safetensors          arrays of the method or the tasks
     checkpoint-STEP.safetensors meta-parameters, optimiser state, step and counters
-    manifest.json               the steps of the checkpoints there are, newest last, with checksums and what else a resumed run
-                                goes on from; the records of metrics up to the newest
-    metrics.jsonl               the same records as they come, a line each, for people and their tools
+    manifest.json               the steps of the checkpoints, newest last, with checksums and what else a resumed run
+                                needs; the records of metrics up to the newest checkpoint
+    metrics.jsonl               the same records as they come, one line each, for people and their tools
 
-Every file but the last is written whole or not at all, the manifest after what it names, and has a checksum. Nothing is
-read from the lines of metrics: a resumed run writes them anew. Randomness needs no state: a meta-step's keys are a function of
-the seed and the step. No file holds a file's name: a manifest holds steps.
+Every file but the last is written completely or not at all, the manifest after the files that it covers, and has a
+checksum. The lines of metrics are never read: a resumed run writes them again. Randomness needs no state, because a
+meta-step's keys are a function of the seed and the step. No file holds the name of a file: a manifest holds steps.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from bmaml.io.files import digest, write_atomically
 FORMAT = 2
 _MAGIC = "bmaml-run"
 _MARK = {"format": _MAGIC}
-# What a process that was killed while it wrote one of a run's files leaves behind.
+# What a process leaves behind that was killed while it wrote one of a run's files.
 _NAMES = r"(run\.json|manifest\.json|metrics\.jsonl|arrays\.safetensors|checkpoint-\d{8,}\.safetensors)"
 _OURS, _LEFT = re.compile(rf"{_NAMES}|\.{_NAMES}\.\w+", re.ASCII), re.compile(rf"\.{_NAMES}\.\w+", re.ASCII)
 
@@ -86,9 +86,9 @@ def _seal(content: dict[str, Any]) -> str:
 
 
 def _sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """Return JSON with its checksum. A changed digit would still be JSON, and a model of other numbers.
+    """Return JSON with its checksum, because a changed digit would still be valid JSON, but a model with other numbers.
 
-    Raises: InputError where it is not JSON-able.
+    Raises: InputError if JSON cannot hold the content.
     """
     try:
         whole = json.loads(json.dumps(content))
@@ -98,7 +98,7 @@ def _sealed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
-    """Return one of a run's JSON files, after checking that nothing has changed and that fields are of these kinds."""
+    """Return one of a run's JSON files, after a check that nothing has changed and that fields have these kinds."""
     try:
         content = json.loads(path.read_bytes())
         intact = not isinstance(content, dict) or content.get("sha256") == _seal(content)
@@ -108,7 +108,7 @@ def _read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): restore it from a copy.") from error
-    except (ValueError, RecursionError):  # Also digits past counting, and brackets past the interpreter's depth.
+    except (ValueError, RecursionError):  # Also too many digits, and brackets deeper than the interpreter can follow.
         raise InputError(f"{path} is damaged (not JSON): restore it from a copy.") from None
     if not isinstance(content, dict) or content.get("format") != _MAGIC:
         raise InputError(f"{path} is not a file of bmaml's: give the folder that training wrote.")
@@ -121,7 +121,7 @@ def _read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
 
 
 def _described(parts: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Return the descriptions of some parts, and their arrays as one file's content (empty where there are none)."""
+    """Return the descriptions of some parts, and their arrays as one file's content (empty without arrays)."""
     arrays: Arrays = {}
     config = {name: to_config(part, arrays, name) for name, part in parts.items()}
     return config, safetensors.numpy.save(arrays, _MARK) if arrays else b""
@@ -139,9 +139,9 @@ class RunFolder:
         return any((self.path / name).exists() for name in ("run.json", "manifest.json"))
 
     def create(self, parts: dict[str, Any], about: dict[str, Any], *, overwrite: bool = False) -> None:
-        """Write what the run is: `parts` are library objects, `about` is JSON. With `overwrite` it replaces a run.
+        """Write what the run is: `parts` holds library objects, and `about` holds JSON.
 
-        Raises: InputError where the folder holds a run or anything else, or cannot be written, or `about` is not JSON-able.
+        Raises: InputError if the folder holds a run already or cannot be written.
         """
         config, packed = _described(parts)
         head = {"format": _MAGIC, "version": FORMAT, "versions": versions(), "about": about, "arrays": digest(packed)}
@@ -157,9 +157,9 @@ class RunFolder:
             raise _unwritable(self.path, error) from error
 
     def describes(self, parts: dict[str, Any]) -> bool:
-        """Return whether the run was made from such parts, as far as a file can hold them.
+        """Return whether the run was made from the same `parts`, as far as a file can hold them.
 
-        Raises: InputError where there is no run, or a damaged one.
+        Raises: InputError if there is no run, or a damaged one.
         """
         content = self._content()
         config, packed = _described(parts)
@@ -168,11 +168,11 @@ class RunFolder:
         return same and content["arrays"] == digest(packed)
 
     def replaced(self, overwrite: bool = False) -> list[Path]:
-        """Return the files that a new run here replaces, before anything is done: what is not ours is never written over.
+        """Return the files that a new run here replaces, before anything is done. Files of others are never overwritten.
 
-        These are what is left of a run that was killed before it was whole, and with `overwrite` the files of a whole one,
-        beside which others stay as they are.
-        Raises: InputError where a run or anything else is in the folder, or no file can be made there.
+        These files are the remains of a run that was killed early, and with `overwrite` the files of a complete run. Other
+        files in the folder stay as they are.
+        Raises: InputError if a run or anything else is in the folder, or no file can be made there.
         """
         self._check_writable()
         there = sorted(self.path.iterdir()) if self.path.exists() else []
@@ -194,7 +194,7 @@ class RunFolder:
             raise _unwritable(self.path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
     def forget(self) -> None:
-        """Remove what `create` wrote, for a run that could not begin; the folder, too, where nothing else is in it."""
+        """Remove what `create` wrote, for a run that could not begin. The folder goes too if nothing else is in it."""
         for name in ("metrics.jsonl", "run.json", "arrays.safetensors"):
             (self.path / name).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
@@ -209,9 +209,9 @@ class RunFolder:
         return _read_json(self.path / "run.json", {"about": dict, "arrays": str, "parts": dict})
 
     def parts(self, *names: str, given: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
-        """Return library objects of the run (`method`, `tasks`, `plan`), with `given` in place of what the file describes.
+        """Return the library objects called `names` (`method`, `tasks`, `plan`).
 
-        `given` holds objects by the dotted names of the parts that they stand for, such as `plan.outer`.
+        `given` holds objects by the dotted names of the parts that they replace, such as `plan.outer`.
         Raises: InputError (NotSaved for a part that the file does not hold).
         """
         content, arrays = self._content(), self.path / "arrays.safetensors"
@@ -236,9 +236,10 @@ class RunFolder:
             ) from error
 
     def begin_log(self, lines: str) -> None:
-        """Write the lines of records anew.
+        """Write the lines of records from the start.
 
-        Raises: InputError where the disk is full or the folder cannot be written.
+        `lines` is the text to write.
+        Raises: InputError if the disk is full or the folder cannot be written.
         """
         try:
             write_atomically(self.path / "metrics.jsonl", lines)
@@ -246,9 +247,9 @@ class RunFolder:
             raise _unwritable(self.path, error) from error
 
     def log(self, line: str) -> None:
-        """Add the line of a record.
+        """Add the `line` of a record.
 
-        Raises: InputError where the disk is full or the folder cannot be written.
+        Raises: InputError if the disk is full or the folder cannot be written.
         """
         try:
             with (self.path / "metrics.jsonl").open("a") as file:
@@ -257,11 +258,14 @@ class RunFolder:
             raise _unwritable(self.path, error) from error
 
     def save(self, state: Any, history: list[dict[str, float]], step: int, notes: Mapping[str, Any] | None = None) -> None:
-        """Write a checkpoint, then the manifest, then remove the checkpoints past the last `keep`.
+        """Write a checkpoint, then the manifest, then remove the checkpoints before the last `keep`.
 
-        `notes` is JSON that belongs to this checkpoint.
+        - `state`: the training state, a pytree.
+        - `history`: the records so far.
+        - `step`: the meta-step.
+        - `notes`: JSON that belongs to this checkpoint.
 
-        Raises: InputError where the disk is full or the folder cannot be written; older checkpoints stay.
+        Raises: InputError if the disk is full or the folder cannot be written. Older checkpoints stay.
         """
         content = pack(state)
         entries = [entry for entry in self._entries() if entry["step"] < step]
@@ -295,7 +299,7 @@ class RunFolder:
         return self._manifest()["checkpoints"]
 
     def _newest(self) -> dict[str, Any] | None:
-        """Return the entry of the newest checkpoint that is there: a user may delete a damaged one."""
+        """Return the entry of the newest checkpoint whose file exists, because a user may delete a damaged one."""
         entries = self._entries()
         there = [entry for entry in entries if self._file(entry["step"]).exists()]
         if entries and not there:
@@ -309,9 +313,9 @@ class RunFolder:
         return [record for record in history if newest is not None and record["step"] <= newest["step"]]
 
     def step(self) -> int:
-        """Return the meta-step of the newest checkpoint, 0 where there is none.
+        """Return the meta-step of the newest checkpoint, or 0 without one.
 
-        Raises: InputError as `history`.
+        Raises: InputError in the cases of `history`.
         """
         newest = self._newest()
         return 0 if newest is None else newest["step"]
@@ -319,7 +323,7 @@ class RunFolder:
     def notes(self) -> dict[str, Any]:
         """Return what was noted with the newest checkpoint.
 
-        Raises: InputError as `history`.
+        Raises: InputError in the cases of `history`.
         """
         newest = self._newest()
         return {} if newest is None else newest["notes"]
@@ -351,13 +355,13 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _step(entry: Any) -> int:
-    """Return the meta-step of what a manifest lists, -1 where it has none."""
+    """Return the meta-step of an entry of a manifest, or -1 if the entry has none."""
     step = entry.get("step") if isinstance(entry, dict) else None
     return step if isinstance(step, int) and not isinstance(step, bool) else -1
 
 
 def _is_left(file: Path) -> bool:
-    """Return whether a file is what `create` leaves where it is killed before its last write."""
+    """Return whether a file is one that `create` leaves when it is killed before its last write."""
     if _LEFT.fullmatch(file.name):
         return file.is_file() and not file.is_symlink()
     if file.name != "arrays.safetensors" or not file.is_file() or file.is_symlink():

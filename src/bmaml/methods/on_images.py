@@ -22,8 +22,9 @@ HEAD = TunedImages(
     compared=True,
 )
 HEADS = dataclasses.replace(HEAD, settings=HEAD.settings | {"particles": 5})
-# Steps of Stein particles are shared among them: they are a third as long for five as for one. On five
-# of the training alphabets, trained with 5, BMAML's five went from 94.6% to 97.0% by 40 steps and one from 95.6% to 96.2%.
+# Stein particles share their steps, which are a third as long for five particles as for one. On five of the training
+# alphabets, trained with 5 steps, BMAML's five particles went from 94.6% to 97.0% with 40 steps, and one particle from
+# 95.6% to 96.2%.
 CHASER = dataclasses.replace(HEADS, answering_steps=40)
 WHOLE = TunedImages(
     {"inner_learning_rate": 0.4, "inner_steps": 1},

@@ -61,10 +61,14 @@ class Tuned:
 class TunedImages:
     """A method's settings for classes of images, and how the method is trained on them.
 
-    `filters` are the network's. `way` is the number of classes of a training episode (None: as many as it is judged by) and
-    `queries` of each to tell apart; a meta-batch has `batch` episodes, worked off in `accumulation_steps`, for `steps`
-    meta-steps. What is trained takes `answering_steps` inner steps (None: as many as in training). A leaderboard of images has
-    the methods that are `compared` unless told otherwise.
+    - `settings`: keyword arguments of the preset.
+    - `filters`: filters of the network.
+    - `way`: classes of a training episode (None: as many as in scoring).
+    - `queries`: query images of each class.
+    - `batch`, `accumulation_steps`: episodes of a meta-batch, and the groups that it is split into.
+    - `steps`, `outer`: meta-steps and outer optimiser.
+    - `judged_steps`: inner steps of a trained method (None: as many as in training).
+    - `compared`: whether a leaderboard of images has this method by default.
     """
 
     settings: Settings = dataclasses.field(default_factory=dict)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from bmaml.methods import METHODS, MethodSpec
 from bmaml.rows import Rows
 
-# The colours of methods that are drawn by themselves; a method's row says its own.
+# The colours of methods in pictures of few. A method's row gives its colour.
 COLOURS = {row.name: row.colour for row in METHODS.known() if row.colour} | {"bayes-optimal": "#000000"}
 TRUTH, SUPPORT = "#000000", "#000000"
 
@@ -31,12 +31,12 @@ def panels(rows: int, columns: int, *, width: float = 3.4, height: float = 2.7, 
 
 
 def title(name: str, table: Rows[MethodSpec] = METHODS) -> str:
-    """Return what pictures call a method: its row's title; the name itself where there is none."""
+    """Return the name of a method in pictures: the title of its row in `table`, or `name` itself without a title."""
     return (table[name].title if name in table else "") or name
 
 
 def colour(name: str, table: Rows[MethodSpec] = METHODS) -> str:
-    """Return the colour of a method in pictures of few: its own, or its group's; black for a name without a row."""
+    """Return the colour of the method `name` in pictures of few: its own in `table`, or its group's; black without a row."""
     if name not in table:
         return COLOURS.get(name, "#000000")
     return table[name].colour or table[name].group.colour

@@ -71,7 +71,7 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         check_policy(source, self.policies.model)
 
     def compile(self, plan, source, state):
-        assert isinstance(source, AbstractWorld)  # `check` has seen to it
+        assert isinstance(source, AbstractWorld)  # `check` makes sure of this
         if not source.pure:
             return _hosted(self, plan)
         seed, count = jnp.asarray(plan.seed, jnp.uint32), jnp.zeros((), jnp.int32)
@@ -164,7 +164,7 @@ def _pure(method: PolicyMethod, plan: Plan) -> Chunk:
     """Return the function that runs chunks of whole meta-steps in one program."""
 
     def chunk(state: TrainState, world: AbstractSource, seed: Array, count: Array) -> tuple[TrainState, Metrics]:
-        assert isinstance(world, AbstractWorld)  # `check` has seen to it
+        assert isinstance(world, AbstractWorld)  # `check` makes sure of this
         begin = state.step
 
         def one(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:

@@ -99,7 +99,7 @@ def _bodies(world: Callable[..., AbstractWorld], prefix: str = "") -> list[World
 
 
 def as_world(name: str, found: Any) -> WorldSpec:
-    """Return a row for what a plug-in or a path leads to: a row, a world, or a class or function that makes a world.
+    """Return a row called `name` for what a plug-in or a path leads to (`found`): a row, a world, or what makes a world.
 
     Raises: InputError for anything else.
     """

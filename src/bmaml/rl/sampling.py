@@ -87,7 +87,7 @@ def collect(
 
 
 def nothing() -> Data:
-    """Return data of no weight, for where a learner starts before it has seen any."""
+    """Return data without weight, for the start of a learner that has seen no data."""
     return Data(jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.zeros(1))
 
 

@@ -16,7 +16,7 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class Named(Protocol):
-    """What a row of a table has: a name, and what makes the thing that it names."""
+    """A row of a table. It has a name."""
 
     @property
     def made_by(self) -> Any:
@@ -74,7 +74,7 @@ class Rows(Mapping[str, Row], Generic[Row]):
     def __getitem__(self, name: str) -> Row:
         """Return the row of that name.
 
-        Raises: KeyError where there is none; InputError where an installed package has it and it cannot be used.
+        Raises: KeyError for an unknown name; InputError for a row of an installed package that cannot be used.
         """
         if name not in self._rows:
             self._rows[name] = self._load(self._plugins()[name])

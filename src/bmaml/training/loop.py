@@ -192,7 +192,7 @@ class Loop:
     def _end(self, keeper: Keeper | None) -> None:
         """Take the meta-parameters that a finished run answers with; save a run that has begun.
 
-        Raises: NonFiniteError where no meta-step of a finished run was finite.
+        Raises: NonFiniteError if no meta-step of a finished run was finite.
         """
         if self.finished:
             if self.step and int(self.state.skipped) == self.step:

@@ -79,7 +79,7 @@ class AbstractMethod(eqx.Module, Generic[Given, Adapted]):
 
     @abstractmethod
     def adapt(self, meta: Meta, given: Given, *, key: PRNGKeyArray) -> Adapted:
-        """Return what adaptation makes of a new task from what is given of it.
+        """Return the result of adapting to a new task, from what is `given` of it.
 
-        Raises: InputError where that is of another kind than the method learns from.
+        Raises: InputError if that is of another kind than the method learns from.
         """

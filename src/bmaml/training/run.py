@@ -108,10 +108,11 @@ class Run(eqx.Module, Generic[Given, Adapted]):
     def adapt(self, given: Given, *, seed: int = 0) -> Adapted: ...
 
     def adapt(self, given, y=None, *, seed=0):
-        """Return what is believed of a new task, from `x` of shape (n, inputs) and `y` of (n, outputs), or a `Data`.
+        """Return what is believed of a new task.
 
-        A run of policies is given trajectories instead, and returns an adapted policy.
-        Raises: InputError where the numbers of rows differ, or what is given is of another kind than the method learns from.
+        `given` and `y` are inputs of shape (n, inputs) and targets of shape (n, outputs), or a `Data` alone. A run of policies
+        takes trajectories instead, and returns an adapted policy.
+        Raises: InputError for different numbers of rows, or for another kind of data than the method learns from.
         """
         return self.method.adapt(self.meta, given if y is None else data(given, y), key=jax.random.key(seed))  # pyright: ignore[reportArgumentType]
 

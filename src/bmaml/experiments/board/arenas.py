@@ -81,7 +81,10 @@ class AbstractArena(eqx.Module):
 
 
 class FamilyArena(AbstractArena):
-    """A sinusoid family; with `count` methods train on so many fixed tasks of `samples` points, not on endless ones."""
+    """A task family called `name`, scored at `shots` support points.
+
+    With `count`, methods train on this many fixed tasks of `samples` points, not on endless ones.
+    """
 
     name: str = eqx.field(static=True)
     shots: tuple[int, ...] = eqx.field(static=True)
@@ -102,7 +105,7 @@ class FamilyArena(AbstractArena):
 
     @staticmethod
     def default_shots(name: str) -> tuple[int, ...]:
-        """Return the support sizes that a family is judged at."""
+        """Return the support sizes at which the family `name` is scored."""
         return judged_shots(name)
 
     def method(self, name):

@@ -24,11 +24,11 @@ HONEST = (0.87, 0.93)
 
 
 def standings(entries: Sequence[Entry], *, own_tasks: bool = False) -> tuple[Numbers, Numbers]:
-    """Return the scores (a row for each method, shots and metric) and the times (a row for each method).
+    """Return the scores (a row for each method, shots and metric) and the times (a row for each method) of `entries`.
 
-    `own_tasks` says that each seed was scored on tasks of its own. `low` and `high` are the ends of the 95% interval: the
-    standard errors over tasks and over seeds, added in squares (one seed: over tasks alone). `tasks` is how many there are
-    in all. Regrets are paired with the Bayes-optimal predictor on the same tasks.
+    `own_tasks` says that each seed was scored on its own tasks. `low` and `high` are the ends of the 95% interval, which adds
+    the squared standard errors over tasks and over seeds (one seed: over tasks alone). `tasks` is the number of all tasks.
+    Regrets are paired with the Bayes-optimal predictor on the same tasks.
     """
     methods = list(dict.fromkeys(entry.method for entry in entries))
     best = next((entry for entry in entries if entry.method == OPTIMAL), None)
@@ -60,9 +60,9 @@ def _rows(of_method: list[Entry], best: Entry | None, shots: int, own_tasks: boo
 
 
 def two_way(values: Sequence[np.ndarray], *, own_tasks: bool = False) -> tuple[float, float, float]:
-    """Return the mean of scores, an array over tasks for each seed, with the 95% interval over both.
+    """Return the mean of `values`, an array over tasks for each seed, with the 95% interval over both.
 
-    The tasks are the same for every seed, or each seed's own.
+    `own_tasks` says whether each seed has its own tasks, or all seeds have the same.
     """
     seeds, means = len(values), np.array([each.mean() for each in values])
     if own_tasks:

@@ -160,7 +160,7 @@ class _Wave:
         self.columns = _empty(shape, len(policies))
 
     def run(self, goals: PyTree[Any]) -> None:
-        """Fill the columns."""
+        """Fill the columns with episodes of these `goals`."""
         lead = len(self.policies), self.shape.episodes
         slots = np.repeat(self.policies // self.shape.particles, self.shape.episodes)
         policies = jnp.asarray(self.policies)
