@@ -1,7 +1,7 @@
-"""Do all entries compute the same? One set of trajectories, the same parameters, the largest differences.
+"""Do all entries compute the same? This prints the largest differences on one set of trajectories and the same parameters.
 
-Compared, on the same numbers: every task's adapted parameters, the meta-gradient of the surrogate loss, and a product with the
-KL's Hessian (ours in the Fisher form, the peers' by double backward).
+Compared are every task's adapted parameters, the meta-gradient of the surrogate loss, and a product with the KL's Hessian.
+Ours uses the Fisher form, and the peers use double backward.
 """
 
 from __future__ import annotations

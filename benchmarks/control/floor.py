@@ -1,16 +1,17 @@
 """The least time a meta-iteration could take: its matrix products at the machine's own matrix rate.
 
-Only matrix products count, 2 FLOPs a multiply-add, and for one row a layer of w weights costs 2 w a product. Products a
-layer, the first layer's (whose inputs are data) after the comma:
+Only matrix products count, with 2 FLOPs for a multiply-add. For one row, a layer of w weights costs 2 w for each product.
+The list gives products for each layer; the number after the comma is for the first layer, whose inputs are data:
 
 - acting: 1, 1 a row;
 - the inner gradient: 3, 2 a row of the support; going back through it, or its tangent, or that transposed: 6, 2;
 - the surrogate's gradient: 3, 2 a row of the query, and back through the adaptation;
-- a Fisher product J^T H J v, J linearised once: 2, 1 a row of the query forwards and as many back, and the adaptation's tangent
-  and its transpose; as many products as conjugate gradients have iterations (v^T F v of the result is known from them);
+- a Fisher product J^T H J v, with J linearised once: 2, 1 a row of the query forwards and as many back, and the
+  adaptation's tangent and its transpose. There are as many products as conjugate gradient steps (they also give v^T F v of
+  the result);
 - one trial of the line search: the adaptation, and 1, 1 a row of the query.
 
-The FLOPs are those of the mathematics in this form: a program may do more, and double backward does.
+The FLOPs are those of the mathematics in this form. A program may do more, and double backward does.
 """
 
 from __future__ import annotations

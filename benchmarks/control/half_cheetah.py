@@ -1,11 +1,12 @@
 """Half-cheetah direction on Gymnasium's MuJoCo at a reduced size: train one seed, or score what was trained.
 
-python half_cheetah.py train --seed 0 --out runs      one seed; the same command goes on with an interrupted run
+python half_cheetah.py train --seed 0 --out runs      one seed; the same command continues an interrupted run
 python half_cheetah.py score --out runs               mean return before and after one update in each direction, every seed
 python half_cheetah.py film --seed 0 --out runs       a GIF of the policy before and after one update, in both directions
 
-Needs the extra `mujoco`. The method is Meta-SGD at the settings of the family half-cheetah-direction, the size reduced: both
-directions in each meta-step and episodes of 200 steps. Of MAML's own (40 tasks a meta-step) 500 would take days on two cores.
+This needs the extra `mujoco`. The method is Meta-SGD with the settings of the family half-cheetah-direction at a reduced
+size: both directions in each meta-step, and episodes of 200 steps. MAML's own size (500 meta-steps of 40 tasks) would take
+days on two cores.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """2-D navigation in NumPy, its linear feature baseline, and the sizes and first weights that every entry starts from.
 
-A point starts at the origin and moves by its action, clipped to 0.1 in each coordinate; its reward is minus the squared
-distance to the task's goal, drawn from the unit square about the origin; it is done within 0.01 of the goal.
+A point starts at the origin and moves by its action, clipped to 0.1 in each coordinate. Its reward is minus the squared
+distance to the task's goal, which is drawn from the unit square about the origin. An episode ends within 0.01 of the goal.
 """
 
 from __future__ import annotations

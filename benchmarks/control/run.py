@@ -1,7 +1,7 @@
 """Speed of a MAML-TRPO meta-iteration of 2-D navigation against PyTorch: every entry in its own process, in turns.
 
-Run from this folder: python run.py --out ../../docs/results/control. Needs torch (the extra `speed`). Both wall time and the
-processor time of all threads are printed: on a machine that others use only the second can be compared.
+Run from this folder: python run.py --out ../../docs/results/control. It needs torch (the extra `speed`). It prints wall
+time and the processor time of all threads. On a machine that others use, only the processor time can be compared.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Environment steps per second of every family that is installed, and the share of it that the policy takes.
+"""Environment steps per second of every installed family, and the share of this time that the policy takes.
 
 Run from this folder: python steps.py --out ../../docs/results/control. Steps are those of whole rollouts by a policy of two
-layers of 64; the share is what the policy's forward passes and draws alone take, on as many rows. By processor time, as other
-programs may run.
+layers of 64. The share is the time of the policy's forward passes and draws alone, on the same number of rows. All times
+are processor times, because other programs may run.
 """
 
 from __future__ import annotations

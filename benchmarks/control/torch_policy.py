@@ -1,7 +1,7 @@
-"""MAML-TRPO for a Gaussian policy in PyTorch, batched over tasks: what both PyTorch entries are made of.
+"""MAML-TRPO for a Gaussian policy in PyTorch, batched over tasks. Both PyTorch entries use this file.
 
 Parameters are a list of tensors: weights (in, out) and biases (1, out) of each layer, then log deviations (1, actions). An
-adapted list has the task axis in front. Rows are (observations, actions, advantages, mask), the task axis first.
+adapted list has the task axis in front. Rows are (observations, actions, advantages, mask), with the task axis first.
 """
 
 from __future__ import annotations

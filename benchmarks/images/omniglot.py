@@ -1,9 +1,9 @@
-"""Accuracy on Omniglot's background set: methods trained by their recipes, judged on alphabets that they have not seen.
+"""Accuracy on Omniglot's background set: methods trained by their recipes, scored on alphabets that they have not seen.
 
-Run from this folder: python omniglot.py --data images_background.zip --runs runs --out ../../docs/results/images. Alphabets 1
-to 25, sorted by name, train and the last five are judged, turned characters are classes of their own, 600 episodes at 1
-shot. A method is trained once, kept under --runs, and judged by every test that it can take; settings follow its name, as in
-shared-bmaml:particles=1. What is judged joins the rows of omniglot.json that are there.
+Run from this folder: python omniglot.py --data images_background.zip --runs runs --out ../../docs/results/images. Of the
+alphabets, sorted by name, the first 25 train and the last five test. Rotated characters are classes of their own. Scores
+are over 600 episodes at 1 shot. A method is trained once, kept under --runs, and scored by every test that it can take.
+Settings follow its name, as in shared-bmaml:particles=1. New scores join the rows of omniglot.json.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The same in `torch.func`: functional gradients, `vmap` over tasks."""
+"""The same as `peer_eager.py` in `torch.func`: functional gradients, `vmap` over tasks."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Conv-4 episodes a second against the same network and method in PyTorch: one command, every entry in turn.
 
-Run from this folder: python run.py --out results. Needs the extra `speed` (torch). Each entry lives in a process of its
-own and waits for its turns, which alternate, so that all see the same machine. Ratios are what it is for. On a machine
-that others use, too, the processor time of a turn says more than the clock's: both are reported.
+Run from this folder: python run.py --out results. It needs the extra `speed` (torch). Each entry lives in its own process
+and waits for its turns. The turns alternate, so all entries see the same machine. The ratios are the result. On a machine
+that others use, the processor time of a turn says more than the clock's. Both are reported.
 """
 
 from __future__ import annotations

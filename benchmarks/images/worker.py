@@ -1,6 +1,7 @@
-"""One entry in a process of its own: reads a number of meta-steps from each line of standard input, and prints the seconds.
+"""One entry in its own process: reads a number of meta-steps from each line of standard input, and prints the seconds.
 
-`python worker.py ENTRY METHOD`, with an entry of `run.ENTRIES`. Two times a line: on the clock, and of the processor.
+`python worker.py ENTRY METHOD`, with an entry of `run.ENTRIES`. Each answer has two times: that of the clock, and that of
+the processor.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/real/learning_curves.py --data DIR --out results/curves
 
-DIR holds `learning_curves/learning_curves.csv.gz` (LCDB 1.0; columns curve, dataset, learner, train_size, error).
-A task is a curve: its first n rows are given, all later rows are asked. To add a method, write
-`fit(train) -> predictor` as in `baselines_curves.py` and give it a name in METHODS below.
+DIR holds `learning_curves/learning_curves.csv.gz` (LCDB 1.0; columns curve, dataset, learner, train_size, error). A task is
+a curve: its first n rows are given, and all later rows are to be predicted. To add a method, write `fit(train) ->
+predictor` as in `baselines_curves.py` and give it a name in METHODS below.
 """
 
 import argparse

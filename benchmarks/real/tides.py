@@ -2,9 +2,9 @@
 
     python benchmarks/real/tides.py --data DIR --out results/tides
 
-DIR holds `tides/tide_constituents.npz` (NOAA and TICON-4: amplitude and phase of 37 constituents at 4,939 gauges).
-A task is a gauge: K readings at uniform times in 0..720 h with 2 cm noise are given, the height at 200 other times is
-asked. Errors are against the noise-free height, NLL and coverage against noisy readings. To add a method, write
+DIR holds `tides/tide_constituents.npz` (NOAA and TICON-4: amplitude and phase of 37 constituents at 4,939 gauges). A task
+is a gauge: K readings at uniform times in 0..720 h with 2 cm noise are given, and the height at 200 other times is to be
+predicted. Errors are against the noise-free height, and NLL and coverage against noisy readings. To add a method, write
 `fit(train) -> predictor` as in `baselines_tides.py` and give it a name in METHODS below.
 """
 

@@ -2,9 +2,10 @@
 
     python benchmarks/sinusoids/tune.py --out docs/results/tuning
 
-Every method gets the same trials: three inner rates in steps of about sqrt(10), 1 and 5 inner steps (`--inner`), the recipe's
-inner clip, the same meta-steps, one seed. Stein particles climb log-likelihoods in nats with a noise precision that starts at
-100: a tenth of the others' rates. Trials are ranked by NLL at 5 shots on 200 validation tasks, which no result is scored on.
+Every method gets the same trials: three inner rates in steps of about sqrt(10), 1 and 5 inner steps (`--inner`), the
+recipe's inner clip, the same meta-steps, one seed. Stein particles climb log-likelihoods in nats with a noise precision
+that starts at 100, so their rates are a tenth of the others'. Trials are ranked by NLL at 5 shots on 200 validation tasks.
+No result is scored on these tasks.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
 """The least time a meta-step could take: its matrix products at the machine's own matrix rate.
 
-Only matrix products count, 2 FLOPs a multiply-add. For n points, a layer with w weights costs 2 n w a product:
+Only matrix products count, with 2 FLOPs for a multiply-add. For n points, a layer with w weights costs 2 n w for each
+product:
 
-- a gradient of the loss is 3 products a layer (forward, to the weights, to the inputs), the first layer 2;
-- going back through that gradient is 2 more for each, except where an input is data: 6 a layer, the first layer 2.
+- a gradient of the loss is 3 products for each layer (forward, to the weights, to the inputs), and 2 for the first layer;
+- going back through that gradient is 2 more for each, except where an input is data: 6 a layer, and 2 for the first layer.
 
-A meta-step of MAML is both of these on the support and a gradient on the query. One of BMAML is both on the support
-(the follower) and a gradient on support and query (the leader, stopped), for each particle; to this come the products
-of Stein's direction, each 2 M^2 P for M particles of P parameters: per task the follower's mix of scores and its two in
-the backward pass, and the leader's distances and mix; once per meta-step the distances of the common start, and back,
-3 in all. The FLOPs are those of the mathematics: a program may do more.
+A meta-step of MAML is both of these on the support and a gradient on the query. A meta-step of BMAML is, for each particle,
+both on the support (the follower) and a gradient on support and query (the leader, stopped). The products of Stein's
+direction are added, each 2 M^2 P for M particles of P parameters. For each task these are the follower's mix of scores with
+its two in the backward pass, and the leader's distances and mix. Once for each meta-step they are the distances of the
+common start, and back, 3 in all. The FLOPs are those of the mathematics: a program may do more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Speed of a meta-step against PyTorch's ways to write it: one command, every entry interleaved with the others.
 
-Run from this folder: python run.py --out results. Needs the extra `speed` (torch, higher, torchopt). Ratios of
-entries timed in one run on the same idle cores are what it is for; a time alone means nothing on another machine.
+Run from this folder: python run.py --out results. It needs the extra `speed` (torch, higher, torchopt). The result is
+ratios of entries timed in one run on the same idle cores. A time alone means nothing on another machine.
 """
 
 from __future__ import annotations
