@@ -156,7 +156,7 @@ def test_short_tasks_are_left_out_where_they_have_nothing_to_ask_for():
     plain = Predictor(learner, meta)
     changed = recalibrate(plain, tasks, shots=(1, longest - 1), count=30, queries=3)
     assert changed.learner.counts == 2
-    with pytest.raises(InputError, match=rf"^{longest} shots leave no task to recalibrate on a point to ask for"):
+    with pytest.raises(InputError, match=rf"^{longest} shots leave no task a point to recalibrate on"):
         recalibrate(plain, tasks, shots=(longest,), count=30)
     with pytest.raises(InputError, match=r"^shots is \(\)"):
         recalibrate(plain, tasks, shots=())

@@ -117,7 +117,7 @@ def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, sa
     if name not in FAMILIES and Path(name).is_file():
         raise InputError(f"{name} is a file: say which of its columns are what with --task, --x and --y.")
     if name not in FAMILIES and Path(name).suffix:
-        raise InputError(f"there is no file {name}: give a table that is there, or one of {', '.join(FAMILIES)}.")
+        raise InputError(f"there is no file {name}: give an existing table, or one of {', '.join(FAMILIES)}.")
     return FamilyArena(name, shots or FamilyArena.default_shots(name), task_count, samples)
 
 

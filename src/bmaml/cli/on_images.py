@@ -189,7 +189,7 @@ def _held_out(model: Path, fitted: FewShotClassifier) -> Episodes:
     tasks: Episodes = trained_on(model)
     source = tasks.bank.origin
     if not held or not isinstance(source, AbstractImageSource):
-        raise InputError(f"{model} remembers no held-out classes of image files: fit it anew with a --test-share above 0.")
+        raise InputError(f"{model} remembers no held-out classes of image files: fit it again with a --test-share above 0.")
     return dataclasses.replace(tasks, bank=source.of(tuple(held)).read(), way=fitted.way)
 
 

@@ -39,7 +39,7 @@ def must_be_writable(*files: Path | None) -> None:
     must_be_new(*files)
     for file in files:
         if file is not None and not file.parent.is_dir():
-            raise InputError(f"{file} cannot be written, since there is no folder {file.parent}: make it first.")
+            raise InputError(f"{file} cannot be written because there is no folder {file.parent}: make it first.")
 
 
 def refuse(options: dict[str, Any], why: str) -> None:

@@ -92,7 +92,7 @@ def predict(
         images.predict(model, support, query, abstain_below, out)
         return
     if new is None:
-        raise InputError("which rows to predict is missing: give the file of the new tasks after the model.")
+        raise InputError("the rows to predict are missing: give the file of the new tasks after the model.")
     check_options(level, plot)
     must_be_writable(out, plot)
     with answers.plain_warnings():

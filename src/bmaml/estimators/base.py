@@ -116,4 +116,4 @@ def read_from(path: str | Path) -> Iterator[None]:
     except InputError:
         raise
     except (TypeError, ValueError, LookupError, AttributeError) as error:
-        raise InputError(f"{Path(path) / 'run.json'} is damaged (its record of the model): restore it from a copy.") from error
+        raise InputError(f"{Path(path) / 'run.json'} is damaged (the record of the model): restore it from a copy.") from error

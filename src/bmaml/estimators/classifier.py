@@ -118,7 +118,7 @@ class FewShotClassifier(AbstractEstimator):
         if y is None:
             raise InputError("y is missing: give the class of each image of X, or a folder of class folders.")
         if isinstance(superclasses, Path):
-            raise InputError(f"superclasses of an array of images are at {superclasses}: give one for each image.")
+            raise InputError(f"superclasses={superclasses} is a file and X is an array: give one superclass for each image.")
         return from_arrays(X, y, superclasses=superclasses)
 
     def episodes(self, images: ImageSet, queries: int | None = None) -> Episodes:

@@ -139,7 +139,7 @@ def _labels(rows: Rows, y: ArrayLike | None) -> np.ndarray:
     if y is None:
         if not all(rows.folders):
             raise InputError(
-                "which class an image is of is missing: give y, or a folder with a folder of images for each class."
+                "the classes of the images are missing: give y, or a folder with a folder of images for each class."
             )
         return np.array(rows.folders, dtype=object)
     labels = np.asarray(y)

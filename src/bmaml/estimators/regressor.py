@@ -204,7 +204,7 @@ def _named_table(
 ) -> tuple[Table, ColumnRoles]:
     """Return a table, and the columns that are named as its task, its inputs and its outputs."""
     if task is None:
-        raise InputError("which rows belong to which task is missing: give groups= with arrays or task= with a table.")
+        raise InputError("the task of each row is missing: give groups= with arrays or task= with a table.")
     if x is None or y is None:
         raise InputError("give x= and y=, the names of the table's input and output columns.")
     inputs, outputs = ((names,) if isinstance(names, str) else tuple(names) for names in (x, y))

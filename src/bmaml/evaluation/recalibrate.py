@@ -84,12 +84,12 @@ def _found(predictor: Predictor, tasks: AbstractTasks, given: int, count: int, s
     """Return the coverage of 90% intervals, the log stretch and the tails after `given` points."""
     asked = _asked(predictor, tasks, jax.random.key(seed), jnp.asarray(given), count)
     if not isinstance(asked.predictive, AbstractContinuous):
-        raise InputError("recalibration is of intervals, and these targets are classes: leave it out.")
+        raise InputError("recalibration changes intervals, which classes do not have: leave it out.")
     if not float(asked.weight.sum()):
-        raise InputError(f"{given} shots leave no task to recalibrate on a point to ask for: use fewer shots, or longer tasks.")
+        raise InputError(f"{given} shots leave no task a point to recalibrate on: use fewer shots, or longer tasks.")
     held, stretch, reached, nll = map(np.asarray, _stretches(asked))
     if not np.isfinite(nll).all():
-        raise InputError(f"predictions after {given} shots are not finite on the tasks to recalibrate on: use a model that is.")
+        raise InputError(f"predictions after {given} shots are not finite on the tasks to recalibrate on: use another model.")
     mended = np.abs(reached - LEVEL) < _NEAR
     best = int(np.argmin(np.where(mended, nll, np.inf)))
     return float(held), *((float(stretch[best]), _TAILS[best]) if mended[best] else (0.0, 0.0))

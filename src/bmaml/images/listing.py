@@ -112,7 +112,7 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}): give it back its permissions.") from error
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): check its permissions.") from error
 
 
 def _zipped(path: Path) -> Iterator[Listed]:

@@ -80,7 +80,7 @@ def _parts(images: ImageSet, held_out: float, seed: int) -> Split:
     train, test = by_part.get("background" if halves else "train"), by_part.get("evaluation" if halves else "test")
     if not train or not test:
         known = ", ".join(sorted(by_part)).strip(", ") or "none"
-        raise InputError(f"the files say no classes to train and to test on (parts found: {known}): use another split.")
+        raise InputError(f"the files name no classes to train and to test on (parts found: {known}): use another split.")
     validation = by_part.get("validation")
     return Split(images.take(train), images.take(validation) if validation else None, images.take(test))
 

@@ -42,7 +42,7 @@ def build_tasks(
         return FiniteTasks(tasks, count, seed)
     if max(tasks.shots) >= samples:
         raise InputError(
-            f"{max(tasks.shots)} shots leave nothing of {samples} samples to ask for: use fewer shots or more samples."
+            f"{max(tasks.shots)} shots leave no query point of {samples} samples: use fewer shots or more samples."
         )
     return tasks.fixed(count, samples, jax.random.key(seed))
 

@@ -52,7 +52,7 @@ def import_module(name: str) -> Any:
             ) from error
         raise InputError(f"{name} needs the module {error.name!r}, which is not installed: install it first.") from error
     except Exception as error:
-        raise InputError(f"{name} cannot be imported ({said(error)}): mend the module or give another.") from error
+        raise InputError(f"{name} cannot be imported ({said(error)}): repair the module or give another.") from error
 
 
 def said(error: BaseException) -> str:

@@ -67,7 +67,9 @@ class Sinusoids(AbstractTasks):
 
     def __check_init__(self):
         if max(self.shots) < 1 or self.queries < 1:
-            raise InputError(f"shots {self.shots} and queries {self.queries}: give at least 1 of each (or 0 beside more).")
+            raise InputError(
+                f"shots {self.shots} and queries {self.queries}: give at least 1 of each (several shots may include 0)."
+            )
 
     @property
     def inputs(self):
