@@ -280,7 +280,7 @@ def load(directory: str | Path, *, method: AbstractMethod | None = None) -> Run:
     folder = RunFolder(directory)
     (made,), plan = folder.parts("method", given=_given(method=method)), _plan(folder)
     # The optimiser's state is left out of the checkpoint, and with it everything that depends on the optimiser.
-    state = folder.load(eqx.tree_at(lambda state: state.optimiser, _shapes(folder, made, plan), None))
+    state = folder.load(dataclasses.replace(_shapes(folder, made, plan), optimiser=None))
     if state is None:
         raise InputError(f"{directory} has no checkpoint yet: resume the run first.")
     return _loaded(folder, made, plan, state)
