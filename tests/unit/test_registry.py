@@ -178,7 +178,7 @@ import numpy as np
 import bmaml
 from bmaml.io.registry import find
 
-assert not [module for module in sys.modules if module.startswith("bmaml.rl")]
+assert "bmaml.experiments.inferences" not in sys.modules
 missing = [name for name in json.load(open(sys.argv[2])) if find(name) is None]
 assert not missing, missing
 try:
