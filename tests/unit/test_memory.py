@@ -21,6 +21,32 @@ def test_what_is_free_is_a_part_of_the_machine():
     assert memory.free_bytes() is None or 2**20 < memory.free_bytes() < 2**45
 
 
+@pytest.mark.parametrize(
+    ("line", "top", "names"),
+    [
+        ("0::/job/step", "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")),
+        (
+            "4:cpu,memory:/job/step",
+            "sys/fs/cgroup/memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+    ],
+)
+def test_limits_of_control_groups_hold_for_what_is_inside(tmp_path, line, top, names):
+    """A limit of the group above counts, `max` is none, and pages of files that can be dropped are free."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(f"1:cpuset:/other\n{line}\n")
+    limit, used, droppable = names
+    for place, most, taken, files in (("job/step", "max", 10, 0), ("job", "1000", 400, 150), ("", "5000", 600, 0)):
+        group = tmp_path / top / place
+        group.mkdir(parents=True, exist_ok=True)
+        (group / limit).write_text(f"{most}\n")
+        (group / used).write_text(f"{taken}\n")
+        (group / "memory.stat").write_text(f"anon 5\n{droppable} {files}\n")
+    assert memory.group_rooms(tmp_path) == [750, 4400]
+    assert memory.group_rooms(tmp_path / "elsewhere") == []
+
+
 def test_groups_need_less():
     method, plan = preset("maml"), Plan(batch=8)
     source = fixed_tasks(rows=400, queries=300)

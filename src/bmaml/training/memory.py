@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import jax
@@ -29,36 +28,52 @@ def needed_bytes(program: stages.Compiled) -> int:
 
 
 def free_bytes() -> int | None:
-    """Return the bytes that a program on the default device can still take, or None if the platform does not say.
+    """Return the bytes that a program on the default device can still take, or None where the platform does not say.
 
-    On a CPU these are the bytes that the machine has available, swap included, within the limit of this process's control
-    group.
+    On a CPU this is the memory that the machine has available, swap included, within the limits of this process and of its
+    control groups (a container's limit is one).
     """
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    found = [room for room in (_machine(), _group()) if room is not None]
-    return min(found, default=None)
+    import psutil
+
+    found = [psutil.virtual_memory().available + psutil.swap_memory().free, *group_rooms()]
+    if hasattr(psutil, "RLIMIT_AS"):  # Only where the system has such limits.
+        process = psutil.Process()
+        limit = process.rlimit(psutil.RLIMIT_AS)[0]
+        found += [limit - process.memory_info().vms] if limit != psutil.RLIM_INFINITY else []
+    return max(min(found), 0)
 
 
-def _machine() -> int | None:
-    table = _read("/proc/meminfo")
-    if table is None:
-        return None
-    sizes = {name: 1024 * int(kilobytes) for name, kilobytes in re.findall(r"(\w+):\s+(\d+) kB", table)}
-    return sizes["MemAvailable"] + sizes.get("SwapFree", 0) if "MemAvailable" in sizes else None
+def group_rooms(root: Path = Path("/")) -> list[int]:
+    """Return the bytes left to each control group of Linux that this process is in and that has a limit.
+
+    No library reads them. Pages of files that the system can drop count as free. `root` is where the system's files begin.
+    """
+    rooms = []
+    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
+        _, kinds, path = line.split(":", 2)
+        if kinds == "":
+            top, limit, used, droppable = "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"
+        elif "memory" in kinds.split(","):
+            top, droppable = "sys/fs/cgroup/memory", "total_inactive_file"
+            limit, used = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        group = root / top / path.lstrip("/")
+        # A group's limit holds for the groups inside of it; a container may see its own group alone, at the top.
+        for place in (group, *(parent for parent in group.parents if parent.is_relative_to(root / top))):
+            most, taken = _read(place / limit), _read(place / used)
+            if most is not None and taken is not None and most.strip().isdigit():
+                stat = dict(entry.split() for entry in (_read(place / "memory.stat") or "").splitlines())
+                rooms.append(int(most) - int(taken) + int(stat.get(droppable, 0)))
+    return rooms
 
 
-def _group() -> int | None:
-    limit, used = _read("/sys/fs/cgroup/memory.max"), _read("/sys/fs/cgroup/memory.current")
-    if limit is None or used is None or not limit.strip().isdigit():
-        return None
-    return int(limit) - int(used)
-
-
-def _read(path: str) -> str | None:
+def _read(path: Path) -> str | None:
     try:
-        return Path(path).read_text()
+        return path.read_text()
     except OSError:
         return None
 

@@ -1,0 +1,138 @@
+"""Callbacks that send a run's records to TensorBoard, Weights & Biases, MLflow or trackio.
+
+A tracker's package is imported when a run starts, so it is needed only by those who use it (extras `tensorboard`, `wandb`,
+`mlflow` and `trackio`). `metrics.jsonl` in the run's folder stays the exact record: a run that was killed and resumed tells a
+tracker once more what came after its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from pathlib import Path
+from typing import Any
+
+from bmaml.errors import InputError
+from bmaml.training.callbacks import Callback, Training
+from bmaml.training.records import Record
+
+
+def _package(name: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise InputError(f"{name} is not installed: pip install 'bmaml[{extra}]'.") from None
+
+
+def _numbers(record: Record) -> Record:
+    """Return what a tracker can draw: finite numbers, the step left out."""
+    return {name: value for name, value in record.items() if name != "step" and math.isfinite(value)}
+
+
+def _title(name: str | None, training: Training) -> str | None:
+    """Return what a run is called: as the user says, else as its folder."""
+    return name or (None if training.directory is None else training.directory.name)
+
+
+class TensorBoard(Callback):
+    """Writes records for TensorBoard (https://www.tensorflow.org/tensorboard), by the package tensorboardX.
+
+    `directory` is where the events go (None: the folder `tensorboard` in the run's own). A resumed run hides the events after
+    its checkpoint. Raises: InputError at the start of a run without a folder, if `directory` is None too.
+    """
+
+    def __init__(self, directory: str | Path | None = None):
+        self.directory, self._writer = directory, None
+
+    def start(self, training):
+        if self.directory is None and training.directory is None:
+            raise InputError("TensorBoard has no folder to write to: give it a directory, or give train one.")
+        directory = self.directory or training.directory / "tensorboard"
+        purge = training.step + 1 if training.step else None
+        self._writer = _package("tensorboardX", "tensorboard").SummaryWriter(logdir=str(directory), purge_step=purge)
+        if not training.step:
+            rows = (f"| {name} | {value} |" for name, value in training.settings().items())
+            self._writer.add_text("settings", "\n".join(["| setting | value |", "|---|---|", *rows]), 0)
+
+    def record(self, training, record):
+        for name, value in _numbers(record).items():
+            self._writer.add_scalar(name, value, record["step"])
+
+    def close(self):
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class WandB(Callback):
+    """Sends records to Weights & Biases (https://docs.wandb.ai).
+
+    `project` and `name` are theirs (name None: the run's folder), and `options` go to `wandb.init`: give an `id` to let a
+    resumed run go on in the same place.
+    """
+
+    def __init__(self, project: str = "bmaml", name: str | None = None, **options: Any):
+        self.project, self.name, self.options, self._run = project, name, options, None
+
+    def start(self, training):
+        told = {"project": self.project, "name": _title(self.name, training), "config": training.settings(), "resume": "allow"}
+        self._run = _package("wandb", "wandb").init(**(told | self.options))
+
+    def record(self, training, record):
+        self._run.log(_numbers(record), step=record["step"])
+
+    def close(self):
+        if self._run is not None:
+            self._run.finish()
+            self._run = None
+
+
+class MLflow(Callback):
+    """Sends records to MLflow (https://mlflow.org/docs/latest/ml/tracking), wherever its tracking URI points.
+
+    `name` is the run's (None: its folder), and `options` go to `mlflow.start_run`: give a `run_id` to let a resumed run go on
+    in the same place.
+    """
+
+    def __init__(self, name: str | None = None, **options: Any):
+        self.name, self.options, self._mlflow = name, options, None
+
+    def start(self, training):
+        mlflow = _package("mlflow", "mlflow")
+        told = {} if "run_id" in self.options else {"run_name": _title(self.name, training)}
+        mlflow.start_run(**(told | self.options))
+        mlflow.log_params(training.settings())
+        self._mlflow = mlflow
+
+    def record(self, training, record):
+        self._mlflow.log_metrics(_numbers(record), step=record["step"])
+
+    def close(self):
+        if self._mlflow is not None:
+            self._mlflow.end_run()
+            self._mlflow = None
+
+
+class Trackio(Callback):
+    """Sends records to trackio (https://huggingface.co/docs/trackio), which draws them on this machine or in a Space.
+
+    `project` and `name` are theirs (name None: the run's folder), and `options` go to `trackio.init`. A resumed run goes on
+    under its name.
+    """
+
+    def __init__(self, project: str = "bmaml", name: str | None = None, **options: Any):
+        self.project, self.name, self.options, self._run = project, name, options, None
+
+    def start(self, training):
+        told = {"project": self.project, "name": _title(self.name, training), "config": training.settings(), "resume": "allow"}
+        self._run = _package("trackio", "trackio").init(**(told | self.options))
+
+    def record(self, training, record):
+        self._run.log(_numbers(record), step=record["step"])
+
+    def close(self):
+        if self._run is not None:
+            self._run.finish()
+            self._run = None
