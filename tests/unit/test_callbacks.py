@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+import sys
 
 import equinox as eqx
 import jax
@@ -20,10 +21,12 @@ from bmaml.methods import Method, fomaml
 from bmaml.objectives import QueryLoss
 from bmaml.objectives.base import AbstractObjective
 from bmaml.tasks import Sinusoids
+from bmaml.training.callbacks import Training
 from bmaml.training.optimisers import Adam
 from bmaml.training.plan import Plan
 from bmaml.training.progress import Progress
 from bmaml.training.records import Ledger, as_line
+from bmaml.training.trackers import MLflow, TensorBoard, Trackio, WandB
 
 TASKS = Sinusoids((2, 4), queries=3)
 
@@ -165,8 +168,8 @@ def test_early_stopping_keeps_the_best_and_resumes_exactly(tmp_path):
     assert "has not fallen for 3 looks" in whole.stopped
     # What the run answers with is what was judged best.
     judge = stopping()
-    judge.start(bmaml.training.callbacks.Training(whole.method, plan, 0, whole.meta))
-    ended = bmaml.training.callbacks.Training(whole.method, plan, 8, whole.meta)
+    judge.start(Training(whole.method, plan, 0, whole.meta))
+    ended = Training(whole.method, plan, 8, whole.meta)
     np.testing.assert_allclose(judge.measure(ended)["validation"], looks[best], rtol=1e-6)
 
     broken = tmp_path / "broken"
@@ -201,7 +204,7 @@ def test_optax_and_true_are_understood(capsys):
 
 def test_print_of_a_run_is_short():
     run = bmaml.train(fomaml(MODEL), TASKS, steps=2, batch=2)
-    assert repr(run) == f"Run(GradientLearner with QueryLoss, 2 of 2 meta-steps, loss {run.loss:.4g}, not saved)"
+    assert repr(run) == f"Run(fomaml: GradientLearner with QueryLoss, 2 of 2 meta-steps, loss {run.loss:.4g}, not saved)"
 
 
 def test_a_program_that_cannot_be_compiled_leaves_no_folder(tmp_path):
@@ -229,3 +232,70 @@ def test_overwrite_replaces_a_run_and_nothing_else(tmp_path):
     with pytest.raises(InputError, match="is not a file of bmaml's"):
         bmaml.train(fomaml(MODEL), TASKS, steps=3, batch=2, directory=mine, overwrite=True)
     assert (mine / "run.json").read_text() == '{"mine": true}'
+
+
+class StandIn:
+    """A tracker's package in place of the real one: whatever is called is written down, with what it was given."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        def call(*given, **named):
+            self.calls.append((name, given, named))
+            return self
+
+        return call
+
+
+# A tracker, its package, how it tells a number, and how it ends.
+TRACKERS = [
+    (TensorBoard(), "tensorboardX", lambda step, loss: ("add_scalar", ("loss", loss, step), {}), "close"),
+    (WandB("mine", id="a"), "wandb", lambda step, loss: ("log", ({"loss": loss},), {"step": step}), "finish"),
+    (MLflow(), "mlflow", lambda step, loss: ("log_metrics", ({"loss": loss},), {"step": step}), "end_run"),
+    (Trackio("mine"), "trackio", lambda step, loss: ("log", ({"loss": loss},), {"step": step}), "finish"),
+]
+
+
+@pytest.mark.parametrize(("tracker", "package", "told", "ended"), TRACKERS, ids=[row[1] for row in TRACKERS])
+def test_trackers_hear_every_record_and_the_end(tracker, package, told, ended, monkeypatch, tmp_path):
+    """Nothing that is not finite is sent, and a package that is not there is asked for by its extra."""
+    training = Training(fomaml(MODEL), Plan(4), 0, None, tmp_path / "sine")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"{package} is not installed: pip install 'bmaml\[\w+\]'") as error:
+        tracker.start(training)
+    assert is_one_sentence(error.value)
+    tracker.close()
+    stand_in = StandIn()
+    monkeypatch.setitem(sys.modules, package, stand_in)
+    tracker.start(training)
+    tracker.record(training, {"step": 2, "loss": 0.5, "nll": math.nan})
+    tracker.record(training, {"step": 4, "loss": 0.25})
+    tracker.close()
+    tracker.close()
+    begun = str(stand_in.calls[:2])
+    assert "sine" in begun
+    assert "GradientLearner" in begun
+    assert stand_in.calls[2 if package in ("tensorboardX", "mlflow") else 1 :] == [
+        told(2, 0.5),
+        told(4, 0.25),
+        (ended, (), {}),
+    ]
+
+
+def test_a_resumed_run_hides_the_events_after_its_checkpoint(monkeypatch, tmp_path):
+    stand_in = StandIn()
+    monkeypatch.setitem(sys.modules, "tensorboardX", stand_in)
+    tracker = TensorBoard(tmp_path)
+    tracker.start(Training(fomaml(MODEL), Plan(4), 2, None))
+    assert stand_in.calls == [("SummaryWriter", (), {"logdir": str(tmp_path), "purge_step": 3})]
+
+
+def test_a_saved_model_keeps_the_plan_that_trained_it(tmp_path):
+    """And not what the estimator's arguments say later: the command line would call the model unfinished."""
+    rng = np.random.default_rng(0)
+    model = bmaml.FewShotRegressor("cnp", steps=3, batch=2, shots=2)
+    model.fit(rng.normal(size=(24, 1)), rng.normal(size=24), groups=np.repeat(range(4), 6))
+    model.set_params(steps=8000).save(tmp_path / "model")
+    run = bmaml.load(tmp_path / "model")
+    assert (run.steps, run.finished, run.history) == (3, True, model.run_.history)

@@ -37,6 +37,7 @@ class Training:
         """Return what a tracker shows of a run."""
         plan = self.plan
         return {
+            "method": self.method.name or "without a name",
             "learner": type(self.method.learner).__name__,
             "objective": type(self.method.objective).__name__,
             "outer": type(plan.outer).__name__,

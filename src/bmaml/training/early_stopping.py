@@ -30,8 +30,8 @@ class EarlyStopping(Callback):
     - `every`: meta-steps between two validations (None: with every record).
     - `patience`: number of validations without progress before training stops.
     - `margin`: the loss must fall by more than this to count as progress.
-    - `judged`: `"objective"` is the method's own loss. `"nll"` is minus the mean log density of the query points, in nats a
-      point.
+    - `judged`: `"objective"` is the method's own loss. `"nll"` is minus the mean log density of the query points, as a finished
+      run answers, in nats a point.
 
     Raises: InputError for a count, patience or `every` below 1, a negative margin, another `judged`, or tasks without given
     points.
@@ -78,7 +78,7 @@ class EarlyStopping(Callback):
             task = self.tasks.sample(draw_key)
             if self.judged == "objective":
                 return method.objective(method.learner, meta, task, key=adapt_key)[0]
-            posterior = method.learner.adapt(meta, task.support, key=adapt_key)
+            posterior = method.answerer.adapt(meta, task.support, key=adapt_key)
             each = posterior.predict(task.query.x).log_prob(task.query.y)
             return -(each * task.query.mask).sum() / jnp.maximum(task.query.count, 1.0)
 

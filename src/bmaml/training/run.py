@@ -75,7 +75,8 @@ class Run(eqx.Module, Generic[Given, Adapted]):
 
     def __repr__(self) -> str:
         """Say in a line what was trained, how far, and where it is saved."""
-        what = f"{type(self.method.learner).__name__} with {type(self.method.objective).__name__}"
+        pair = f"{type(self.method.learner).__name__} with {type(self.method.objective).__name__}"
+        what = f"{self.method.name}: {pair}" if self.method.name else pair
         how_far = f"{self.step} of {self.steps} meta-steps" + (f" ({self.stopped})" if self.stopped else "")
         loss = f", loss {self.loss:.4g}" if self.history else ""
         return f"Run({what}, {how_far}{loss}, {f'saved in {self.directory}' if self.directory else 'not saved'})"

@@ -44,12 +44,13 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, directory: str | Path | None = None):
-        self.directory, self._writer = directory, None
+        self.directory = directory
+        self._writer: Any = None
 
     def start(self, training):
-        if self.directory is None and training.directory is None:
+        directory = self.directory or training.directory and training.directory / "tensorboard"
+        if directory is None:
             raise InputError("TensorBoard has no folder to write to: give it a directory, or give train one.")
-        directory = self.directory or training.directory / "tensorboard"
         purge = training.step + 1 if training.step else None
         self._writer = _package("tensorboardX", "tensorboard").SummaryWriter(logdir=str(directory), purge_step=purge)
         if not training.step:
@@ -74,7 +75,8 @@ class WandB(Callback):
     """
 
     def __init__(self, project: str = "bmaml", name: str | None = None, **options: Any):
-        self.project, self.name, self.options, self._run = project, name, options, None
+        self.project, self.name, self.options = project, name, options
+        self._run: Any = None
 
     def start(self, training):
         told = {"project": self.project, "name": _title(self.name, training), "config": training.settings(), "resume": "allow"}
@@ -97,7 +99,8 @@ class MLflow(Callback):
     """
 
     def __init__(self, name: str | None = None, **options: Any):
-        self.name, self.options, self._mlflow = name, options, None
+        self.name, self.options = name, options
+        self._mlflow: Any = None
 
     def start(self, training):
         mlflow = _package("mlflow", "mlflow")
@@ -123,16 +126,19 @@ class Trackio(Callback):
     """
 
     def __init__(self, project: str = "bmaml", name: str | None = None, **options: Any):
-        self.project, self.name, self.options, self._run = project, name, options, None
+        self.project, self.name, self.options = project, name, options
+        self._trackio: Any = None
 
     def start(self, training):
         told = {"project": self.project, "name": _title(self.name, training), "config": training.settings(), "resume": "allow"}
-        self._run = _package("trackio", "trackio").init(**(told | self.options))
+        trackio = _package("trackio", "trackio")
+        trackio.init(**(told | self.options))
+        self._trackio = trackio
 
     def record(self, training, record):
-        self._run.log(_numbers(record), step=record["step"])
+        self._trackio.log(_numbers(record), step=record["step"])
 
     def close(self):
-        if self._run is not None:
-            self._run.finish()
-            self._run = None
+        if self._trackio is not None:
+            self._trackio.finish()
+            self._trackio = None
