@@ -48,7 +48,7 @@ class TensorBoard(Callback):
         self._writer: Any = None
 
     def start(self, training):
-        directory = self.directory or training.directory and training.directory / "tensorboard"
+        directory = self.directory or (training.directory and training.directory / "tensorboard")
         if directory is None:
             raise InputError("TensorBoard has no folder to write to: give it a directory, or give train one.")
         purge = training.step + 1 if training.step else None
