@@ -25,17 +25,23 @@ from bmaml.tables.table import listed
 from bmaml.training.run import Run
 
 Worth = Literal["entropy", "information", "random"]
-# Convolutions on more images at a time are no faster, and take memory.
+# Convolutions on more images at a time are not faster, and they take memory.
 _AT_ONCE = 256
 _WORTH = {name: eqx.filter_jit(function) for name, function in CLASS_ACQUISITIONS.items()}
 
 
 @dataclass(frozen=True)
 class AdaptedClasses:
-    """What is believed of one task after the labelled images seen so far; immutable.
+    """A fitted model after it has seen some labelled images of one task. The object is immutable.
 
-    `classes_` are the task's labels, sorted. `X` is an array of shape (n, height, width), (n, height, width, channels) or
-    (n, pixels), uint8 or from 0 to 1, a folder or zip of images (resized to the model's form), or an `ImageSet`.
+    `X` is an array of shape (n, height, width), (n, height, width, channels) or (n, pixels), uint8 or from 0 to 1, a folder or
+    zip of images (resized to the model's form), or an `ImageSet`.
+
+    - `run`, `form`, `way`: the fitted run, the form of its images, and its number of classes.
+    - `x`, `labels`: the labelled images so far, as rows, and the class of each as an index.
+    - `classes_`: the task's labels, sorted.
+    - `posterior`: the adapted posterior.
+    - `seed`: seed of adaptation and acquisitions.
     """
 
     run: Run[Data, AbstractPosterior]
@@ -51,9 +57,12 @@ class AdaptedClasses:
     def start(
         run: Run[Data, AbstractPosterior], form: Form, way: int, X: ImagesLike, y: ArrayLike | None = None, seed: int = 0
     ) -> AdaptedClasses:
-        """Return the model adapted to labelled images; the labels of a folder of class folders are its folders' names.
+        """Return the model of `run` adapted to labelled images.
 
-        Raises: InputError where a label is missing, or images and labels do not fit.
+        - `form`, `way`: form of the model's images, and its number of classes.
+        - `X`, `y`: images and labels. The labels of a folder of class folders are the names of the folders.
+
+        Raises: InputError if a label is missing, or images and labels do not fit.
         """
         rows = image_rows(X, form)
         return _adapted(run, form, way, rows.x, _labels(rows, y), seed)
@@ -63,35 +72,37 @@ class AdaptedClasses:
         return f"AdaptedClasses({listed(self.classes_.tolist(), 6)} from {len(self.labels)} images)"
 
     def observe(self, X: ImagesLike, y: ArrayLike | None = None) -> AdaptedClasses:
-        """Return a new object that has also seen these labelled images; new labels become new classes.
+        """Return a new object that has also seen the images `X` with labels `y`. New labels become new classes.
 
-        Raises: InputError as when adapting.
+        Raises: InputError in the cases of `start`.
         """
         rows = image_rows(X, self.form)
         labels = np.array([*self.labels, *_labels(rows, y)], dtype=object)
         return _adapted(self.run, self.form, self.way, np.concatenate([self.x, rows.x]), labels, self.seed)
 
     def predict_proba(self, X: ImagesLike) -> np.ndarray:
-        """Return the probability of each class of `classes_` for each image, of shape (n, classes)."""
+        """Return the probability of each class of `classes_` for each image of `X`, of shape (n, classes)."""
         return self.probabilities(image_rows(X, self.form))
 
     def predict(self, X: ImagesLike) -> np.ndarray:
-        """Return the likeliest label of each image."""
+        """Return the most likely label of each image of `X`."""
         return self.classes_[self.predict_proba(X).argmax(1)]
 
     def probabilities(self, rows: Rows) -> np.ndarray:
-        """Return `predict_proba` of images already in the model's form."""
-        # A network with more outputs than the task has classes keeps some of its belief for classes that there are not.
+        """Return `predict_proba` of `rows`, images in the model's form."""
+        # A network with more outputs than the task has classes gives some probability to classes that do not exist.
         (p,) = over_rows(lambda x: (_probabilities(self.posterior, x),), rows.x, most=_AT_ONCE)
         p = p[:, : len(self.classes_)]
         return p / p.sum(1, keepdims=True)
 
     def suggest(self, X_pool: ImagesLike, n: int = 1, by: Worth = "entropy") -> np.ndarray:
-        """Return the indices of the `n` images of a pool most worth labelling next, the best first.
+        """Return the indices of the `n` images of a pool that are most worth labelling next, the best first.
 
-        `by="entropy"` takes where the class is least sure, `"information"` where particles disagree most (the mutual
-        information of the class and the particle), `"random"` any. After each pick the model is told the label that it holds
-        for likeliest there, so that the next pick is elsewhere.
+        - `X_pool`: the pool, in the form of `X`.
+        - `by`: `"entropy"` takes the image with the least sure class, and `"information"` the one on which particles disagree
+          most (the mutual information of class and particle). `"random"` takes any image.
+
+        After each pick the model is told the most likely label there, so that the next pick is elsewhere.
         Raises: InputError for more images than the pool has or an unknown `by`; PairError for information without particles.
         """
         rows = image_rows(X_pool, self.form)
@@ -105,7 +116,7 @@ class AdaptedClasses:
         )
 
     def _worth(self, pool: np.ndarray, by: Worth) -> np.ndarray:
-        """Return an acquisition at every image; random numbers depend on the seed and how many labels have been seen."""
+        """Return an acquisition at every image. Random numbers depend on the seed and on the number of labels seen."""
         key = jax.random.fold_in(jax.random.key(self.seed), len(self.labels))
         parts = []
         for place, x in chunks(pool, _AT_ONCE):
@@ -114,7 +125,7 @@ class AdaptedClasses:
         return np.concatenate(parts)
 
     def _believe(self, image: np.ndarray) -> AdaptedClasses:
-        """Return the task as if an image had the label that is likeliest."""
+        """Return the task as if an image had its most likely label."""
         (p,) = over_rows(lambda x: (_probabilities(self.posterior, x),), image[None])
         likeliest = self.classes_[p[0, : len(self.classes_)].argmax()]
         labels = np.array([*self.labels, likeliest], dtype=object)

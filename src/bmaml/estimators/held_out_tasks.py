@@ -77,10 +77,17 @@ def score_held_out(
 ) -> list[Score]:
     """Return the scores of a model, and of plain baselines, on the held-out tasks at each number of given rows.
 
-    Each task is asked five times with random rows given (once where the model forecasts), for at most 64 other rows. The
-    baselines are normals around the mean of the given rows (and around the last of them for a forecast), as wide as that
-    errs on the training tasks; without these there are none.
-    Raises: InputError where no held-out task has more rows than a shot count, or a cell does not fit.
+    Each task is used five times with random given rows (once if the model forecasts), with at most 64 other rows as the query.
+    The baselines are normals around the mean of the given rows (for a forecast also around the last row). Their deviation is
+    the error of this guess on the training tasks.
+
+    - `model`: the fitted model.
+    - `held`: the held-out rows.
+    - `training`: rows that were trained on. Without them there are no baselines.
+    - `shots`: numbers of given rows.
+    - `seed`: seed of the given rows.
+
+    Raises: InputError if no held-out task has more rows than a shot count, or a cell does not fit.
     """
     most = max(shots)
     seen = [None if training is None else _questions(training, model, count, most, seed) for count in shots]

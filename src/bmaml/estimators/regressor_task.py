@@ -129,11 +129,14 @@ class AdaptedTask:
         return self.schema.decode_log_prob(np.concatenate([np.asarray(part) for part in parts]))
 
     def suggest(self, X_pool: TableLike | ArrayLike, n: int = 1, by: Acquisition = "variance") -> np.ndarray:
-        """Return the indices of the `n` rows of a pool most worth measuring next, the best first.
+        """Return the indices of the `n` rows of a pool that are most worth measuring next, the best first.
 
-        `by="variance"` takes where the prediction is least sure, `"information"` where particles disagree most (the
-        mutual information of the target and the particle), `"reduction"` what makes the whole pool surest, `"random"`
-        any. After each pick the model is told its own mean there, so that the next pick is elsewhere.
+        - `X_pool`: the pool, in the form of `X`.
+        - `by`: `"variance"` takes the row with the least sure prediction, and `"information"` the one on which particles
+          disagree most (the mutual information of target and particle). `"reduction"` takes the row that makes the whole pool
+          surest, and `"random"` any row.
+
+        After each pick the model is told its own mean there, so that the next pick is elsewhere.
         Raises: InputError for more rows than the pool has or an unknown `by`; PairError for information without particles.
         """
         table = _as_table(X_pool, self.schema)

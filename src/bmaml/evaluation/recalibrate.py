@@ -48,21 +48,20 @@ class _Asked(NamedTuple):
 def recalibrate(
     run: Run | Predictor, tasks: AbstractTasks, *, shots: Shots, count: int = 500, queries: int = 10, seed: int = 2
 ) -> Predictor:
-    """Return the learner and meta-parameters with corrected predictions, whose 90% intervals cover 90% on `tasks`.
+    """Return a predictor with corrected predictions, whose 90% intervals cover 90% on `tasks`.
 
     After each number of shots, the function finds for each of several tails the stretch with which 90% intervals cover 90% of
     the targets. Each task has the same weight. Of those pairs the most likely one is taken. If no pair reaches 90% (particles
     that lie too far apart, however sure each one is), nothing changes after that many shots. Values between numbers of shots
     are interpolated. Means and draws of functions stay the same. This follows Kuleshov et al. (2018),
-    https://arxiv.org/abs/1807.00263, but stretches each component of a mixture about its own mean, so modes stay apart. If
-    `learner` was recalibrated before, the learner inside is recalibrated anew.
+    https://arxiv.org/abs/1807.00263, but stretches each component of a mixture about its own mean, so modes stay apart. If the
+    learner was recalibrated before, the learner inside is recalibrated once more.
 
-    - `learner`, `meta`: the trained learner.
+    - `run`: a trained run, or a `Predictor`.
     - `tasks`: tasks that were not trained on.
     - `shots`: numbers of given points.
     - `count`: tasks for each number of shots (each task in turn, if the source has a `total`).
     - `queries`: query points of each task.
-    - `seed`: seed of the tasks.
 
     Raises: InputError if no task has more points than some number of shots, predictions are not finite, or targets are classes.
     """

@@ -106,7 +106,9 @@ def _summary(log_det, variance, full, full_variance) -> tuple[float, ...]:
 
 
 def markdown(numbers: Numbers) -> str:
-    """Return the errors as a table: a line for each network, a column for each form and number of points shown."""
+    """Return the errors in `numbers` as a Markdown table: a line for each network, a column for each form and number of
+    points.
+    """
     shown = (1, 5, 20, 50)
     forms = [name for name in FORMS if name != "full"]
     head = [f"{form}, {n}" for form in forms for n in shown]

@@ -1,4 +1,4 @@
-"""A posterior whose answers are compiled programs, so that a question costs milliseconds outside of a program, too."""
+"""A posterior whose answers are compiled programs, so that an answer takes milliseconds outside compiled programs too."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bmaml.inference.posteriors import AbstractPosterior
 class CompiledPosterior(AbstractPosterior):
     """A posterior that answers as `inner` does, by programs that are compiled once.
 
-    The rows of a question are filled up to a few lengths, so that a question of another length needs no new program. Inside
-    a program of the caller's own, `inner` answers directly.
+    The rows of a question are padded to one of a few lengths, so a question of another length needs no new program. Inside a
+    program of the caller's own, `inner` answers directly.
     """
 
     inner: AbstractPosterior

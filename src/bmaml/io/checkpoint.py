@@ -139,9 +139,9 @@ class RunFolder:
         return any((self.path / name).exists() for name in ("run.json", "manifest.json"))
 
     def create(self, parts: dict[str, Any], about: dict[str, Any], *, overwrite: bool = False) -> None:
-        """Write what the run is: `parts` holds library objects, and `about` holds JSON.
+        """Write what the run is: `parts` are library objects, `about` is JSON. With `overwrite` it replaces a run.
 
-        Raises: InputError if the folder holds a run already or cannot be written.
+        Raises: InputError if the folder holds a run or anything else, or cannot be written, or JSON cannot hold `about`.
         """
         config, packed = _described(parts)
         head = {"format": _MAGIC, "version": FORMAT, "versions": versions(), "about": about, "arrays": digest(packed)}

@@ -1,4 +1,4 @@
-"""A learner with its meta-parameters: what answers questions about new tasks."""
+"""A learner with its meta-parameters: everything that an answer on a new task needs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bmaml.learners.base import AbstractLearner, Meta
 
 
 class Predictor(eqx.Module):
-    """All that the answers on a new task depend on, besides its support.
+    """What the answers on a new task depend on, besides its support.
 
-    - `learner`: how a task is adapted to.
-    - `meta`: the learner's meta-parameters (None where it has none, as the Bayes-optimal predictor).
+    - `learner`: how to adapt to a task.
+    - `meta`: the learner's meta-parameters (None for a learner without any, such as the Bayes-optimal predictor).
     """
 
     learner: AbstractLearner
@@ -24,7 +24,7 @@ class Predictor(eqx.Module):
     def adapt(self, support: Data, *, key: PRNGKeyArray) -> CompiledPosterior:
         """Return the posterior of a task given its support, by a program that is compiled once.
 
-        The support is filled up with masked rows to a few lengths, so that another number of rows needs no new program.
+        The support is padded with masked rows to one of a few lengths, so another number of rows needs no new program.
         """
         support = pad(support, length_class(support.mask.shape[-1]))
         return CompiledPosterior(_adapt(self.learner, self.meta, support, key))

@@ -17,7 +17,7 @@ from bmaml.training.run import Run
 
 @functools.cache
 def papers() -> dict[str, str]:
-    """Return the BibTeX entry of every paper that a method of the library stands on, by its key."""
+    """Return the BibTeX entries of all papers behind the library's methods, by their keys."""
     return _entries(files("bmaml.methods").joinpath("papers.bib").read_text("utf-8"))
 
 
@@ -27,16 +27,16 @@ def _entries(text: str) -> dict[str, str]:
 
 
 def papers_of(row: MethodSpec) -> dict[str, str]:
-    """Return the BibTeX entries of a method's papers, by their keys.
+    """Return the BibTeX entries of the papers of a method's `row`, by their keys.
 
-    Raises: InputError where the row names a paper without an entry.
+    Raises: InputError if the row names a paper without an entry.
     """
     known = papers() | _entries(row.bibtex)
     return {key: pick("paper", key, known) for key in row.papers}
 
 
 def link(entry: str) -> str:
-    """Return the address of the paper that a BibTeX entry describes; empty where it gives none."""
+    """Return the address of the paper that the BibTeX `entry` describes, or "" if the entry has none."""
     found = re.search(r"url\s*=\s*\{(.*?)\}", entry)
     return found.group(1) if found else ""
 

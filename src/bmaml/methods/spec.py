@@ -67,7 +67,7 @@ class TunedImages:
     - `queries`: query images of each class.
     - `batch`, `accumulation_steps`: episodes of a meta-batch, and the groups that it is split into.
     - `steps`, `outer`: meta-steps and outer optimiser.
-    - `judged_steps`: inner steps of a trained method (None: as many as in training).
+    - `answering_steps`: inner steps of a trained method (None: as many as in training).
     - `compared`: whether a leaderboard of images has this method by default.
     """
 
