@@ -96,3 +96,18 @@ def refused(capfd, tmp_path):
         return sentence
 
     return check
+
+
+@pytest.fixture(autouse=True)
+def tables():
+    """Rows that a test adds are taken out after it, so that other tests go over the library's alone."""
+    from bmaml.methods import METHODS, POLICY_METHODS
+    from bmaml.objectives import OBJECTIVES
+    from bmaml.rl.recipes import WORLDS
+    from bmaml.tasks import FAMILIES
+
+    before = [(table, {row.name for row in table.known()}) for table in (METHODS, POLICY_METHODS, OBJECTIVES, FAMILIES, WORLDS)]
+    yield
+    for table, names in before:
+        for name in {row.name for row in table.known()} - names:
+            table.remove(name)

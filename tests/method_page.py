@@ -18,8 +18,9 @@ PAGE = ROOT / "docs" / "methods.md"
 BEGIN, END = "<!-- methods: written by tests/method_page.py -->\n", "<!-- end of methods -->\n"
 HEAD = """# Methods
 
-Each method is a row of the table in `bmaml.methods`. The row says how to build the method, what the method predicts, which settings serve which tasks, and
-which papers to cite. `bmaml.cite("NAME")` returns BibTeX. `python tests/method_page.py` writes this page, and a test checks that the page is up to date.
+Each method is a row of the table in `bmaml.methods`. The row says how to build the method, what the method predicts, which
+settings serve which tasks, and which papers to cite. `bmaml.cite("NAME")` returns BibTeX. `python tests/method_page.py` writes
+this page, and a test checks that the page is up to date.
 
 A method is a pair of a learner and an objective. Every other pair that fits is a method, too: see [design.md](design.md).
 """

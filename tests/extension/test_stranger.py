@@ -14,25 +14,13 @@ from cases import is_one_sentence, run
 
 import bmaml
 from bmaml.methods import METHODS, Method, MethodSpec, Tuned, TunedImages
+from bmaml.objectives import OBJECTIVES
 from bmaml.recipes.families import build_method, build_tasks, methods_for
 from bmaml.recipes.tables import regression_method
 from bmaml.rows import PluginWarning
-from bmaml.tasks import FAMILIES
 
 HERE = Path(__file__).parent
 X, Y = [[-1.0], [0.0], [1.5]], [[1.0], [0.1], [1.4]]
-
-
-@pytest.fixture(autouse=True)
-def tables():
-    """Rows that a test adds are taken out after it, so that other tests go over the library's alone."""
-    tables = (METHODS, FAMILIES)
-    before = [{row.name for row in table.known()} for table in tables]
-    yield
-    for table, names in zip(tables, before, strict=True):
-        for row in table.known():
-            if row.name not in names:
-                table.remove(row.name)
 
 
 @pytest.fixture
@@ -75,7 +63,8 @@ def test_a_run_of_strangers_parts_is_evaluated(stranger):
 def test_the_command_line_trains_evaluates_and_compares_what_is_typed_as_a_path(stranger, tmp_path, capsys):
     new, board = tmp_path / "run", tmp_path / "board"
     paths = ("stranger:Kinks", "stranger:smoother")
-    assert run("train", paths[0], "--method", paths[1], "--steps", 2, "--batch", 2, "--out", new) == 0
+    sizes = ("--steps", 2, "--batch", 2)
+    assert run("train", paths[0], "--method", paths[1], *sizes, "--out", new) == 0
     assert run("--import", "stranger", "evaluate", new, "--count", 4, "--json") == 0
     assert '"nll"' in capsys.readouterr().out
     size = ("--steps", 2, "--seeds", 1, "--count", 4)
@@ -104,6 +93,8 @@ def test_the_library_makes_a_strangers_method_for_its_own_tasks(stranger):
         ("stranger:Smoothed"),
         ("sinusoid", "--method", "nowhere.to_be_found:f"),
         ("stranger:Kinks", "--method", "protonet"),
+        ("sinusoid", "--method", "maml", "--objective", "stranger:Waves"),
+        ("sinusoid", "--method", "maml", "--objective", "elbo"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused(typed, stranger, refused, tmp_path):
@@ -169,6 +160,12 @@ def test_a_name_is_taken_once_and_easy_to_type():
         with pytest.raises(bmaml.InputError) as caught:
             bmaml.methods.add(MethodSpec(name, bmaml.methods.maml))
         assert is_one_sentence(caught.value)
+
+
+def test_the_librarys_learners_take_a_strangers_objective(stranger):
+    named = build_method("maml", objective=OBJECTIVES.typed("stranger:HuberLoss").name)
+    assert named.objective == stranger.HuberLoss()
+    assert (named.name, named.learner) == (None, build_method("maml").learner)
 
 
 def test_a_ready_method_is_a_row_too(stranger, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bmaml.methods import METHODS, POLICY_METHODS
+from bmaml.objectives import OBJECTIVES
 from bmaml.rl.recipes import WORLDS
 from bmaml.tasks import FAMILIES
 
@@ -25,5 +26,6 @@ NUMBER_METHODS = listed(_methods("numbers"), "experts")
 CLASS_METHODS = listed(_methods("classes"), "protonet")
 POLICY_NAMES = listed(_methods("policies"), "maml")
 FAMILY_NAMES = listed(FAMILIES)
+OBJECTIVE_NAMES = listed(OBJECTIVES)
 WORLD_NAMES = listed(WORLDS)
 PATHS = "or package.module:name of your own"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bmaml.cli.names import FAMILY_NAMES, NUMBER_METHODS, PATHS, POLICY_NAMES, WORLD_NAMES
+from bmaml.cli.names import FAMILY_NAMES, NUMBER_METHODS, OBJECTIVE_NAMES, PATHS, POLICY_NAMES, WORLD_NAMES
 from bmaml.cli.options import must_be_absent, whole_numbers
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ def train(
     tasks: Annotated[str, typer.Argument(help=f"Task family: {FAMILY_NAMES}; of policies {WORLD_NAMES}; {PATHS}.")],
     out: Annotated[Path, typer.Option(help="Folder for the run; must not hold one yet.")],
     method: Annotated[str | None, typer.Option(help=f"{NUMBER_METHODS}; of policies {POLICY_NAMES}; {PATHS}.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help=f"Another objective for the method's learner: {OBJECTIVE_NAMES}; {PATHS}.")
+    ] = None,
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Tasks in a meta-batch.")] = None,
@@ -48,13 +51,20 @@ def train(
 ) -> None:
     """Meta-train a method on a task family and save the run."""
     from bmaml.cli import on_policies as policies
-    from bmaml.cli.typed import typed_family, typed_method
+    from bmaml.cli.typed import typed_family, typed_method, typed_objective
     from bmaml.recipes.families import default_method
 
     tasks = typed_family(tasks)
     acts = policies.known(tasks)
     method = typed_method(method, policies=acts) if method else "maml" if acts else default_method(tasks)
-    points = {"--shots": shots, "--queries": queries, "--task-count": task_count, "--samples": samples}
+    objective = typed_objective(objective) if objective else None
+    points = {
+        "--objective": objective,
+        "--shots": shots,
+        "--queries": queries,
+        "--task-count": task_count,
+        "--samples": samples,
+    }
     acting = {"trajectories": trajectories, "surrogate": surrogate, "outer": outer, "fisher_episodes": fisher_episodes}
     sizes = {"steps": steps, "batch": batch, "seed": seed, "learning_rate": learning_rate}
     inner = {"particles": particles, "inner_steps": inner_steps, "inner_learning_rate": inner_learning_rate}
@@ -70,7 +80,7 @@ def train(
             "count": task_count,
             "samples": samples or 40,
         }
-        run = _train_points(tasks, method, chosen, inner, sizes, out, save_every)
+        run = _train_points(tasks, method, chosen, inner | {"objective": objective}, sizes, out, save_every)
     report(run, out)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from bmaml.errors import InputError
 from bmaml.methods import METHODS, POLICY_METHODS
+from bmaml.objectives import OBJECTIVES
 from bmaml.rl import AbstractWorld
 from bmaml.rl.recipes import WORLDS, WorldSpec
 from bmaml.rows import imported, is_path
@@ -47,3 +48,11 @@ def typed_method(text: str, *, policies: bool = False) -> str:
     Raises: InputError for an unknown name, or a path that leads to no method.
     """
     return (POLICY_METHODS if policies else METHODS).typed(text).name
+
+
+def typed_objective(text: str) -> str:
+    """Return the name of an objective; what a path leads to is entered under the path.
+
+    Raises: InputError for an unknown name, or a path that leads to no objective.
+    """
+    return OBJECTIVES.typed(text).name

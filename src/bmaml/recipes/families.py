@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from bmaml.errors import InputError
 from bmaml.methods import METHODS, Method, MethodSpec, Tuned, choose, fitting
 from bmaml.methods.made_of import Offer
 from bmaml.methods.spec import Outcome
+from bmaml.objectives import OBJECTIVES
 from bmaml.recipes.sinusoids import sinusoid_offer
 from bmaml.recipes.tables import as_pair, class_offer, table_offer
 from bmaml.tasks import FAMILIES, AbstractTasks, FiniteTasks, Sinusoids, TaskSpec
@@ -96,15 +98,20 @@ def _tuned(row: MethodSpec, family: TaskSpec) -> Tuned:
     return row.sinusoids if family.settings == "sinusoids" else row.tables
 
 
-def build_method(name: str, family: str = "sinusoid", **settings: Any) -> Method:
+def build_method(name: str, family: str = "sinusoid", *, objective: str | None = None, **settings: Any) -> Method:
     """Return the method `name` for a `family` with its tuned settings, changed by those of `settings` that are not None.
 
+    With an `objective` by name the method's learner is scored by that one, and the pair has no name of its own.
     Raises: InputError for an unknown name, a method that does not fit the family's targets, or a setting that the method does
-    not have.
+    not have; PairError for an objective that does not fit the learner.
     """
     home = FAMILIES.find(family)
     row = choose(name, outcome(home))
-    return as_pair(row.build(_offer(home), _tuned(row, home), **settings), name)
+    method = as_pair(row.build(_offer(home), _tuned(row, home), **settings), name)
+    if objective is None:
+        return method
+    # Another pair is another method, which has no row.
+    return dataclasses.replace(method, objective=OBJECTIVES.find(objective).objective, name=None)
 
 
 def build_plan(
