@@ -3,13 +3,23 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs-check benchmarks clean
+.PHONY: demo test test-lowest test-wheel lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+# The lower bounds of pyproject.toml, read off that file: what they break would otherwise be met by a user first.
+LOWEST := .venv-lowest
+# Old versions warn of older ones, so that warnings are no errors here.
+test-lowest: $(LOWEST)/.ready-lowest
+	$(LOWEST)/bin/python -m pytest -q -n auto -W default -m "not slow" tests/smoke tests/golden -k "$(SMOKE)"
+
+# A wheel in an environment of its own, used from outside the repository: what the wheel leaves out is seen.
+test-wheel:
+	.ci/wheel "$(PYTHON)"
 
 lint: $(VENV)/.ready-lint
 	$(BIN)/ruff check .
@@ -32,5 +42,11 @@ $(VENV)/.ready-lint: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
 	@touch $@ $(VENV)/.ready $(VENV)/.ready-test
 
+$(LOWEST)/.ready-lowest: pyproject.toml .ci/lowest.py
+	$(MAKE) VENV=$(LOWEST) $(LOWEST)/bin/python
+	$(LOWEST)/bin/python .ci/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -c $(LOWEST)/constraints.txt -e '.[test]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) demo figures dist build
+	rm -rf $(VENV) $(LOWEST) .venv-wheel demo figures dist build
