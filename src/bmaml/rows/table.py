@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from bmaml.errors import InputError
 from bmaml.rows.by_path import imported, is_path, said
@@ -15,6 +15,7 @@ from bmaml.rows.lookup import pick
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
+@runtime_checkable
 class Named(Protocol):
     """A row of a table. It has a name."""
 

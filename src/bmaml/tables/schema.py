@@ -73,7 +73,7 @@ class Schema:
 
         The change of units subtracts log(scale) for each output, so a density per metre differs from one per centimetre.
         """
-        return np.asarray(log_prob, np.float64) - np.log(self.scales).sum()
+        return np.asarray(np.asarray(log_prob, np.float64) - np.log(self.scales).sum())
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema as values that JSON can hold."""
