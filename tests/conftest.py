@@ -90,7 +90,7 @@ def refused(capfd, tmp_path):
         sentence = err.removesuffix("\n").removeprefix("bmaml: ")
         assert out == ""
         assert err.startswith("bmaml: ")
-        assert is_one_sentence(sentence, tells="."), err
+        assert is_one_sentence(sentence), err
         assert "Traceback" not in err
         assert content(tmp_path) == before
         return sentence

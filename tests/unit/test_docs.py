@@ -93,21 +93,21 @@ def test_python_runs_as_written(page, briefly, tmp_path, monkeypatch):
         exec(compile(text, f"{page.name}: {text[:40]}", "exec"), names)
 
 
-def test_shell_lines_of_the_table_run_as_written(briefly, tmp_path, monkeypatch, capsys):
+def test_shell_lines_of_the_table_run_as_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (text,) = [text for needs, text in blocks(ROOT / "README.md", "") if "table" in needs]
-    prepared(["table"], briefly)
+    patients()
     lines = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("bmaml ")]
     assert [line[1] for line in lines] == ["fit", "predict", "suggest"]
     for line in lines:
-        assert run(*line[1:]) == 0, capsys.readouterr().err
+        assert run(*line[1:], *(["--steps", STEPS] if line[1] == "fit" else [])) == 0, capsys.readouterr().err
     assert {"model", "prediction.png", "prediction.csv"} <= {path.name for path in Path("remi").iterdir()}
 
 
 def shown(page):
     """The command lines on a page: in blocks, and between backticks."""
-    text = page.read_text().replace("\\\n", " ")
-    return re.findall(r"^ *(?:\$ )?bmaml ([^\n]+)$", text, re.M) + re.findall(r"`bmaml ([^`]+)`", text)
+    fenced = "".join(text for language in ("", "sh", "bash") for _, text in blocks(page, language)).replace("\\\n", " ")
+    return re.findall(r"^ *(?:\$ )?bmaml (.+)$", fenced, re.M) + re.findall(r"`bmaml ([^`]+)`", page.read_text())
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if shown(p)], ids=lambda page: str(page.relative_to(ROOT)))
