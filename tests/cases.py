@@ -86,7 +86,10 @@ def fixed_tasks(count=8, rows=10, shots=(3, 5), queries=4, kind=points):
     return FixedTasks(jax.tree.map(lambda *leaves: jnp.stack(leaves), *sets), shots, queries)
 
 
-def is_one_sentence(message, *, tells=r"\b(use|give|restore|resume|update|free|pass|set|lower|install|leave|make|correct|remove|save|its columns are)\b"):
+TELLS = r"\b(use|give|restore|resume|update|free|pass|set|lower|install|leave|make|correct|remove|save|its columns are)\b"
+
+
+def is_one_sentence(message, *, tells=TELLS):
     """Whether a message is one sentence on one line that says what to do."""
     message = str(message)
     return message.endswith((".", ").")) and not re.search(r"\n|[.!?] +[A-Z]", message) and bool(re.search(tells, message))

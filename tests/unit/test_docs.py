@@ -1,7 +1,7 @@
 """What README and docs tell a reader to write: Python runs as written, and every command has the options that it is shown with.
 
 A comment before a block says what it needs, from `PREPARED` below, and how many meta-steps at most it trains for:
-`<!-- test: table steps=3 -->`. Blocks of a page share their names, as in a notebook. The comment is all that a page knows of tests.
+`<!-- test: table steps=3 -->`. Blocks of a page share their names, as in a notebook.
 """
 
 import csv

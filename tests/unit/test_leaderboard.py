@@ -217,6 +217,7 @@ def test_recalibrated_scores_are_kept_apart_and_hold_what_they_should(tmp_path):
     assert (again.scores[2, "coverage"] == before.scores[2, "coverage"]).all()
 
 
+@pytest.mark.unchecked
 def test_recalibrating_classes_is_refused():
     arena = ImageArena("digits", (1,), 2, None, None)
     with pytest.raises(InputError, match=r"digits has no tasks to recalibrate on: only families and tables"):

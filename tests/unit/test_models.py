@@ -116,6 +116,7 @@ def test_no_rows_have_no_likelihood_and_no_mean_of_it_divides_by_zero():
     ("sizes", "activation", "says"),
     [((1,), "relu", "MLP sizes"), ((1, 0, 1), "relu", "MLP sizes"), ((1, 1), "elu", "activation")],
 )
+@pytest.mark.unchecked
 def test_networks_that_cannot_be_are_refused(sizes, activation, says):
     with pytest.raises(ValueError, match=says) as error:
         MLP(sizes, activation)
@@ -144,6 +145,7 @@ NOT_A_NUMBER = float("nan")
         lambda: GradientLearner(GaussianModel(MLP((1, 1))), rule=Sgd(0.1), direction=Langevin(0.2)),
     ],
 )
+@pytest.mark.unchecked
 def test_pieces_with_numbers_that_make_no_sense_are_refused(build):
     with pytest.raises(ValueError, match=r"give|use") as error:
         build()

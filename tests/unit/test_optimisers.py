@@ -73,6 +73,7 @@ def test_a_run_with_muon_is_loaded_by_name_alone(tmp_path):
 @pytest.mark.parametrize(
     "options", [{"learning_rate": 0.0}, {"decay": "linear"}, {"warmup": 1.0}, {"clip": 0.0}, {"weight_decay": -1.0}]
 )
+@pytest.mark.unchecked
 def test_settings_that_make_no_sense_are_refused(outer, options):
     with pytest.raises(ValueError, match=r"give") as error:
         outer(**options)

@@ -214,12 +214,14 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.unchecked
 def test_refusals(model, name):
     action, words = REFUSALS[name]
     with pytest.raises(InputError, match=words):
         action(model)
 
 
+@pytest.mark.unchecked
 def test_arrays_to_recalibrate_on_are_a_tables_columns_in_order():
     x, y, groups = family(6, 6, 3)
     table = {"who": groups, "when": x.ravel(), "what": y.ravel()}

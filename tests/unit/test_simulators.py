@@ -147,6 +147,7 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it(world, package,
 
 @pytest.mark.parametrize("kind", [MujocoLocomotion, BraxLocomotion])
 @pytest.mark.parametrize("wrong", [{"body": "dog"}, {"task": "jump"}, {"horizon": 0}])
+@pytest.mark.unchecked
 def test_a_body_that_makes_no_sense_is_refused(kind, wrong):
     with pytest.raises(ValueError, match=r"use|give") as error:
         kind(**wrong)

@@ -312,6 +312,7 @@ def test_without_a_directory_nothing_is_written(tmp_path, monkeypatch, compilati
         lambda: bmaml.train(fomaml(MODEL), TASKS, keep=0, directory="unused"),
     ],
 )
+@pytest.mark.unchecked
 def test_settings_that_make_no_sense_are_refused_in_a_sentence(build, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"give|use") as error:

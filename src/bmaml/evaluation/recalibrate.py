@@ -132,7 +132,7 @@ def _stretches(asked: _Asked) -> tuple[Array, Array, Array, Array]:
         return (jnp.abs(2 * _quick_cdf(predictive, y) - 1) < LEVEL).mean(-1)
 
     def with_tails(tails: Array) -> tuple[Array, Array, Array]:
-        def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = ends
             middle = 0.5 * (low + high)
             enough = over_tasks(covered, middle, tails) >= LEVEL

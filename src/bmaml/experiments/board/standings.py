@@ -59,7 +59,7 @@ def _rows(of_method: list[Entry], best: Entry | None, shots: int, own_tasks: boo
     return rows
 
 
-def two_way(values: Sequence[np.ndarray], *, own_tasks: bool = False) -> tuple[float, float, float]:
+def two_way(values: Sequence[np.ndarray] | np.ndarray, *, own_tasks: bool = False) -> tuple[float, float, float]:
     """Return the mean of `values`, an array over tasks for each seed, with the 95% interval over both.
 
     `own_tasks` says whether each seed has its own tasks, or all seeds have the same.

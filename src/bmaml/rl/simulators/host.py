@@ -123,7 +123,7 @@ def _act(
     seen: Any,
     policies: Array,
     key: PRNGKeyArray,
-    step: int,
+    step: int | Array,
 ) -> Array:
     policy = eqx.combine(static, dynamic)
 
