@@ -15,7 +15,7 @@ test: $(VENV)/.ready-test
 LOWEST := .venv-lowest
 # Old versions warn of older ones, so that warnings are no errors here.
 test-lowest: $(LOWEST)/.ready-lowest
-	$(LOWEST)/bin/python -m pytest -q -n auto -W default tests/golden tests/unit/test_distributions.py tests/unit/test_optimisers.py tests/unit/test_cli_tables.py tests/unit/test_docs.py
+	$(LOWEST)/bin/python -m pytest -q -n auto -W default tests/golden tests/unit/test_distributions.py tests/unit/test_optimisers.py tests/unit/test_cli_tables.py tests/unit/test_snippets.py
 
 # A wheel in an environment of its own, used from outside the repository: what the wheel leaves out is seen.
 test-wheel:
