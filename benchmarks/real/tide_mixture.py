@@ -108,7 +108,7 @@ def mixture_experts(features: LinearExperts, mixture: GaussianMixture, noise: fl
     """Return a learner and meta-parameters that are the mixture, conditioned exactly, with noise deviation `noise` (m).
 
     An expert's features are the principal axes of its covariance, so that the head's scales can later be learned apart.
-    Raises: ValueError where the features have not the full rank of the basis.
+    Raises: ValueError if the features do not have the full rank of the basis.
     """
     if features.rank != features.basis.size:
         raise ValueError(f"features of rank {features.rank} cannot hold a covariance of {features.basis.size}: use full rank.")

@@ -74,7 +74,7 @@ class Tides:
 
         Some gauges stand twice in the table under two countries (an overseas territory and its state), so those of the
         training side within `apart` kilometres of a test gauge are dropped.
-        Raises: ValueError where `share` leaves one side empty.
+        Raises: ValueError if `share` leaves one side empty.
         """
         test = self._countries(share, seed)
         if not test.any() or test.all():

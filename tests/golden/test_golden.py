@@ -1,6 +1,6 @@
 """Predictions of every method, frozen: a change of code or of JAX that moves a number is seen.
 
-`python tests/golden/test_golden.py` writes the numbers anew, for a change that is meant to move them. With names after it, the
+`python tests/golden/test_golden.py` writes the numbers again, for a change that is meant to move them. With names after it, the
 file writes those of the named methods alone.
 """
 

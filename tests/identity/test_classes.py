@@ -55,7 +55,7 @@ def test_matching_attends_to_rows_by_cosine(x64):
     support, queries = rows()
     x, y = np.asarray(support.x), np.asarray(support.y)
     cosine = queries @ x.T / (np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(x, axis=1))
-    # The paper's form: no temperature, and next to nothing for the row that is none.
+    # The paper's form: no temperature, and almost no weight on the row that stands for no row.
     found = probabilities(MatchingLearner(3, 1.0, -40.0, learn_scale=False), support, queries)
     np.testing.assert_allclose(found, softmax(cosine) @ np.eye(3)[y], rtol=1e-9)
     # A background of weight e^b, shared evenly.

@@ -42,7 +42,7 @@ def there_and_back(value):
 
 
 def ring():
-    """A class, defined anew at each call as by a notebook's cell that is run again."""
+    """A class that each call defines again, like a notebook cell that runs again."""
 
     class Ring(eqx.Module):
         radius: float
