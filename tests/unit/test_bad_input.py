@@ -11,6 +11,8 @@ import shutil
 import pytest
 from cases import content, is_one_sentence, run
 
+from bmaml.io.checkpoint import _sealed
+
 HEADER = "patient,time,conc"
 FIT = ["--task", "patient", "--x", "time", "--y", "conc", "--steps", "2", "--particles", "2", "--shots", "1"]
 TRAIN = ["--method", "maml", "--inner-steps", "1", "--steps", "4", "--save-every", "2"]
@@ -277,8 +279,8 @@ def small_disk():
 def back_to_step_2(folder):
     """Take the last checkpoint away, as if the run had been stopped before it."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / manifest["checkpoints"].pop()["file"]).unlink()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / f"checkpoint-{manifest['checkpoints'].pop()['step']:08d}.safetensors").unlink()
+    (folder / "manifest.json").write_text(json.dumps(_sealed(manifest)))
 
 
 def test_a_disk_that_fills_while_training_keeps_what_there_was(runs, tmp_path, capsys, monkeypatch):
@@ -326,3 +328,9 @@ def test_an_unforeseen_error_is_one_sentence_and_a_traceback_only_for_debug(monk
     shown = capsys.readouterr().err
     assert shown.startswith("Traceback")
     assert shown.endswith(plain)
+
+
+@pytest.mark.parametrize("clash", ["conc_mean", "conc_high", "rank"])
+def test_a_column_named_as_a_column_of_the_answers_is_refused_before_training(refused, table, tmp_path, clash):
+    roles = ["--task", clash, "--x", "time", "--y", "conc", "--out", tmp_path / "model"]
+    assert repr(clash) in refused("fit", table(rows(), f"{clash},time,conc"), *roles)

@@ -50,8 +50,8 @@ def test_fit_scores_classes_that_it_held_out(place, capsys):
     (scores,) = report["scores"]
     assert (scores["way"], scores["shots"], scores["episodes"]) == (3, 1, 600)
     assert 0.5 < scores["accuracy"]["low"] < scores["accuracy"]["value"] <= 1
-    tasks = json.loads((place / "model" / "run.json").read_text())["tasks"]
-    assert not set(tasks["bank"]["read"]["classes"]) & set(report["held_out"])
+    tasks = json.loads((place / "model" / "run.json").read_text())["parts"]["tasks"]
+    assert not set(tasks["fields"]["bank"]["read"]["fields"]["classes"]) & set(report["held_out"])
     assert not (place / "model" / "arrays.safetensors").exists()
 
 
@@ -97,7 +97,7 @@ def test_a_model_without_scores_never_abstains_and_says_so(place, tmp_path, caps
         (["fit", "IN", "--task", "a"], "holds images and no table"),
         (["fit", "IN", "--way", "11"], "way is 11"),
         (["fit", "IN", "--out", "MODEL"], "is there already"),
-        (["fit", "IN", "--method", "experts"], "unknown method of images 'experts'"),
+        (["fit", "IN", "--method", "experts"], "method 'experts' is for numbers"),
         (["fit", "IN", "--split-by", "alphabets"], "0 superclasses"),
         (["fit", "table.csv", "--way", "3", "--task", "a", "--x", "b", "--y", "c"], "no folder or zip of images"),
         (["fit", "table.csv"], "there is no table.csv"),

@@ -9,12 +9,12 @@ import pytest
 
 from bmaml.cli import main
 from bmaml.cli.leaderboard import _table
+from bmaml.cli.option_groups import HeldOut, TableColumns
 from bmaml.errors import InputError
 from bmaml.experiments.board import run as leaderboard
 from bmaml.experiments.board import standings
 from bmaml.experiments.board.arenas import FamilyArena, ImageArena
 from bmaml.experiments.board.run import OPTIMAL, Board, Entry
-from bmaml.tables import ColumnRoles
 
 
 def board(methods=("pretrain",), seeds=(0,), count=6):
@@ -167,9 +167,8 @@ def test_seeds_of_a_table_hold_out_other_tasks_and_spare_ones_are_neither_traine
     table = tmp_path / "lines.csv"
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([("task", "x", "y"), *rows])
-    columns = ColumnRoles("task", ("x",), ("y",))
-    options = {"selection": "random", "split_by": None, "test_share": 0.2, "spare": True}
-    arenas = _table(table, columns, (2,), (0, 1), **options)
+    columns = TableColumns(task="task", x="x", y="y")
+    arenas = _table(table, columns, (2,), (0, 1), HeldOut(test_share=0.2), spare=True)
     found = [[_levels(a, part) for part in (a.training, a.test(), a.spare())] for a in arenas]
     for parts in found:
         assert sorted(set.union(*parts)) == list(range(20))

@@ -3,25 +3,62 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from bmaml.cli.fit import Selection
+from bmaml.cli.groups import OptionGroup, add_command, refuse
 from bmaml.cli.names import FAMILY_NAMES, NUMBER_METHODS, PATHS
-from bmaml.cli.options import must_be_absent, names_of, whole_numbers
+from bmaml.cli.option_groups import HeldOut, TableColumns
+from bmaml.cli.options import names_of, whole_numbers
 from bmaml.cli.train import Shots
+from bmaml.errors import InputError
 
 if TYPE_CHECKING:
     from bmaml.experiments.board.arenas import AbstractArena
     from bmaml.experiments.board.run import Board
-    from bmaml.tables import ColumnRoles
+    from bmaml.experiments.numbers import Numbers
+
+
+@dataclass(frozen=True)
+class BoardOptions(OptionGroup):
+    """What is trained for a board, and how it is scored."""
+
+    TITLE: ClassVar[str] = "The board"
+    methods: Annotated[str | None, typer.Option(help=f"Separated by commas (default: all): {NUMBER_METHODS}; {PATHS}.")] = None
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method; of a table each holds out other tasks.")] = 3
+    shots: Shots = None
+    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps of every method (default: its recipe's).")] = None
+    count: Annotated[int, typer.Option(min=2, help="New tasks of a family to score on.")] = 1000
+    quick: Annotated[bool, typer.Option("--quick", help="One seed, 300 meta-steps, 50 tasks: shows the shape.")] = False
+    recalibrated: Annotated[
+        bool, typer.Option("--recalibrated", help="Stretch predictions by each method's errors on further tasks.")
+    ] = False
+
+
+@dataclass(frozen=True)
+class FamilyOptions(OptionGroup):
+    """What only families of tasks have."""
+
+    TITLE: ClassVar[str] = "Of a family"
+    task_count: Annotated[int | None, typer.Option(min=1, help="Train on so many fixed tasks, not endless ones.")] = None
+    samples: Annotated[int, typer.Option(min=2, help="Points of each fixed task.")] = 40
+
+
+@dataclass(frozen=True)
+class BoardImages(OptionGroup):
+    """What only images have."""
+
+    TITLE: ClassVar[str] = "Of images"
+    way: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = 5
+    data: Annotated[Path | None, typer.Option(help="Of omniglot: folder or zip of images_background.")] = None
 
 
 def add(app: typer.Typer) -> None:
     """Add this module's command."""
-    app.command()(leaderboard)
+    add_command(app, leaderboard)
 
 
 def leaderboard(
@@ -29,56 +66,31 @@ def leaderboard(
         str, typer.Argument(help=f"Family ({FAMILY_NAMES}, {PATHS}), images (digits or omniglot), or a table's file.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for runs, scores, results and the picture; goes on with what it holds.")],
-    methods: Annotated[str | None, typer.Option(help=f"Separated by commas (default: all): {NUMBER_METHODS}; {PATHS}.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method; of a table each holds out other tasks.")] = 3,
-    shots: Shots = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps of every method (default: its recipe's).")] = None,
-    count: Annotated[int, typer.Option(min=2, help="New tasks of a family to score on.")] = 1000,
-    quick: Annotated[bool, typer.Option("--quick", help="One seed, 300 meta-steps, 50 tasks: shows the shape.")] = False,
-    recalibrated: Annotated[
-        bool, typer.Option("--recalibrated", help="Stretch predictions by each method's errors on further tasks.")
-    ] = False,
-    task_count: Annotated[int | None, typer.Option(min=1, help="Train on so many fixed tasks, not endless ones.")] = None,
-    samples: Annotated[int, typer.Option(min=2, help="Points of each fixed task.")] = 40,
-    way: Annotated[int, typer.Option(min=2, help="Of images: classes of a task.")] = 5,
-    data: Annotated[Path | None, typer.Option(help="Of omniglot: folder or zip of images_background.")] = None,
-    task: Annotated[str | None, typer.Option(help="Of a table: column that names each row's task.")] = None,
-    x: Annotated[str | None, typer.Option(help="Of a table: input columns, such as time,dose.")] = None,
-    y: Annotated[str | None, typer.Option(help="Of a table: output columns, such as conc.")] = None,
-    selection: Annotated[
-        Selection, typer.Option(help="Of a table: given rows are a random few, or the first.")
-    ] = Selection.random,
-    order: Annotated[str | None, typer.Option(help="Of a table: column that sorts a task's rows.")] = None,
-    categorical: Annotated[str | None, typer.Option(help="Of a table: inputs that are categories though numbers.")] = None,
-    log: Annotated[str | None, typer.Option(help="Of a table: inputs whose logarithm is taken.")] = None,
-    split_by: Annotated[str | None, typer.Option(help="Of a table: what shares this column is held out together.")] = None,
-    test_share: Annotated[float, typer.Option(min=0.01, max=0.9, help="Of a table: share of tasks held out.")] = 0.15,
+    board: BoardOptions,
+    family: FamilyOptions,
+    images: BoardImages,
+    columns: TableColumns,
+    held_out: HeldOut,
 ) -> None:
     """Train every method on the same tasks, score all on the same new ones, rank and draw them.
 
     Finished trainings and scores are kept in the folder and used again; an interrupted one is resumed.
     """
-    from bmaml.errors import InputError
     from bmaml.experiments.board.run import Board
     from bmaml.experiments.image_tasks import IMAGES
-    from bmaml.tables import ColumnRoles
 
-    given = whole_numbers(shots, "--shots")
-    chosen_seeds = tuple(range(1 if quick else seeds))
-    table = {"selection": selection.value, "split_by": split_by, "test_share": test_share, "spare": recalibrated}
-    if task is not None and task_count is not None:
-        raise InputError("--task-count is for families, whose tasks are endless: leave it out with a table.")
-    if task:
-        lists = (tuple(names_of(text)) for text in (x, y, categorical, log))
-        roles = ColumnRoles(task, next(lists), next(lists), order, *lists)
-        arenas = _table(Path(tasks), roles, given, chosen_seeds, **table)
+    shots, seeds = whole_numbers(board.shots, "--shots"), tuple(range(1 if board.quick else board.seeds))
+    if columns.task is not None:
+        refuse(family, f"{tasks} is a table, whose tasks are not endless")
+        refuse(images, f"{tasks} is a table and no images")
+        arenas = _table(Path(tasks), columns, shots, seeds, held_out, spare=board.recalibrated)
     else:
-        must_be_absent({"--x": x, "--y": y, "--order": order, "--split-by": split_by}, f"{tasks} has no --task, as a table has")
-        must_be_absent({"--categorical": categorical, "--log": log}, f"{tasks} has no --task, as a table has")
-        arenas = [_images(tasks, data, given, way) if tasks in IMAGES else _family(tasks, given, task_count, samples)]
-    size = {"steps": steps or (300 if quick else None), "count": 50 if quick else count}
-    chosen = _chosen(names_of(methods), arenas[0])
-    _run(Board(arenas, chosen, chosen_seeds, **size, recalibrated=recalibrated), out)
+        refuse(columns, f"{tasks} has no --task, as a table has")
+        refuse(held_out, f"{tasks} has no --task, as a table has")
+        arenas = [_images(tasks, images, family, shots) if tasks in IMAGES else _family(tasks, images, family, shots)]
+    chosen = _chosen(names_of(board.methods), arenas[0])
+    steps, count = board.steps or (300 if board.quick else None), 50 if board.quick else board.count
+    _run(Board(arenas, chosen, seeds, steps=steps, count=count, recalibrated=board.recalibrated), out)
 
 
 def _chosen(typed: list[str], arena: AbstractArena) -> tuple[str, ...]:
@@ -107,9 +119,8 @@ def _run(board: Board, out: Path) -> None:
     _report(*standings.standings(entries, own_tasks=own_tasks), standings.reliabilities(entries), out)
 
 
-def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, samples: int) -> AbstractArena:
+def _family(name: str, images: BoardImages, family: FamilyOptions, shots: tuple[int, ...] | None) -> AbstractArena:
     from bmaml.cli.typed import typed_family
-    from bmaml.errors import InputError
     from bmaml.experiments.board.arenas import FamilyArena
     from bmaml.tasks import FAMILIES
 
@@ -118,26 +129,26 @@ def _family(name: str, shots: tuple[int, ...] | None, task_count: int | None, sa
         raise InputError(f"{name} is a file: say which of its columns are what with --task, --x and --y.")
     if name not in FAMILIES and Path(name).suffix:
         raise InputError(f"there is no file {name}: give an existing table, or one of {', '.join(FAMILIES)}.")
-    return FamilyArena(name, shots or FamilyArena.default_shots(name), task_count, samples)
+    refuse(images, f"{name} is no set of images")
+    return FamilyArena(name, shots or FamilyArena.default_shots(name), family.task_count, family.samples)
 
 
-def _images(name: str, data: Path | None, shots: tuple[int, ...] | None, way: int) -> AbstractArena:
+def _images(name: str, images: BoardImages, family: FamilyOptions, shots: tuple[int, ...] | None) -> AbstractArena:
     from bmaml.experiments.board.arenas import ImageArena
     from bmaml.experiments.image_tasks import image_classes
 
-    split = image_classes(name, data)
-    return ImageArena(name, shots or (1, 5), way, split.train, split.test)
+    refuse(family, f"{name} are images")
+    split = image_classes(name, images.data)
+    return ImageArena(name, shots or (1, 5), images.way, split.train, split.test)
 
 
 def _table(
     path: Path,
-    roles: ColumnRoles,
+    columns: TableColumns,
     shots: tuple[int, ...] | None,
     seeds: tuple[int, ...],
+    held_out: HeldOut,
     *,
-    selection: str,
-    split_by: str | None,
-    test_share: float,
     spare: bool,
 ) -> list[AbstractArena]:
     """Return a table's arena for each seed, each with tasks of its own held out."""
@@ -145,16 +156,19 @@ def _table(
     from bmaml.experiments.board.arenas import TableArena
     from bmaml.tables import read_table
 
-    table, arenas = read_table(path), []
+    if not held_out.test_share:
+        raise InputError("--test-share is 0 and a board is scored on tasks held out: give a share above 0, such as 0.15.")
+    roles, table, arenas = columns.roles(path), read_table(path), []
+    by, share = held_out.split_by, held_out.test_share
     for seed in seeds:
-        training, held = split(table, roles.task, split_by, test_share, seed)
-        training, others = split(training, roles.task, split_by, test_share, seed) if spare else (training, None)
+        training, held = split(table, roles.task, by, share, seed)
+        training, others = split(training, roles.task, by, share, seed) if spare else (training, None)
         assert held is not None  # the share is above 0
-        arenas.append(TableArena.build(training, held, roles, shots or (2, 5), selection, others))  # pyright: ignore
+        arenas.append(TableArena.build(training, held, roles, shots or (2, 5), columns.selection.value, others))
     return arenas
 
 
-def _report(numbers: Any, times: Any, bins: Any, out: Path) -> None:
+def _report(numbers: Numbers, times: Numbers, bins: Numbers, out: Path) -> None:
     """Write results.json, results.csv, results.md and leaderboard.png (of classes: reliability, too); print the Markdown."""
     import json
     import sys

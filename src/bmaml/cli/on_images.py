@@ -8,12 +8,13 @@ import io
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from bmaml.cli.options import must_be_new
-from bmaml.cli.output import plain_warnings, write
+from bmaml.cli.option_groups import Fitting, HeldOut, ImageFitting
+from bmaml.cli.options import must_be_new, whole_numbers
+from bmaml.cli.output import as_texts, plain_warnings, write
 from bmaml.cli.train import report
 from bmaml.errors import InputError
 from bmaml.io.files import write_atomically
@@ -22,20 +23,14 @@ if TYPE_CHECKING:
     from bmaml.estimators.classifier import FewShotClassifier
     from bmaml.estimators.held_out_classes import EpisodeScores
     from bmaml.images import ImageSet
+    from bmaml.models.by_name import Network
     from bmaml.tasks import Episodes
 
+EPISODES = 600  # that a fitted model is scored on
 
-def fit(
-    path: Path,
-    out: Path | None,
-    settings: dict[str, Any],
-    *,
-    superclasses: Path | None,
-    split: str | None,
-    test_share: float,
-    episodes: int,
-) -> None:
-    """Learn from a folder or zip of class folders, score on classes held out, and save both.
+
+def fit(path: Path, folder: Path, fitting: Fitting, drawn: ImageFitting, held_out: HeldOut) -> None:
+    """Learn from a folder or zip of class folders, score on classes held out, and save both in a folder.
 
     Raises: InputError before training where anything does not fit.
     """
@@ -44,21 +39,34 @@ def fit(
     from bmaml.images import read_images
     from bmaml.training.progress import BarProgress
 
-    folder = out or Path(f"{path.name.split('.')[0]}-model")
+    shots, way = whole_numbers(fitting.shots, "--shots") or (1,), drawn.way or 5
     must_be_new(folder)
     with plain_warnings():
-        images = read_images(path, size=settings["size"], superclasses=superclasses)
-    training, held = _split(images, split, test_share, settings["way"], settings["seed"])
-    model = FewShotClassifier(**settings, progress=BarProgress(f"fitting {path.name}"))
+        images = read_images(path, size=drawn.size, superclasses=drawn.superclasses)
+    training, held = _split(images, held_out.split_by, held_out.test_share, way, fitting.seed)
+    model = FewShotClassifier(
+        fitting.method or "protonet",
+        way=way,
+        shots=shots[0] if len(shots) == 1 else shots,
+        particles=fitting.particles,
+        network=cast("Network", drawn.network or "auto"),  # an unknown name is refused by its name
+        filters=drawn.filters,
+        size=drawn.size,
+        rotations=drawn.rotations,
+        within=drawn.within,
+        steps=fitting.steps,
+        seed=fitting.seed,
+        progress=BarProgress(f"fitting {path.name}"),
+    )
     asked = None if held is None else model.episodes(held)
     notes = {"images": str(path.absolute()), "held_out": [] if held is None else list(held.classes)}
     model.fit(training, directory=folder, notes=notes)
     report(model.run_, folder)
     if asked is None or held is None:
         return
-    scores = score_episodes(model.learner(), model.run_.meta, asked, episodes)
+    scores = score_episodes(model.learner(), model.run_.meta, asked, EPISODES)
     _write_json(folder / "scores.json", notes | {"scores": [scores.to_json()]})
-    typer.echo(f"\non {episodes} episodes of {len(held.classes)} held-out classes (95% interval over episodes):")
+    typer.echo(f"\non {EPISODES} episodes of {len(held.classes)} held-out classes (95% interval over episodes):")
     typer.echo(f"{shown([scores])}\n\nscores in {folder / 'scores.json'}")
 
 
@@ -128,7 +136,7 @@ def predictions(model: FewShotClassifier, support: Path, query: Path, below: flo
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["image", "label", "abstain", *(f"p_{name}" for name in names)])
     for name, each in zip(rows.names, p, strict=True):
-        table.writerow([name, names[each.argmax()], str(bool(each.max() < below)).lower(), *(f"{value:.6g}" for value in each)])
+        table.writerow([name, names[each.argmax()], str(bool(each.max() < below)).lower(), *as_texts(each)])
     if all(folder in names for folder in rows.folders):
         right = sum(names[each.argmax()] == folder for each, folder in zip(p, rows.folders, strict=True))
         typer.echo(f"{right} of {len(rows)} images are given the class that their folder names", err=True)

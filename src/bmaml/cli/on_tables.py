@@ -1,4 +1,4 @@
-"""The held-out part of `bmaml fit`: which tasks, checked before training, scored after it."""
+"""The table half of `bmaml fit`: which tasks are held out, what is checked before training, what is scored after it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,70 @@ from pathlib import Path
 
 import typer
 
+from bmaml.cli.option_groups import Fitting, HeldOut, TableColumns
+from bmaml.cli.options import must_be_new, whole_numbers
+from bmaml.cli.output import check_headers, plain_warnings
+from bmaml.cli.train import report
 from bmaml.errors import InputError
 from bmaml.estimators.held_out_tasks import Estimate, Score, score_held_out
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.io.files import write_atomically
-from bmaml.tables import ColumnRoles, Table, default_shots, fit_schema, some_shots, split_tasks, table_tasks, task_rows
+from bmaml.recipes.tables import regression_method
+from bmaml.tables import (
+    ColumnRoles,
+    Table,
+    default_shots,
+    fit_schema,
+    read_table,
+    some_shots,
+    split_tasks,
+    table_tasks,
+    task_rows,
+)
 from bmaml.tasks.base import Selection
+
+
+def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_out: HeldOut) -> None:
+    """Learn from a table, score on tasks held out, and save both in a folder.
+
+    Raises: InputError before training where anything does not fit.
+    """
+    from bmaml.training.progress import BarProgress
+
+    if not path.exists():
+        raise InputError(f"there is no {path}: give the path of a table, or of a folder or zip of images.")
+    roles, method, shots = columns.roles(path), fitting.method or "experts", whole_numbers(fitting.shots, "--shots", 0)
+    check_headers(roles)
+    regression_method(method, 1, 1, fitting.particles)
+    must_be_new(folder)
+    table = read_table(path)
+    training, held = split(table, roles.task, held_out.split_by, held_out.test_share, fitting.seed)
+    selection: Selection = columns.selection.value
+    counts = checked_shots(table, training, roles, shots, selection)
+    model = FewShotRegressor(
+        method,
+        particles=fitting.particles,
+        steps=fitting.steps,
+        shots=counts,
+        selection=selection,
+        seed=fitting.seed,
+        progress=BarProgress(f"fitting {path.name}"),
+    )
+    model.fit(
+        training,
+        roles.y,
+        task=roles.task,
+        x=roles.x,
+        order=roles.order,
+        categorical=roles.categorical,
+        log=roles.log,
+        directory=folder,
+    )
+    report(model.run_, folder)
+    if held is not None:
+        with plain_warnings():
+            report_scores(model, held, training, counts, folder)
 
 
 def split(table: Table, task: str, by: str | None, share: float, seed: int) -> tuple[Table, Table | None]:

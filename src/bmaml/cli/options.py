@@ -42,11 +42,6 @@ def must_be_writable(*files: Path | None) -> None:
             raise InputError(f"{file} cannot be written because there is no folder {file.parent}: make it first.")
 
 
-def refuse(options: dict[str, Any], why: str) -> None:
-    """Raise InputError naming the first option that was given and is of the other kind of data."""
-    must_be_absent({f"--{name}": value or None for name, value in options.items()}, why)
-
-
 def names_of(text: str | None) -> list[str]:
     """Return comma-separated names."""
     return [name.strip() for name in (text or "").split(",") if name.strip()]

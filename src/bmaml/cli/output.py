@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.inference.acquisitions import Acquisition
 from bmaml.io.files import write_atomically
-from bmaml.tables import Table
+from bmaml.tables import ColumnRoles, Schema, Table
 from bmaml.tables.new import NewTask
 from bmaml.tables.table import as_text
 
@@ -33,10 +32,28 @@ def plain_warnings() -> Iterator[None]:
         sys.stderr.write(f"bmaml: note: {text}\n")
 
 
+_ANSWERS, _MOMENTS = ("mean", "std", "low", "high"), ("mean", "std")
+
+
+def check_headers(roles: ColumnRoles | Schema) -> None:
+    """Check that no column of a table that answers repeat has the name of an answer's column.
+
+    Raises: InputError naming the first that has.
+    """
+    if isinstance(roles, Schema):
+        inputs, outputs = ([column.name for column in part] for part in (roles.inputs, roles.outputs))
+    else:
+        inputs, outputs = roles.x, roles.y
+    taken = {"rank"} | {f"{name}_{what}" for name in outputs for what in _ANSWERS}
+    clash = next((name for name in (roles.task, *inputs) if name in taken), None)
+    if clash is not None:
+        raise InputError(f"column {clash!r} has the name of a column of the answers: give it another name in the table.")
+
+
 def predictions(model: FewShotRegressor, tasks: Sequence[NewTask], level: float) -> str:
     """Return a CSV with a row for each asked one: task, inputs, then mean, deviation and interval of each output."""
-    answers = ("mean", "std", "low", "high")
-    header = [*_leading(model, tasks), *(f"{column.name}_{what}" for column in model.schema_.outputs for what in answers)]
+    check_headers(model.schema_)
+    header = [*_leading(model, tasks), *(f"{column.name}_{what}" for column in model.schema_.outputs for what in _ANSWERS)]
     return _csv(header, [row for task in tasks if len(task.asked) for row in _predicted(model, task, level)])
 
 
@@ -45,7 +62,8 @@ def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, by: A
 
     Raises: InputError where a task has fewer, or the method has no particles to disagree.
     """
-    outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in ("mean", "std")]
+    check_headers(model.schema_)
+    outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in _MOMENTS]
     header = ["rank", *_leading(model, tasks), *outputs]
     return _csv(header, [row for task in tasks for row in _suggested(model, task, n, by)])
 
@@ -111,7 +129,7 @@ def _predicted(model: FewShotRegressor, task: NewTask, level: float) -> list[lis
     mean, std = one.predict(task.asked, return_std=True)
     low, high = one.interval(task.asked, level)
     each = np.stack([_columns(part, task.asked) for part in (mean, std, low, high)], -1).reshape(len(mean), -1)
-    return [[*_cells(model, task, row), *_numbers(values)] for row, values in enumerate(each)]
+    return [[*_cells(model, task, row), *as_texts(values)] for row, values in enumerate(each)]
 
 
 def _suggested(model: FewShotRegressor, task: NewTask, n: int, by: Acquisition) -> list[list[str]]:
@@ -122,15 +140,16 @@ def _suggested(model: FewShotRegressor, task: NewTask, n: int, by: Acquisition) 
         raise InputError(f"{error}") from error
     mean, std = one.predict(task.asked, return_std=True)
     each = np.stack([_columns(part, task.asked) for part in (mean, std)], -1).reshape(len(mean), -1)
-    return [[str(rank), *_cells(model, task, row), *_numbers(each[row])] for rank, row in enumerate(picked.tolist(), 1)]
+    return [[str(rank), *_cells(model, task, row), *as_texts(each[row])] for rank, row in enumerate(picked.tolist(), 1)]
 
 
 def _columns(values: np.ndarray, rows: Table) -> np.ndarray:
     return np.reshape(values, (len(rows), -1))
 
 
-def _numbers(values: Any) -> list[str]:
-    return [f"{value:.6g}" for value in values]
+def as_texts(values: np.ndarray) -> list[str]:
+    """Return numbers as the shortest texts that read back as the same numbers."""
+    return [str(value) for value in values]
 
 
 def _csv(header: list[str], rows: list[list[str]]) -> str:

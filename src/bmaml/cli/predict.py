@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from bmaml.cli.options import check_options, must_be_new, must_be_writable, refuse, whole_numbers
+from bmaml.cli.groups import OptionGroup, given, refuse
+from bmaml.cli.options import check_options, must_be_new, must_be_writable, whole_numbers
+from bmaml.errors import InputError
 
 if TYPE_CHECKING:
     from bmaml.estimators.regressor import FewShotRegressor
@@ -60,46 +63,64 @@ def recalibrate(
     typer.echo(f"\nsaved in {out}")
 
 
+@dataclass(frozen=True)
+class TableAnswers(OptionGroup):
+    """What is said of a table's rows."""
+
+    TITLE: ClassVar[str] = "Of a table"
+    at: Annotated[Path | None, typer.Option(help="Rows to predict for every task, instead of those with an empty outcome.")] = (
+        None
+    )
+    level: Annotated[float, typer.Option(help="Share of measurements that the interval should hold.")] = 0.9
+    plot: Annotated[Path | None, typer.Option(help="PNG of the prediction where one numeric input changes within a task.")] = (
+        None
+    )
+
+
+@dataclass(frozen=True)
+class ImageAnswers(OptionGroup):
+    """What is said of images."""
+
+    TITLE: ClassVar[str] = "Of images"
+    support: Annotated[Path | None, typer.Option(help="Folder or zip with a folder for each new class.")] = None
+    query: Annotated[Path | None, typer.Option(help="Folder or zip of images to classify.")] = None
+    abstain_below: Annotated[
+        float | None, typer.Option(help="Abstain below this confidence (default: where held-out answers were 95% right).")
+    ] = None
+
+
 def predict(
     model: Model,
-    new: Annotated[Path | None, typer.Argument(help="Rows of new tasks; an empty outcome is a row to predict.")] = None,
-    at: Annotated[
-        Path | None, typer.Option(help="Rows to predict for every task, instead of those with an empty outcome.")
+    tables: TableAnswers,
+    images: ImageAnswers,
+    new: Annotated[
+        Path | None, typer.Argument(help="Of a table: rows of new tasks; an empty outcome is a row to predict.")
     ] = None,
-    level: Annotated[float, typer.Option(help="Share of measurements that the interval should hold.")] = 0.9,
     out: Annotated[Path | None, typer.Option(help="CSV to write (default: standard output).")] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="PNG of the prediction where one numeric input changes within a task.")
-    ] = None,
-    support: Annotated[Path | None, typer.Option(help="Of images: folder or zip with a folder for each new class.")] = None,
-    query: Annotated[Path | None, typer.Option(help="Of images: folder or zip of images to classify.")] = None,
-    abstain_below: Annotated[
-        float | None,
-        typer.Option(help="Of images: abstain below this confidence (default: where held-out answers were 95% right)."),
-    ] = None,
 ) -> None:
     """Predict a table's rows not yet measured from those that are, or the classes of images from a few of each.
 
     Of a table: mean, deviation and interval of each output. Of images: the likeliest class, abstain, each class's probability.
     """
-    from bmaml.cli import on_images as images
+    from bmaml.cli import on_images
     from bmaml.cli import output as answers
-    from bmaml.errors import InputError
     from bmaml.training.run import about
 
-    if support is not None or query is not None or about(model).get("kind") == "FewShotClassifier":
-        refuse({"at": at, "plot": plot}, f"{model} is of images")
-        images.predict(model, support, query, abstain_below, out)
+    if given(images) or about(model).get("kind") == "FewShotClassifier":
+        refuse(tables, f"{model} is of images")
+        if new is not None:
+            raise InputError(f"{new} is a table and {model} is of images: give --support and --query.")
+        on_images.predict(model, images.support, images.query, images.abstain_below, out)
         return
     if new is None:
         raise InputError("the rows to predict are missing: give the file of the new tasks after the model.")
-    check_options(level, plot)
-    must_be_writable(out, plot)
+    check_options(tables.level, tables.plot)
+    must_be_writable(out, tables.plot)
     with answers.plain_warnings():
-        fitted, tasks = _opened(model, new, at)
-        content = answers.predictions(fitted, tasks, level)
-        if plot is not None:
-            answers.write_picture(fitted, tasks, level, plot)
+        fitted, tasks = _opened(model, new, tables.at)
+        content = answers.predictions(fitted, tasks, tables.level)
+        if tables.plot is not None:
+            answers.write_picture(fitted, tasks, tables.level, tables.plot)
     answers.write(content, out)
 
 
@@ -131,7 +152,6 @@ def _loaded(model: Path) -> FewShotRegressor:
 
     Raises: InputError for one that is not trained to the end.
     """
-    from bmaml.errors import InputError
     from bmaml.estimators.regressor import FewShotRegressor
 
     fitted = FewShotRegressor.load(model)
@@ -146,7 +166,6 @@ def _opened(model: Path, new: Path, at: Path | None) -> tuple[FewShotRegressor, 
 
     Raises: InputError for a model that is not trained to the end, or where no row is asked for.
     """
-    from bmaml.errors import InputError
     from bmaml.tables import read_table
     from bmaml.tables.new import new_tasks
 

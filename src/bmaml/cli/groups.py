@@ -1,0 +1,109 @@
+"""Options in groups: a frozen dataclass stands for several options of a command, and for one section of its help text."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+from typer.models import OptionInfo
+
+from bmaml.errors import InputError
+
+
+@dataclass(frozen=True)
+class OptionGroup:
+    """Several options of a command as one value; a subclass is a frozen dataclass too.
+
+    Each field is an `Annotated[..., typer.Option(...)]` with a default, and has the name of its option, whatever the group.
+    `TITLE` heads the group's section of the help text.
+    """
+
+    TITLE: ClassVar[str]
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose help text has a section for each group of options."""
+
+    def format_options(self, ctx, formatter):
+        """Write the sections: arguments, options of the command's own, then each group's."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                own = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or own, []).append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def add_command(app: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
+    """Add a command whose parameters may be groups of options."""
+    app.command(name, cls=GroupedCommand)(flat(command))
+
+
+def flat(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the function that Typer reads and calls: each field of each `OptionGroup` is an option of its own."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if isinstance(kind, type) and issubclass(kind, OptionGroup)}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name in groups:
+            parameters += _options(groups[name])
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name]))
+
+    @functools.wraps(command)
+    def called(**values: Any) -> None:
+        grouped = {name: kind(**{one.name: values.pop(one.name) for one in fields(kind)}) for name, kind in groups.items()}
+        command(**values, **grouped)
+
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    called.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    return called
+
+
+def _options(kind: type[OptionGroup]) -> list[inspect.Parameter]:
+    """Return the parameters that stand for a group's fields."""
+    hints = get_type_hints(kind, include_extras=True)
+    found = []
+    for one in fields(kind):
+        hint = _under(hints[one.name], kind.TITLE)
+        found.append(inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hint))
+    return found
+
+
+def _under(hint: Any, title: str) -> Any:
+    """Return an option's annotation, its help text under a title."""
+    if get_origin(hint) is not Annotated:
+        return hint
+    kind, *notes = get_args(hint)
+    notes = [copy.copy(note) for note in notes]
+    for note in notes:
+        if isinstance(note, OptionInfo):
+            note.rich_help_panel = title
+    return Annotated[kind, *notes]
+
+
+def given(group: OptionGroup) -> dict[str, object]:
+    """Return the options of a group that differ from their defaults, by their flags."""
+    changed = {one.name: getattr(group, one.name) for one in fields(group) if getattr(group, one.name) != one.default}
+    return {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
+
+
+def refuse(group: OptionGroup, why: str, *, only: tuple[str, ...] = ()) -> None:
+    """Check that no option of a group was given, or none of those flags that `only` names.
+
+    Raises: InputError naming the first that was, and why it has no meaning here.
+    """
+    for flag, value in given(group).items():
+        if not only or flag in only:
+            shown = "given" if value is True else value
+            raise InputError(f"{flag} is {shown} and {why}: leave it out.")

@@ -1,0 +1,95 @@
+"""The groups of options that more than one module of the command line knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+
+from bmaml.cli.groups import OptionGroup
+from bmaml.cli.names import CLASS_METHODS, NUMBER_METHODS, PATHS
+from bmaml.cli.options import names_of
+from bmaml.errors import InputError
+
+if TYPE_CHECKING:
+    from bmaml.tables import ColumnRoles
+
+
+class Selection(StrEnum):
+    """Which rows of a task are given while training."""
+
+    random = "random"
+    first = "first"
+
+
+@dataclass(frozen=True)
+class TableColumns(OptionGroup):
+    """What the columns of a table are for."""
+
+    TITLE: ClassVar[str] = "Of a table"
+    task: Annotated[str | None, typer.Option(help="Column that names each row's task.")] = None
+    x: Annotated[str | None, typer.Option(help="Input columns, such as time,dose.")] = None
+    y: Annotated[str | None, typer.Option(help="Output columns, such as conc.")] = None
+    selection: Annotated[Selection, typer.Option(help="A random few rows are given, or a task's first.")] = Selection.random
+    order: Annotated[str | None, typer.Option(help="Column that sorts a task's rows.")] = None
+    categorical: Annotated[str | None, typer.Option(help="Inputs that are categories though numbers.")] = None
+    log: Annotated[str | None, typer.Option(help="Inputs whose logarithm is taken.")] = None
+
+    def roles(self, table: Path) -> ColumnRoles:
+        """Return the columns' roles in a table.
+
+        Raises: InputError where the task, the inputs or the outputs are not named.
+        """
+        from bmaml.tables import ColumnRoles
+
+        missing = next((name for name in ("task", "x", "y") if getattr(self, name) is None), None)
+        if self.task is None or missing is not None:
+            raise InputError(f"--{missing} is missing: give the columns of {table} as --task, --x and --y.")
+        x, y, categorical, log = (tuple(names_of(text)) for text in (self.x, self.y, self.categorical, self.log))
+        return ColumnRoles(self.task, x, y, self.order, categorical, log)
+
+
+@dataclass(frozen=True)
+class HeldOut(OptionGroup):
+    """Which tasks or classes are held out of training, to score on."""
+
+    TITLE: ClassVar[str] = "Held out for scores"
+    split_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a table: what shares this column is held out together. Of images: random, superclasses, parts, alphabets, "
+            "omniglot-1200 or vinyals (default: parts or superclasses if there are any)."
+        ),
+    ] = None
+    test_share: Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of tasks or classes held out.")] = 0.15
+
+
+@dataclass(frozen=True)
+class Fitting(OptionGroup):
+    """How a model is fitted, whatever it learns from; None is the method's or the recipe's own."""
+
+    TITLE: ClassVar[str] = "Training"
+    method: Annotated[str | None, typer.Option(help=f"{NUMBER_METHODS}; of images {CLASS_METHODS}; {PATHS}.")] = None
+    particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None
+    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps (default 4,000; of images the recipe's).")] = None
+    shots: Annotated[str | None, typer.Option("--shots", "--shot", help="Support sizes (of images: a class), as 5 or 1,5.")] = (
+        None
+    )
+    seed: Annotated[int, typer.Option(help="Seed of everything random, the split included.")] = 0
+
+
+@dataclass(frozen=True)
+class ImageFitting(OptionGroup):
+    """What only images have; None is the recipe's own."""
+
+    TITLE: ClassVar[str] = "Of images"
+    way: Annotated[int | None, typer.Option(min=2, help="Classes to tell apart (default 5).")] = None
+    size: Annotated[int | None, typer.Option(min=1, help="Side in pixels to resize to.")] = None
+    network: Annotated[str | None, typer.Option(help="conv4, resnet12 or mlp (default: conv4 if it fits).")] = None
+    filters: Annotated[int | None, typer.Option(min=1, help="Filters of the network (default: the recipe's).")] = None
+    rotations: Annotated[bool, typer.Option("--rotations", help="Turned images are further classes.")] = False
+    within: Annotated[bool, typer.Option("--within", help="Classes of a task are of one superclass.")] = False
+    superclasses: Annotated[Path | None, typer.Option(help="CSV of classes and their superclasses.")] = None
