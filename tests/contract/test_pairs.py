@@ -1,8 +1,7 @@
-"""Every learner with every objective through one contract: a new one is a new line in a table below."""
+"""Every learner with every objective through one contract: a new one is a new line in `pairs.py`, or in a table below."""
 
 import dataclasses
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +23,11 @@ from cases import (
     preset,
     task,
 )
+from pairs import LEARNERS, OBJECTIVES, PAGE, STEEP, to_markdown, why_not
 
 from bmaml.data import Data, Task
 from bmaml.inference.adjoints import FirstOrder, Implicit, Unrolled
-from bmaml.inference.curvature import Diagonal, ExactHessian, GaussNewton, Kronecker, LastLayer
+from bmaml.inference.curvature import Diagonal, ExactHessian, Kronecker, LastLayer
 from bmaml.inference.directions import RBF, Langevin, Stein
 from bmaml.inference.priors import AroundInit, GammaPrior, GaussianPrior
 from bmaml.learners import (
@@ -45,11 +45,10 @@ from bmaml.learners import (
     RidgeLearner,
     Sgd,
 )
-from bmaml.learners.base import AbstractLatentLearner
-from bmaml.learners.features import FeatureMeta, core
+from bmaml.learners.features import FeatureMeta
 from bmaml.methods import METHODS, Method
 from bmaml.models import MLP, CategoricalHead, DeepSets, GaussianModel, MLPFeatures, NormalHead, Recurrent, Transformer
-from bmaml.objectives import ChaserLoss, Elbo, EvidenceLoss, LaplaceLoss, PooledLoss, QueryLoss
+from bmaml.objectives import ChaserLoss, Elbo, EvidenceLoss, LaplaceLoss, QueryLoss
 from bmaml.tasks import FixedTasks
 from bmaml.training.loop import Loop
 from bmaml.training.optimisers import Adam
@@ -58,32 +57,9 @@ from bmaml.training.plan import Plan
 KEY = jax.random.key(2)
 NOISY = MLPFeatures(1, learned=3, hidden=(4,), code=2, heteroscedastic=True)
 KNOWN = GaussianModel(MLP((1, 4, 1), "tanh"), precision=9.0, known=True)
-SCORES = ("points", "joint", "each", "squared_error")
-
-STEEP = GradientLearner(MODEL, rule=Sgd(1e-3), steps=2, particles=3, fit="mean")
 AROUND = GradientLearner(MODEL, AroundInit(), Sgd(1e-3), 2, 3, adapt_noise=False)
 
-# The kinds of learner, each with every objective.
-LEARNERS = {
-    "stein": GradientLearner(MODEL, GammaPrior(), Sgd(1e-3), 2, 3, Stein()),
-    "classes": GradientLearner(CLASSES, GammaPrior(), Sgd(0.1), 1, 3, Stein()),
-    "exact": ConjugateLearner(FEATURES, particles=3),
-    "latent": PlatipusLearner(GradientLearner(MODEL, rule=LearnedRates(1e-2), steps=2), particles=3),
-    "amortised": AmortisedLearner(Transformer(1, 8, 2, 2), NormalHead()),
-    "laplace": Laplace(STEEP, GaussNewton()),
-    "laplace of classes": Laplace(GradientLearner(CLASSES, AroundInit(), Sgd(0.1), 1), Kronecker(), predictive="sample"),
-}
-OBJECTIVES = {
-    **{f"query {score}": QueryLoss(score) for score in SCORES},
-    **{f"pooled {score}": PooledLoss(score) for score in SCORES},
-    "reptile": ChaserLoss(0),
-    "chaser": ChaserLoss(1),
-    "chaser of 2 with hyper": ChaserLoss(2, hyper=True),
-    "elbo": Elbo(samples=2),
-    "penalised": LaplaceLoss(0.5),
-    "evidence": EvidenceLoss(),
-}
-# Every other direction, rule, adjoint, prior and fit, with an objective that goes through the inner steps once or twice.
+# Every other direction, rule, adjoint, prior and fit, with one objective for each ability that the learner has.
 VARIANTS = {
     "langevin": GradientLearner(MODEL, GaussianPrior(), Sgd(1e-4), 2, 3, Langevin(1e-4)),
     "learned rates": GradientLearner(MODEL, rule=LearnedRates(1e-3), particles=3),
@@ -117,30 +93,52 @@ VARIANTS = {
 }
 
 
-def refused(learner, objective):
-    """The pairs that make no sense, by their reasons."""
-    if objective in ("penalised", "evidence"):
-        return "laplace" not in learner
-    fits = {"exact": {"query points"}, "amortised": {"query points"}, "latent": {"query points", "elbo"}}
-    if learner in fits or "laplace" in learner:
-        return objective not in fits.get(learner, {"query points"})
-    return objective == "elbo" or (learner == "classes" and "squared_error" in objective)
-
-
-PAIRS = list(itertools.product(LEARNERS, OBJECTIVES))
-ACCEPTED = {f"{a} / {b}": (LEARNERS[a], OBJECTIVES[b]) for a, b in PAIRS if not refused(a, b)}
+# The pairs that mathematics does not allow, by their reasons.
+NO_DISTANCE, NO_JOINT = {"query squared_error", "pooled squared_error"}, {"query joint", "pooled joint"}
+NO_STEPS, NO_LATENT = {"reptile", "chaser", "chaser of 2 with hyper"}, {"elbo"}
+NO_CURVATURE, NO_EVIDENCE = {"penalised"}, {"evidence"}
+REFUSED = {
+    "stein": NO_LATENT | NO_CURVATURE | NO_EVIDENCE,
+    "classes": NO_DISTANCE | NO_LATENT | NO_CURVATURE | NO_EVIDENCE,
+    "exact": NO_STEPS | NO_LATENT | NO_CURVATURE,
+    "latent": NO_CURVATURE | NO_EVIDENCE,
+    "amortised": NO_JOINT | NO_STEPS | NO_LATENT | NO_CURVATURE | NO_EVIDENCE,
+    "laplace": NO_LATENT,
+    "laplace of classes": NO_DISTANCE | NO_LATENT,
+}
+ACCEPTED = {
+    name: (learner, {key: one for key, one in OBJECTIVES.items() if key not in REFUSED[name]})
+    for name, learner in LEARNERS.items()
+}
+ABLE = {
+    "points": QueryLoss(),
+    "chaser": ChaserLoss(1),
+    "elbo": Elbo(0.5, scored="all", hyper_weight=0.1),
+    "penalised": LaplaceLoss(0.5),
+    "evidence": EvidenceLoss(),
+}
 for _name, _learner in VARIANTS.items():
-    if not isinstance(core(_learner), AbstractLatentLearner):
-        ACCEPTED[f"{_name} / points"] = (_learner, QueryLoss())
-    if isinstance(_learner, GradientLearner):
-        ACCEPTED[f"{_name} / chaser"] = (_learner, ChaserLoss(1))
-    if isinstance(core(_learner), AbstractLatentLearner):
-        ACCEPTED[f"{_name} / elbo"] = (_learner, Elbo(0.5, scored="all", hyper_weight=0.1))
-    if isinstance(core(_learner), Laplace):
-        ACCEPTED[f"{_name} / penalised"] = (_learner, LaplaceLoss(0.5))
+    ACCEPTED[_name] = (_learner, {key: one for key, one in ABLE.items() if why_not(_learner, one) is None})
 # The other named methods' learners and objectives are among the pairs.
 OTHERS = [name for name in METHODS if name == "cnp" or for_classes(name)]
-METHODS_TOO = {f"method {name}": (preset(name).learner, preset(name).objective) for name in OTHERS}
+for _name in OTHERS:
+    ACCEPTED[f"method {_name}"] = (preset(_name).learner, {"its own": preset(_name).objective})
+
+
+def kind_of(name):
+    """The kind of points that a learner of the tables adapts to."""
+    return labelled if "classes" in name or name == "deep sets" else kind_for(name.removeprefix("method "))
+
+
+def losses_of(name):
+    """The learner's losses with all its objectives, as one function of meta-parameters and task."""
+    learner, objectives = ACCEPTED[name]
+
+    def losses(meta, one):
+        every = [Method(learner, objective).objective(learner, meta, one, key=KEY)[0] for objective in objectives.values()]
+        return jnp.stack(every)
+
+    return losses
 
 
 def with_garbage(data, rows):
@@ -199,50 +197,94 @@ def same(found, wanted, what):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8 * (1 + np.abs(b).max(initial=0.0)), err_msg=what)
 
 
-@pytest.mark.parametrize("pair", {**ACCEPTED, **METHODS_TOO})
-def test_results_depend_on_no_padding_order_or_batching(pair, x64):
-    """One program: the loss of a task by itself, and the loss and gradient of it padded, shuffled and permuted, vmapped.
+@functools.cache
+def program(name):
+    """What both tests below run, compiled once: losses of one task, and losses and gradients of several starts and tasks."""
+    losses = losses_of(name)
+
+    def twice(meta, one):
+        return (found := losses(meta, one)), found
+
+    return jit(lambda meta, one, metas, tasks: (losses(meta, one), jax.vmap(jax.jacrev(twice, has_aux=True))(metas, tasks)))
+
+
+def padded_task(name):
+    plain = task(kind=kind_of(name))
+    return plain, Task(with_garbage(plain.support, 2), with_garbage(plain.query, 3))
+
+
+def lanes(name):
+    """How many starts the program takes: one for each objective, and at least the four of the first test."""
+    return max(4, len(ACCEPTED[name][1]))
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_results_depend_on_no_padding_order_or_batching(name, x64):
+    """The losses of a task by themselves, and losses and gradients of it padded, shuffled and permuted, vmapped.
 
     Langevin's noise belongs to a particle's place, so only there the order of particles matters; and the support's order
     matters to a recurrent network alone, which says so.
     """
-    learner, objective = {**ACCEPTED, **METHODS_TOO}[pair]
-    classes = "classes" in pair or "deep sets" in pair
-    plain = task(kind=labelled if classes else kind_for(pair.removeprefix("method ")))
-    meta = started(learner)
-    padded = Task(with_garbage(plain.support, 2), with_garbage(plain.query, 3))
+    learner, objectives = ACCEPTED[name]
+    (plain, padded), meta, more = padded_task(name), started(learner), lanes(name) - 4
     tasks = (
         padded,
         Task(shuffled(padded.support, 1), padded.query),
         Task(padded.support, shuffled(padded.query, 2)),
-        padded,
+        *[padded] * (more + 1),
     )
-    metas = (meta, meta, meta, reordered(learner, meta))
-
-    def loss(meta, one):
-        return Method(learner, objective).objective(learner, meta, one, key=KEY)[0]
-
-    @jit
-    def everything(meta, plain, metas, tasks):
-        return loss(meta, plain), jax.vmap(jax.value_and_grad(loss))(metas, tasks)
-
-    alone, (losses, gradients) = everything(meta, plain, stacked(*metas), stacked(*tasks))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((losses, gradients)))
-    assert any(np.abs(leaf).max(initial=0.0) > 1e-8 for leaf in jax.tree.leaves(gradients))
-    names = ("padding", "support order", "query order", "particle order")
-    for i, name in enumerate(names):
-        if (name == "particle order" and "langevin" in pair) or (name == "support order" and ordered(learner)):
+    metas = (meta, meta, meta, reordered(learner, meta), *[meta] * more)
+    alone, (gradients, found) = program(name)(meta, plain, stacked(*metas), stacked(*tasks))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((found, gradients)))
+    for i, objective in enumerate(objectives):
+        moves = max(np.abs(leaf[0, i]).max(initial=0.0) for leaf in jax.tree.leaves(gradients))
+        assert moves > 1e-8, f"{objective} has no gradient."
+    for i, what in enumerate(("padding", "support order", "query order", "particle order")):
+        if (what == "particle order" and name == "langevin") or (what == "support order" and ordered(learner)):
             continue
-        same(losses[i], alone, name)
+        same(found[i], alone, what)
         wanted = picked(gradients, 0)
-        same(picked(gradients, i), reordered(learner, wanted) if name == "particle order" else wanted, f"gradient, {name}")
+        wanted = jax.vmap(lambda one: reordered(learner, one))(wanted) if what == "particle order" else wanted
+        same(picked(gradients, i), wanted, f"gradient, {what}")
 
 
-@pytest.mark.parametrize(("learner", "objective"), [pair for pair in PAIRS if refused(*pair)])
-def test_pairs_that_make_no_sense_are_refused_with_what_to_use(learner, objective):
-    with pytest.raises((TypeError, ValueError)) as error:
-        Method(LEARNERS[learner], OBJECTIVES[objective])
-    assert is_one_sentence(error.value, tells=r"\buse (QueryLoss|scoring=|Laplace)"), error.value
+def unit(gradient):
+    """The gradient scaled to a norm of 1."""
+    return jax.tree.map(lambda leaf: leaf / optax.global_norm(gradient), gradient)
+
+
+# Their gradient is not that of their value: something in them is a constant to the gradient, so that the value may grow.
+_STOPPED = {"reptile", "chaser", "chaser of 2 with hyper", "query squared_error"}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_accepted_pair_trains(name, x64):
+    """Twenty steps along the gradient, all objectives of a learner side by side, each from the same start."""
+    learner, objectives = ACCEPTED[name]
+    (plain, padded), meta, count = padded_task(name), started(learner), len(objectives)
+    tasks, metas = stacked(*[padded] * lanes(name)), stacked(*[meta] * lanes(name))
+    own = np.minimum(np.arange(lanes(name)), count - 1)  # The objective that each lane follows.
+    curves = []
+    for _ in range(20):
+        _, (gradients, found) = program(name)(meta, plain, metas, tasks)
+        mine = jax.tree.map(lambda leaf: np.asarray(leaf)[np.arange(len(own)), own], gradients)
+        metas = jax.tree.map(lambda m, g: m - 0.01 * g, metas, jax.vmap(unit)(mine))
+        curves.append(np.asarray(found)[np.arange(count), np.arange(count)])
+    for objective, curve in zip(objectives, np.transpose(curves), strict=True):
+        assert np.isfinite(curve).all()
+        assert curve[-3:].mean() < curve[0] or objective in _STOPPED, f"{objective}: {curve}"
+
+
+@pytest.mark.parametrize(("learner", "objective"), [(name, key) for name in LEARNERS for key in OBJECTIVES])
+def test_a_pair_is_accepted_or_refused_with_what_to_use(learner, objective):
+    reason = why_not(LEARNERS[learner], OBJECTIVES[objective])
+    assert (reason is not None) == (objective in REFUSED[learner]), reason
+    if reason is not None:
+        assert is_one_sentence(reason, tells=r"\buse (QueryLoss|scoring=|Laplace|EvidenceLoss|Elbo)"), reason
+
+
+def test_the_page_of_pairs_is_up_to_date():
+    assert PAGE.read_text() == to_markdown(), "run `python tests/pairs.py`."
 
 
 # The inner loops that differ, on classes.

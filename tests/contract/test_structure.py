@@ -133,7 +133,17 @@ MADE = (
     *("AbstractDistribution", "AbstractPosterior", "AbstractExactHeadPosterior", "AbstractPrecision", "AbstractArena"),
     *("AbmlMeta", "ConjugateMeta", "FeatureMeta", "GradientMeta", "MatchingMeta", "PlatipusMeta", "RecalibratedMeta"),
     *("RidgeMeta", "InverseGammaPrior", "RelativePrior", "DiagonalGaussian", "Particle", "Recalibration"),
-    *("AbmlState", "GradientState", "TrainState", "MetaBatch", "Collected", "Trajectories", "AdaptedPolicy", "Shared"),
+    *(
+        "AbmlState",
+        "GradientState",
+        "PlatipusState",
+        "TrainState",
+        "MetaBatch",
+        "Collected",
+        "Trajectories",
+        "AdaptedPolicy",
+        "Shared",
+    ),
     *("Cells", "Chains", "Conditional", "Convergence", "Kernel", "Memory", "RidgeHead", "RolloutShape", "SvgdResult", "Wave"),
     *("Board", "Entry", "Evaluation", "NewTask", "Numbers", "Predictor", "Row", "Run", "ScoredTask", "Size", "Truth", "View"),
 )

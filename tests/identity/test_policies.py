@@ -14,7 +14,7 @@ from bmaml.data import Data, Task
 from bmaml.distributions import Categorical, Normal, kl_divergence
 from bmaml.inference.directions import Stein
 from bmaml.inference.priors import Particle
-from bmaml.learners import GradientLearner, Sgd
+from bmaml.learners import GradientLearner, PolicyGradientLearner, Sgd
 from bmaml.learners.gradient import GradientMeta
 from bmaml.models import MLP, CategoricalModel, Functional, GaussianPolicy, surrogate
 from bmaml.objectives import ChaserLoss, PolicyLoss
@@ -106,7 +106,7 @@ def every_choice():
 @pytest.mark.parametrize("kind", KINDS)
 def test_low_variance_curvature_and_dice_give_the_exact_meta_gradient_of_a_bandit(kind):
     """The support is all choices with their probabilities, so that what is compared is the estimate's mean."""
-    learner = GradientLearner(TABLE, rule=Sgd(0.7), fit=kind, on_policy=True)
+    learner = PolicyGradientLearner(GradientLearner(TABLE, rule=Sgd(0.7), fit=kind))
     support = jax.tree.map(lambda leaf: leaf[None, None], every_choice())
 
     def after(table):
@@ -135,8 +135,8 @@ def gathered(tasks=2, particles=2, episodes=3, horizon=4, seed=0, scale=1.0):
 
 def method(direction=None, particles=2, **options):
     extra = {} if direction is None else {"direction": direction}
-    learner = GradientLearner(POLICY, rule=Sgd(0.3), particles=particles, on_policy=True, fit="ratio", **extra)
-    return PolicyMethod(learner, PolicyLoss(), step=TrustRegion(**options))
+    climber = GradientLearner(POLICY, rule=Sgd(0.3), particles=particles, fit="ratio", **extra)
+    return PolicyMethod(PolicyGradientLearner(climber), PolicyLoss(), step=TrustRegion(**options))
 
 
 def start(one):
@@ -230,7 +230,7 @@ def test_conjugate_gradients_solve_each_particles_system():
 
 def test_stein_variational_policy_gradient_of_one_particle_is_reinforce():
     alone = method(particles=1).learner
-    stein = dataclasses.replace(alone, direction=Stein(repulsion=5.0))
+    stein = PolicyGradientLearner(dataclasses.replace(alone.climber, direction=Stein(repulsion=5.0)))
     batch = gathered(particles=1)
     task, meta = jax.tree.map(lambda leaf: leaf[0], batch.tasks), start(method(particles=1))
     data = jax.tree.map(lambda leaf: leaf[0, 0], task.support)
@@ -248,7 +248,7 @@ def test_stein_variational_policy_gradient_of_one_particle_is_reinforce():
 
 
 def test_every_step_and_particle_adapts_to_its_own_trajectories():
-    learner = dataclasses.replace(method().learner, steps=2)
+    learner = method().learner.with_steps(2)
     sets = gathered(tasks=2).tasks.support  # two sets, in the place of two steps
     support = jax.tree.map(lambda leaf: leaf[:, 0], sets)
     meta = start(method())

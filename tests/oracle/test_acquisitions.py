@@ -12,7 +12,7 @@ from bmaml.distributions import Mixture, Normal, StudentT, mixture
 from bmaml.errors import InputError
 from bmaml.experiments import active as experiment
 from bmaml.inference import acquisitions as active
-from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
+from bmaml.inference.posteriors import AbstractNoisePosterior, ParticlePosterior
 from bmaml.learners import ConjugateLearner
 from bmaml.plots import active as plot
 from bmaml.training.plan import Plan
@@ -21,8 +21,8 @@ from bmaml.training.run import Run
 KEY = jax.random.key(0)
 
 
-class Given(AbstractPosterior):
-    """A posterior whose predictive is given."""
+class Given(AbstractNoisePosterior):
+    """A posterior whose predictive is given, its components all noise."""
 
     predictive: Mixture
 
@@ -31,6 +31,9 @@ class Given(AbstractPosterior):
 
     def sample_functions(self, x, *, key, count=1):
         return self.predictive.mean[None]
+
+    def noise_entropy(self, x):
+        return jnp.tensordot(jax.nn.softmax(self.predictive.log_weights), self.predictive.components.entropy(), 1)
 
 
 def two(gap, weights=(0.5, 0.5), points=4):
@@ -90,6 +93,24 @@ def test_variance_of_a_linear_gaussian_head():
     covariance, noise = head_moments(meta, support, x)
     found = jit(lambda meta: active.variance(learner.adapt(meta, support), x, key=KEY))(meta)
     np.testing.assert_allclose(found, np.diag(covariance) + noise, rtol=2e-3)
+
+
+def test_information_of_an_exact_head_is_that_of_its_weights_and_noise():
+    """One expert, so that nothing is between experts: H[Student-t] - E H[normal of the true function and sigma], by draws."""
+    learner, meta, support = head()
+    x = jnp.linspace(-2, 2, 5)[:, None]
+
+    @jit
+    def both(meta):
+        posterior = learner.adapt(meta, support)
+        precision = jax.random.gamma(KEY, posterior.heads.a[0, 0], (100_000,)) / posterior.heads.b[0, 0, 0]
+        noise = jnp.exp(posterior.heads.prior.log_noise[0]) + posterior.heads.kernel.jitter[0]
+        left = 0.5 * jnp.log(2 * jnp.pi * jnp.e * noise / precision).mean()
+        return active.information(posterior, x, key=KEY), posterior.predict(x).components.entropy()[0] - left
+
+    found, wanted = both(meta)
+    assert wanted.min() > 0.05
+    np.testing.assert_allclose(found, wanted, atol=0.01)
 
 
 def test_reduction_of_a_linear_gaussian_head():

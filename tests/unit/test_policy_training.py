@@ -16,7 +16,7 @@ import bmaml
 from bmaml.cli import app
 from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder
-from bmaml.learners import GradientLearner
+from bmaml.learners import GradientLearner, PolicyGradientLearner
 from bmaml.models import MLP, CategoricalModel, GaussianPolicy
 from bmaml.objectives import ChaserLoss, PolicyLoss
 from bmaml.rl import (
@@ -197,7 +197,7 @@ def test_a_reward_that_is_no_number_stops_the_run_and_is_named(tmp_path):
 
 
 GIVEN = GradientLearner(MODEL)
-GATHERING = GradientLearner(POLICY, on_policy=True)
+GATHERING = PolicyGradientLearner(GradientLearner(POLICY))
 
 
 @pytest.mark.parametrize(
@@ -205,6 +205,7 @@ GATHERING = GradientLearner(POLICY, on_policy=True)
     [
         lambda: PolicyMethod(GIVEN, PolicyLoss()),
         lambda: bmaml.Method(GIVEN, PolicyLoss()),
+        lambda: bmaml.Method(GATHERING, PolicyLoss()),
         lambda: PolicyMethod(GATHERING, ChaserLoss(1), step=TrustRegion()),
         lambda: PolicyMethod(GATHERING, ChaserLoss(1), step=ClippedSteps()),
         lambda: bmaml.train(TINY, Sinusoids(5, 5), PLAN),

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -20,12 +19,10 @@ from bmaml.distributions import AbstractContinuous
 from bmaml.errors import InputError
 from bmaml.evaluation.draws import draw_task
 from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, interval, regression_scores
-from bmaml.learners.base import AbstractLearner
-from bmaml.learners.features import core, replace_core
-from bmaml.learners.gradient import GradientLearner
-from bmaml.learners.laplace import Laplace
+from bmaml.learners.base import AbstractIterativeLearner
 from bmaml.learners.predictor import Predictor
 from bmaml.learners.resized import with_classes
+from bmaml.learners.wrappers import core, with_steps
 from bmaml.tasks.base import AbstractTasks
 from bmaml.tasks.shots import Shots, shot_counts
 from bmaml.training.run import Run
@@ -141,7 +138,7 @@ def evaluate(
     """
     predictor = answering(run, tasks)
     learner = predictor.learner
-    if steps is not None and not isinstance(core(learner), GradientLearner | Laplace):
+    if steps is not None and not isinstance(core(learner), AbstractIterativeLearner):
         raise InputError(f"{type(core(learner)).__name__} has no number of inner steps to set: leave out steps.")
     shots = shot_counts(shots)
     if min(count, queries, batch) < 1:
@@ -152,7 +149,7 @@ def evaluate(
     size = min(batch, total)
     indices = jnp.arange(-(-total // size) * size) % total  # whole batches, because a remainder would be compiled separately
     for taken in steps or (None,):
-        adapted = learner if taken is None else replace_core(learner, partial(_after, steps=taken))
+        adapted = learner if taken is None else with_steps(learner, taken)
         for given in shots:
             each = _scores(Predictor(adapted, predictor.meta), tasks, jax.random.key(seed), indices, jnp.asarray(given), size)
             scores[given, taken] = {name: np.asarray(values, np.float64)[:total] for name, values in each.items()}
@@ -177,13 +174,6 @@ def regret(
         common = min(len(scores[metric]), len(other[metric]))
         out[shots, steps] = interval(scores[metric][:common] - other[metric][:common])
     return out
-
-
-def _after(learner: AbstractLearner, steps: int) -> AbstractLearner:
-    """Return the learner with another number of inner steps."""
-    if isinstance(learner, Laplace):
-        return dataclasses.replace(learner, base=dataclasses.replace(learner.base, steps=steps))
-    return dataclasses.replace(learner, steps=steps)  # type: ignore[type-var]
 
 
 @eqx.filter_jit

@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from bmaml.data import Data
-from bmaml.distributions import Mixture
 from bmaml.errors import InputError
 from bmaml.evaluation.metrics import interval
 from bmaml.experiments.numbers import Numbers
 from bmaml.inference.acquisitions import ACQUISITIONS, acquisition
+from bmaml.inference.posteriors import knows_noise
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.recipes.families import build_method, build_plan, build_tasks
 from bmaml.tasks.sinusoid import Sinusoids
@@ -85,10 +85,10 @@ def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, see
 
 
 def _offered(learner: AbstractLearner, meta: Meta, source: Sinusoids) -> list[str]:
-    """Return the acquisitions that a method has: without particles there is nothing to be informed about."""
+    """Return the acquisitions that a method has: information is for those that tell noise from what they do not know."""
     support = source.sample(jax.random.key(0)).support
-    answer = eqx.filter_eval_shape(lambda: learner.adapt(meta, support, key=jax.random.key(0)).predict(support.x))
-    return [by for by in ACQUISITIONS if by != "information" or isinstance(answer, Mixture)]
+    posterior = eqx.filter_eval_shape(lambda: learner.adapt(meta, support, key=jax.random.key(0)))
+    return [by for by in ACQUISITIONS if by != "information" or knows_noise(posterior)]
 
 
 def _replaced(errors: np.ndarray, target: np.ndarray) -> tuple[int | None, float, float, float]:

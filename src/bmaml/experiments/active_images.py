@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from bmaml.evaluation.evaluate import answering
 from bmaml.evaluation.metrics import interval, masked_mean
 from bmaml.experiments.image_tasks import image_classes
 from bmaml.experiments.numbers import Numbers
-from bmaml.inference.acquisitions import entropy, random
-from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.inference.acquisitions import CLASS_ACQUISITIONS
 from bmaml.learners.base import AbstractLearner, Meta
-from bmaml.learners.features import at_core
+from bmaml.learners.wrappers import at_core
 from bmaml.recipes.images import build_image_method, image_recipe
 from bmaml.tasks.derived import PartialTasks
 from bmaml.tasks.episodes import Episodes
@@ -35,26 +33,7 @@ NEEDED = ("method", "start", "by", "random_labels", "labels", "share", "gap", "l
 _WAY = 5
 _POOL, _QUERIES = 10, 10  # of each class
 _LABELS = 25
-_DRAWS = 64
 _BATCH = 8
-
-
-def mutual_information(posterior: AbstractPosterior, x: Array, *, key: PRNGKeyArray) -> Float[Array, " n"]:
-    """Return how much the class of each image would tell of the task's function, in nats, by 64 draws of the function.
-
-    H[mean of the draws] - mean H[draw]: unlike `bmaml.inference.acquisitions.information` it counts what one exact head does
-    not know of its weights. Houlsby et al. (2011).
-    """
-    p = jnp.clip(posterior.sample_functions(x, key=key, count=_DRAWS), 1e-12, 1.0)
-    mean = p.mean(0)
-    return -(mean * jnp.log(mean)).sum(-1) + (p * jnp.log(p)).sum(-1).mean(0)
-
-
-ACQUISITIONS: dict[str, Callable[..., Float[Array, " n"]]] = {
-    "entropy": entropy,
-    "information": mutual_information,
-    "random": random,
-}
 
 
 def run(
@@ -93,7 +72,7 @@ def run(
         run = train(method, PartialTasks(tasks), recipe.plan(steps=steps, seed=seed), progress=progress)
         found = answering(run, test)
         for start in STARTS:
-            each = {by: curves(found.learner, found.meta, test, start, by, episodes, seed) for by in ACQUISITIONS}
+            each = {by: curves(found.learner, found.meta, test, start, by, episodes, seed) for by in CLASS_ACQUISITIONS}
             first = _first(start, _WAY)
             for by, accuracy in each.items():
                 rows += [(name, start, by, first + i, *interval(column)) for i, column in enumerate(accuracy.T)]
@@ -158,7 +137,7 @@ def _episode(
         support = Data(pool.x, pool.y, labelled.astype(pool.mask.dtype))
         posterior = learner.adapt(meta, support, key=jax.random.fold_in(key, 0))
         right = posterior.predict(task.query.x).mean.argmax(-1) == task.query.y
-        worth = ACQUISITIONS[by](posterior, pool.x, key=jax.random.fold_in(key, 1))
+        worth = CLASS_ACQUISITIONS[by](posterior, pool.x, key=jax.random.fold_in(key, 1))
         chosen = jnp.argmax(jnp.where(labelled, -jnp.inf, worth))
         return labelled | (jnp.arange(count) == chosen), masked_mean(right.astype(pool.x.dtype), task.query.mask)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ import numpy as np
 from bmaml.data import Data
 from bmaml.evaluation.metrics import interval
 from bmaml.experiments.numbers import Numbers
-from bmaml.learners.gradient import GradientLearner
+from bmaml.learners.wrappers import with_steps
 from bmaml.methods import Method
 from bmaml.recipes.families import build_method, build_plan, build_tasks
 from bmaml.tasks.sinusoid import Sinusoids
@@ -53,9 +51,7 @@ def run(*, steps: int = 10_000, tasks: int = 1000, seed: int = 0, progress: Prog
 
 def _trajectory(method: Method, meta, support: Data, x, key) -> jax.Array:
     """Return the predictive mean at `x` after each of STEPS: shape (steps, points)."""
-    learner = method.learner
-    assert isinstance(learner, GradientLearner)
-    means = [dataclasses.replace(learner, steps=s).adapt(meta, support, key=key).predict(x).mean[:, 0] for s in STEPS]
+    means = [with_steps(method.learner, s).adapt(meta, support, key=key).predict(x).mean[:, 0] for s in STEPS]
     return jnp.stack(means)
 
 

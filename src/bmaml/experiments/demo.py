@@ -15,8 +15,8 @@ from bmaml.data import Data
 from bmaml.evaluation.evaluate import Evaluation, evaluate
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
-from bmaml.learners.gradient import GradientLearner
 from bmaml.learners.predictor import Predictor
+from bmaml.learners.wrappers import with_steps
 from bmaml.recipes.families import build_method, build_plan
 from bmaml.tasks.sinusoid import Sinusoids
 from bmaml.training.progress import Progress
@@ -90,8 +90,7 @@ def views(run: Run, task: NewTask, *, by_steps: bool, seed: int = 0) -> list[Vie
     out = []
     for count in STEPS if by_steps else GIVEN:
         if by_steps:
-            assert isinstance(learner, GradientLearner)
-            posterior = dataclasses.replace(learner, steps=count).adapt(run.meta, task.given(5), key=key)
+            posterior = with_steps(learner, count).adapt(run.meta, task.given(5), key=key)
             out.append(_view(f"BMAML, 5 points, {count} step{'s' * (count != 1)}", posterior, task.given(5), key))
         else:
             posterior = learner.adapt(run.meta, task.given(count), key=key)

@@ -11,11 +11,12 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from jax.nn import softmax
+from jax.scipy.special import xlogy
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.distributions import CategoricalMixture, Mixture
 from bmaml.errors import InputError, PairError
-from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.inference.posteriors import AbstractPosterior, knows_noise, noise_entropy
 
 Acquisition = Literal["variance", "information", "reduction", "random"]
 _DRAWS = 512
@@ -32,26 +33,38 @@ def variance(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: 
 
 
 def information(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:
-    """Return the mutual information between a point's target and the particle, in nats: how much the particles disagree.
+    """Return the mutual information between a point's target and the task (its function and noise), in nats.
 
-    This is H[mixture] - mean H[particle]: the total predictive entropy minus the entropy that each particle expects. So noise
-    that all particles expect does not count. Uncertainty within a particle, such as an exact head's uncertainty about its
-    weights, does not count either. The value is between 0 and the entropy of the weights. For classes it is exact. For
-    continuous targets it is an estimate from about 512 draws for each point of `x`. The particles stand for the `posterior`, as
-    in Houlsby et al. (2011), https://arxiv.org/abs/1112.5745.
-    Raises: PairError for a predictive without particles; use `variance`.
+    This is H[target] - E H[target | task]: the whole predictive entropy minus the entropy of the noise, which would be left if
+    the task were known. So it counts what particles disagree about, and uncertainty within a particle, such as an exact head's
+    uncertainty about its weights. Noise does not count. For numbers the `posterior` has to know its noise
+    (`AbstractNoisePosterior`), and the entropy of a mixture is an estimate from about 512 draws for each point of `x`. For
+    classes it is exact if the posterior knows its noise; otherwise it is an estimate from 256 draws of the function. Houlsby
+    et al. (2011), https://arxiv.org/abs/1112.5745.
+    Raises: PairError for a predictive that is not a mixture, or a posterior that does not know its noise; use `variance`.
     """
     predictive = posterior.predict(x)
     if isinstance(predictive, CategoricalMixture):
-        each = jnp.tensordot(softmax(predictive.log_weights), predictive.components.entropy(), 1)
-        return jnp.maximum(predictive.entropy() - each, 0.0)
+        return jnp.maximum(_of_classes(posterior, predictive, x, key), 0.0)
     if isinstance(predictive, Mixture):
-        return jnp.maximum(_continuous(predictive, key), 0.0)
+        own = jnp.tensordot(softmax(predictive.log_weights), predictive.components.entropy(), 1)
+        return jnp.maximum(_between(predictive, key) + own - noise_entropy(posterior, x), 0.0)
     raise PairError(f"information needs particles and {type(predictive).__name__} has none: use variance.")
 
 
-def _continuous(predictive: Mixture, key: PRNGKeyArray) -> Float[Array, " n"]:
-    """Return sum_m w_m KL(component m, mixture), which is the mutual information, by draws from each component.
+def _of_classes(
+    posterior: AbstractPosterior, predictive: CategoricalMixture, x: Float[Array, "n inputs"], key: PRNGKeyArray
+) -> Float[Array, " n"]:
+    if knows_noise(posterior):
+        return predictive.entropy() - noise_entropy(posterior, x)
+    # The same draws in both entropies, so that their noise cancels.
+    p = posterior.sample_functions(x, key=key, count=_FUNCTIONS)
+    mean = p.mean(0)
+    return (xlogy(p, p).sum(-1).mean(0)) - xlogy(mean, mean).sum(-1)
+
+
+def _between(predictive: Mixture, key: PRNGKeyArray) -> Float[Array, " n"]:
+    """Return sum_m w_m KL(component m, mixture) by draws from each component: what the components disagree about.
 
     The estimate is the difference of two log densities at the same draw. The difference is 0 if the components are equal, and
     it is much less noisy than the difference of two entropies.

@@ -11,10 +11,10 @@ from jaxtyping import Array, PRNGKeyArray
 
 from bmaml.data import length_class
 from bmaml.distributions import AbstractDistribution, by_rows, take_rows
-from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.inference.posteriors import AbstractNoisePosterior, AbstractPosterior, AbstractWrappedPosterior, noise_entropy
 
 
-class CompiledPosterior(AbstractPosterior):
+class CompiledPosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
     """A posterior that answers as `inner` does, by programs that are compiled once.
 
     The rows of a question are padded to one of a few lengths, so a question of another length needs no new program. Inside a
@@ -37,6 +37,9 @@ class CompiledPosterior(AbstractPosterior):
             return self.inner.sample_functions(x, key=key, count=count)
         return _functions(self.inner, jnp.asarray(x, jnp.zeros(()).dtype), key, count)
 
+    def noise_entropy(self, x):
+        return _noise_entropy(self.inner, jnp.asarray(x, jnp.zeros(()).dtype))
+
 
 @eqx.filter_jit
 def _predict(posterior: AbstractPosterior, x: Array) -> AbstractDistribution:
@@ -46,3 +49,6 @@ def _predict(posterior: AbstractPosterior, x: Array) -> AbstractDistribution:
 @eqx.filter_jit
 def _functions(posterior: AbstractPosterior, x: Array, key: PRNGKeyArray, count: int) -> jax.Array:
     return posterior.sample_functions(x, key=key, count=count)
+
+
+_noise_entropy = eqx.filter_jit(noise_entropy)

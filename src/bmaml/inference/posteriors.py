@@ -1,16 +1,22 @@
-"""What adaptation returns: an object that predicts."""
+"""What adaptation returns: something that predicts, and the abilities that it may have besides."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from bmaml.data import Data
 from bmaml.distributions import AbstractDistribution, mixture
-from bmaml.models.base import AbstractModel
+from bmaml.errors import PairError
+from bmaml.inference.particles import map_particles
+from bmaml.models.base import AbstractModel, log_likelihood
 
 
 class AbstractPosterior(eqx.Module):
@@ -25,7 +31,66 @@ class AbstractPosterior(eqx.Module):
         """Return `count` draws of the task's noise-free function at inputs `x`, jointly over the rows."""
 
 
-class ParticlePosterior(AbstractPosterior):
+class AbstractMembersPosterior(AbstractPosterior):
+    """A weighted set of members, such as particles or experts, each of which predicts by itself."""
+
+    @abstractmethod
+    def each(self, score: Callable[[AbstractDistribution], Array], x: Array) -> Float[Array, " members"]:
+        """Return the score of every member's own predictive at inputs `x`; the weights play no part."""
+
+
+class AbstractJointPosterior(AbstractPosterior):
+    """A posterior that knows the joint density of several targets of a task, and not only that of each by itself."""
+
+    @abstractmethod
+    def log_joint(self, query: Data) -> Float[Array, ""]:
+        """Return the log density of all unmasked targets together, in nats."""
+
+
+class AbstractNoisePosterior(AbstractPosterior):
+    """A posterior that tells noise from what is not known of the task: `information` needs this."""
+
+    @abstractmethod
+    def noise_entropy(self, x: Array) -> Float[Array, " n"]:
+        """Return the entropy of each target that would be left if the task were known, in nats, mean over the posterior."""
+
+
+class AbstractWrappedPosterior(AbstractPosterior):
+    """A posterior around another one."""
+
+    if TYPE_CHECKING:  # A field or a property: an abstract property could not be overridden by a field.
+
+        @property
+        def inner(self) -> AbstractPosterior:
+            """The posterior within."""
+            ...
+
+
+def each_member(posterior: AbstractPosterior, score: Callable[[AbstractDistribution], Array], x: Array) -> Array:
+    """Return the score of every member's own predictive at inputs `x`; a posterior without members is one."""
+    if isinstance(posterior, AbstractMembersPosterior):
+        return posterior.each(score, x)
+    return score(posterior.predict(x))[None]
+
+
+def knows_noise(posterior: AbstractPosterior) -> bool:
+    """Say whether a posterior, or what it wraps, tells noise from what is not known of the task."""
+    while isinstance(posterior, AbstractWrappedPosterior):
+        posterior = posterior.inner
+    return isinstance(posterior, AbstractNoisePosterior)
+
+
+def noise_entropy(posterior: AbstractPosterior, x: Array) -> Float[Array, " n"]:
+    """Return `AbstractNoisePosterior.noise_entropy` of a posterior.
+
+    Raises: PairError where the posterior does not tell noise from what is not known of the task.
+    """
+    if isinstance(posterior, AbstractNoisePosterior):
+        return posterior.noise_entropy(x)
+    raise PairError(f"{type(posterior).__name__} does not tell noise from what is not known of the task: use variance.")
+
+
+class ParticlePosterior(AbstractMembersPosterior, AbstractJointPosterior, AbstractNoisePosterior):
     """Weighted particles of a model's parameters. The predictive is their mixture.
 
     - `model`: the model that the particles belong to.
@@ -43,3 +108,14 @@ class ParticlePosterior(AbstractPosterior):
     def sample_functions(self, x, *, key, count=1):
         picked = jax.random.categorical(key, self.log_weights, shape=(count,))
         return jax.vmap(self.model.predictive, (0, None))(self.params, x).mean[picked]
+
+    def each(self, score, x):
+        return map_particles(lambda params: score(self.model.predictive(params, x)), self.params)
+
+    def log_joint(self, query):
+        each = map_particles(lambda params: log_likelihood(self.model, params, query), self.params)
+        return logsumexp(each + jax.nn.log_softmax(self.log_weights))
+
+    def noise_entropy(self, x):
+        each = jax.vmap(lambda params: self.model.predictive(params, x).entropy())(self.params)
+        return jnp.tensordot(jax.nn.softmax(self.log_weights), each, 1)

@@ -10,15 +10,23 @@ others.
 
 from bmaml.learners.abml import AbmlLearner as AbmlLearner
 from bmaml.learners.amortised import AmortisedLearner as AmortisedLearner
+from bmaml.learners.base import AbstractClassLearner as AbstractClassLearner
+from bmaml.learners.base import AbstractCurvedLearner as AbstractCurvedLearner
+from bmaml.learners.base import AbstractDrawingLearner as AbstractDrawingLearner
+from bmaml.learners.base import AbstractEvidenceLearner as AbstractEvidenceLearner
 from bmaml.learners.base import AbstractIterativeLearner as AbstractIterativeLearner
 from bmaml.learners.base import AbstractLatentLearner as AbstractLatentLearner
 from bmaml.learners.base import AbstractLearner as AbstractLearner
+from bmaml.learners.base import AbstractLimitedLearner as AbstractLimitedLearner
+from bmaml.learners.base import AbstractPolicyLearner as AbstractPolicyLearner
+from bmaml.learners.base import AbstractWrapper as AbstractWrapper
 from bmaml.learners.conjugate import ConjugateLearner as ConjugateLearner
 from bmaml.learners.features import FeatureLearner as FeatureLearner
 from bmaml.learners.gradient import GradientLearner as GradientLearner
 from bmaml.learners.laplace import Laplace as Laplace
 from bmaml.learners.matching import MatchingLearner as MatchingLearner
 from bmaml.learners.platipus import PlatipusLearner as PlatipusLearner
+from bmaml.learners.policy_gradient import PolicyGradientLearner as PolicyGradientLearner
 from bmaml.learners.prototypes import PrototypeLearner as PrototypeLearner
 from bmaml.learners.recalibrated import RecalibratedLearner as RecalibratedLearner
 from bmaml.learners.ridge import RidgeLearner as RidgeLearner

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -17,10 +19,16 @@ from bmaml.inference.directions import Independent
 from bmaml.inference.posteriors import ParticlePosterior
 from bmaml.inference.priors import Particle
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLatentLearner
+from bmaml.learners.base import (
+    AbstractDrawingLearner,
+    AbstractIterativeLearner,
+    AbstractLatentLearner,
+    AbstractLimitedLearner,
+    Need,
+)
 from bmaml.learners.diagonal import DiagonalGaussian, filled
 from bmaml.learners.gradient import GradientLearner, clip_norm
-from bmaml.learners.platipus import check_inner, pooled
+from bmaml.learners.platipus import check_inner
 
 
 class AbmlMeta(eqx.Module):
@@ -38,7 +46,7 @@ class AbmlState(eqx.Module):
 
 
 @register("learner/abml")
-class AbmlLearner(AbstractLatentLearner):
+class AbmlLearner(AbstractIterativeLearner[AbmlState], AbstractLatentLearner, AbstractDrawingLearner, AbstractLimitedLearner):
     """ABML: the latent phi is all of a task's parameters, and q(phi) is a Gaussian that starts at the prior and climbs a bound.
 
     The bound is the support's own,
@@ -91,9 +99,24 @@ class AbmlLearner(AbstractLatentLearner):
     def guide(self, meta, task, *, key):
         return self.fitted(meta, task.support, key=key)
 
-    def fitted(self, meta: AbmlMeta, support: Data, *, key: PRNGKeyArray) -> DiagonalGaussian:
-        """Return q(phi) after the inner steps on `support`."""
+    @property
+    def steps(self) -> int:
+        """Number of inner steps of `inner`."""
+        return self.inner.steps
 
+    def with_steps(self, steps: int) -> AbmlLearner:
+        return dataclasses.replace(self, inner=self.inner.with_steps(steps))
+
+    def with_particles(self, particles: int) -> AbmlLearner:
+        return dataclasses.replace(self, particles=particles)
+
+    def limit(self, need: Need) -> str | None:
+        return self.inner.limit(need)
+
+    def start(self, meta: AbmlMeta, support: Data, *, key: PRNGKeyArray | None = None) -> AbmlState:
+        return AbmlState(meta.prior, self.inner.rule.start(meta.prior))
+
+    def advance(self, meta, state, support, steps, *, key):
         def bound(q: DiagonalGaussian, key: PRNGKeyArray) -> Float[Array, ""]:
             phis = jax.vmap(q.sample)(jax.random.split(key, self.draws))
             fit = jax.vmap(lambda phi: self.inner.log_posterior(phi, meta.prior.mean, support))(phis).mean()
@@ -108,11 +131,25 @@ class AbmlLearner(AbstractLatentLearner):
             move, rule = self.inner.rule.step(meta.rule, state.rule, direction)
             return AbmlState(jax.tree.map(jnp.add, state.particles, move), rule)
 
-        start = AbmlState(meta.prior, self.inner.rule.start(meta.prior))
-        if not self.inner.steps:
-            return meta.prior
-        keys = jax.random.split(key, self.inner.steps)
-        return self.inner.adjoint.run(step, start, keys, lambda q: scores(q, key)).particles
+        if steps == 0:
+            return state
+        return self.inner.adjoint.run(step, state, jax.random.split(key, steps), lambda q: scores(q, key))
+
+    def position(self, state, hyper):
+        """Return mean and log-variance of q; the leading axis is of one."""
+        q = state.particles
+        weights = q if hyper else tuple(self.inner.model.weights(part.params) for part in (q.mean, q.log_variance))
+        return jax.tree.map(lambda leaf: leaf[None], weights)
+
+    def finish(self, meta: AbmlMeta, state: AbmlState, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
+        def decode(phi: Particle, key: PRNGKeyArray) -> ParticlePosterior:
+            return self.decode(meta, phi, support, key=key)
+
+        return pooled(decode, state.particles, self.particles, key)
+
+    def fitted(self, meta: AbmlMeta, support: Data, *, key: PRNGKeyArray) -> DiagonalGaussian:
+        """Return q(phi) after the inner steps on a support."""
+        return self.advance(meta, self.start(meta, support), support, self.steps, key=key).particles
 
     def decode(self, meta: AbmlMeta, latent: Particle, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
         return ParticlePosterior(self.inner.model, jax.tree.map(lambda leaf: leaf[None], latent.params), jnp.zeros(1))
@@ -130,8 +167,18 @@ class AbmlLearner(AbstractLatentLearner):
 
     def adapt(self, meta: AbmlMeta, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
         fit_key, draw_key = jax.random.split(key)
+        state = self.advance(meta, self.start(meta, support), support, self.steps, key=fit_key)
+        return self.finish(meta, state, support, key=draw_key)
 
-        def decode(phi: Particle, key: PRNGKeyArray) -> ParticlePosterior:
-            return self.decode(meta, phi, support, key=key)
 
-        return pooled(decode, self.fitted(meta, support, key=fit_key), self.particles, draw_key)
+def pooled(
+    decode: Callable[[Particle, PRNGKeyArray], ParticlePosterior], latents: DiagonalGaussian, count: int, key: PRNGKeyArray
+) -> ParticlePosterior:
+    """Return `count` draws of a latent, each decoded into one particle, as a posterior of equal particles."""
+
+    def one(key: PRNGKeyArray) -> ParticlePosterior:
+        latent_key, decode_key = jax.random.split(key)
+        return decode(latents.sample(latent_key), decode_key)
+
+    each = jax.vmap(one)(jax.random.split(key, count))
+    return ParticlePosterior(each.model, jax.tree.map(lambda leaf: leaf[:, 0], each.params), jnp.zeros(count))

@@ -11,9 +11,9 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from bmaml.data import Data
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLearner
+from bmaml.learners.base import AbstractLimitedLearner, Need
 from bmaml.models.context import AbstractContextNetwork, Params, Representation
-from bmaml.models.target_heads import AbstractTargetHead
+from bmaml.models.target_heads import AbstractTargetHead, CategoricalHead
 
 # Rows of a draw that are sampled one after another. A support has about as many, so a network need not read far more rows
 # than in training.
@@ -73,7 +73,7 @@ def _posterior(network: AbstractContextNetwork, head: AbstractTargetHead, params
 
 
 @register("learner/amortised")
-class AmortisedLearner(AbstractLearner):
+class AmortisedLearner(AbstractLimitedLearner):
     """One pass of a network over the support. The meta-parameters are the network's, and adaptation optimises nothing.
 
     - `network`: `DeepSets` makes a conditional neural process (Garnelo et al., 2018, https://arxiv.org/abs/1807.01613).
@@ -90,3 +90,8 @@ class AmortisedLearner(AbstractLearner):
 
     def adapt(self, meta: Params, support: Data, *, key: PRNGKeyArray | None = None) -> AmortisedPosterior:
         return _posterior(self.network, self.head, meta, support)
+
+    def limit(self, need: Need) -> str | None:
+        if need == "numbers" and isinstance(self.head, CategoricalHead):
+            return "classes have no distance"
+        return "a network answers for each target by itself" if need == "joint" else None

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bmaml.data import Data
 from bmaml.distributions import Mixture, Normal
 from bmaml.errors import InputError
-from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.inference.posteriors import AbstractNoisePosterior
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 from bmaml.tasks.sinusoid import Range, Sinusoids, Wave
@@ -40,7 +40,7 @@ _CHUNK = 4096
 AT_ONCE = 2
 
 
-class WavePosterior(AbstractPosterior):
+class WavePosterior(AbstractNoisePosterior):
     """Functions of the family (`waves`) with weights; the predictive is the mixture of their noisy values.
 
     `log_weights` need not be normalised.
@@ -52,6 +52,10 @@ class WavePosterior(AbstractPosterior):
     def predict(self, x):
         components = jax.vmap(lambda wave: Normal(wave(x), wave.noise[None, None]))(self.waves)
         return Mixture(self.log_weights, components)
+
+    def noise_entropy(self, x):
+        each = 0.5 * jnp.log(2 * jnp.pi * jnp.e * self.waves.noise**2)
+        return jnp.full(len(x), jax.nn.softmax(self.log_weights) @ each)
 
     def sample_functions(self, x, *, key, count=1):
         weights = jax.nn.softmax(self.log_weights)

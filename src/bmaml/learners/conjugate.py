@@ -12,6 +12,7 @@ regression, as in ALPaCA (Harrison et al., 2018, https://arxiv.org/abs/1807.0891
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -22,10 +23,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.distributions import Mixture
-from bmaml.errors import InputError
-from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.errors import InputError, PairError
+from bmaml.inference.posteriors import AbstractMembersPosterior, AbstractNoisePosterior
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLearner
+from bmaml.learners.base import AbstractDrawingLearner, AbstractEvidenceLearner
 from bmaml.learners.codes import draw_codes, spread_codes, thin
 from bmaml.learners.exact_heads import AbstractExactHead, AbstractExactHeadPosterior, InverseGammaHead
 from bmaml.models.features import AbstractFeatures
@@ -33,6 +34,8 @@ from bmaml.models.features import AbstractFeatures
 Codes = Literal["learned", "drawn"]
 # Bins of a drawn code's density, along each of its axes.
 _BINS = 32
+# The share of experts that predictions are asked with, at least.
+_LEAST_KEPT = 0.25
 
 
 class ConjugateMeta(eqx.Module):
@@ -56,7 +59,7 @@ class _Experts(NamedTuple):
     log_weights: Float[Array, " experts"]
 
 
-class ConjugatePosterior(AbstractPosterior):
+class ConjugatePosterior(AbstractMembersPosterior, AbstractNoisePosterior):
     """Experts with their exact heads, weighted by prior weight times evidence; the predictive is their mixture.
 
     `log_evidence` is that of the support under the experts together, in nats, summed over its points.
@@ -76,6 +79,18 @@ class ConjugatePosterior(AbstractPosterior):
         components = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.vmap(one)(self.codes, self.heads))
         return Mixture((self.log_weights[:, None] + self.heads.log_shares).ravel(), components)
 
+    def each(self, score, x):
+        def one(code, head):
+            return score(Mixture(head.log_shares, head.predict(*self.features.apply(self.network, x, code))))
+
+        return jax.vmap(one)(self.codes, self.heads)
+
+    def noise_entropy(self, x):
+        def one(code, head):
+            return head.noise_entropy(self.features.apply(self.network, x, code)[1])
+
+        return jnp.tensordot(jax.nn.softmax(self.log_weights), jax.vmap(one)(self.codes, self.heads), 1)
+
     def sample_functions(self, x, *, key, count=1):
         expert_key, weight_key = jax.random.split(key)
 
@@ -91,7 +106,7 @@ class ConjugatePosterior(AbstractPosterior):
 
 
 @register("learner/conjugate")
-class ConjugateLearner(AbstractLearner):
+class ConjugateLearner(AbstractEvidenceLearner, AbstractDrawingLearner):
     """Exact Bayesian linear heads on `particles` meta-learned feature extractors, one for each code.
 
     With `codes="learned"` each expert has its own code, a kind of task. With `codes="drawn"` the code is a latent variable
@@ -146,21 +161,33 @@ class ConjugateLearner(AbstractLearner):
         return ConjugateMeta(self.features.init(network_key), codes, prior, log_weights)
 
     def adapt(self, meta: ConjugateMeta, support: Data, *, key: PRNGKeyArray | None = None) -> ConjugatePosterior:
+        return self.weigh(meta, support, key=key)[0]
+
+    def weigh(
+        self, meta: ConjugateMeta, data: Data, *, key: PRNGKeyArray | None = None
+    ) -> tuple[ConjugatePosterior, Float[Array, ""]]:
         key = jax.random.key(0) if key is None else key
         experts = self._experts(meta, key)
         log_total = logsumexp(experts.log_weights)
         if self.kept_particles == self.particles:
-            heads, log_weights = self._weighed(meta.network, experts, support)
+            heads, log_weights = self._weighed(meta.network, experts, data)
         else:
             fixed = jax.lax.stop_gradient((meta.network, experts))
-            _, every = self._weighed(*fixed, support)
+            _, every = self._weighed(*fixed, data)
             chosen, log_shares = thin(jax.random.fold_in(key, 1), every, self.kept_particles)
             experts = jax.tree.map(lambda leaf: leaf[chosen], experts)
-            heads, own = self._weighed(meta.network, experts, support)
+            heads, own = self._weighed(meta.network, experts, data)
             # The value is the weight that an expert stands for, and the gradient is that of the expert's own weight.
             log_weights = log_shares + own - jax.lax.stop_gradient(own)
         log_evidence = logsumexp(log_weights) - log_total
-        return ConjugatePosterior(self.features, meta.network, experts.codes, heads, log_weights, log_evidence)
+        posterior = ConjugatePosterior(self.features, meta.network, experts.codes, heads, log_weights, log_evidence)
+        return posterior, log_evidence
+
+    def with_particles(self, particles: int) -> ConjugateLearner:
+        if self.codes == "learned":
+            raise PairError("drawing needs experts that adaptation draws and learned codes are as many as there are.")
+        # After three points fewer than a quarter are a rough sample.
+        return dataclasses.replace(self, particles=particles, kept=max(_LEAST_KEPT, self.kept))
 
     @property
     def kept_particles(self) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -11,10 +9,9 @@ import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from bmaml.data import Data, Task
-from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.inference.posteriors import AbstractNoisePosterior, AbstractPosterior, AbstractWrappedPosterior, noise_entropy
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLearner, Meta
-from bmaml.learners.recalibrated import RecalibratedLearner
+from bmaml.learners.base import AbstractLearner, AbstractWrapper, Meta
 from bmaml.models.network import AbstractNetwork
 
 
@@ -25,7 +22,7 @@ class FeatureMeta(eqx.Module):
     inner: Meta
 
 
-class FeaturePosterior(AbstractPosterior):
+class FeaturePosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
     """A posterior over functions of features; a query passes the extractor once, whatever the number of particles."""
 
     extractor: AbstractNetwork
@@ -38,9 +35,12 @@ class FeaturePosterior(AbstractPosterior):
     def sample_functions(self, x, *, key, count=1):
         return self.inner.sample_functions(self.extractor.apply(self.params, x), key=key, count=count)
 
+    def noise_entropy(self, x):
+        return noise_entropy(self.inner, self.extractor.apply(self.params, x))
+
 
 @register("learner/features")
-class FeatureLearner(AbstractLearner):
+class FeatureLearner(AbstractWrapper):
     """Hands `inner` the features of a meta-learned network in place of the inputs.
 
     The extractor is not adapted: its weights are the same for all tasks, so that a meta-batch passes it as one batch of rows.
@@ -60,37 +60,12 @@ class FeatureLearner(AbstractLearner):
         features = _with(support, self.extractor.apply(meta.extractor, support.x))
         return FeaturePosterior(self.extractor, meta.extractor, self.inner.adapt(meta.inner, features, key=key))
 
-    def seen(self, meta: FeatureMeta, task: Task) -> Task:
-        """Return the task as `inner` sees it."""
+    def within(self, meta: FeatureMeta, task: Task) -> tuple[Meta, Task]:
         # Apart, as in adapting and predicting: a loss that stops the query's gradient (the chaser's leader) then goes back
         # through the support alone.
         support, query = (_with(part, self.extractor.apply(meta.extractor, part.x)) for part in (task.support, task.query))
-        return Task(support, query)
+        return meta.inner, Task(support, query)
 
 
 def _with(data: Data, x: Array) -> Data:
     return Data(x, data.y, data.mask)
-
-
-_Wrapper = FeatureLearner | RecalibratedLearner
-
-
-def core(learner: AbstractLearner) -> AbstractLearner:
-    """Return the learner behind all extractors and recalibrations."""
-    while isinstance(learner, _Wrapper):
-        learner = learner.inner
-    return learner
-
-
-def at_core(learner: AbstractLearner, meta: Meta, task: Task) -> tuple[AbstractLearner, Meta, Task]:
-    """Return the learner behind all extractors and recalibrations, its meta-parameters, and the task as it sees it."""
-    while isinstance(learner, _Wrapper):
-        learner, meta, task = learner.inner, meta.inner, learner.seen(meta, task)
-    return learner, meta, task
-
-
-def replace_core(learner: AbstractLearner, replace: Callable[[AbstractLearner], AbstractLearner]) -> AbstractLearner:
-    """Return the learner with what lies behind all extractors and recalibrations replaced."""
-    if isinstance(learner, _Wrapper):
-        return dataclasses.replace(learner, inner=replace_core(learner.inner, replace))
-    return replace(learner)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -18,7 +20,7 @@ from bmaml.inference.particles import map_particles
 from bmaml.inference.posteriors import ParticlePosterior
 from bmaml.inference.priors import AbstractPrior, FlatPrior, Particle
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractIterativeLearner
+from bmaml.learners.base import AbstractIterativeLearner, AbstractLimitedLearner, Need
 from bmaml.learners.rules import AbstractRule, LearnedRates, Sgd, unscaled
 from bmaml.models.base import AbstractModel, CategoricalModel, log_likelihood, replace_weights, squared_error
 from bmaml.models.surrogates import surrogate
@@ -42,7 +44,7 @@ class GradientState(eqx.Module):
 
 
 @register("learner/gradient")
-class GradientLearner(AbstractIterativeLearner[GradientState]):
+class GradientLearner(AbstractIterativeLearner[GradientState], AbstractLimitedLearner):
     """Moves `particles` copies of a model's parameters `steps` times along `direction`.
 
     What a particle climbs is log prior + fit, with `fit="sum"` the log-likelihood summed over the support (nats),
@@ -51,9 +53,6 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
     `bmaml.models.surrogate`). `clip` bounds the global norm of one particle's direction; multi-step adaptation of
     regression networks diverges without it. Meta-gradients pass as `adjoint` says. With `adapt_noise=False` a task moves
     the weights alone, and everything else of the parameters (the noise precision) stays what the meta-parameters say.
-
-    Policies gather their own data: with `on_policy=True` every leaf of a support has leading axes (steps, particles), the data
-    of each step and particle.
 
     Raises: InputError for a count of particles below 1, steps below 0, a clip that is not above 0 or an unknown `fit`;
     PairError for squared error of classes, Langevin steps that are clipped, or an adjoint that does not fit prior, direction,
@@ -71,7 +70,6 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
     fit: Fit = eqx.field(static=True, default="sum")
     clip: float | None = eqx.field(static=True, default=None)
     adapt_noise: bool = eqx.field(static=True, default=True)
-    on_policy: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         if self.particles < 1 or self.steps < 0:
@@ -100,11 +98,6 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
             raise PairError(
                 "LearnedRates needs an adjoint that goes through the steps because a solution does not depend on how it was "
                 "reached; use Sgd, or the adjoint Unrolled."
-            )
-        if self.on_policy:
-            raise PairError(
-                "Implicit needs one data set for all steps because it differentiates the solution they lead to, and "
-                "on_policy gives each its own; use on_policy=False, or the adjoint Unrolled."
             )
         if self.fit == "squared_error" and self.adapt_noise:
             raise PairError(
@@ -135,19 +128,34 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
         params = replace_weights(self.model, anchor.params, self.model.weights(particle.params))
         return Particle(params, particle.hyper)
 
-    def start(self, meta: GradientMeta, support: Data) -> GradientState:
+    def start(self, meta: GradientMeta, support: Data, *, key: PRNGKeyArray | None = None) -> GradientState:
         return GradientState(meta.particles, self.rule.start(meta.particles))
 
     def advance(self, meta, state, support, steps, *, key):
         score = jax.grad(self.log_posterior)
 
-        def scores(particles: Particle, own: Data | None = None) -> Particle:
-            if own is not None:
-                return map_particles(score, particles, meta.particles, own)
+        def scores(particles: Particle, own: None) -> Particle:
             return map_particles(lambda particle, anchor: score(particle, anchor, support), particles, meta.particles)
 
-        def step(state: GradientState, given: tuple[PRNGKeyArray, Data | None]) -> GradientState:
-            key, own = given
+        return self.climb(meta, state, scores, None, steps, key=key)
+
+    def climb(
+        self,
+        meta: GradientMeta,
+        state: GradientState,
+        scores: Callable[[Particle, Any], Particle],
+        given: PyTree[Any],
+        steps: int,
+        *,
+        key: PRNGKeyArray,
+    ) -> GradientState:
+        """Return the state after `steps` steps: step i follows the gradient `scores(particles, entry i of given)`.
+
+        `given` is None, or has the steps on the leading axis of its leaves.
+        """
+
+        def step(state: GradientState, entry: tuple[PRNGKeyArray, Any]) -> GradientState:
+            key, own = entry
             direction = self.direction(state.particles, self.adjoint.gradient(scores(state.particles, own)), key=key)
             if self.clip is not None:
                 direction = map_particles(partial(clip_norm, limit=self.clip), direction)
@@ -156,16 +164,27 @@ class GradientLearner(AbstractIterativeLearner[GradientState]):
 
         if steps == 0:
             return state
-        given = (jax.random.split(key, steps), support if self.on_policy else None)
-        moved = self.adjoint.run(step, state, given, scores)
+        entries = (jax.random.split(key, steps), given)
+        moved = self.adjoint.run(step, state, entries, lambda particles: scores(particles, None))
         return GradientState(self._held(moved.particles, meta.particles), moved.rule)
 
-    def finish(self, meta: GradientMeta, state: GradientState) -> ParticlePosterior:
+    def finish(
+        self, meta: GradientMeta, state: GradientState, support: Data, *, key: PRNGKeyArray | None = None
+    ) -> ParticlePosterior:
         return ParticlePosterior(self.model, state.particles.params, jnp.zeros(self.particles))
+
+    def position(self, state, hyper):
+        return state.particles if hyper else self.model.weights(state.particles.params)
+
+    def with_steps(self, steps: int) -> GradientLearner:
+        return dataclasses.replace(self, steps=steps)
+
+    def limit(self, need: Need) -> str | None:
+        return "classes have no distance" if need == "numbers" and isinstance(self.model, CategoricalModel) else None
 
     def adapt(self, meta: GradientMeta, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
         state = self.advance(meta, self.start(meta, support), support, self.steps, key=key)
-        return self.finish(meta, state)
+        return self.finish(meta, state, support)
 
 
 def clip_norm(direction: PyTree[Any], limit: float) -> PyTree[Any]:

@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
+import dataclasses
+from abc import abstractmethod
 from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
-from bmaml.distributions import AbstractDistribution, Categorical, Normal, mixture
+from bmaml.distributions import AbstractDistribution, Categorical, CategoricalMixture, Normal, mixture
 from bmaml.errors import InputError
-from bmaml.inference.curvature import AbstractCurvature, AbstractPrecision, GaussNewton, require_definite
+from bmaml.inference.curvature import AbstractCurvature, AbstractPrecision, GaussNewton, LastLayer, require_definite
 from bmaml.inference.curvature.outputs import jacobian, natural, output_function, with_natural
-from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
+from bmaml.inference.posteriors import (
+    AbstractJointPosterior,
+    AbstractMembersPosterior,
+    AbstractNoisePosterior,
+    ParticlePosterior,
+)
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLearner
-from bmaml.learners.gradient import GradientLearner, GradientMeta
-from bmaml.models.base import AbstractModel, replace_weights
+from bmaml.learners.base import (
+    AbstractCurvedLearner,
+    AbstractEvidenceLearner,
+    AbstractIterativeLearner,
+    AbstractLimitedLearner,
+    Need,
+)
+from bmaml.learners.gradient import GradientLearner, GradientMeta, GradientState
+from bmaml.models.base import AbstractModel, CategoricalModel, log_likelihood, replace_weights
 
 Predictive = Literal["linear", "sample"]
 
 
-class LaplacePosterior(AbstractPosterior):
-    """Gaussians over the weights about stacked particles of parameters; predicts with the network linearised in them.
-
-    The outputs of a particle are then Gaussian. For Normal targets their variance adds to the noise's, exactly. Class
-    probabilities are softmax(mean / sqrt(1 + pi variance / 8)) of the logits, each by itself: MacKay (1992).
-    """
+class AbstractLaplacePosterior(AbstractMembersPosterior):
+    """Gaussians over the weights about stacked particles of parameters; predicts with the network linearised in them."""
 
     model: AbstractModel
     params: PyTree[Any]
     precision: AbstractPrecision
     log_weights: Float[Array, " particles"]
 
-    def predict(self, x):
-        return mixture(self.log_weights, jax.vmap(lambda p, h: self._one(p, h, x))(self.params, self.precision))
+    @abstractmethod
+    def member(self, params: PyTree[Any], precision: AbstractPrecision, x: Array) -> AbstractDistribution:
+        """Return the predictive of one particle with its Gaussian."""
 
-    def _one(self, params: PyTree[Any], precision: AbstractPrecision, x: Array) -> AbstractDistribution:
-        plain = self.model.predictive(params, x)
-        variance = self._variance(params, precision, x)
-        if isinstance(plain, Normal):
-            return Normal(plain.loc, jnp.sqrt(plain.variance + variance))
-        return Categorical(natural(plain) / jnp.sqrt(1 + jnp.pi / 8 * variance))
+    def predict(self, x):
+        return mixture(self.log_weights, jax.vmap(lambda p, h: self.member(p, h, x))(self.params, self.precision))
+
+    def each(self, score, x):
+        return jax.vmap(lambda p, h: score(self.member(p, h, x)))(self.params, self.precision)
 
     def _variance(self, params: PyTree[Any], precision: AbstractPrecision, x: Array) -> Float[Array, "n outputs"]:
-        weights = self.model.weights(params)
-        rows = jacobian(output_function(self.model, params), weights, x)
+        weights, rows = self._rows(params, x)
         # A difference of two like numbers in the low-rank form: rounding may take it below 0.
         return jnp.maximum(precision.variance(weights, rows), 0.0)
+
+    def _rows(self, params: PyTree[Any], x: Array) -> tuple[PyTree[Any], Float[Array, "n outputs weights"]]:
+        weights = self.model.weights(params)
+        return weights, jacobian(output_function(self.model, params), weights, x)
 
     def sample_functions(self, x, *, key, count=1):
         particle_key, weight_key = jax.random.split(key)
@@ -65,8 +80,54 @@ class LaplacePosterior(AbstractPosterior):
         return jax.vmap(one)(particles, jax.random.split(weight_key, count))
 
 
+class LaplacePosterior(AbstractLaplacePosterior, AbstractJointPosterior, AbstractNoisePosterior):
+    """For targets that are numbers: the variance of the linearised outputs adds to the noise's, exactly."""
+
+    def member(self, params, precision, x):
+        plain = self._plain(params, x)
+        return Normal(plain.loc, jnp.sqrt(plain.variance + self._variance(params, precision, x)))
+
+    def _plain(self, params: PyTree[Any], x: Array) -> Normal:
+        plain = self.model.predictive(params, x)
+        assert isinstance(plain, Normal)  # `Laplace` has seen to it
+        return plain
+
+    def log_joint(self, query):
+        each = jax.vmap(lambda p, h: self._log_joint(p, h, query))(self.params, self.precision)
+        return logsumexp(each + jax.nn.log_softmax(self.log_weights))
+
+    def _log_joint(self, params: PyTree[Any], precision: AbstractPrecision, query: Data) -> Float[Array, ""]:
+        """Return one particle's log density of all targets: their covariance is J H^-1 J^T + noise."""
+        plain, (weights, rows) = self._plain(params, query.x), self._rows(params, query.x)
+        rows = rows.reshape(-1, rows.shape[-1])
+        unravel = ravel_pytree(weights)[1]
+        solved = jax.vmap(lambda row: ravel_pytree(precision.solve(unravel(row)))[0])(rows)
+        mask = jnp.repeat(query.mask, plain.loc.shape[-1])
+        # A masked row becomes one of the identity: it adds nothing to log det or to the residual.
+        noise = jnp.where(mask > 0, plain.variance.ravel(), 1.0)
+        cholesky = jnp.linalg.cholesky(mask[:, None] * (rows @ solved.T) * mask + jnp.diag(noise))
+        white = solve_triangular(cholesky, (query.y - plain.loc).ravel() * mask, lower=True)
+        constant = 2 * jnp.log(jnp.diagonal(cholesky)).sum() + mask.sum() * jnp.log(2 * jnp.pi)
+        return -0.5 * ((white**2).sum() + constant)
+
+    def noise_entropy(self, x):
+        each = jax.vmap(lambda params: self.model.predictive(params, x).entropy())(self.params)
+        return jnp.tensordot(jax.nn.softmax(self.log_weights), each, 1)
+
+
+class LaplaceClassPosterior(AbstractLaplacePosterior):
+    """For classes: softmax(mean / sqrt(1 + pi variance / 8)) of the logits, each by itself (MacKay, 1992)."""
+
+    def member(self, params, precision, x):
+        logits = natural(self.model.predictive(params, x))
+        return Categorical(logits / jnp.sqrt(1 + jnp.pi / 8 * self._variance(params, precision, x)))
+
+
+Adapted = AbstractLaplacePosterior | ParticlePosterior
+
+
 @register("learner/laplace")
-class Laplace(AbstractLearner):
+class Laplace(AbstractIterativeLearner[GradientState], AbstractCurvedLearner, AbstractEvidenceLearner, AbstractLimitedLearner):
     """Lets `base` adapt, then takes the curvature of the support's likelihood there + `precision` for the posterior's.
 
     `precision` is that of the weights' prior N(start, 1 / precision), tau of Grant et al. (2018). It is the posterior of that
@@ -98,18 +159,62 @@ class Laplace(AbstractLearner):
     def init(self, key: PRNGKeyArray) -> GradientMeta:
         return self.base.init(key)
 
+    @property
+    def steps(self) -> int:
+        """Number of inner steps of `base`."""
+        return self.base.steps
+
+    def with_steps(self, steps: int) -> Laplace:
+        return dataclasses.replace(self, base=self.base.with_steps(steps))
+
+    def start(self, meta: GradientMeta, support: Data, *, key: PRNGKeyArray | None = None) -> GradientState:
+        return self.base.start(meta, support)
+
+    def advance(self, meta, state, support, steps, *, key):
+        return self.base.advance(meta, state, support, steps, key=key)
+
+    def position(self, state, hyper):
+        return self.base.position(state, hyper)
+
+    def finish(self, meta: GradientMeta, state: GradientState, support: Data, *, key: PRNGKeyArray) -> Adapted:
+        modes = self.base.finish(meta, state, support)
+        return self._around(modes, self.curvatures(modes.params, support), support.x, key)
+
+    def adapt(self, meta: GradientMeta, support: Data, *, key: PRNGKeyArray) -> Adapted:
+        step_key, draw_key = jax.random.split(key)
+        state = self.advance(meta, self.start(meta, support), support, self.steps, key=step_key)
+        return self.finish(meta, state, support, key=draw_key)
+
+    def modes(self, meta: GradientMeta, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
+        return self.base.adapt(meta, support, key=key)
+
     def curvatures(self, params: PyTree[Any], data: Data) -> AbstractPrecision:
-        """Return the curvature of some data + prior at each of the stacked particles' parameters."""
         return jax.vmap(lambda p: self.curvature(self.base.model, p, data, self.precision))(params)
 
-    def adapt(self, meta: GradientMeta, support: Data, *, key: PRNGKeyArray) -> LaplacePosterior | ParticlePosterior:
+    def weigh(self, meta: GradientMeta, data: Data, *, key: PRNGKeyArray) -> tuple[Adapted, Float[Array, ""]]:
         step_key, draw_key = jax.random.split(key)
-        modes = self.base.adapt(meta, support, key=step_key)
-        precision = self.curvatures(modes.params, support)
+        modes = self.modes(meta, data, key=step_key)
+        precision = self.curvatures(modes.params, data)
+        evidence = log_evidence(self, meta, modes.params, data, precision).mean()
+        return self._around(modes, precision, data.x, draw_key), evidence
+
+    def limit(self, need: Need) -> str | None:
+        if need == "evidence" and isinstance(self.curvature, LastLayer):
+            return "LastLayer holds most of the weights that adaptation moves for known"
+        if not isinstance(self.base.model, CategoricalModel):
+            return None
+        if need == "joint" and self.predictive == "linear":
+            return "classes have none in closed form under Gaussian weights (predictive='sample' draws the weights)"
+        return self.base.limit(need)
+
+    def _around(self, modes: ParticlePosterior, precision: AbstractPrecision, x: Array, key: PRNGKeyArray) -> Adapted:
+        """Return the posterior of the Gaussians about some modes, for targets of the kind that is predicted at `x`."""
         require_definite(precision)
         if self.predictive == "linear":
-            return LaplacePosterior(modes.model, modes.params, precision, modes.log_weights)
-        params = self._drawn(modes.params, precision, draw_key)
+            classes = isinstance(eqx.filter_eval_shape(modes.predict, x), CategoricalMixture)
+            kind = LaplaceClassPosterior if classes else LaplacePosterior
+            return kind(modes.model, modes.params, precision, modes.log_weights)
+        params = self._drawn(modes.params, precision, key)
         return ParticlePosterior(modes.model, params, jnp.repeat(modes.log_weights, self.draws))
 
     def _drawn(self, params: PyTree[Any], precision: AbstractPrecision, key: PRNGKeyArray) -> PyTree[Any]:
@@ -124,3 +229,24 @@ class Laplace(AbstractLearner):
         keys = jax.random.split(key, (self.base.particles, self.draws))
         drawn = jax.vmap(jax.vmap(one, (None, None, 0)))(params, precision, keys)
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), drawn)
+
+
+def log_evidence(
+    learner: Laplace, meta: GradientMeta, adapted: PyTree[Any], data: Data, precision: AbstractPrecision
+) -> Float[Array, " particles"]:
+    """Return Laplace's log evidence of a data set about each particle's adapted parameters, in nats (a sum).
+
+    `precision` is the curvature of the data + prior there.
+    """
+    model, tau = learner.base.model, learner.precision
+    log_det = jax.vmap(lambda h: h.logdet())(precision)
+    fit = jax.vmap(lambda p: log_likelihood(model, p, data))(adapted)
+    square, count = jax.vmap(lambda p, start: _moved(model, p, start))(adapted, meta.particles.params)
+    return fit - 0.5 * tau * square + 0.5 * (count * jnp.log(tau) - log_det)
+
+
+def _moved(model: AbstractModel, params: PyTree[Any], start: PyTree[Any]) -> tuple[Array, Array]:
+    """Return the squared distance of the weights from the start, and their number."""
+    pairs = zip(jax.tree.leaves(model.weights(params)), jax.tree.leaves(model.weights(start)), strict=True)
+    squares, sizes = zip(*[(jnp.sum((a - b) ** 2), a.size) for a, b in pairs], strict=True)
+    return jnp.asarray(sum(squares)), jnp.asarray(sum(sizes), jnp.result_type(float))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,9 +12,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.distributions import Categorical
-from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.inference.posteriors import AbstractJointPosterior
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLearner
+from bmaml.learners.base import AbstractClassLearner, AbstractLimitedLearner, Need
 from bmaml.learners.prototypes import check_classes, unit
 
 
@@ -25,7 +27,7 @@ class MatchingMeta(eqx.Module):
     background: Float[Array, ""]
 
 
-class MatchingPosterior(AbstractPosterior):
+class MatchingPosterior(AbstractJointPosterior):
     """The rows of the support as unit vectors, and the share of each class for which a row counts.
 
     - `directions`: the rows.
@@ -44,13 +46,16 @@ class MatchingPosterior(AbstractPosterior):
         # Logs for each class, because attention may be too sharp to hold a class's share itself.
         return Categorical(logsumexp(each[:, :, None], axis=1, b=self.labels))
 
+    def log_joint(self, query):
+        return (self.predict(query.x).log_prob(query.y) * query.mask).sum()
+
     def sample_functions(self, x, *, key, count=1):
         mean = self.predict(x).mean
         return jnp.broadcast_to(mean, (count, *mean.shape))
 
 
 @register("learner/matching")
-class MatchingLearner(AbstractLearner):
+class MatchingLearner(AbstractClassLearner, AbstractLimitedLearner):
     """p(y = k | x) = sum over the support's rows i of class k of a_i, a = softmax of scale cos(x, x_i).
 
     From Vinyals et al. (2016), equation 1 and section 2.1.1, https://arxiv.org/abs/1606.04080, without full-context embeddings.
@@ -79,6 +84,12 @@ class MatchingLearner(AbstractLearner):
 
     def _start(self) -> MatchingMeta:
         return MatchingMeta(jnp.log(jnp.asarray(self.scale)), jnp.asarray(self.background))
+
+    def with_classes(self, classes: int) -> MatchingLearner:
+        return dataclasses.replace(self, classes=classes)
+
+    def limit(self, need: Need) -> str | None:
+        return "classes have no distance" if need == "numbers" else None
 
     def adapt(self, meta: MatchingMeta | None, support: Data, *, key: PRNGKeyArray | None = None) -> MatchingPosterior:
         labels = jax.nn.one_hot(support.y, self.classes, dtype=support.mask.dtype) * support.mask[:, None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -19,9 +18,15 @@ from bmaml.inference.directions import Independent
 from bmaml.inference.posteriors import ParticlePosterior
 from bmaml.inference.priors import Particle
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLatentLearner
+from bmaml.learners.base import (
+    AbstractDrawingLearner,
+    AbstractIterativeLearner,
+    AbstractLatentLearner,
+    AbstractLimitedLearner,
+    Need,
+)
 from bmaml.learners.diagonal import DiagonalGaussian, filled
-from bmaml.learners.gradient import GradientLearner, GradientMeta
+from bmaml.learners.gradient import GradientLearner, GradientMeta, GradientState
 from bmaml.learners.rules import LearnedRates
 
 
@@ -42,8 +47,17 @@ class PlatipusMeta(eqx.Module):
     rule: PyTree[Any]
 
 
+class PlatipusState(eqx.Module):
+    """Where each particle was drawn, and where the inner steps have led it; leading axes: particles, then one."""
+
+    starts: Particle
+    inner: GradientState
+
+
 @register("learner/platipus")
-class PlatipusLearner(AbstractLatentLearner):
+class PlatipusLearner(
+    AbstractIterativeLearner[PlatipusState], AbstractLatentLearner, AbstractDrawingLearner, AbstractLimitedLearner
+):
     """PLATIPUS: the latent theta is the start of an inner MAML; its posterior is sampled, then adapted.
 
     With L the inner learner's own loss (minus what it climbs, on the scale of its `fit`),
@@ -105,11 +119,49 @@ class PlatipusLearner(AbstractLatentLearner):
     def log_hyper_prior(self, meta):
         return jnp.zeros(())
 
-    def adapt(self, meta: PlatipusMeta, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
-        def decode(theta: Particle, key: PRNGKeyArray) -> ParticlePosterior:
-            return self.decode(meta, theta, support, key=key)
+    @property
+    def steps(self) -> int:
+        """Number of inner steps of `inner`."""
+        return self.inner.steps
 
-        return pooled(decode, self.prior(meta, support), self.particles, key)
+    def with_steps(self, steps: int) -> PlatipusLearner:
+        return dataclasses.replace(self, inner=self.inner.with_steps(steps))
+
+    def with_particles(self, particles: int) -> PlatipusLearner:
+        return dataclasses.replace(self, particles=particles)
+
+    def limit(self, need: Need) -> str | None:
+        return self.inner.limit(need)
+
+    def start(self, meta: PlatipusMeta, support: Data, *, key: PRNGKeyArray) -> PlatipusState:
+        prior = self.prior(meta, support)
+
+        def one(key: PRNGKeyArray) -> PlatipusState:
+            theta = jax.tree.map(lambda leaf: leaf[None], prior.sample(key))
+            return PlatipusState(theta, self.inner.start(GradientMeta(theta, meta.rule), support))
+
+        return jax.vmap(lambda key: one(jax.random.split(key)[0]))(jax.random.split(key, self.particles))
+
+    def advance(self, meta, state, support, steps, *, key):
+        def one(state: PlatipusState, key: PRNGKeyArray) -> PlatipusState:
+            inner = self.inner.advance(GradientMeta(state.starts, meta.rule), state.inner, support, steps, key=key)
+            return PlatipusState(state.starts, inner)
+
+        return jax.vmap(one)(state, jax.random.split(key, self.particles))
+
+    def position(self, state, hyper):
+        return jax.vmap(lambda inner: self.inner.position(inner, hyper))(state.inner)
+
+    def finish(
+        self, meta: PlatipusMeta, state: PlatipusState, support: Data, *, key: PRNGKeyArray | None = None
+    ) -> ParticlePosterior:
+        params = jax.tree.map(lambda leaf: leaf[:, 0], state.inner.particles.params)
+        return ParticlePosterior(self.inner.model, params, jnp.zeros(self.particles))
+
+    def adapt(self, meta: PlatipusMeta, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
+        state = self.start(meta, support, key=key)
+        state = self.advance(meta, state, support, self.steps, key=jax.random.fold_in(key, 1))
+        return self.finish(meta, state, support)
 
 
 def check_inner(kind: str, inner: GradientLearner, particles: int, std: float) -> None:
@@ -127,16 +179,3 @@ def check_inner(kind: str, inner: GradientLearner, particles: int, std: float) -
         )
     if particles < 1 or not std > 0:
         raise InputError(f"{kind} of {particles} particles and deviation {std}: give at least 1, and one above 0.")
-
-
-def pooled(
-    decode: Callable[[Particle, PRNGKeyArray], ParticlePosterior], latents: DiagonalGaussian, count: int, key: PRNGKeyArray
-) -> ParticlePosterior:
-    """Return `count` draws from `latents`, each turned into one particle by `decode`, as a posterior of equal particles."""
-
-    def one(key: PRNGKeyArray) -> ParticlePosterior:
-        latent_key, decode_key = jax.random.split(key)
-        return decode(latents.sample(latent_key), decode_key)
-
-    each = jax.vmap(one)(jax.random.split(key, count))
-    return ParticlePosterior(each.model, jax.tree.map(lambda leaf: leaf[:, 0], each.params), jnp.zeros(count))

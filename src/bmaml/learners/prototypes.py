@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal
 
 import equinox as eqx
@@ -12,14 +13,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bmaml.data import Data
 from bmaml.distributions import Categorical
 from bmaml.errors import InputError
-from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.inference.posteriors import AbstractJointPosterior
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLearner
+from bmaml.learners.base import AbstractClassLearner, AbstractLimitedLearner, Need
 
 Distance = Literal["euclidean", "cosine"]
 
 
-class PrototypePosterior(AbstractPosterior):
+class PrototypePosterior(AbstractJointPosterior):
     """The classes' `prototypes`, with `scale` and `distance`. They have no uncertainty, so every draw of the function
     is its mean.
     """
@@ -36,6 +37,9 @@ class PrototypePosterior(AbstractPosterior):
         centred = self.prototypes - middle
         return Categorical(self.scale * (2 * (x - middle) @ centred.T - (centred**2).sum(-1)))
 
+    def log_joint(self, query):
+        return (self.predict(query.x).log_prob(query.y) * query.mask).sum()
+
     def sample_functions(self, x, *, key, count=1):
         mean = self.predict(x).mean
         return jnp.broadcast_to(mean, (count, *mean.shape))
@@ -49,7 +53,7 @@ def unit(x: Float[Array, "n features"]) -> Float[Array, "n features"]:
 
 
 @register("learner/prototypes")
-class PrototypeLearner(AbstractLearner):
+class PrototypeLearner(AbstractClassLearner, AbstractLimitedLearner):
     """p(y = k | x) = softmax over classes k of -scale |x - c_k|^2, where c_k is the mean of the support's rows of class k.
 
     A class without a support row stands at the mean of all rows, and at the origin for an empty support. So the answer is
@@ -76,6 +80,12 @@ class PrototypeLearner(AbstractLearner):
 
     def init(self, key: PRNGKeyArray) -> Float[Array, ""] | None:
         return jnp.log(jnp.asarray(self.scale)) if self.learn_scale else None
+
+    def with_classes(self, classes: int) -> PrototypeLearner:
+        return dataclasses.replace(self, classes=classes)
+
+    def limit(self, need: Need) -> str | None:
+        return "classes have no distance" if need == "numbers" else None
 
     def adapt(self, meta: Float[Array, ""] | None, support: Data, *, key: PRNGKeyArray | None = None) -> PrototypePosterior:
         scale = jnp.asarray(self.scale, support.x.dtype) if meta is None else jnp.exp(meta)

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
 from bmaml.distributions import AbstractDistribution, stretched
-from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.inference.posteriors import AbstractNoisePosterior, AbstractPosterior, AbstractWrappedPosterior, noise_entropy
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.learners.base import AbstractLearner, AbstractWrapper, Meta
 
 
 class Recalibration(eqx.Module):
@@ -38,7 +38,7 @@ class RecalibratedMeta(eqx.Module):
     change: Recalibration
 
 
-class RecalibratedPosterior(AbstractPosterior):
+class RecalibratedPosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
     """A posterior whose predictive is stretched; means and functions are what they were."""
 
     inner: AbstractPosterior
@@ -51,9 +51,13 @@ class RecalibratedPosterior(AbstractPosterior):
     def sample_functions(self, x, *, key, count=1):
         return self.inner.sample_functions(x, key=key, count=count)
 
+    def noise_entropy(self, x):
+        # Each output of each member is stretched alike.
+        return noise_entropy(self.inner, x) + self.predict(x).mean.shape[-1] * jnp.log(self.stretch)
+
 
 @register("learner/recalibrated")
-class RecalibratedLearner(AbstractLearner):
+class RecalibratedLearner(AbstractWrapper):
     """Adapts as `inner` does and changes its predictive by what was found at `counts` numbers of points.
 
     `bmaml.evaluation.recalibrate.recalibrate` finds it; fresh meta-parameters change nothing to speak of. Every objective is
@@ -70,7 +74,5 @@ class RecalibratedLearner(AbstractLearner):
     def adapt(self, meta: RecalibratedMeta, support: Data, *, key: PRNGKeyArray) -> RecalibratedPosterior:
         return RecalibratedPosterior(self.inner.adapt(meta.inner, support, key=key), *meta.change.after(support.mask.sum()))
 
-    def seen(self, meta: RecalibratedMeta, task: Task) -> Task:
-        """Return the task as `inner` sees it."""
-        del meta
-        return task
+    def within(self, meta: RecalibratedMeta, task: Task) -> tuple[Meta, Task]:
+        return meta.inner, task

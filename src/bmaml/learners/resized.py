@@ -1,24 +1,17 @@
-"""Learners whose particles are drawn when they adapt, not learned."""
+"""Learners asked with other sizes than they were trained with: more particles, other numbers of classes."""
 
 from __future__ import annotations
 
-import dataclasses
-from functools import partial
 from typing import TypeGuard
 
 from bmaml.errors import InputError, PairError
-from bmaml.learners.abml import AbmlLearner
-from bmaml.learners.base import AbstractLearner
+from bmaml.learners.base import AbstractClassLearner, AbstractDrawingLearner, AbstractLearner
 from bmaml.learners.conjugate import ConjugateLearner
-from bmaml.learners.features import core, replace_core
-from bmaml.learners.matching import MatchingLearner
-from bmaml.learners.platipus import PlatipusLearner
-from bmaml.learners.prototypes import PrototypeLearner
-from bmaml.learners.ridge import RidgeLearner
+from bmaml.learners.wrappers import core, replace_core
 
 # Fewer codes lie so far apart that features must also stand for those between: directions whose weights each task has to
-# pay for with its points. Of so many a quarter is kept to predict with: after three points, fewer are a rough sample.
-EXPERTS, _SHARE = 256, 0.25
+# pay for with its points.
+EXPERTS = 256
 
 
 def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
@@ -27,15 +20,13 @@ def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
     Of experts at least a quarter is kept. Raises: PairError where its particles are learned, so that there are as many as
     there are.
     """
-    return replace_core(learner, partial(_drawing, particles=particles))
 
+    def replace(one: AbstractLearner) -> AbstractLearner:
+        if isinstance(one, AbstractDrawingLearner):
+            return one.with_particles(particles)
+        raise PairError(f"drawing needs particles that adaptation draws and those of {type(one).__name__} are learned.")
 
-def _drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
-    if draws_codes(learner):
-        return dataclasses.replace(learner, particles=particles, kept=max(_SHARE, learner.kept))
-    if isinstance(learner, AbmlLearner | PlatipusLearner):
-        return dataclasses.replace(learner, particles=particles)
-    raise PairError(f"drawing needs particles that adaptation draws and those of {type(learner).__name__} are learned.")
+    return replace_core(learner, replace)
 
 
 def draws_codes(learner: AbstractLearner) -> TypeGuard[ConjugateLearner]:
@@ -63,10 +54,12 @@ def for_classes(learner: AbstractLearner, way: int, count: int) -> AbstractLearn
 
 def with_classes(learner: AbstractLearner, count: int) -> AbstractLearner:
     """Return the learner for tasks of `count` classes, where it takes any number of them; another one stays as it is."""
-    if not _takes_any_number(learner):
-        return learner
-    return replace_core(learner, lambda one: dataclasses.replace(one, classes=count))  # pyright: ignore[reportArgumentType]
+
+    def replace(one: AbstractLearner) -> AbstractLearner:
+        return one.with_classes(count) if isinstance(one, AbstractClassLearner) else one
+
+    return replace_core(learner, replace)
 
 
 def _takes_any_number(learner: AbstractLearner) -> bool:
-    return isinstance(core(learner), PrototypeLearner | MatchingLearner | RidgeLearner)
+    return isinstance(core(learner), AbstractClassLearner)

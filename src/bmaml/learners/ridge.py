@@ -16,19 +16,21 @@ https://arxiv.org/abs/1805.08136). S_m, v_m and a_m are meta-parameters.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.distributions import Categorical, CategoricalMixture
 from bmaml.errors import InputError
-from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.inference.posteriors import AbstractMembersPosterior
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLearner
+from bmaml.learners.base import AbstractClassLearner, AbstractEvidenceLearner, AbstractLimitedLearner, Need
 from bmaml.learners.exact_heads.base import Kernel
 from bmaml.learners.prototypes import check_classes
 
@@ -92,7 +94,7 @@ def _with_constant(x: Float[Array, "n features"]) -> Float[Array, "n features+1"
     return jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], 1)
 
 
-class RidgePosterior(AbstractPosterior):
+class RidgePosterior(AbstractMembersPosterior):
     """Exact `heads`, stacked. Each is weighted by the evidence of the support (`log_weights`), and the predictive is
     their mixture.
     """
@@ -103,6 +105,10 @@ class RidgePosterior(AbstractPosterior):
     def predict(self, x):
         features = _with_constant(x)
         return CategoricalMixture(self.log_weights, Categorical(jax.vmap(lambda h: h.logits(features))(self.heads)))
+
+    def each(self, score, x):
+        features = _with_constant(x)
+        return jax.vmap(lambda head: score(Categorical(head.logits(features))))(self.heads)
 
     def sample_functions(self, x, *, key, count=1):
         pick_key, draw_key = jax.random.split(key)
@@ -117,7 +123,7 @@ class RidgePosterior(AbstractPosterior):
 
 
 @register("learner/ridge")
-class RidgeLearner(AbstractLearner):
+class RidgeLearner(AbstractEvidenceLearner, AbstractClassLearner, AbstractLimitedLearner):
     """Exact ridge heads on features; see the module's docstring.
 
     A class without a support row is regressed to "not this one" if there are other rows. For an empty support all classes are
@@ -156,5 +162,18 @@ class RidgeLearner(AbstractLearner):
         return RidgeMeta(apart - math.log(self.features), log_noise, log_scale)
 
     def adapt(self, meta: RidgeMeta, support: Data, *, key: PRNGKeyArray | None = None) -> RidgePosterior:
-        heads = jax.vmap(lambda one: fit_head(one, support, self.classes, self.uncertainty))(meta)
-        return RidgePosterior(heads, heads.log_evidence)
+        return self.weigh(meta, support, key=key)[0]
+
+    def weigh(self, meta: RidgeMeta, data: Data, *, key: PRNGKeyArray | None = None) -> tuple[RidgePosterior, Float[Array, ""]]:
+        """Return the posterior, and the log evidence of the regression to the classes (not of the classes themselves)."""
+        heads = jax.vmap(lambda one: fit_head(one, data, self.classes, self.uncertainty))(meta)
+        return RidgePosterior(heads, heads.log_evidence), logsumexp(heads.log_evidence) - math.log(self.particles)
+
+    def with_classes(self, classes: int) -> RidgeLearner:
+        return dataclasses.replace(self, classes=classes)
+
+    def limit(self, need: Need) -> str | None:
+        return {
+            "numbers": "classes have no distance",
+            "joint": "a ridge head knows that of its regression targets and not of the classes",
+        }.get(need)

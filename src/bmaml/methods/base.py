@@ -10,8 +10,9 @@ from bmaml.data import Data
 from bmaml.errors import InputError, PairError
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLearner
+from bmaml.learners.base import AbstractLearner, AbstractPolicyLearner
 from bmaml.learners.predictor import Predictor
+from bmaml.learners.wrappers import core
 from bmaml.tasks.base import AbstractTasks
 from bmaml.training.meta_step import build_chunk, init_state
 from bmaml.training.method import AbstractMethod
@@ -29,6 +30,11 @@ class Method(AbstractMethod[Data, AbstractPosterior]):
     answering: AbstractLearner | None = None
 
     def __check_init__(self):
+        if isinstance(core(self.learner), AbstractPolicyLearner):
+            raise PairError(
+                f"Method learns from points that are given and {type(core(self.learner)).__name__} from trajectories that its "
+                "policies gather: use PolicyMethod."
+            )
         self.objective.check(self.learner)
         if self.answering is not None:
             _check_answering(self.learner, self.answering)

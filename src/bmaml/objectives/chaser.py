@@ -11,13 +11,12 @@ from jaxtyping import Array, Float, PyTree
 
 from bmaml.errors import InputError, PairError
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLearner
-from bmaml.learners.gradient import GradientLearner
-from bmaml.objectives.base import AbstractObjective
+from bmaml.learners.base import AbstractIterativeLearner, AbstractLearner, AbstractPolicyLearner
+from bmaml.objectives.base import AbstractContinuingObjective
 
 
 @register("objective/chaser")
-class ChaserLoss(AbstractObjective):
+class ChaserLoss(AbstractContinuingObjective):
     """Squared distance from the adapted particles (chaser) to where `steps` further steps on all the data lead (leader).
 
         sum over particles m of |theta_m^n - stop_gradient(theta_m^{n+s})|^2, the leader on support and query together;
@@ -25,7 +24,7 @@ class ChaserLoss(AbstractObjective):
     equation 8 and algorithm 3 of Kim et al. (2018). Squared parameter units, one number a task; particles are paired by
     index. With `hyper=False` the noise and weight precisions are left out of the distance, as in the authors' code (they
     still steer the steps). With 0 steps the leader is the chaser's end and the chaser the start: Reptile, whose gradient
-    2 (theta^0 - theta^n) this then is. Where particles gather their own data (`on_policy`) the leader goes on with the query
+    2 (theta^0 - theta^n) this then is. Where particles gather their own data (policies) the leader goes on with the query
     alone, which the chaser's particles gathered. `squared=False` sums the distances themselves, as the authors' code does for
     policies.
     """
@@ -39,36 +38,35 @@ class ChaserLoss(AbstractObjective):
             raise InputError(f"the leader takes {self.steps} steps: give at least 0.")
 
     def require(self, learner):
-        self._particles(learner)
+        self._iterative(learner)
 
-    def _particles(self, learner: AbstractLearner) -> GradientLearner:
-        if isinstance(learner, GradientLearner):
+    def _iterative(self, learner: AbstractLearner) -> AbstractIterativeLearner[Any]:
+        if isinstance(learner, AbstractIterativeLearner):
             return learner
         raise PairError(
-            f"ChaserLoss needs a GradientLearner because the leader goes on from the chaser's particles, which "
-            f"{type(learner).__name__} has none of; use QueryLoss."
+            "ChaserLoss needs a learner that adapts by steps because the leader goes on from where the chaser stopped, and "
+            f"{type(learner).__name__} takes none; use QueryLoss."
         )
 
     def loss(self, learner, meta, task, *, key):
-        learner = self._particles(learner)
+        learner = self._iterative(learner)
         chase_key, lead_key = jax.random.split(key)
-        start = learner.start(meta, task.support)
+        start = learner.start(meta, task.support, key=jax.random.fold_in(key, 2))
         chaser = learner.advance(meta, start, task.support, learner.steps, key=chase_key)
         if self.steps == 0:
             chaser, leader = start, chaser
         else:
-            more = task.query if learner.on_policy else task.support | task.query
+            # Policies gather their own data: the query is what the chaser's particles gathered.
+            more = task.query if isinstance(learner, AbstractPolicyLearner) else task.support | task.query
             leader = learner.advance(meta, chaser, more, self.steps, key=lead_key)
-        loss = self._distance(learner, chaser.particles, jax.lax.stop_gradient(leader.particles))
-        return loss, {}
+        chaser, leader = (learner.position(state, self.hyper) for state in (chaser, leader))
+        return self._distance(chaser, jax.lax.stop_gradient(leader)), {}
 
-    def _distance(self, learner: GradientLearner, chaser, leader):
-        if not self.hyper:
-            chaser, leader = learner.model.weights(chaser.params), learner.model.weights(leader.params)
+    def _distance(self, chaser: PyTree[Any], leader: PyTree[Any]) -> Float[Array, ""]:
         if not self.squared:
             return _distances(chaser, leader).sum()
         gaps = jax.tree.map(_square_distance, chaser, leader)
-        return sum(jax.tree.leaves(gaps))
+        return jnp.asarray(sum(jax.tree.leaves(gaps)))
 
 
 def _distances(chaser: PyTree[Any], leader: PyTree[Any]) -> Float[Array, " particles"]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from bmaml.errors import InputError, PairError
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLatentLearner, AbstractLearner
+from bmaml.learners.base import AbstractEvidenceLearner, AbstractLatentLearner, AbstractLearner
 from bmaml.objectives.base import AbstractObjective
 
 Scored = Literal["query", "all"]
@@ -50,9 +50,10 @@ class Elbo(AbstractObjective):
     def _latent(self, learner: AbstractLearner) -> AbstractLatentLearner:
         if isinstance(learner, AbstractLatentLearner):
             return learner
+        otherwise = "EvidenceLoss" if isinstance(learner, AbstractEvidenceLearner) else "QueryLoss"
         raise PairError(
             f"Elbo needs a learner with a latent variable because it compares a guide with a prior, which "
-            f"{type(learner).__name__} has none of; use QueryLoss."
+            f"{type(learner).__name__} has none of; use {otherwise}."
         )
 
     def loss(self, learner, meta, task, *, key):

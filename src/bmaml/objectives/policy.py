@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -11,8 +13,7 @@ from bmaml.distributions import AbstractDistribution
 from bmaml.errors import PairError
 from bmaml.inference.particles import map_particles
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLearner, Meta
-from bmaml.learners.gradient import GradientLearner
+from bmaml.learners.base import AbstractLearner, AbstractPolicyLearner, Meta
 from bmaml.objectives.base import AbstractObjective
 
 
@@ -35,16 +36,16 @@ class PolicyLoss(AbstractObjective):
         return -ratio_gain(log_prob, jax.lax.stop_gradient(log_prob), query).mean(), {}
 
 
-def policies(learner: AbstractLearner, who: str) -> GradientLearner:
+def policies(learner: AbstractLearner, who: str) -> AbstractPolicyLearner[Any]:
     """Return the learner, for objectives of policies.
 
-    Raises: PairError where it is not one of gradient steps on data that each particle gathers.
+    Raises: PairError where it is not one whose particles gather their own data.
     """
-    if isinstance(learner, GradientLearner) and learner.on_policy:
+    if isinstance(learner, AbstractPolicyLearner):
         return learner
     raise PairError(
-        f"{who} needs a GradientLearner with on_policy=True because each particle adapts to trajectories of its own; "
-        "use QueryLoss for data that are given."
+        f"{who} needs a learner of policies because each particle adapts to trajectories of its own, and "
+        f"{type(learner).__name__} adapts to data that are given; use PolicyGradientLearner, or QueryLoss for given data."
     )
 
 

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import equinox as eqx
+import dataclasses
 
-from bmaml.errors import PairError
+import equinox as eqx
+import jax.numpy as jnp
+
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLearner
-from bmaml.learners.gradient import GradientLearner
+from bmaml.learners.base import AbstractIterativeLearner
 from bmaml.objectives.base import AbstractObjective
-from bmaml.objectives.query import QueryLoss, Scoring
+from bmaml.objectives.scoring import Scoring, check_scoring, require_scoring, score_posterior, score_query
 
 
 @register("objective/pooled")
 class PooledLoss(AbstractObjective):
-    """Loss of the unadapted particles on all of a task's data, support and query alike: the pretrain-and-fine-tune baseline.
+    """Loss of what a learner predicts before it has seen any of a task, on all of the task's data, support and query alike.
 
-    Scale as in `QueryLoss`. The learner's steps are what fine-tuning does at test time.
+    With gradient steps this is the pretrain-and-fine-tune baseline: the learner's steps are what fine-tuning does at test
+    time. Other learners adapt to an empty support. Scale as in `QueryLoss`.
     """
 
     scoring: Scoring = eqx.field(static=True, default="each")
 
-    def require(self, learner):
-        QueryLoss(self.scoring).check(self._particles(learner))
+    def __check_init__(self):
+        check_scoring(self.scoring)
 
-    def _particles(self, learner: AbstractLearner) -> GradientLearner:
-        if isinstance(learner, GradientLearner):
-            return learner
-        raise PairError(
-            f"PooledLoss needs a GradientLearner because it scores parameters before any adaptation, which "
-            f"{type(learner).__name__} does not predict with; use QueryLoss."
-        )
+    def require(self, learner):
+        require_scoring("PooledLoss", self.scoring, learner)
 
     def loss(self, learner, meta, task, *, key):
-        learner = self._particles(learner)
         everything = task.support | task.query
-        prior = learner.finish(meta, learner.start(meta, everything))
-        return QueryLoss(self.scoring).of_posterior(prior, everything), {}
+        none = dataclasses.replace(task.support, mask=jnp.zeros_like(task.support.mask))
+        if isinstance(learner, AbstractIterativeLearner):
+            prior = learner.finish(meta, learner.start(meta, none, key=key), none, key=key)
+            return score_posterior(self.scoring, prior, everything), {}
+        return score_query(self.scoring, learner, meta, none, everything, key=key)[0], {}

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from bmaml.images import ImageSet
-from bmaml.learners.features import replace_core
+from bmaml.learners.wrappers import with_steps
 from bmaml.methods import METHODS, Method, Tuned, TunedImages, choose, fitting
 from bmaml.methods.made_of import Offer
 from bmaml.models import MLP, CategoricalModel
@@ -29,10 +29,7 @@ class ImageRecipe:
     def answering(self, method: Method) -> Method:
         """Return the method with the inner steps that its trained runs answer with."""
         steps = self.tuned.answering_steps
-        if steps is None:
-            return method
-        longer = replace_core(method.learner, lambda one: dataclasses.replace(one, steps=steps))  # pyright: ignore
-        return dataclasses.replace(method, answering=longer)
+        return method if steps is None else dataclasses.replace(method, answering=with_steps(method.learner, steps))
 
     def training_way(self, images: ImageSet, way: int, *, rotations: bool = False, within: bool = False) -> int:
         """Return the number of classes of a training episode, for a method that must tell `way` classes apart.

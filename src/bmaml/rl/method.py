@@ -13,10 +13,8 @@ from jaxtyping import Array, PRNGKeyArray
 from bmaml.data import Task
 from bmaml.errors import InputError
 from bmaml.io.registry import register
-from bmaml.learners.base import Meta
-from bmaml.learners.gradient import GradientLearner, GradientState
-from bmaml.objectives.base import Metrics
-from bmaml.objectives.chaser import ChaserLoss
+from bmaml.learners.base import AbstractPolicyLearner, Meta
+from bmaml.objectives.base import AbstractContinuingObjective, Metrics
 from bmaml.objectives.policy import policies
 from bmaml.rl.adapted_policy import AdaptedPolicy
 from bmaml.rl.environment import AbstractWorld, check_policy
@@ -51,7 +49,7 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         self.step.check(self.learner, self.objective)
 
     @property
-    def policies(self) -> GradientLearner:
+    def policies(self) -> AbstractPolicyLearner[Any]:
         """The learner, as what it is checked to be."""
         return policies(self.learner, "PolicyMethod")
 
@@ -99,11 +97,11 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         if other is not None:
             raise InputError(f"a policy was given a {type(other).__name__}: give Trajectories, or a list of them (or none).")
         learner = self.policies
-        state = learner.start(meta, nothing())
+        state = learner.start(meta, nothing(), key=key)
         for i, one in enumerate(sets):
             own = _by_particle(one, learner.particles)
             state = _update(learner, self.sampling, meta, state, own, jax.random.fold_in(key, i))
-        return AdaptedPolicy(learner.finish(meta, state))
+        return AdaptedPolicy(learner.finish(meta, state, nothing(), key=key))
 
     def collect(self, plan: Plan, world: AbstractWorld, meta: Meta, key: PRNGKeyArray) -> tuple[MetaBatch, Collected]:
         """Return the tasks of one meta-step in the form that the objective takes, and everything that was gathered in them.
@@ -113,7 +111,7 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         goal_key, act_key, adapt_key = jax.random.split(key, 3)
         updates, goals = self.policies.steps, world.goals(goal_key, plan.batch)
         # A leader of several steps goes on through sets that were gathered on its way.
-        further = max(self.objective.steps, 1) if isinstance(self.objective, ChaserLoss) else 1
+        further = max(self.objective.steps, 1) if isinstance(self.objective, AbstractContinuingObjective) else 1
         found = collect(world, self.policies, self.sampling, meta, goals, updates + further - 1, key=act_key)
         by_task = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), found.sets)
         support, query = (jax.tree.map(lambda leaf, part=part: leaf[:, part], by_task) for part in _parts(updates))
@@ -135,8 +133,8 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
 
 @eqx.filter_jit
 def _update(
-    learner: GradientLearner, sampling: Sampling, meta: Meta, state: GradientState, lived: Trajectories, key: PRNGKeyArray
-) -> GradientState:
+    learner: AbstractPolicyLearner[Any], sampling: Sampling, meta: Meta, state: Any, lived: Trajectories, key: PRNGKeyArray
+) -> Any:
     """Return the state after one inner step on what each particle gathered."""
     support = jax.vmap(sampling.advantages.data)(lived)
     return inner_step(learner, meta, state, support, key)

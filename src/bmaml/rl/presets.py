@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bmaml.inference.adjoints import FirstOrder
 from bmaml.inference.directions import RBF, Stein
-from bmaml.learners import AbstractLearner, GradientLearner, LearnedRates, Sgd
+from bmaml.learners import AbstractLearner, GradientLearner, LearnedRates, PolicyGradientLearner, Sgd
 from bmaml.models import AbstractModel
 from bmaml.models.surrogates import Surrogate
 from bmaml.objectives import ChaserLoss, PolicyLoss
@@ -28,9 +28,9 @@ _SAMPLING, _TRUST = Sampling(), TrustRegion()
 
 def _policies(
     model: AbstractModel, inner_learning_rate: float, inner_steps: int, surrogate: Surrogate, **options
-) -> GradientLearner:
+) -> PolicyGradientLearner:
     rule = options.pop("rule", None) or Sgd(inner_learning_rate)
-    return GradientLearner(model, rule=rule, steps=inner_steps, fit=surrogate, on_policy=True, **options)
+    return PolicyGradientLearner(GradientLearner(model, rule=rule, steps=inner_steps, fit=surrogate, **options))
 
 
 def _scored(learner: AbstractLearner, sampling: Sampling, outer: AbstractOuterStep, *, name: str) -> PolicyMethod:
@@ -128,7 +128,7 @@ def emaml(
 
 def _stein(
     model: AbstractModel, particles: int, inner_learning_rate: float, inner_steps: int, surrogate: Surrogate, temperature: float
-) -> GradientLearner:
+) -> PolicyGradientLearner:
     # The policy's log-density is return / temperature: the repulsion times the temperature at a rate divided by it is the same.
     direction = Stein(RBF(median="distance"), repulsion=temperature)
     return _policies(model, inner_learning_rate / temperature, inner_steps, surrogate, particles=particles, direction=direction)

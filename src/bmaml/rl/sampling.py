@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -13,9 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from bmaml.data import Data
 from bmaml.errors import InputError
 from bmaml.io.registry import register
-from bmaml.learners.base import Meta
-from bmaml.learners.gradient import GradientLearner, GradientState
-from bmaml.learners.rules import Scaled
+from bmaml.learners.base import AbstractPolicyLearner, Meta
 from bmaml.rl.advantages import Advantages
 from bmaml.rl.environment import AbstractWorld
 from bmaml.rl.trajectories import Trajectories
@@ -51,7 +48,7 @@ class Collected(eqx.Module):
 
 def collect(
     world: AbstractWorld,
-    learner: GradientLearner,
+    learner: AbstractPolicyLearner[Any],
     sampling: Sampling,
     meta: Meta,
     goals: PyTree[Any],
@@ -71,13 +68,13 @@ def collect(
     - `slower`: factor on the learning rate of updates after the first.
     """
     tasks = len(jax.tree.leaves(goals)[0])
-    states = _spread(learner.start(meta, nothing()), tasks)
-    later = learner if slower == 1.0 else dataclasses.replace(learner, rule=Scaled(learner.rule, slower))
+    states = _spread(learner.start(meta, nothing(), key=key), tasks)
+    later = learner if slower == 1.0 else learner.slowed(slower)
     collected = []
     # A Python loop instead of a scan, because a simulator may have to run on the host between two steps.
     for update in range(updates + 1):
         act_key, step_key = jax.random.split(jax.random.fold_in(key, update))
-        lived = world.rollout(learner.model, states.particles.params, goals, sampling.episodes, key=act_key)
+        lived = world.rollout(learner.model, _params(learner, meta, states), goals, sampling.episodes, key=act_key)
         one = judge(sampling, lived)
         collected.append(one)
         if update < updates:
@@ -108,13 +105,18 @@ def judge(sampling: Sampling, lived: Trajectories) -> tuple[Data, Float[Array, "
     return sets, lived.returns.mean(-1), jnp.where(wrong.any(), place, -1)
 
 
-def inner_step(learner: GradientLearner, meta: Meta, state: GradientState, given: Data, key: PRNGKeyArray) -> GradientState:
+def _params(learner: AbstractPolicyLearner[Any], meta: Meta, states: Any) -> PyTree[Any]:
+    """Return the parameters of the policies of all tasks."""
+    return jax.vmap(lambda state: learner.finish(meta, state, nothing(), key=jax.random.key(0)).params)(states)
+
+
+def inner_step(learner: AbstractPolicyLearner[Any], meta: Meta, state: Any, given: Data, key: PRNGKeyArray) -> Any:
     """Return the state of one task after one inner step on what each particle has gathered."""
     return learner.advance(meta, state, jax.tree.map(lambda leaf: leaf[None], given), 1, key=key)
 
 
 @eqx.filter_jit
-def _advance(learner: GradientLearner, meta: Meta, states: GradientState, given: Data, key: PRNGKeyArray) -> GradientState:
+def _advance(learner: AbstractPolicyLearner[Any], meta: Meta, states: Any, given: Data, key: PRNGKeyArray) -> Any:
     """Return the states of all tasks after one inner step, each on its own data."""
     keys = jax.random.split(key, len(given.mask))
     return jax.vmap(lambda *own: inner_step(learner, meta, *own))(states, given, keys)

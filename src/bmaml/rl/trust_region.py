@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from bmaml.data import Task
 from bmaml.distributions import AbstractDistribution, kl_divergence
 from bmaml.errors import InputError
-from bmaml.inference.directions import Independent
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.objectives.policy import adapted_actions, gathered, policies, ratio_gain
@@ -131,7 +130,7 @@ class Shared(eqx.Module):
 
     def mean(self, each: Each) -> Each:
         """Return the value of each particle in `each`, or the mean of all particles in every place."""
-        if isinstance(policies(self.learner, "TrustRegion").direction, Independent):
+        if not policies(self.learner, "TrustRegion").coupled:
             return each
         return jnp.broadcast_to(each.mean(), each.shape)
 

@@ -43,8 +43,18 @@ class AbstractExactHeadPosterior(eqx.Module):
         """
 
     @abstractmethod
+    def noise_entropy(self, log_noise: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Return the entropy of each target given the head's weights and sigma, in nats, mean over the posterior of sigma."""
+
+    @abstractmethod
     def sample_weights(self, key: PRNGKeyArray) -> Float[Array, "features outputs"]:
         """Draw the head's weights."""
+
+
+def normal_entropy(variance: Float[Array, " n"], log_square: Float[Array, " outputs"]) -> Float[Array, " n"]:
+    """Return the entropy of normals of variance sigma^2 `variance`, summed over outputs, for E[log sigma^2] of each output."""
+    each = 0.5 * (jnp.log(2 * jnp.pi * jnp.e) + jnp.log(variance))
+    return log_square.size * each + 0.5 * log_square.sum()
 
 
 class AbstractExactHead(eqx.Module):

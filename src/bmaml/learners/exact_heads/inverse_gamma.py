@@ -5,13 +5,13 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln, logsumexp
+from jax.scipy.special import digamma, gammaln, logsumexp
 from jaxtyping import Array, Float
 
 from bmaml.distributions import StudentT
 from bmaml.errors import InputError
 from bmaml.io.registry import register
-from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, Kernel
+from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, Kernel, normal_entropy
 
 
 class InverseGammaPrior(eqx.Module):
@@ -67,6 +67,12 @@ class InverseGammaPosterior(AbstractExactHeadPosterior):
         mean = features @ self.prior.mean + half.T @ self.white
         scale = jnp.sqrt(variance[:, None] * (self.b / self.a[:, None])[:, None])
         return StudentT(jnp.reshape(2 * self.a, (-1, 1, 1)), jnp.broadcast_to(mean, scale.shape), scale)
+
+    def noise_entropy(self, log_noise):
+        noise = jnp.exp(self.prior.log_noise + log_noise) + self.kernel.jitter
+        # E[log sigma^2] of an inverse-gamma.
+        each = jnp.log(self.b) - digamma(self.a)[:, None]
+        return normal_entropy(noise, jnp.tensordot(jnp.exp(self.log_shares), each, 1))
 
     def sample_weights(self, key):
         pick_key, scale_key, weight_key = jax.random.split(key, 3)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from bmaml.distributions import StudentT
 from bmaml.errors import InputError
 from bmaml.io.registry import register
-from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, Kernel
+from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, Kernel, normal_entropy
 
 
 class RelativePrior(eqx.Module):
@@ -77,6 +77,11 @@ class RelativePosterior(AbstractExactHeadPosterior):
         ratio = jnp.clip(square * jnp.einsum("ojg,og->o", weights, self.sigma**-2), 1.001, 2.0)
         width = jnp.sqrt((variance[:, None] * square + residual) / ratio)
         return StudentT((2 * ratio / (ratio - 1))[None, None], (fixed + moved)[None], width[None])
+
+    def noise_entropy(self, log_noise):
+        noise = jnp.exp(self.prior.log_noise + log_noise) + self.kernel.jitter
+        weights = jax.nn.softmax(self.log_weights, axis=(-2, -1))
+        return normal_entropy(noise, 2 * jnp.einsum("ojg,og->o", weights, jnp.log(self.sigma)))
 
     def sample_weights(self, key):
         pick_key, weight_key = jax.random.split(key)

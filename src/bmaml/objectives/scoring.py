@@ -1,0 +1,118 @@
+"""How well a posterior serves a query: the four scales that the losses of a query share."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from bmaml.data import Data
+from bmaml.distributions import AbstractContinuous, AbstractDistribution, with_fixed_mean
+from bmaml.errors import InputError, PairError
+from bmaml.inference.posteriors import AbstractJointPosterior, AbstractPosterior, each_member
+from bmaml.learners.base import (
+    AbstractEvidenceLearner,
+    AbstractIterativeLearner,
+    AbstractLatentLearner,
+    AbstractLearner,
+    AbstractLimitedLearner,
+    Meta,
+    Need,
+)
+from bmaml.models.base import squared_error
+
+Scoring = Literal["points", "joint", "each", "squared_error"]
+
+
+def check_scoring(scoring: Scoring) -> None:
+    """Raise InputError for an unknown score."""
+    if scoring not in get_args(Scoring):
+        raise InputError(f"unknown score {scoring!r}: use 'points', 'joint', 'each' or 'squared_error'.")
+
+
+def limit(learner: AbstractLearner, need: Need) -> str | None:
+    """Return why a learner cannot serve a need; None where it can, or does not say."""
+    return learner.limit(need) if isinstance(learner, AbstractLimitedLearner) else None
+
+
+def require_scoring(who: str, scoring: Scoring, learner: AbstractLearner) -> None:
+    """Raise PairError where a learner, behind all wrappers, says that it cannot be scored so."""
+    if scoring == "squared_error" and (reason := limit(learner, "numbers")):
+        raise _needs_numbers(who, reason)
+    if scoring == "joint" and (reason := limit(learner, "joint")):
+        raise _needs_joint(who, reason)
+
+
+def require_evidence(who: str, learner: AbstractLearner, otherwise: str | None = None) -> AbstractEvidenceLearner:
+    """Return the learner, for objectives that ask for the evidence of a data set.
+
+    Raises: PairError where the learner does not know the evidence; the message says what to use `otherwise`.
+    """
+    reason = limit(learner, "evidence")
+    if isinstance(learner, AbstractEvidenceLearner) and reason is None:
+        return learner
+    if otherwise is None:
+        by_steps = "Laplace around it" if isinstance(learner, AbstractIterativeLearner) else "QueryLoss"
+        otherwise = "Elbo, a bound on it" if isinstance(learner, AbstractLatentLearner) else by_steps
+    reason = reason or f"{type(learner).__name__} does not know that of its data"
+    raise PairError(f"{who} needs a learner with an evidence because it maximises log p(data), and {reason}; use {otherwise}.")
+
+
+def _needs_numbers(who: str, reason: str) -> PairError:
+    return PairError(f"{who}('squared_error') needs targets that are numbers because {reason}; use scoring='each'.")
+
+
+def _needs_joint(who: str, reason: str) -> PairError:
+    whole = f"{who}('joint') needs the joint density of a query because it scores the query as a whole"
+    return PairError(f"{whole}, and {reason}; use scoring='points'.")
+
+
+def score_query(
+    scoring: Scoring,
+    learner: AbstractLearner,
+    meta: Meta,
+    support: Data,
+    query: Data,
+    *,
+    evidence: bool = False,
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return the loss of a query after adapting to a support, and the support's log evidence (0 where it is not asked for).
+
+    A joint density that the posterior does not know is that of support and query together over that of the support.
+    """
+    if not isinstance(learner, AbstractEvidenceLearner) or not (evidence or scoring == "joint"):
+        return score_posterior(scoring, learner.adapt(meta, support, key=key), query), jnp.zeros(())
+    posterior, weight = learner.weigh(meta, support, key=key)
+    if scoring != "joint" or isinstance(posterior, AbstractJointPosterior):
+        return score_posterior(scoring, posterior, query), weight
+    # The same key: experts that are drawn are the same for both.
+    both = learner.weigh(meta, support | query, key=key)[1]
+    return -(both - weight) / jnp.maximum(query.count, 1.0), weight
+
+
+def score_posterior(scoring: Scoring, posterior: AbstractPosterior, query: Data) -> Float[Array, ""]:
+    """Return the loss of a posterior on a query.
+
+    Raises: PairError for the squared error of classes, or a joint density that the posterior does not know.
+    """
+    count = jnp.maximum(query.count, 1.0)
+    if scoring == "points":
+        return -(posterior.predict(query.x).log_prob(query.y) * query.mask).sum() / count
+    if scoring == "squared_error":
+        return each_member(posterior, lambda predictive: _residual_loss(predictive, query), query.x).mean()
+    if scoring == "each":
+        return -each_member(posterior, lambda one: (one.log_prob(query.y) * query.mask).sum(), query.x).mean() / count
+    if not isinstance(posterior, AbstractJointPosterior):
+        raise _needs_joint("QueryLoss", f"{type(posterior).__name__} knows only that of each target by itself")
+    return -posterior.log_joint(query) / count
+
+
+def _residual_loss(predictive: AbstractDistribution, query: Data) -> Float[Array, ""]:
+    if not isinstance(predictive, AbstractContinuous):
+        raise _needs_numbers("QueryLoss", "classes have no distance")
+    held = with_fixed_mean(predictive)
+    noise = -(held.log_prob(query.y) * query.mask).sum() / jnp.maximum(query.count, 1.0)
+    return squared_error(predictive.mean, query) + noise - jax.lax.stop_gradient(noise)
