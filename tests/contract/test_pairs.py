@@ -20,6 +20,7 @@ from cases import (
     jit,
     kind_for,
     labelled,
+    points,
     preset,
     task,
 )
@@ -127,7 +128,9 @@ for _name in OTHERS:
 
 def kind_of(name):
     """The kind of points that a learner of the tables adapts to."""
-    return labelled if "classes" in name or name == "deep sets" else kind_for(name.removeprefix("method "))
+    if name.startswith("method "):
+        return kind_for(name.removeprefix("method "))
+    return labelled if "classes" in name or name == "deep sets" else points
 
 
 def losses_of(name):
@@ -197,44 +200,37 @@ def same(found, wanted, what):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8 * (1 + np.abs(b).max(initial=0.0)), err_msg=what)
 
 
-@functools.cache
-def program(name):
-    """What both tests below run, compiled once: losses of one task, and losses and gradients of several starts and tasks."""
-    losses = losses_of(name)
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_pairs_keep_the_contract_and_train(name, x64):
+    """Losses and gradients of all objectives of a learner, in one program: those of a task by itself, and of it padded,
+    shuffled and permuted, vmapped, are the same; and the kinds of learner train with every objective.
+    """
+    learner, losses = ACCEPTED[name][0], losses_of(name)
+    count = max(4, len(ACCEPTED[name][1]))
+    plain, meta = task(kind=kind_of(name)), started(learner)
+    padded = Task(with_garbage(plain.support, 2), with_garbage(plain.query, 3))
 
     def twice(meta, one):
         return (found := losses(meta, one)), found
 
-    return jit(lambda meta, one, metas, tasks: (losses(meta, one), jax.vmap(jax.jacrev(twice, has_aux=True))(metas, tasks)))
+    @jit
+    def program(metas, tasks):
+        return losses(meta, plain), jax.vmap(jax.jacrev(twice, has_aux=True))(metas, tasks)
+
+    check_order(name, meta, padded, program, count)
+    if name in LEARNERS:
+        check_training(name, meta, padded, program, count)
 
 
-def padded_task(name):
-    plain = task(kind=kind_of(name))
-    return plain, Task(with_garbage(plain.support, 2), with_garbage(plain.query, 3))
-
-
-def lanes(name):
-    """How many starts the program takes: one for each objective, and at least the four of the first test."""
-    return max(4, len(ACCEPTED[name][1]))
-
-
-@pytest.mark.parametrize("name", ACCEPTED)
-def test_results_depend_on_no_padding_order_or_batching(name, x64):
-    """The losses of a task by themselves, and losses and gradients of it padded, shuffled and permuted, vmapped.
-
-    Langevin's noise belongs to a particle's place, so only there the order of particles matters; and the support's order
+def check_order(name, meta, padded, program, count):
+    """Langevin's noise belongs to a particle's place, so only there the order of particles matters; and the support's order
     matters to a recurrent network alone, which says so.
     """
     learner, objectives = ACCEPTED[name]
-    (plain, padded), meta, more = padded_task(name), started(learner), lanes(name) - 4
-    tasks = (
-        padded,
-        Task(shuffled(padded.support, 1), padded.query),
-        Task(padded.support, shuffled(padded.query, 2)),
-        *[padded] * (more + 1),
-    )
-    metas = (meta, meta, meta, reordered(learner, meta), *[meta] * more)
-    alone, (gradients, found) = program(name)(meta, plain, stacked(*metas), stacked(*tasks))
+    shuffles = Task(shuffled(padded.support, 1), padded.query), Task(padded.support, shuffled(padded.query, 2))
+    tasks = (padded, *shuffles, *[padded] * (count - 3))
+    metas = (meta, meta, meta, reordered(learner, meta), *[meta] * (count - 4))
+    alone, (gradients, found) = program(stacked(*metas), stacked(*tasks))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((found, gradients)))
     for i, objective in enumerate(objectives):
         moves = max(np.abs(leaf[0, i]).max(initial=0.0) for leaf in jax.tree.leaves(gradients))
@@ -257,19 +253,16 @@ def unit(gradient):
 _STOPPED = {"reptile", "chaser", "chaser of 2 with hyper", "query squared_error"}
 
 
-@pytest.mark.parametrize("name", LEARNERS)
-def test_every_accepted_pair_trains(name, x64):
+def check_training(name, meta, padded, program, count):
     """Twenty steps along the gradient, all objectives of a learner side by side, each from the same start."""
-    learner, objectives = ACCEPTED[name]
-    (plain, padded), meta, count = padded_task(name), started(learner), len(objectives)
-    tasks, metas = stacked(*[padded] * lanes(name)), stacked(*[meta] * lanes(name))
-    own = np.minimum(np.arange(lanes(name)), count - 1)  # The objective that each lane follows.
-    curves = []
+    objectives = ACCEPTED[name][1]
+    tasks, metas = stacked(*[padded] * count), stacked(*[meta] * count)
+    own, curves = np.arange(len(objectives)), []
     for _ in range(20):
-        _, (gradients, found) = program(name)(meta, plain, metas, tasks)
-        mine = jax.tree.map(lambda leaf: np.asarray(leaf)[np.arange(len(own)), own], gradients)
-        metas = jax.tree.map(lambda m, g: m - 0.01 * g, metas, jax.vmap(unit)(mine))
-        curves.append(np.asarray(found)[np.arange(count), np.arange(count)])
+        _, (gradients, found) = program(metas, tasks)
+        mine = jax.vmap(unit)(jax.tree.map(lambda leaf: leaf[own, own], gradients))
+        metas = jax.tree.map(lambda m, g: m.at[own].add(-0.01 * g), metas, mine)
+        curves.append(np.asarray(found)[own, own])
     for objective, curve in zip(objectives, np.transpose(curves), strict=True):
         assert np.isfinite(curve).all()
         assert curve[-3:].mean() < curve[0] or objective in _STOPPED, f"{objective}: {curve}"

@@ -1,5 +1,7 @@
 """Every form of a convolution is the same function: values, derivatives of the second order, under every batching."""
 
+import importlib.util
+import sys
 from functools import partial
 
 import jax
@@ -53,6 +55,21 @@ def test_all_forms_have_the_same_second_order_gradient(x64, stride):
     wanted = maml_gradient(partial(plain, stride=step))
     for form in ("loop", "patches", "grouped"):
         found = maml_gradient(partial(ours, form=form))
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), found, wanted)
+
+
+@pytest.mark.parametrize("gone", ["jax.interpreters", "jax.extend.core"])
+def test_without_the_internals_of_jax_the_numbers_are_the_same(x64, gone, monkeypatch):
+    """A later JAX without them: the module falls back to `jax.lax`, says so, and every form gives the same gradients."""
+    wanted = maml_gradient(partial(plain, stride=1))
+    monkeypatch.setitem(sys.modules, gone, None)
+    monkeypatch.delitem(sys.modules, "bmaml.models.convolution_primitive")
+    spec = importlib.util.find_spec("bmaml.models.convolution")
+    module = importlib.util.module_from_spec(spec)
+    with pytest.warns(UserWarning, match="convolutions are XLA's"):
+        spec.loader.exec_module(module)
+    for form in ("auto", "patches"):
+        found = maml_gradient(partial(module.convolve, form=form))
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), found, wanted)
 
 
