@@ -356,18 +356,6 @@ def take_rows(predictive: Predictive, rows: np.ndarray) -> Predictive:
     return jax.tree.map(pick, predictive)
 
 
-def with_fixed_mean(predictive: AbstractContinuous) -> AbstractContinuous:
-    """Return the same predictive with its means as constants to the gradient.
-
-    Raises: PairError for a predictive that is not made of normals and Student-ts.
-    """
-    if isinstance(predictive, Mixture):
-        return Mixture(predictive.log_weights, with_fixed_mean(predictive.components))
-    if isinstance(predictive, Normal | StudentT):
-        return eqx.tree_at(lambda one: one.loc, predictive, jax.lax.stop_gradient(predictive.loc))
-    raise PairError(f"cannot fix the mean of {type(predictive).__name__}: give normals, Student-ts or mixtures of them.")
-
-
 # Upper limit of 1 / degrees of freedom. At 1/2 a Student-t has no variance.
 MOST_TAILS = 0.48
 # Lower limit of 1 / degrees of freedom, at which a Student-t is almost a normal.

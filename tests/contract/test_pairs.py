@@ -24,6 +24,7 @@ from cases import (
     preset,
     task,
 )
+from jax.flatten_util import ravel_pytree
 from pairs import LEARNERS, OBJECTIVES, PAGE, STEEP, to_markdown, why_not
 
 from bmaml.data import Data, Task
@@ -246,7 +247,8 @@ def check_order(name, meta, padded, program, count):
 
 def unit(gradient):
     """The gradient scaled to a norm of 1."""
-    return jax.tree.map(lambda leaf: leaf / optax.global_norm(gradient), gradient)
+    norm = jnp.linalg.norm(ravel_pytree(gradient)[0])
+    return jax.tree.map(lambda leaf: leaf / norm, gradient)
 
 
 # Their gradient is not that of their value: something in them is a constant to the gradient, so that the value may grow.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
-from bmaml.distributions import AbstractContinuous, AbstractDistribution, with_fixed_mean
+from bmaml.distributions import AbstractContinuous, AbstractDistribution, Mixture, Normal, StudentT
 from bmaml.errors import InputError, PairError
 from bmaml.inference.posteriors import AbstractJointPosterior, AbstractPosterior, each_member
 from bmaml.learners.base import (
@@ -113,6 +114,16 @@ def score_posterior(scoring: Scoring, posterior: AbstractPosterior, query: Data)
 def _residual_loss(predictive: AbstractDistribution, query: Data) -> Float[Array, ""]:
     if not isinstance(predictive, AbstractContinuous):
         raise _needs_numbers("QueryLoss", "classes have no distance")
-    held = with_fixed_mean(predictive)
+    held = _with_fixed_mean(predictive)
     noise = -(held.log_prob(query.y) * query.mask).sum() / jnp.maximum(query.count, 1.0)
     return squared_error(predictive.mean, query) + noise - jax.lax.stop_gradient(noise)
+
+
+def _with_fixed_mean(predictive: AbstractContinuous) -> AbstractContinuous:
+    """Return the same predictive with its means as constants to the gradient."""
+    if isinstance(predictive, Mixture):
+        return Mixture(predictive.log_weights, _with_fixed_mean(predictive.components))
+    if isinstance(predictive, Normal | StudentT):
+        return eqx.tree_at(lambda one: one.loc, predictive, jax.lax.stop_gradient(predictive.loc))
+    kind = type(predictive).__name__
+    raise PairError(f"the squared error of a {kind} cannot be told from its noise: use scoring='each', or predict normals.")
