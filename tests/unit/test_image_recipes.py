@@ -8,8 +8,8 @@ from cases import is_one_sentence, jit
 from bmaml.errors import InputError
 from bmaml.estimators.classifier import FewShotClassifier
 from bmaml.images import from_arrays
-from bmaml.learners.features import core
 from bmaml.learners.resized import for_classes
+from bmaml.learners.wrappers import core
 from bmaml.methods import fitting
 from bmaml.models.by_name import image_network
 from bmaml.recipes.images import build_image_method, compared, image_recipe
