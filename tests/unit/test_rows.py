@@ -4,11 +4,14 @@ import inspect
 import re
 
 import pytest
+from cases import FEATURES, run
 
 import bmaml
+from bmaml.learners import ConjugateLearner
 from bmaml.methods import METHODS, POLICY_METHODS, fitting
 from bmaml.methods.citations import link, papers, papers_of
 from bmaml.models import MLP, GaussianModel
+from bmaml.objectives import QueryLoss
 
 ROWS = [*METHODS.known(), *POLICY_METHODS.known()]
 
@@ -25,8 +28,8 @@ def test_every_method_names_its_papers():
 
 def test_a_method_a_run_and_a_name_are_cited_alike():
     method = bmaml.methods.bmaml(GaussianModel(MLP((1, 2, 1))))
-    run = bmaml.Run(method, None, 0, 1)
-    assert bmaml.cite(method) == bmaml.cite(run) == bmaml.cite("shared-bmaml")
+    trained = bmaml.Run(method, None, 0, 1)
+    assert bmaml.cite(method) == bmaml.cite(trained) == bmaml.cite("shared-bmaml")
     assert bmaml.cite(method).count("@inproceedings") == 2
     assert "schulman2015" in bmaml.cite("maml")  # for policies
     for unknown in ("bmalm", bmaml.Method(method.learner, method.objective)):
@@ -46,3 +49,19 @@ def test_settings_of_a_row_are_arguments_of_its_preset(row):
 def test_every_row_fits_something():
     assert {*fitting("numbers"), *fitting("classes")} == set(METHODS)
     assert set(fitting("policies")) == set(POLICY_METHODS)
+
+
+def test_a_learner_and_an_objective_make_a_preset():
+    """What has no default is what the method is made from; what has one is a setting."""
+    row = bmaml.methods.MethodSpec(
+        "heads", bmaml.methods.pair(ConjugateLearner, QueryLoss("points")), bmaml.methods.OfFeatures()
+    )
+    assert {"particles", "noise"} <= row.settings
+    assert row.summary.startswith("Exact Bayesian linear heads")
+    made = row.preset(FEATURES, particles=3)
+    assert made == bmaml.Method(ConjugateLearner(FEATURES, particles=3), QueryLoss("points"))
+
+
+def test_the_command_line_cites(capsys):
+    assert run("cite", "anil") == 0
+    assert capsys.readouterr().out == bmaml.cite("anil")

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from bmaml.cli import compare, demo, figure, leaderboard
+from bmaml.cli import cite, compare, demo, figure, leaderboard
 from bmaml.cli import evaluate as scores
 from bmaml.cli import fit as table
 from bmaml.cli import train as training
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Bayesian meta-learning: learn a prior from many small data sets, adapt to a new one from a handful of points.",
 )
-for module in (training, scores, figure, compare, leaderboard, table, demo):
+for module in (training, scores, figure, compare, leaderboard, table, cite, demo):
     module.add(app)
 
 

@@ -32,6 +32,7 @@ from bmaml.methods.made_of import OfModel as OfModel
 from bmaml.methods.made_of import OfNothing as OfNothing
 from bmaml.methods.made_of import OfWidths as OfWidths
 from bmaml.methods.made_of import Preset as _Preset
+from bmaml.methods.made_of import pair as pair
 from bmaml.methods.presets import bfa as bfa
 from bmaml.methods.presets import bmaml as bmaml
 from bmaml.methods.presets import emaml as emaml

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from bmaml.errors import InputError
+from bmaml.learners import AbstractLearner
+from bmaml.methods.base import Method
 from bmaml.methods.classes import shared
 from bmaml.models import AbstractFeatures, AbstractModel, AbstractNetwork
+from bmaml.objectives import AbstractObjective
 from bmaml.training.method import AbstractMethod
 
 Preset = Callable[..., AbstractMethod]
@@ -127,3 +131,20 @@ class OfNothing(AbstractIngredients):
 
     def build(self, preset, offer, precision, settings):
         return preset(**settings)
+
+
+def pair(learner: type[AbstractLearner], objective: AbstractObjective) -> Preset:
+    """Return the preset of a learner's class with an objective: a row then needs no function of its own.
+
+    The learner's arguments without a default are what the method is made from, in order. Those with one are its settings.
+    """
+
+    def preset(*made_of: Any, **settings: Any) -> Method:
+        return Method(learner(*made_of, **settings), objective)
+
+    every = inspect.signature(learner).parameters.values()
+    kinds = {True: inspect.Parameter.POSITIONAL_OR_KEYWORD, False: inspect.Parameter.KEYWORD_ONLY}
+    own = [one.replace(kind=kinds[one.default is inspect.Parameter.empty]) for one in every]
+    preset.__name__, preset.__doc__ = learner.__name__, learner.__doc__
+    preset.__signature__ = inspect.Signature(own)  # pyright: ignore[reportFunctionMemberAccess]
+    return preset
