@@ -54,7 +54,7 @@ def settings(
         list[str] | None, typer.Option("--import", help="Module of your own to import first, whose classes a run may hold.")
     ] = None,
 ) -> None:
-    """Read what is given before the name of a command."""
+    """Read the options before the name of a command: whether to `debug`, and whether to print the `version`."""
     from bmaml.rows import import_module
 
     _DEBUG.set(debug)
@@ -63,10 +63,10 @@ def settings(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit.
+    """Run the command line with `arguments` (those of the process by default) and exit.
 
-    The exit codes are 0 for done, 2 with one sentence for wrong input, 1 with one sentence for a fault of the library, and
-    130 for a training that Ctrl-C stopped with a checkpoint. `--debug` before the command's name prints the traceback, too.
+    The exit codes are 0 for success, 2 with one sentence for wrong input, and 1 with one sentence for a fault of the library.
+    130 is for a training that Ctrl-C stopped with a checkpoint. `--debug` before the command's name also prints the traceback.
     """
     from bmaml.errors import BmamlError
 
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
     except Exception as error:
-        # XLA says so in its own error when a device has no memory left.
+        # XLA raises its own error when a device has no memory left.
         if "RESOURCE_EXHAUSTED" in str(error):
             _fail(_NO_MEMORY)
         _fail(_unforeseen(error), 1)
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _stop(stop: KeyboardInterrupt) -> None:
-    """Say where a training that was stopped goes on from, and exit."""
+    """Say where a stopped training can be resumed, and exit."""
     from bmaml.training.run import Interrupted
 
     if not isinstance(stop, Interrupted) or stop.directory is None:
@@ -119,7 +119,7 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _fail(sentence: str, code: int = 2) -> None:
-    """Say one sentence, after the traceback where that is asked for, and exit."""
+    """Print one sentence, after the traceback if it was asked for, and exit."""
     if _DEBUG.get():
         traceback.print_exc()
     sys.stderr.write(f"bmaml: {sentence}\n")

@@ -18,7 +18,7 @@ def compare(
     quick: Annotated[bool, typer.Option("--quick", help="A twentieth of the work: shows the shape only.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the task's noise and of everything random.")] = 0,
 ) -> None:
-    """Infer one task's posterior over a 1-16-1 network in every way there is, and measure each against NUTS."""
+    """Infer one task's posterior over a 1-16-1 network with every inference, and compare each with NUTS."""
     import json
 
     from bmaml.experiments import posteriors

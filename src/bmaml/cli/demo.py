@@ -18,7 +18,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     share: Annotated[float, typer.Option(min=0.001, max=100, help="Training length; 1 is about a minute on two cores.")] = 1.0,
 ) -> None:
-    """Meta-train the best method and BMAML on sinusoids, adapt to a new task, draw and score both."""
+    """Meta-train the best method and BMAML on sinusoids, adapt both to a new task, draw and score them."""
     import json
 
     from bmaml.cli.evaluate import show

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bmaml.learners.predictor import Predictor
     from bmaml.tasks.base import AbstractTasks
 
-# The flags that have no meaning for each kind of run, and why.
+# The flags that have no meaning for each kind of run, and the reason.
 _NOT_OF = {
     "family": (("--table",), "was not fitted on a table"),
     "control": (("--shots", "--queries", "--particles", "--optimal", "--table"), "is a run of policies"),
@@ -30,7 +30,7 @@ def add(app: typer.Typer) -> None:
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     shots: Annotated[
-        str | None, typer.Option(help="Support sizes (default 3,5,10; of images and tasks of your own: as trained).")
+        str | None, typer.Option(help="Support sizes (default 3,5,10; for images and your own tasks: as trained).")
     ] = None,
     steps: Annotated[
         str | None, typer.Option(help="Inner steps to score after, such as 0,1,10 (gradient methods; policies: 0,1,2,3).")
@@ -38,16 +38,18 @@ def evaluate(
     particles: Annotated[
         int | None, typer.Option(min=1, help="Particles to draw, where adaptation draws them (experts, platipus, abml).")
     ] = None,
-    count: Annotated[int | None, typer.Option(min=2, help="New tasks (default: 1000; policies: 400; of images: 600).")] = None,
+    count: Annotated[int | None, typer.Option(min=2, help="New tasks (default: 1000; policies: 400; images: 600).")] = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (50), or images of a class.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the new tasks.")] = 1,
-    optimal: Annotated[bool, typer.Option("--optimal", help="Score the Bayes-optimal predictor, too.")] = False,
-    table: Annotated[Path | None, typer.Option(help="Of a model fitted on a table: further tasks, all measured.")] = None,
+    optimal: Annotated[bool, typer.Option("--optimal", help="Also score the Bayes-optimal predictor.")] = False,
+    table: Annotated[Path | None, typer.Option(help="For a model of a table: further tasks, all measured.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
 ) -> None:
-    """Score a saved run on new tasks, each score with a 95% interval over tasks: MSE, NLL, CRPS, coverage and calibration; of
-    policies the mean return before and after each update; of a table's model RMSE, NLL and coverage on the tasks of `--table`.
+    """Score a saved run on new tasks, each score with a 95% interval over tasks.
+
+    The scores are MSE, NLL, CRPS, coverage and calibration. For policies they are the mean return before and after each update.
+    For a table's model they are RMSE, NLL and coverage on the tasks of `--table`.
     """
     import bmaml
     from bmaml.cli import on_images as images
@@ -73,7 +75,7 @@ def evaluate(
 
 
 def _kind(run: Path, about: dict[str, Any]) -> str:
-    """Return of which kind a run is: what the command that trained it wrote down, else what it was trained on.
+    """Return the kind of a run: what the command that trained it noted, else what it was trained on.
 
     Raises: InputError for a training of a leaderboard.
     """
@@ -91,7 +93,7 @@ def _kind(run: Path, about: dict[str, Any]) -> str:
 def _trained_on(run: Path) -> Any:
     """Return what a run was trained on.
 
-    Raises: InputError where the file does not hold it.
+    Raises: InputError if the file does not hold it.
     """
     from bmaml.errors import InputError
     from bmaml.training.run import NotSaved, source
@@ -107,14 +109,15 @@ def _trained_on(run: Path) -> Any:
 
 
 def _family(run: Path, about: dict[str, Any], options: dict[str, Any]) -> tuple[AbstractTasks, dict[str, Any]]:
-    """Return the tasks to score on, and the options completed: new tasks of a family that has a name, else the run's own."""
+    """Return the tasks to score on, and the completed options: new tasks of a family with a name, else the run's own tasks."""
     import jax
 
     from bmaml.recipes.families import build_tasks, judged_shots
     from bmaml.tasks import FAMILIES
 
     shots, queries = options["shots"], options["queries"]
-    # A family that this process does not know, or a path of Python code, is never looked for: the run holds its tasks.
+    # A family that this process does not know, and a path of Python code, are never looked up, because the run holds its
+    # tasks.
     if about.get("kind") == "family" and about["tasks"] in FAMILIES:
         most = (3, 5, 10) if FAMILIES[about["tasks"]].shots else judged_shots(about["tasks"])
         shots, queries = shots or most, queries or 50
@@ -190,9 +193,9 @@ def _on_table(run: Path, table: Path | None, shots: tuple[int, ...] | None, as_j
 
 
 def _drawing(predictor: Predictor, particles: int) -> Predictor:
-    """Return what draws so many particles when it adapts.
+    """Return the predictor with `particles` particles drawn at adaptation.
 
-    Raises: InputError where a learner's particles are what it was trained with.
+    Raises: InputError if the learner's particles are fixed by training.
     """
     from bmaml.errors import InputError, PairError
     from bmaml.learners.predictor import Predictor
@@ -240,7 +243,7 @@ def _regrets(results: dict[str, Evaluation]) -> list[dict]:
 
 
 def show(results: dict[str, Evaluation]) -> None:
-    """Print a table for each method, and the regret where the Bayes-optimal predictor is beside one."""
+    """Print a table for each method in `results`, and the regret if the Bayes-optimal predictor is among them."""
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else 160)

@@ -1,4 +1,4 @@
-"""`bmaml figure NAME`: an experiment's picture and its numbers."""
+"""`bmaml figure NAME`: the picture of an experiment and its numbers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _curvature(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], A
 
 
 def _policies(quick: bool, settings: dict[str, Any]) -> tuple[Any, Any]:
-    """Return runs of policies and their world: those given, or ones trained now."""
+    """Return runs of policies and their world: the given ones, or ones that are trained now."""
     from bmaml.experiments import policies as control
 
     folders = settings.pop("runs")
@@ -172,7 +172,7 @@ def figure(
     images: Annotated[str, typer.Option(help="For bmaml-2 and active-images: digits, or omniglot.")] = "digits",
     data: Annotated[Path | None, typer.Option(help="Folder or zip of Omniglot's images_background.")] = None,
 ) -> None:
-    """Make a figure: NAME.png and the numbers behind it as CSV."""
+    """Make a figure: NAME.png, and the numbers behind it as CSV."""
     from bmaml.errors import InputError
     from bmaml.plots import style
     from bmaml.rows import pick

@@ -27,9 +27,10 @@ def fit(
     held_out: HeldOut,
     out: Annotated[Path | None, typer.Option(help="Folder for the model (default: the data's name + -model).")] = None,
 ) -> None:
-    """Learn from a table of many tasks or images of many classes; save the model and how it does on what it has not seen.
+    """Learn from a table of many tasks, or from images of many classes; save the model and its scores on held-out data.
 
-    The folder keeps the encoded rows of a table's training tasks, or where the images are, so that `bmaml resume` can go on.
+    The folder keeps the encoded rows of a table's training tasks, or the place of the images, so that `bmaml resume` can
+    continue.
     """
     from bmaml.cli import on_images, on_tables
     from bmaml.cli.typed import typed_method
@@ -46,5 +47,5 @@ def fit(
 
 
 def is_images(path: Path) -> bool:
-    """Whether a path holds images rather than a table."""
+    """Whether `path` holds images instead of a table."""
     return path.is_dir() or path.suffix.lower() == ".zip"

@@ -18,10 +18,10 @@ from bmaml.errors import InputError
 
 @dataclass(frozen=True)
 class OptionGroup:
-    """Several options of a command as one value; a subclass is a frozen dataclass too.
+    """Several options of a command as one value. A subclass is a frozen dataclass.
 
-    Each field is an `Annotated[..., typer.Option(...)]` with a default, and has the name of its option, whatever the group.
-    `TITLE` heads the group's section of the help text.
+    Each field is an `Annotated[type, typer.Option(help=...)]` with a default. Its name is the name of its option, whatever the
+    group. `TITLE` is the heading of the group's section of the help text.
     """
 
     TITLE: ClassVar[str]
@@ -31,7 +31,10 @@ class GroupedCommand(TyperCommand):
     """A command whose help text has a section for each group of options."""
 
     def format_options(self, ctx, formatter):
-        """Write the sections: arguments, options of the command's own, then each group's."""
+        """Write the sections of the help text: arguments, the command's own options, then those of each group.
+
+        `ctx` and `formatter` are Click's.
+        """
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -45,12 +48,12 @@ class GroupedCommand(TyperCommand):
 
 
 def add_command(app: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
-    """Add a command whose parameters may be groups of options."""
+    """Add `command`, whose parameters may be groups of options, to `app` under `name` (its own name by default)."""
     app.command(name, cls=GroupedCommand)(flat(command))
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:
-    """Return the function that Typer reads and calls: each field of each `OptionGroup` is an option of its own."""
+    """Return the function that Typer reads and calls for `command`: each field of each `OptionGroup` is an option."""
     hints = get_type_hints(command, include_extras=True)
     groups = {name: kind for name, kind in hints.items() if isinstance(kind, type) and issubclass(kind, OptionGroup)}
     parameters: list[inspect.Parameter] = []
@@ -81,7 +84,7 @@ def _options(kind: type[OptionGroup]) -> list[inspect.Parameter]:
 
 
 def _under(hint: Any, title: str) -> Any:
-    """Return an option's annotation, its help text under a title."""
+    """Return an option's annotation with its help text under a title."""
     if get_origin(hint) is not Annotated:
         return hint
     kind, *notes = get_args(hint)
@@ -93,15 +96,16 @@ def _under(hint: Any, title: str) -> Any:
 
 
 def given(group: OptionGroup) -> dict[str, object]:
-    """Return the options of a group that differ from their defaults, by their flags."""
+    """Return the options of `group` that differ from their defaults, by their flags."""
     changed = {one.name: getattr(group, one.name) for one in fields(group) if getattr(group, one.name) != one.default}
     return {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
 
 
 def refuse(group: OptionGroup, why: str, *, only: tuple[str, ...] = ()) -> None:
-    """Check that no option of a group was given, or none of those flags that `only` names.
+    """Check that no option of `group` was given, or none of the flags in `only`.
 
-    Raises: InputError naming the first that was, and why it has no meaning here.
+    `why` says in the message why the option has no meaning here.
+    Raises: InputError that names the first option that was given.
     """
     for flag, value in given(group).items():
         if not only or flag in only:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoardOptions(OptionGroup):
-    """What is trained for a board, and how it is scored."""
+    """What a board trains, and how it scores."""
 
     TITLE: ClassVar[str] = "The board"
     methods: Annotated[str | None, typer.Option(help=f"Separated by commas (default: all): {NUMBER_METHODS}; {PATHS}.")] = None
@@ -40,20 +40,20 @@ class BoardOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class FamilyOptions(OptionGroup):
-    """What only families of tasks have."""
+    """Options for families of tasks alone."""
 
-    TITLE: ClassVar[str] = "Of a family"
+    TITLE: ClassVar[str] = "For a family"
     task_count: Annotated[int | None, typer.Option(min=1, help="Train on so many fixed tasks, not endless ones.")] = None
     samples: Annotated[int, typer.Option(min=2, help="Points of each fixed task.")] = 40
 
 
 @dataclass(frozen=True)
 class BoardImages(OptionGroup):
-    """What only images have."""
+    """Options for images alone."""
 
-    TITLE: ClassVar[str] = "Of images"
+    TITLE: ClassVar[str] = "For images"
     way: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = 5
-    data: Annotated[Path | None, typer.Option(help="Of omniglot: folder or zip of images_background.")] = None
+    data: Annotated[Path | None, typer.Option(help="For omniglot: folder or zip of images_background.")] = None
 
 
 def add(app: typer.Typer) -> None:
@@ -72,9 +72,9 @@ def leaderboard(
     columns: TableColumns,
     held_out: HeldOut,
 ) -> None:
-    """Train every method on the same tasks, score all on the same new ones, rank and draw them.
+    """Train every method on the same tasks, score all methods on the same new tasks, rank and draw them.
 
-    Finished trainings and scores are kept in the folder and used again; an interrupted one is resumed.
+    Finished trainings and scores stay in the folder and are used again. An interrupted training is resumed.
     """
     from bmaml.experiments.board.run import Board
     from bmaml.experiments.image_tasks import IMAGES
@@ -105,7 +105,7 @@ def _chosen(typed: list[str], arena: AbstractArena) -> tuple[str, ...]:
 
 
 def _run(board: Board, out: Path) -> None:
-    """Run a board and write what came of it."""
+    """Run a board and write its results."""
     from bmaml.experiments.board import standings
     from bmaml.training.progress import BarProgress
 
@@ -151,7 +151,7 @@ def _table(
     *,
     spare: bool,
 ) -> list[AbstractArena]:
-    """Return a table's arena for each seed, each with tasks of its own held out."""
+    """Return a table's arena for each seed. Each seed holds out its own tasks."""
     from bmaml.cli.on_tables import split
     from bmaml.experiments.board.arenas import TableArena
     from bmaml.tables import read_table
@@ -169,7 +169,7 @@ def _table(
 
 
 def _report(numbers: Numbers, times: Numbers, bins: Numbers, out: Path) -> None:
-    """Write results.json, results.csv, results.md and leaderboard.png (of classes: reliability, too); print the Markdown."""
+    """Write results.json, results.csv, results.md and leaderboard.png (for classes also reliability); print the Markdown."""
     import json
     import sys
 

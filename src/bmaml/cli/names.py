@@ -1,4 +1,4 @@
-"""The names that may be typed, as help texts list them: read off the tables, so that a new row is listed at once."""
+"""The names that help texts list. They are read from the tables, so a new row is listed at once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bmaml.tasks import FAMILIES
 
 
 def listed(names: Iterable[str], default: str | None = None) -> str:
-    """Return names as a part of a sentence, the default marked."""
+    """Return `names` as a part of a sentence, with a mark on the `default`."""
     *most, last = [f"{name} (default)" if name == default else name for name in names]
     return f"{', '.join(most)} or {last}" if most else last
 
 
 def _methods(outcome: str) -> list[str]:
-    # The rows of installed packages are listed by name alone: a package is imported when its row is asked for.
+    # The rows of installed packages are listed by name alone, because a package is imported only when its row is asked for.
     table = POLICY_METHODS if outcome == "policies" else METHODS
     return [*(row.name for row in table.known() if outcome in row.fits), *table.plugins()]
 

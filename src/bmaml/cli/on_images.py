@@ -26,13 +26,17 @@ if TYPE_CHECKING:
     from bmaml.models.by_name import Network
     from bmaml.tasks import Episodes
 
-EPISODES = 600  # that a fitted model is scored on
+EPISODES = 600  # number of episodes that score a fitted model
 
 
 def fit(path: Path, folder: Path, fitting: Fitting, drawn: ImageFitting, held_out: HeldOut) -> None:
-    """Learn from a folder or zip of class folders, score on classes held out, and save both in a folder.
+    """Learn from a folder or zip of class folders, score on held-out classes, and save both in a folder.
 
-    Raises: InputError before training where anything does not fit.
+    - `path`: the images.
+    - `folder`: where to save.
+    - `fitting`, `drawn`, `held_out`: how to fit, how episodes are drawn, and what is held out.
+
+    Raises: InputError before training if anything does not fit.
     """
     from bmaml.estimators.classifier import FewShotClassifier
     from bmaml.estimators.held_out_classes import score_episodes
@@ -49,7 +53,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, drawn: ImageFitting, held_ou
         way=way,
         shots=shots[0] if len(shots) == 1 else shots,
         particles=fitting.particles,
-        network=cast("Network", drawn.network or "auto"),  # an unknown name is refused by its name
+        network=cast("Network", drawn.network or "auto"),  # an unknown name is refused later, by its name
         filters=drawn.filters,
         size=drawn.size,
         rotations=drawn.rotations,
@@ -84,14 +88,14 @@ def _split(images: ImageSet, by: str | None, share: float, way: int, seed: int) 
             else "random"
         )
     if by == "random":
-        # A task needs as many held-out classes as it tells apart.
+        # A task needs at least as many held-out classes as its way.
         share = min(max(share, way / len(images.classes)), 0.9)
     parts = split_images(images, by, held_out=share, seed=seed)
     return parts.train, parts.test
 
 
 def shown(rows: list[EpisodeScores]) -> str:
-    """Return scores as an aligned table, with a line on when the model had better not answer."""
+    """Return scores `rows` as an aligned table, with a line on when the model should abstain."""
     from bmaml.cli.on_tables import aligned, shown_estimate
 
     head = ["way", "shots", "accuracy", "NLL (nats)", "Brier", "ECE", "answers if 95% right", "from a confidence of"]
@@ -109,11 +113,15 @@ def shown(rows: list[EpisodeScores]) -> str:
 
 
 def predict(model: Path, support: Path | None, query: Path | None, abstain_below: float | None, out: Path | None) -> None:
-    """Write a CSV with a row for each query image: the likeliest class, whether to abstain, each class's probability.
+    """Write a CSV with one row for each query image: the most likely class, whether to abstain, each class's probability.
 
-    Where the model has no scores of held-out classes nothing says when to abstain, and a note says that.
+    If the model has no scores of held-out classes, a note says that it never abstains.
 
-    Raises: InputError where the model is none of images, or an image does not fit.
+    - `model`: the model's folder.
+    - `support`, `query`: labelled images, and images to classify.
+    - `abstain_below`: abstain below this confidence (None: the one from held-out classes).
+
+    Raises: InputError if the model is no model of images, or an image does not fit.
     """
     if support is None or query is None:
         raise InputError("a classifier of images needs labelled and new images: give --support and --query.")
@@ -126,7 +134,12 @@ def predict(model: Path, support: Path | None, query: Path | None, abstain_below
 
 
 def predictions(model: FewShotClassifier, support: Path, query: Path, below: float) -> str:
-    """Return the CSV of a query's class probabilities, and say how many are right where their folders tell."""
+    """Return the CSV of class probabilities, and say how many answers are right if the folders of the images show it.
+
+    - `model`: the classifier.
+    - `support`, `query`: labelled images, and images to classify.
+    - `below`: abstain below this confidence.
+    """
     from bmaml.images.rows import image_rows
 
     task, rows = model.adapt(support), image_rows(query, model.form_)
@@ -144,7 +157,7 @@ def predictions(model: FewShotClassifier, support: Path, query: Path, below: flo
 
 
 def _threshold(model: Path) -> float:
-    """Return the confidence chosen on held-out episodes, 0 (never abstain) where there were none."""
+    """Return the confidence chosen on held-out episodes, or 0 (never abstain) without such episodes."""
     path = model / "scores.json"
     if not path.exists():
         text = f"{model} has no scores of held-out classes, so it never abstains: give --abstain-below, or run bmaml evaluate."
@@ -171,7 +184,10 @@ def evaluate(
 ) -> None:
     """Score a saved classifier on new episodes of its held-out classes, whose images are read again.
 
-    A model that was resumed has no scores.json yet, which says when to abstain: it then gets one.
+    A resumed model gets its scores.json here, which says when to abstain.
+
+    - `model`: the model's folder.
+    - `shots`, `queries`, `count`: support and query images of each class, and number of episodes.
     """
     from bmaml.estimators.held_out_classes import score_episodes
 

@@ -1,4 +1,4 @@
-"""What `bmaml train` and `bmaml evaluate` do with policies."""
+"""The policy half of `bmaml train` and `bmaml evaluate`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def known(family: str) -> bool:
-    """Return whether a name is that of a family of environments."""
+    """Return whether `family` is the name of a family of environments."""
     from bmaml.rl.recipes import WORLDS
 
     return family in WORLDS
@@ -44,7 +44,7 @@ def train(
 
 
 def evaluate(folder: Path, *, steps: Sequence[int] | None, count: int, seed: int) -> Evaluation:
-    """Return the mean return of a saved run on new tasks, after the numbers of updates given."""
+    """Return the mean return of the saved run in `folder` on `count` new tasks, after the numbers of updates in `steps`."""
     import dataclasses
 
     import bmaml
@@ -61,7 +61,7 @@ def evaluate(folder: Path, *, steps: Sequence[int] | None, count: int, seed: int
 
 
 def show(results: dict[str, Evaluation]) -> None:
-    """Print a table for each method."""
+    """Print a table for each method in `results`."""
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else 160)

@@ -33,9 +33,13 @@ from bmaml.tasks.base import Selection
 
 
 def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_out: HeldOut) -> None:
-    """Learn from a table, score on tasks held out, and save both in a folder.
+    """Learn from a table, score on held-out tasks, and save both in a folder.
 
-    Raises: InputError before training where anything does not fit.
+    - `path`: the table.
+    - `folder`: where to save.
+    - `fitting`, `columns`, `held_out`: how to fit, what the columns mean, and what is held out.
+
+    Raises: InputError before training if anything does not fit.
     """
     from bmaml.training.progress import BarProgress
 
@@ -75,9 +79,13 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
 
 
 def split(table: Table, task: str, by: str | None, share: float, seed: int) -> tuple[Table, Table | None]:
-    """Return the rows of the training tasks and of the held-out ones (None where `share` is 0).
+    """Return the rows of the training tasks and of the held-out tasks (None if `share` is 0).
 
-    Raises: InputError where fewer than three tasks would be left to train on.
+    - `table`, `task`: the table and its task column.
+    - `by`: a column whose values are held out as a whole, or None.
+    - `share`: share of the tasks to hold out.
+
+    Raises: InputError if fewer than three tasks would be left to train on.
     """
     labels = table.texts(task).astype(str)
     coarse = None if by is None else table.texts(by)
@@ -96,7 +104,12 @@ def split(table: Table, task: str, by: str | None, share: float, seed: int) -> t
 def checked_shots(
     table: Table, training: Table, roles: ColumnRoles, shots: Sequence[int] | None, selection: Selection
 ) -> tuple[int, ...]:
-    """Return the shot counts to train with, after checking every row of the table, so that nothing fails late.
+    """Return the shot counts to train with, after a check of every row of the table, so that nothing fails late.
+
+    - `table`, `training`: all rows, and the rows to train on.
+    - `roles`: what the columns mean.
+    - `shots`: what the user asked for, or None.
+    - `selection`: which rows of a task are given.
 
     Raises: InputError for a cell or a task that does not fit, held-out ones included.
     """
@@ -108,7 +121,11 @@ def checked_shots(
 def report_scores(model: FewShotRegressor, held: Table, training: Table, shots: Sequence[int], folder: Path) -> None:
     """Print the scores on the held-out tasks at some of `shots` and write them to scores.json beside the model.
 
-    Raises: InputError where the file cannot be written.
+    - `model`: the fitted model.
+    - `held`, `training`: held-out rows, and rows that were trained on.
+    - `folder`: the model's folder.
+
+    Raises: InputError if the file cannot be written.
     """
     parts = task_rows(held, model.schema_)
     scores = score_held_out(model, held, training, some_shots(shots, max(len(rows) for rows in parts.values())))
@@ -125,9 +142,10 @@ def report_scores(model: FewShotRegressor, held: Table, training: Table, shots: 
 def evaluate(
     model: FewShotRegressor, table: Table, shots: Sequence[int] | None, *, as_json: bool = False, out: Path | None = None
 ) -> None:
-    """Print, and write to a file where one is given, the scores of a model on further tasks, all measured.
+    """Print the scores of `model` on the further tasks of `table` at `shots` given rows, and write them to a file if one is
+    given.
 
-    Raises: InputError where a cell or a task does not fit.
+    Raises: InputError if a cell or a task does not fit.
     """
     tasks, counts = model.further(table, shots)
     scores = score_held_out(model, table, None, counts)
@@ -155,13 +173,13 @@ def _row(score: Score, model: FewShotRegressor) -> list[str]:
 
 
 def shown_estimate(estimate: Estimate) -> str:
-    """Return a mean with its interval, where it has one."""
+    """Return the mean of `estimate` with its interval, if it has one."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.3g}"
     return f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
 
 
 def aligned(rows: list[list[str]]) -> str:
-    """Return rows of cells as lines, columns below each other."""
+    """Return `rows` of cells as lines with aligned columns."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

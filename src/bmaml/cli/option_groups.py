@@ -1,4 +1,4 @@
-"""The groups of options that more than one module of the command line knows."""
+"""The groups of options that several modules of the command line use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Selection(StrEnum):
-    """Which rows of a task are given while training."""
+    """Which rows of a task are given in training."""
 
     random = "random"
     first = "first"
@@ -27,9 +27,9 @@ class Selection(StrEnum):
 
 @dataclass(frozen=True)
 class TableColumns(OptionGroup):
-    """What the columns of a table are for."""
+    """What the columns of a table mean."""
 
-    TITLE: ClassVar[str] = "Of a table"
+    TITLE: ClassVar[str] = "For a table"
     task: Annotated[str | None, typer.Option(help="Column that names each row's task.")] = None
     x: Annotated[str | None, typer.Option(help="Input columns, such as time,dose.")] = None
     y: Annotated[str | None, typer.Option(help="Output columns, such as conc.")] = None
@@ -39,9 +39,9 @@ class TableColumns(OptionGroup):
     log: Annotated[str | None, typer.Option(help="Inputs whose logarithm is taken.")] = None
 
     def roles(self, table: Path) -> ColumnRoles:
-        """Return the columns' roles in a table.
+        """Return the roles of the columns of `table`.
 
-        Raises: InputError where the task, the inputs or the outputs are not named.
+        Raises: InputError if the task, the inputs or the outputs are not named.
         """
         from bmaml.tables import ColumnRoles
 
@@ -60,8 +60,8 @@ class HeldOut(OptionGroup):
     split_by: Annotated[
         str | None,
         typer.Option(
-            help="Of a table: what shares this column is held out together. Of images: random, superclasses, parts, alphabets, "
-            "omniglot-1200 or vinyals (default: parts or superclasses if there are any)."
+            help="For a table: what shares this column is held out together. For images: random, superclasses, parts, "
+            "alphabets, omniglot-1200 or vinyals (default: parts or superclasses if there are any)."
         ),
     ] = None
     test_share: Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of tasks or classes held out.")] = 0.15
@@ -69,23 +69,23 @@ class HeldOut(OptionGroup):
 
 @dataclass(frozen=True)
 class Fitting(OptionGroup):
-    """How a model is fitted, whatever it learns from; None is the method's or the recipe's own."""
+    """How a model is fitted. None takes the value of the method or the recipe."""
 
     TITLE: ClassVar[str] = "Training"
-    method: Annotated[str | None, typer.Option(help=f"{NUMBER_METHODS}; of images {CLASS_METHODS}; {PATHS}.")] = None
+    method: Annotated[str | None, typer.Option(help=f"{NUMBER_METHODS}; for images {CLASS_METHODS}; {PATHS}.")] = None
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps (default 4,000; of images the recipe's).")] = None
-    shots: Annotated[str | None, typer.Option("--shots", "--shot", help="Support sizes (of images: a class), as 5 or 1,5.")] = (
-        None
-    )
+    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps (default 4,000; for images the recipe's).")] = None
+    shots: Annotated[
+        str | None, typer.Option("--shots", "--shot", help="Support sizes (for images: of a class), as 5 or 1,5.")
+    ] = None
     seed: Annotated[int, typer.Option(help="Seed of everything random, the split included.")] = 0
 
 
 @dataclass(frozen=True)
 class ImageFitting(OptionGroup):
-    """What only images have; None is the recipe's own."""
+    """Options for images alone. None takes the recipe's value."""
 
-    TITLE: ClassVar[str] = "Of images"
+    TITLE: ClassVar[str] = "For images"
     way: Annotated[int | None, typer.Option(min=2, help="Classes to tell apart (default 5).")] = None
     size: Annotated[int | None, typer.Option(min=1, help="Side in pixels to resize to.")] = None
     network: Annotated[str | None, typer.Option(help="conv4, resnet12 or mlp (default: conv4 if it fits).")] = None

@@ -1,4 +1,4 @@
-"""What several commands share: numbers and names as typed, and what must not be there yet."""
+"""What several commands share: numbers and names as typed, and checks of files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bmaml.errors import InputError
 
 
 def check_options(level: float, plot: Path | None) -> None:
-    """Check what can be checked before a model is loaded.
+    """Check `level` and `plot`, which needs no loaded model.
 
     Raises: InputError for a level that is no share, or a picture that is no PNG.
     """
@@ -20,9 +20,9 @@ def check_options(level: float, plot: Path | None) -> None:
 
 
 def must_be_new(*paths: Path | None) -> None:
-    """Check that nothing would be written over.
+    """Check that none of `paths` exists, so that nothing is overwritten.
 
-    Raises: InputError naming the path that is there already.
+    Raises: InputError that names the path that exists.
     """
     for path in paths:
         if path is not None and path.is_dir() and not any(path.iterdir()):
@@ -32,9 +32,9 @@ def must_be_new(*paths: Path | None) -> None:
 
 
 def must_be_writable(*files: Path | None) -> None:
-    """Check before long work that a file can be written after it, and that none would be written over.
+    """Check before long work that `files` can be written after it, and that none would be overwritten.
 
-    Raises: InputError naming what is there already, or the folder that is not.
+    Raises: InputError that names what exists already, or the folder that is missing.
     """
     must_be_new(*files)
     for file in files:
@@ -43,14 +43,14 @@ def must_be_writable(*files: Path | None) -> None:
 
 
 def names_of(text: str | None) -> list[str]:
-    """Return comma-separated names."""
+    """Return the comma-separated names in `text`."""
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def whole_numbers(text: str | None, flag: str, least: int = 1) -> tuple[int, ...] | None:
-    """Return comma-separated integers of at least `least`.
+    """Return the comma-separated integers in `text`, each at least `least`.
 
-    Raises: InputError naming the flag.
+    Raises: InputError that names the `flag`.
     """
     from bmaml.tasks.shots import shot_counts
 
@@ -58,9 +58,9 @@ def whole_numbers(text: str | None, flag: str, least: int = 1) -> tuple[int, ...
 
 
 def must_be_absent(flags: dict[str, Any], why: str) -> None:
-    """Check that no flag was given that has no meaning here.
+    """Check that none of `flags` was given, because they have no meaning here; `why` says so in the message.
 
-    Raises: InputError naming the first that was.
+    Raises: InputError that names the first one given.
     """
     from bmaml.errors import InputError
 

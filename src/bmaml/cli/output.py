@@ -1,4 +1,4 @@
-"""What `bmaml predict` and `bmaml suggest` answer, as CSV and as a picture."""
+"""The answers of `bmaml predict` and `bmaml suggest`, as CSV and as a picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bmaml.tables.table import as_text
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Say each warning once, as a sentence on standard error without the place in the code."""
+    """Print each warning once, as a sentence on standard error without the place in the code."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield
@@ -36,9 +36,9 @@ _ANSWERS, _MOMENTS = ("mean", "std", "low", "high"), ("mean", "std")
 
 
 def check_headers(roles: ColumnRoles | Schema) -> None:
-    """Check that no column of a table that answers repeat has the name of an answer's column.
+    """Check that no column in `roles` that answers repeat has the name of an answer's column.
 
-    Raises: InputError naming the first that has.
+    Raises: InputError that names the first such column.
     """
     if isinstance(roles, Schema):
         inputs, outputs = ([column.name for column in part] for part in (roles.inputs, roles.outputs))
@@ -51,16 +51,25 @@ def check_headers(roles: ColumnRoles | Schema) -> None:
 
 
 def predictions(model: FewShotRegressor, tasks: Sequence[NewTask], level: float) -> str:
-    """Return a CSV with a row for each asked one: task, inputs, then mean, deviation and interval of each output."""
+    """Return a CSV with one row for each row to predict: task, inputs, then mean, deviation and interval of each output.
+
+    - `model`: the fitted model.
+    - `tasks`: new tasks.
+    - `level`: probability of the interval.
+    """
     check_headers(model.schema_)
     header = [*_leading(model, tasks), *(f"{column.name}_{what}" for column in model.schema_.outputs for what in _ANSWERS)]
     return _csv(header, [row for task in tasks if len(task.asked) for row in _predicted(model, task, level)])
 
 
 def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, by: Acquisition) -> str:
-    """Return a CSV with the `n` asked rows of each task most worth measuring, the best first.
+    """Return a CSV with the `n` rows of each task that are most worth measuring, the best first.
 
-    Raises: InputError where a task has fewer, or the method has no particles to disagree.
+    - `model`: the fitted model.
+    - `tasks`: new tasks; the rows to predict are the pool.
+    - `by`: name of the acquisition.
+
+    Raises: InputError if a task has fewer rows, or the method has no particles to disagree.
     """
     check_headers(model.schema_)
     outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in _MOMENTS]
@@ -69,9 +78,9 @@ def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, by: A
 
 
 def write(content: str, path: Path | None) -> None:
-    """Write a CSV to a file, whole or not at all, or to standard output.
+    """Write the CSV `content` to the file `path`, whole or not at all, or to standard output.
 
-    Raises: InputError where the file cannot be written.
+    Raises: InputError if the file cannot be written.
     """
     if path is None:
         sys.stdout.write(content)
@@ -85,7 +94,10 @@ def write(content: str, path: Path | None) -> None:
 def write_picture(model: FewShotRegressor, tasks: Sequence[NewTask], level: float, path: Path) -> None:
     """Draw the prediction of each task over the one input that changes within a task.
 
-    Raises: InputError where several change or none does, or the file cannot be written.
+    - `model`, `tasks`, `level`: as in `predictions`.
+    - `path`: the PNG to write.
+
+    Raises: InputError if several inputs or none changes, or the file cannot be written.
     """
     from bmaml.plots import prediction
     from bmaml.plots.style import save
@@ -98,7 +110,9 @@ def write_picture(model: FewShotRegressor, tasks: Sequence[NewTask], level: floa
 
 
 def adapted(model: FewShotRegressor, task: NewTask) -> AdaptedTask:
-    """Return the model adapted to a task's measured rows, of which there may be none (a note where it never saw that)."""
+    """Return `model` adapted to the measured rows of `task`. There may be none (with a note if the model never trained
+    on that).
+    """
     least = 0 if model.shots is None else int(np.min(model.shots))
     if len(task.given) < least:
         warnings.warn(
@@ -114,7 +128,7 @@ def _unwritable(path: Path, error: OSError) -> InputError:
 
 
 def _leading(model: FewShotRegressor, tasks: Sequence[NewTask]) -> list[str]:
-    """Return the columns that say which row an answer is for."""
+    """Return the columns that say which row an answer belongs to."""
     named = [model.schema_.task] if tasks[0].name else []
     return [*named, *(column.name for column in model.schema_.inputs)]
 
@@ -148,7 +162,7 @@ def _columns(values: np.ndarray, rows: Table) -> np.ndarray:
 
 
 def as_texts(values: np.ndarray) -> list[str]:
-    """Return numbers as the shortest texts that read back as the same numbers."""
+    """Return the numbers `values` as the shortest texts that read back as the same numbers."""
     return [str(value) for value in values]
 
 

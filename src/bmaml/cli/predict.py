@@ -1,4 +1,4 @@
-"""`bmaml predict`, `bmaml suggest` and `bmaml recalibrate`: what a fitted model says of new tasks."""
+"""`bmaml predict`, `bmaml suggest` and `bmaml recalibrate`: what a fitted model says about new tasks."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ def recalibrate(
         str | None, typer.Option("--shots", "--shot", help="Numbers of given rows to look at errors after, as 2,5,10.")
     ] = None,
 ) -> None:
-    """Widen or narrow a table model's intervals by what its errors on further tasks are.
+    """Widen or narrow the intervals of a table's model according to its errors on further tasks.
 
-    For tasks of another kind than those fitted on, or a fit on few: means stay, 90% intervals then hold 90% of such tasks.
+    Use it if new tasks are of another kind than the fitted ones, or if those were few. Means stay, and 90% intervals then hold
+    90% of the targets of such tasks.
     """
     from bmaml.cli.on_tables import aligned
     from bmaml.cli.output import plain_warnings
@@ -65,9 +66,9 @@ def recalibrate(
 
 @dataclass(frozen=True)
 class TableAnswers(OptionGroup):
-    """What is said of a table's rows."""
+    """How rows of a table are answered."""
 
-    TITLE: ClassVar[str] = "Of a table"
+    TITLE: ClassVar[str] = "For a table"
     at: Annotated[Path | None, typer.Option(help="Rows to predict for every task, instead of those with an empty outcome.")] = (
         None
     )
@@ -79,9 +80,9 @@ class TableAnswers(OptionGroup):
 
 @dataclass(frozen=True)
 class ImageAnswers(OptionGroup):
-    """What is said of images."""
+    """How images are answered."""
 
-    TITLE: ClassVar[str] = "Of images"
+    TITLE: ClassVar[str] = "For images"
     support: Annotated[Path | None, typer.Option(help="Folder or zip with a folder for each new class.")] = None
     query: Annotated[Path | None, typer.Option(help="Folder or zip of images to classify.")] = None
     abstain_below: Annotated[
@@ -94,13 +95,14 @@ def predict(
     tables: TableAnswers,
     images: ImageAnswers,
     new: Annotated[
-        Path | None, typer.Argument(help="Of a table: rows of new tasks; an empty outcome is a row to predict.")
+        Path | None, typer.Argument(help="For a table: rows of new tasks; an empty outcome is a row to predict.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="CSV to write (default: standard output).")] = None,
 ) -> None:
-    """Predict a table's rows not yet measured from those that are, or the classes of images from a few of each.
+    """Predict the unmeasured rows of a table from the measured ones, or the classes of images from a few images of each.
 
-    Of a table: mean, deviation and interval of each output. Of images: the likeliest class, abstain, each class's probability.
+    For a table: mean, deviation and interval of each output. For images: the most likely class, whether to abstain, and the
+    probability of each class.
     """
     from bmaml.cli import on_images
     from bmaml.cli import output as answers
@@ -133,11 +135,13 @@ def suggest(
     n: Annotated[int, typer.Option(min=1, help="How many rows to suggest for each task.")] = 1,
     by: Annotated[
         Acquisition,
-        typer.Option(help="Where prediction is least sure, where particles disagree, what makes all rows surest, or any."),
+        typer.Option(
+            help="Where the prediction is least sure, where particles disagree, what makes all rows surest, or at random."
+        ),
     ] = Acquisition.variance,
     out: Annotated[Path | None, typer.Option(help="CSV to write (default: standard output).")] = None,
 ) -> None:
-    """Say which rows of a pool are most worth measuring next, for every task, the best first."""
+    """List the rows of a pool that are most worth measuring next, for every task, the best first."""
     from bmaml.cli import output as answers
 
     must_be_new(out)
@@ -150,7 +154,7 @@ def suggest(
 def _loaded(model: Path) -> FewShotRegressor:
     """Return the model.
 
-    Raises: InputError for one that is not trained to the end.
+    Raises: InputError for a model that is not trained to the end.
     """
     from bmaml.estimators.regressor import FewShotRegressor
 
@@ -164,7 +168,7 @@ def _loaded(model: Path) -> FewShotRegressor:
 def _opened(model: Path, new: Path, at: Path | None) -> tuple[FewShotRegressor, list[NewTask]]:
     """Return the model and the tasks to answer for.
 
-    Raises: InputError for a model that is not trained to the end, or where no row is asked for.
+    Raises: InputError for a model that is not trained to the end, or if there is no row to predict.
     """
     from bmaml.tables import read_table
     from bmaml.tables.new import new_tasks

@@ -23,9 +23,9 @@ def add(app: typer.Typer) -> None:
 
 
 def train(
-    tasks: Annotated[str, typer.Argument(help=f"Task family: {FAMILY_NAMES}; of policies {WORLD_NAMES}; {PATHS}.")],
+    tasks: Annotated[str, typer.Argument(help=f"Task family: {FAMILY_NAMES}; for policies {WORLD_NAMES}; {PATHS}.")],
     out: Annotated[Path, typer.Option(help="Folder for the run; must not hold one yet.")],
-    method: Annotated[str | None, typer.Option(help=f"{NUMBER_METHODS}; of policies {POLICY_NAMES}; {PATHS}.")] = None,
+    method: Annotated[str | None, typer.Option(help=f"{NUMBER_METHODS}; for policies {POLICY_NAMES}; {PATHS}.")] = None,
     objective: Annotated[
         str | None, typer.Option(help=f"Another objective for the method's learner: {OBJECTIVE_NAMES}; {PATHS}.")
     ] = None,
@@ -105,7 +105,7 @@ def _train_points(
 
 
 def resume(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> None:
-    """Go on with an interrupted run from its last checkpoint."""
+    """Continue an interrupted run from its last checkpoint."""
     import bmaml
     from bmaml.training.progress import BarProgress
 
@@ -113,7 +113,7 @@ def resume(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> N
 
 
 def report(run: Run, folder: Path) -> None:
-    """Say how a run ended."""
+    """Print how the `run` in `folder` ended."""
     skipped = f", {run.skipped} meta-steps skipped as not finite" if run.skipped else ""
     early = f" (stopped early: {run.stopped})" if run.stopped else ""
     typer.echo(f"trained {run.step} meta-steps{early}, last loss {run.loss:.4g}{skipped}; saved in {folder}")

@@ -1,4 +1,4 @@
-"""What a user typed as a task family or a method: a name, or `package.module:name` of code of the user's own.
+"""What a user typed as a task family or a method: a name, or `package.module:name` for the user's own code.
 
 A path is followed only here, where a user typed it on the command line, and never where a file says it.
 """
@@ -18,9 +18,9 @@ from bmaml.tasks import FAMILIES, AbstractTasks, TaskSpec
 
 
 def typed_family(text: str) -> str:
-    """Return the name of a task family or a family of environments; what a path leads to is entered under the path.
+    """Return the name of the task family, or family of environments, in `text`. What a path leads to is added under the path.
 
-    Raises: InputError where a path leads to no family.
+    Raises: InputError if a path leads to no family.
     """
     if not is_path(text) or text in FAMILIES or text in WORLDS:
         return text
@@ -43,15 +43,16 @@ def _is_world(text: str, found: Any) -> bool:
 
 
 def typed_method(text: str, *, policies: bool = False) -> str:
-    """Return the name of a method; what a path leads to is entered under the path.
+    """Return the name of the method in `text`. What a path leads to is added under the path.
 
+    `policies` says that the method must be one for policies.
     Raises: InputError for an unknown name, or a path that leads to no method.
     """
     return (POLICY_METHODS if policies else METHODS).typed(text).name
 
 
 def typed_objective(text: str) -> str:
-    """Return the name of an objective; what a path leads to is entered under the path.
+    """Return the name of the objective in `text`. What a path leads to is added under the path.
 
     Raises: InputError for an unknown name, or a path that leads to no objective.
     """

@@ -99,7 +99,7 @@ def saved(
     """
     about = RunFolder(path).about()
     if about.get("kind") != kind:
-        raise InputError(f"{path} is no fitted {what}: load it with bmaml.load.")
+        raise InputError(f"{path} is no fitted {what}: use bmaml.load.")
     run, params = load(path, method=method), about["params"]
     return about, params | ({"method": run.method} if params["method"] is None else {}), run
 
