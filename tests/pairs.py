@@ -1,6 +1,6 @@
 """Every kind of learner and every objective, tiny; and the page of the docs that says which of them fit.
 
-`python tests/pairs.py` writes `docs/pairs.md` anew.
+`python tests/pairs.py` writes `docs/pairs.md`.
 """
 
 import sys

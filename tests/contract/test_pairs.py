@@ -303,7 +303,7 @@ def test_methods_train_in_one_compilation(name, compilations):
     for count in (1, 30, 40):
         loop.advance(count)
     last = loop.advance(21)["loss"]
-    assert len(compilations) == before + 1, "a chunk of another length was compiled anew"
+    assert len(compilations) == before + 1, "a chunk of another length was compiled again"
     if name != "shared-bmaml":
         assert last < 0.9 * first if first > 0 else last < first - 0.1
     assert int(loop.state.skipped) == 0

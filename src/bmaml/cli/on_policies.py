@@ -28,7 +28,13 @@ def train(
     horizon: int | None,
     save_every: int | None,
 ) -> Run:
-    """Meta-train a method for policies on a family of environments and save the run.
+    """Meta-train a method for policies on a family of environments and save the run in the folder `out`.
+
+    - `family`, `method`: names of the family and of the method.
+    - `settings`: settings of the method.
+    - `sizes`: meta-steps, batch and other fields of the plan.
+    - `horizon`: steps of an episode; None takes the family's.
+    - `save_every`: meta-steps between checkpoints.
 
     Raises: InputError for a setting that the method does not have.
     """

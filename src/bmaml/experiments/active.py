@@ -85,7 +85,7 @@ def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, see
 
 
 def _offered(learner: AbstractLearner, meta: Meta, source: Sinusoids) -> list[str]:
-    """Return the acquisitions that a method has: information is for those that tell noise from what they do not know."""
+    """Return the acquisitions that a method has. Without particles there is no information to choose by."""
     support = source.sample(jax.random.key(0)).support
     posterior = eqx.filter_eval_shape(lambda: learner.adapt(meta, support, key=jax.random.key(0)))
     return [by for by in ACQUISITIONS if by != "information" or knows_noise(posterior)]

@@ -35,12 +35,12 @@ def variance(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: 
 def information(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:
     """Return the mutual information between a point's target and the task (its function and noise), in nats.
 
-    This is H[target] - E H[target | task]: the whole predictive entropy minus the entropy of the noise, which would be left if
-    the task were known. So it counts what particles disagree about, and uncertainty within a particle, such as an exact head's
-    uncertainty about its weights. Noise does not count. For numbers the `posterior` has to know its noise
+    This is H[target] - E H[target | task]: the whole predictive entropy minus the entropy of the noise, which would remain if
+    the task were known. So the disagreement of particles counts, and so does uncertainty within a particle, such as an exact
+    head's uncertainty about its weights. Noise does not count. For numbers the `posterior` must know its noise
     (`AbstractNoisePosterior`), and the entropy of a mixture is an estimate from about 512 draws for each point of `x`. For
-    classes it is exact if the posterior knows its noise; otherwise it is an estimate from 256 draws of the function. Houlsby
-    et al. (2011), https://arxiv.org/abs/1112.5745.
+    classes the value is exact if the posterior knows its noise. Otherwise it is an estimate from 256 draws of the function.
+    Houlsby et al. (2011), https://arxiv.org/abs/1112.5745.
     Raises: PairError for a predictive that is not a mixture, or a posterior that does not know its noise; use `variance`.
     """
     predictive = posterior.predict(x)

@@ -1,4 +1,4 @@
-"""What adaptation returns: something that predicts, and the abilities that it may have besides."""
+"""What adaptation returns: an object that predicts, and the further abilities that it may have."""
 
 from __future__ import annotations
 
@@ -32,27 +32,29 @@ class AbstractPosterior(eqx.Module):
 
 
 class AbstractMembersPosterior(AbstractPosterior):
-    """A weighted set of members, such as particles or experts, each of which predicts by itself."""
+    """A weighted set of members, such as particles or experts. Each member predicts by itself."""
 
     @abstractmethod
     def each(self, score: Callable[[AbstractDistribution], Array], x: Array) -> Float[Array, " members"]:
-        """Return the score of every member's own predictive at inputs `x`; the weights play no part."""
+        """Return the `score` of every member's own predictive at inputs `x`, without weights."""
 
 
 class AbstractJointPosterior(AbstractPosterior):
-    """A posterior that knows the joint density of several targets of a task, and not only that of each by itself."""
+    """A posterior that knows the joint density of several targets of a task, not only that of each target."""
 
     @abstractmethod
     def log_joint(self, query: Data) -> Float[Array, ""]:
-        """Return the log density of all unmasked targets together, in nats."""
+        """Return the log density of all unmasked targets of `query` together, in nats."""
 
 
 class AbstractNoisePosterior(AbstractPosterior):
-    """A posterior that tells noise from what is not known of the task: `information` needs this."""
+    """A posterior that separates noise from uncertainty about the task. `information` needs this."""
 
     @abstractmethod
     def noise_entropy(self, x: Array) -> Float[Array, " n"]:
-        """Return the entropy of each target that would be left if the task were known, in nats, mean over the posterior."""
+        """Return the entropy of each target at `x` that would remain if the task were known, in nats, averaged over the
+        posterior.
+        """
 
 
 class AbstractWrappedPosterior(AbstractPosterior):
@@ -62,28 +64,28 @@ class AbstractWrappedPosterior(AbstractPosterior):
 
         @property
         def inner(self) -> AbstractPosterior:
-            """The posterior within."""
+            """The posterior inside."""
             ...
 
 
 def each_member(posterior: AbstractPosterior, score: Callable[[AbstractDistribution], Array], x: Array) -> Array:
-    """Return the score of every member's own predictive at inputs `x`; a posterior without members is one."""
+    """Return the `score` of every member's own predictive at inputs `x`. A `posterior` without members counts as one member."""
     if isinstance(posterior, AbstractMembersPosterior):
         return posterior.each(score, x)
     return score(posterior.predict(x))[None]
 
 
 def knows_noise(posterior: AbstractPosterior) -> bool:
-    """Say whether a posterior, or what it wraps, tells noise from what is not known of the task."""
+    """Say whether `posterior`, or what it wraps, separates noise from uncertainty about the task."""
     while isinstance(posterior, AbstractWrappedPosterior):
         posterior = posterior.inner
     return isinstance(posterior, AbstractNoisePosterior)
 
 
 def noise_entropy(posterior: AbstractPosterior, x: Array) -> Float[Array, " n"]:
-    """Return `AbstractNoisePosterior.noise_entropy` of a posterior.
+    """Return `AbstractNoisePosterior.noise_entropy` of `posterior` at inputs `x`.
 
-    Raises: PairError where the posterior does not tell noise from what is not known of the task.
+    Raises: PairError if the posterior does not separate noise from uncertainty about the task.
     """
     if isinstance(posterior, AbstractNoisePosterior):
         return posterior.noise_entropy(x)

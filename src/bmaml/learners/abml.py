@@ -136,7 +136,7 @@ class AbmlLearner(AbstractIterativeLearner[AbmlState], AbstractLatentLearner, Ab
         return self.inner.adjoint.run(step, state, jax.random.split(key, steps), lambda q: scores(q, key))
 
     def position(self, state, hyper):
-        """Return mean and log-variance of q; the leading axis is of one."""
+        """Return mean and log-variance of q in `state`, on a leading axis of length one; `hyper` has no effect."""
         q = state.particles
         weights = q if hyper else tuple(self.inner.model.weights(part.params) for part in (q.mean, q.log_variance))
         return jax.tree.map(lambda leaf: leaf[None], weights)
@@ -174,7 +174,7 @@ class AbmlLearner(AbstractIterativeLearner[AbmlState], AbstractLatentLearner, Ab
 def pooled(
     decode: Callable[[Particle, PRNGKeyArray], ParticlePosterior], latents: DiagonalGaussian, count: int, key: PRNGKeyArray
 ) -> ParticlePosterior:
-    """Return `count` draws of a latent, each decoded into one particle, as a posterior of equal particles."""
+    """Return `count` draws from `latents`, each turned into one particle by `decode`, as a posterior of equal particles."""
 
     def one(key: PRNGKeyArray) -> ParticlePosterior:
         latent_key, decode_key = jax.random.split(key)

@@ -1,7 +1,8 @@
 """The contract of a learner, and the abilities that an objective may ask a learner for.
 
-An objective never asks for a class of learner. It asks for an ability, which is a small abstract class here, and a learner
-has the ability by implementing the one to five methods of the class. So a new learner gets every objective that fits it.
+An objective never asks for a class of learner. It asks for an ability, which is a small abstract class in this file. A
+learner gets the ability by implementing the one to five methods of the class. So a new learner works with every objective
+that fits it.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ class AbstractLearner(eqx.Module):
 
 
 class AbstractIterativeLearner(AbstractLearner, Generic[State]):
-    """A learner that adapts by steps and can take more of them from where it stopped.
+    """A learner that adapts by steps and can continue from where it stopped.
 
-    `steps` is the number of steps that `adapt` takes. `ChaserLoss` goes on from where adaptation stopped, `PooledLoss` scores
+    `steps` is the number of steps that `adapt` takes. `ChaserLoss` continues from the end of adaptation, `PooledLoss` scores
     the state before the first step, and `evaluate` scores other numbers of steps.
     """
 
@@ -57,75 +58,76 @@ class AbstractIterativeLearner(AbstractLearner, Generic[State]):
 
     @abstractmethod
     def advance(self, meta: Meta, state: State, support: Data, steps: int, *, key: PRNGKeyArray) -> State:
-        """Return the state after `steps` further inner steps on `support`."""
+        """Return the state after `steps` further inner steps on `support`, from `state`."""
 
     @abstractmethod
     def finish(self, meta: Meta, state: State, support: Data, *, key: PRNGKeyArray) -> AbstractPosterior:
-        """Return the posterior that a state stands for; `support` is what the steps have seen."""
+        """Return the posterior of a `state`; `support` is what the steps have seen."""
 
     @abstractmethod
     def position(self, state: State, hyper: bool) -> PyTree[Any]:
-        """Return what the steps move, particles on the leading axis: `ChaserLoss` measures distances between two of these.
+        """Return what the steps have moved in `state`, with particles on the leading axis. `ChaserLoss` measures distances
+        between these.
 
         Without `hyper` only the network's weights are returned, without noise and prior precisions.
         """
 
     @abstractmethod
     def with_steps(self, steps: int) -> AbstractLearner:
-        """Return the same learner with another number of inner steps."""
+        """Return the same learner with `steps` inner steps."""
 
 
 class AbstractLatentLearner(AbstractLearner):
-    """A learner with a latent variable z for each task and a bound on its evidence: the pieces that `Elbo` puts together."""
+    """A learner with a latent variable z for each task and a bound on its evidence. `Elbo` combines these pieces."""
 
     @abstractmethod
     def prior(self, meta: Meta, support: Data) -> DiagonalGaussian:
-        """Return p(z | support), all that training asks the guide to stay near."""
+        """Return p(z | support), which the guide must stay near in training."""
 
     @abstractmethod
     def guide(self, meta: Meta, task: Task, *, key: PRNGKeyArray) -> DiagonalGaussian:
-        """Return q(z | task), the variational posterior in training; it may look at the query."""
+        """Return q(z | task), the variational posterior in training. It may use the query."""
 
     @abstractmethod
     def decode(self, meta: Meta, latent: PyTree[Any], support: Data, *, key: PRNGKeyArray) -> AbstractPosterior:
-        """Return what a task with this latent and this support predicts."""
+        """Return what a task with the latent value `latent` and this support predicts."""
 
     @abstractmethod
     def log_hyper_prior(self, meta: Meta) -> Float[Array, ""]:
-        """Return the log-density of the meta-parameters, in nats up to a constant (0 where they have no prior)."""
+        """Return the log density of the meta-parameters, in nats up to a constant (0 without a prior)."""
 
 
 class AbstractEvidenceLearner(AbstractLearner):
-    """A learner that knows the evidence of a data set, log p(data): `EvidenceLoss` and `QueryLoss(evidence=...)` need it.
+    """A learner that knows the evidence of a data set, log p(data). `EvidenceLoss` and `QueryLoss(evidence=...)` need it.
 
-    The joint density of a query follows, too: p(query | support) = p(support and query) / p(support).
+    The joint density of a query follows: p(query | support) = p(support and query) / p(support).
     """
 
     @abstractmethod
     def weigh(self, meta: Meta, data: Data, *, key: PRNGKeyArray) -> tuple[AbstractPosterior, Float[Array, ""]]:
-        """Return the posterior given the data, as `adapt` does, and the log evidence of the data in nats (a sum)."""
+        """Return the posterior given `data`, as `adapt` does, and the log evidence of the data in nats (a sum)."""
 
 
 class AbstractCurvedLearner(AbstractLearner):
-    """A learner that adapts to modes and has a curvature there: `LaplaceLoss` needs both."""
+    """A learner that adapts to modes and has a curvature at them. `LaplaceLoss` needs both."""
 
     @abstractmethod
     def modes(self, meta: Meta, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
-        """Return the adapted parameters themselves, without the uncertainty about them."""
+        """Return the adapted parameters themselves, without their uncertainty."""
 
     @abstractmethod
     def curvatures(self, params: PyTree[Any], data: Data) -> AbstractPrecision:
-        """Return the curvature of some data + prior at each of the stacked particles' parameters."""
+        """Return the curvature of `data` + prior at each of the stacked particles' parameters."""
 
 
 class AbstractDrawingLearner(AbstractLearner):
-    """A learner whose particles are drawn when it adapts, so that a trained learner may be asked with more of them."""
+    """A learner that draws its particles when it adapts, so that a trained learner may use more of them."""
 
     @abstractmethod
     def with_particles(self, particles: int) -> AbstractLearner:
-        """Return the same learner with another number of particles.
+        """Return the same learner with `particles` particles.
 
-        Raises: PairError where the learner's settings do not allow it.
+        Raises: PairError if the learner's settings do not allow it.
         """
 
 
@@ -134,14 +136,14 @@ class AbstractClassLearner(AbstractLearner):
 
     @abstractmethod
     def with_classes(self, classes: int) -> AbstractLearner:
-        """Return the same learner for tasks of another number of classes."""
+        """Return the same learner for tasks of `classes` classes."""
 
 
 class AbstractPolicyLearner(AbstractIterativeLearner[State]):
-    """A learner of policies: every leaf of a support has leading axes (steps, particles), the data of each step and particle.
+    """A learner of policies. Every leaf of a support has leading axes (steps, particles): the data of each step and particle.
 
-    Each particle gathers its own trajectories, so its data differ from step to step and from particle to particle. `adapt`
-    and `finish` return a `ParticlePosterior` of the policies' parameters.
+    Each particle gathers its own trajectories, so its data differ from step to step and from particle to particle. `adapt` and
+    `finish` return a `ParticlePosterior` of the policies' parameters.
     """
 
     @property
@@ -156,11 +158,11 @@ class AbstractPolicyLearner(AbstractIterativeLearner[State]):
 
     @abstractmethod
     def finish(self, meta: Meta, state: State, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
-        """Return the particles that a state stands for."""
+        """Return the particles of a `state`."""
 
     @abstractmethod
     def adapt(self, meta: Meta, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
-        """Return the adapted particles of one task given what each has gathered before each step."""
+        """Return the adapted particles of one task, given what each has gathered before each step."""
 
     @property
     @abstractmethod
@@ -169,30 +171,30 @@ class AbstractPolicyLearner(AbstractIterativeLearner[State]):
 
     @abstractmethod
     def slowed(self, factor: float) -> AbstractPolicyLearner[State]:
-        """Return the same learner with the length of its steps multiplied."""
+        """Return the same learner with the length of its steps multiplied by `factor`."""
 
 
 class AbstractLimitedLearner(AbstractLearner):
     """A learner whose settings limit what it can do, so that a pair that does not fit is refused when it is built.
 
-    Without this a pair is still refused, when the first meta-step is compiled.
+    Without this ability such a pair is still refused, but only when the first meta-step is compiled.
     """
 
     @abstractmethod
     def limit(self, need: Need) -> str | None:
-        """Return why the learner cannot serve a need, as the end of a sentence after "because"; None where it can."""
+        """Return why the learner cannot serve a `need`, as the end of a sentence after "because", or None if it can."""
 
 
 class AbstractWrapper(AbstractLearner):
-    """A learner around another one, which it hands to every objective: so a wrapper has what the inner learner has."""
+    """A learner around another one. Objectives get the inner learner, so a wrapper has the abilities of the inner learner."""
 
     if TYPE_CHECKING:
 
         @property
         def inner(self) -> AbstractLearner:
-            """The learner within."""
+            """The learner inside."""
             ...
 
     @abstractmethod
     def within(self, meta: Meta, task: Task) -> tuple[Meta, Task]:
-        """Return the inner learner's meta-parameters, and the task as the inner learner sees it."""
+        """Return the inner learner's meta-parameters, and the task in the inner learner's view."""

@@ -32,9 +32,9 @@ from bmaml.learners.exact_heads import AbstractExactHead, AbstractExactHeadPoste
 from bmaml.models.features import AbstractFeatures
 
 Codes = Literal["learned", "drawn"]
-# Bins of a drawn code's density, along each of its axes.
+# Bins of the density of drawn codes, along each axis.
 _BINS = 32
-# The share of experts that predictions are asked with, at least.
+# The least share of experts that answers keep.
 _LEAST_KEPT = 0.25
 
 
@@ -62,7 +62,10 @@ class _Experts(NamedTuple):
 class ConjugatePosterior(AbstractMembersPosterior, AbstractNoisePosterior):
     """Experts with their exact heads, weighted by prior weight times evidence; the predictive is their mixture.
 
-    `log_evidence` is that of the support under the experts together, in nats, summed over its points.
+    - `features`, `network`, `codes`: the network, its parameters, and the code of each expert.
+    - `heads`: posterior of each head.
+    - `log_weights`: log weights of the experts.
+    - `log_evidence`: log evidence of the support under all experts together, in nats, summed over its points.
     """
 
     features: AbstractFeatures
@@ -107,24 +110,28 @@ class ConjugatePosterior(AbstractMembersPosterior, AbstractNoisePosterior):
 
 @register("learner/conjugate")
 class ConjugateLearner(AbstractEvidenceLearner, AbstractDrawingLearner):
-    """Exact Bayesian linear heads on `particles` meta-learned feature extractors, one for each code.
+    """Exact Bayesian linear heads on meta-learned feature extractors, one extractor for each code.
 
-    With `codes="learned"` each expert has its own code, a kind of task. With `codes="drawn"` the code is a latent variable
-    in a cube, its density learned (independent axes, constant in each of 32 bins), and experts are points of a lattice that
-    follows the density, shifted anew at each adaptation. So the network learns a continuum, experts stand only where tasks
-    are, and a trained learner may be given more of them than it was trained with (`dataclasses.replace(learner,
-    particles=256)`), which integrates the latent more finely.
+    Drawn codes are a latent variable in a cube, with a learned density (independent axes, constant in each of 32 bins). The
+    experts are points of a lattice that follows the density, with a new shift at each adaptation. So the network learns a
+    continuum, experts stand only where tasks are, and a trained learner may have more of them than in training
+    (`with_particles(256)`), which integrates the latent variable more finely.
 
-    One head prior serves all experts, or with `own_prior=True` each has its own (more to learn, and more to say where
-    experts stand for kinds of task). `head` says what that prior is made of, `noise` where the relative noise variance
-    starts. With `learn_weights=False` all experts, or all codes, are equally likely before the support is seen: the
-    learned weights of learned codes feed back on themselves, and in long runs half of the experts die out of a family that
-    needs them all.
+    - `features`: the network below the heads.
+    - `outputs`: width of a target row.
+    - `particles`: number of experts.
+    - `noise`: start of the relative noise variance.
+    - `own_prior`: whether each expert has its own head prior. That is more to learn, and it helps if experts stand for kinds of
+      task.
+    - `learn_weights`: whether prior weights, or the density of codes, are learned. Learned weights of learned codes reinforce
+      themselves, and in long runs half of the experts end without weight.
+    - `codes`: `"learned"` gives each expert its own code, a kind of task. `"drawn"` draws codes from a learned density.
+    - `head`: the prior of the heads.
+    - `kept`: share of the experts that stay once the support has been seen. The heavy ones always stay, and a few others stand
+      for the rest, so the predictive is unbiased (`thin`). After ten points a few experts hold nearly all the weight, and
+      gradients and predictions of the others would be wasted work.
 
-    With `kept` below 1 only that share of the experts stays once the support has been seen: the likely ones for sure, and of
-    the others a few that stand for all, so that the predictive is unbiased (`thin`). After ten points nearly all the weight
-    is on a few experts of many, and gradients and predictions of the others are work for nothing.
-    Raises: InputError for fewer than one particle, a share outside (0, 1], or own priors of codes that are drawn.
+    Raises: InputError for fewer than one particle, a share outside (0, 1], or own priors of drawn codes.
     """
 
     features: AbstractFeatures

@@ -1,4 +1,4 @@
-"""Any learner on features of a network that all tasks, particles and inner steps share."""
+"""Any learner on the features of a network that all tasks, particles and inner steps share."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from bmaml.models.network import AbstractNetwork
 
 
 class FeatureMeta(eqx.Module):
-    """Meta-parameters: the extractor's, and those of the learner behind it."""
+    """Meta-parameters: those of the `extractor`, and those of the learner behind it (`inner`)."""
 
     extractor: PyTree[Any]
     inner: Meta
 
 
 class FeaturePosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
-    """A posterior over functions of features; a query passes the extractor once, whatever the number of particles."""
+    """A posterior over functions of features. A query passes the extractor once, whatever the number of particles.
+
+    - `extractor`, `params`: the network and its parameters.
+    - `inner`: the posterior on features.
+    """
 
     extractor: AbstractNetwork
     params: PyTree[Any]
@@ -41,12 +45,13 @@ class FeaturePosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
 
 @register("learner/features")
 class FeatureLearner(AbstractWrapper):
-    """Hands `inner` the features of a meta-learned network in place of the inputs.
+    """Gives `inner` the features of a meta-learned network, the `extractor`, instead of the inputs.
 
-    The extractor is not adapted: its weights are the same for all tasks, so that a meta-batch passes it as one batch of rows.
-    With gradient steps of particles of a linear head as `inner` this is BMAML on images (Kim et al., 2018, section 5.2), with
-    one particle ANIL (Raghu et al., 2020); with prototypes it is a prototypical network. Every objective that fits `inner`
-    fits this, too: it is handed `inner` and the task's features.
+    The extractor is not adapted. Its weights are the same for all tasks, so a meta-batch passes it as one batch of rows. With
+    gradient steps of particles of a linear head as `inner` this is BMAML on images (Kim et al., 2018, section 5.2,
+    https://arxiv.org/abs/1806.03836). With one particle it is ANIL (Raghu et al., 2020, https://arxiv.org/abs/1909.09157), and
+    with prototypes a prototypical network. Every objective that fits `inner` fits this learner too, because the objective gets
+    `inner` and the task's features.
     """
 
     extractor: AbstractNetwork
@@ -61,8 +66,8 @@ class FeatureLearner(AbstractWrapper):
         return FeaturePosterior(self.extractor, meta.extractor, self.inner.adapt(meta.inner, features, key=key))
 
     def within(self, meta: FeatureMeta, task: Task) -> tuple[Meta, Task]:
-        # Apart, as in adapting and predicting: a loss that stops the query's gradient (the chaser's leader) then goes back
-        # through the support alone.
+        # Support and query pass separately, as in adapting and predicting. A loss that stops the query's gradient (the chaser's
+        # leader) then goes back through the support alone.
         support, query = (_with(part, self.extractor.apply(meta.extractor, part.x)) for part in (task.support, task.query))
         return meta.inner, Task(support, query)
 

@@ -30,14 +30,14 @@ _FITS = ("sum", "mean", "squared_error", "ratio", "dice")
 
 
 class GradientMeta(eqx.Module):
-    """Meta-parameters: where each particle starts (leading axis: particles), and what the step rule learns."""
+    """Meta-parameters: the start of each particle (`particles`, on a leading axis), and what the step `rule` learns."""
 
     particles: Particle
     rule: PyTree[Any]
 
 
 class GradientState(eqx.Module):
-    """Particles on their way, and the step rule's state."""
+    """The `particles` at some step, and the state of the step `rule`."""
 
     particles: Particle
     rule: PyTree[Any]
@@ -45,19 +45,27 @@ class GradientState(eqx.Module):
 
 @register("learner/gradient")
 class GradientLearner(AbstractIterativeLearner[GradientState], AbstractLimitedLearner):
-    """Moves `particles` copies of a model's parameters `steps` times along `direction`.
+    """Moves particles of a model's parameters by gradient steps from a learned start.
 
-    What a particle climbs is log prior + fit, with `fit="sum"` the log-likelihood summed over the support (nats),
-    `"mean"` its mean, `"squared_error"` minus the mean squared error of the predictive mean (MAML's loss; it leaves the
-    noise precision alone); `"ratio"` and `"dice"` have the gradient of `"sum"` and, for policies, a truer curvature (see
-    `bmaml.models.surrogate`). `clip` bounds the global norm of one particle's direction; multi-step adaptation of
-    regression networks diverges without it. Meta-gradients pass as `adjoint` says. With `adapt_noise=False` a task moves
-    the weights alone, and everything else of the parameters (the noise precision) stays what the meta-parameters say.
+    Finn et al. (2017), algorithm 2, https://arxiv.org/abs/1703.03400; Kim et al. (2018), algorithms 2 and 3,
+    https://arxiv.org/abs/1806.03836. A particle climbs log prior + fit.
 
-    Raises: InputError for a count of particles below 1, steps below 0, a clip that is not above 0 or an unknown `fit`;
-    PairError for squared error of classes, Langevin steps that are clipped, or an adjoint that does not fit prior, direction,
-    rule and data.
-    Source: Finn et al. (2017), algorithm 2; Kim et al. (2018), algorithms 2 and 3.
+    - `model`: network with its likelihood.
+    - `prior`: log prior of a particle.
+    - `rule`: size of a step.
+    - `steps`, `particles`: number of inner steps and of particles.
+    - `direction`: where particles move: each by itself, coupled, or with noise.
+    - `adjoint`: how meta-gradients pass through the steps.
+    - `fit`: `"sum"` is the log-likelihood summed over the support (nats), and `"mean"` its mean. `"squared_error"` is minus the
+      mean squared error of the predictive mean (MAML's loss), which has no gradient in the noise precision. `"ratio"` and
+      `"dice"` have the gradient of `"sum"` and, for policies, a more exact curvature (see `bmaml.models.surrogate`).
+    - `clip`: bound on the global norm of one particle's direction. Several steps of regression networks diverge without it.
+    - `adapt_noise`: if False, a task moves the weights alone, and all other parameters (the noise precision) stay at their
+      meta-parameters.
+
+    Raises: InputError for fewer than one particle, a negative number of steps, a clip that is not above 0, or an unknown `fit`;
+    PairError for squared error of classes, Langevin steps that are clipped, or an adjoint that does not fit prior, direction
+    and rule.
     """
 
     model: AbstractModel
@@ -111,7 +119,7 @@ class GradientLearner(AbstractIterativeLearner[GradientState], AbstractLimitedLe
         return GradientMeta(particles, self.rule.init_meta(particles))
 
     def log_posterior(self, particle: Particle, anchor: Particle, data: Data) -> Float[Array, ""]:
-        """Return what one particle climbs: log prior plus the fit to the data."""
+        """Return what one `particle` climbs: log prior (about `anchor`) plus the fit to `data`."""
         particle = self._held(particle, anchor)
         if self.fit == "squared_error":
             fit = -squared_error(self.model.predictive(particle.params, data.x).mean, data)
@@ -122,7 +130,7 @@ class GradientLearner(AbstractIterativeLearner[GradientState], AbstractLimitedLe
         return fit + self.prior.log_density(self.model, particle, anchor)
 
     def _held(self, particle: Particle, anchor: Particle) -> Particle:
-        """Return the particle with everything that adaptation leaves alone taken from the anchor."""
+        """Return the particle with every part that adaptation does not move taken from the anchor."""
         if self.adapt_noise:
             return particle
         params = replace_weights(self.model, anchor.params, self.model.weights(particle.params))
@@ -149,7 +157,7 @@ class GradientLearner(AbstractIterativeLearner[GradientState], AbstractLimitedLe
         *,
         key: PRNGKeyArray,
     ) -> GradientState:
-        """Return the state after `steps` steps: step i follows the gradient `scores(particles, entry i of given)`.
+        """Return the state after `steps` steps from `state`. Step i follows the gradient `scores(particles, entry i of given)`.
 
         `given` is None, or has the steps on the leading axis of its leaves.
         """
@@ -188,7 +196,7 @@ class GradientLearner(AbstractIterativeLearner[GradientState], AbstractLimitedLe
 
 
 def clip_norm(direction: PyTree[Any], limit: float) -> PyTree[Any]:
-    """Scale a direction down to a norm of at most `limit`."""
+    """Scale a `direction` down to a norm of at most `limit`."""
     square = jnp.asarray(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(direction)))
     shrink = jnp.minimum(1.0, limit / jnp.sqrt(jnp.maximum(square, 1e-30)))
     return jax.tree.map(lambda leaf: leaf * shrink, direction)

@@ -1,4 +1,4 @@
-"""Adaptation by gradient steps, then a Gaussian about where they end."""
+"""Adaptation by gradient steps, then a Gaussian about their end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,13 @@ Predictive = Literal["linear", "sample"]
 
 
 class AbstractLaplacePosterior(AbstractMembersPosterior):
-    """Gaussians over the weights about stacked particles of parameters; predicts with the network linearised in them."""
+    """Gaussians over the weights about stacked particles of parameters. The network is linearised in the weights to predict.
+
+    - `model`: the model of the parameters.
+    - `params`: parameters, particles on a leading axis.
+    - `precision`: precision of each Gaussian.
+    - `log_weights`: log weights of the particles.
+    """
 
     model: AbstractModel
     params: PyTree[Any]
@@ -49,7 +55,7 @@ class AbstractLaplacePosterior(AbstractMembersPosterior):
 
     @abstractmethod
     def member(self, params: PyTree[Any], precision: AbstractPrecision, x: Array) -> AbstractDistribution:
-        """Return the predictive of one particle with its Gaussian."""
+        """Return the predictive at `x` of one particle with parameters `params` and a Gaussian of this `precision`."""
 
     def predict(self, x):
         return mixture(self.log_weights, jax.vmap(lambda p, h: self.member(p, h, x))(self.params, self.precision))
@@ -59,7 +65,7 @@ class AbstractLaplacePosterior(AbstractMembersPosterior):
 
     def _variance(self, params: PyTree[Any], precision: AbstractPrecision, x: Array) -> Float[Array, "n outputs"]:
         weights, rows = self._rows(params, x)
-        # A difference of two like numbers in the low-rank form: rounding may take it below 0.
+        # In the low-rank form this is a difference of two similar numbers, which rounding may take below 0.
         return jnp.maximum(precision.variance(weights, rows), 0.0)
 
     def _rows(self, params: PyTree[Any], x: Array) -> tuple[PyTree[Any], Float[Array, "n outputs weights"]]:
@@ -81,7 +87,7 @@ class AbstractLaplacePosterior(AbstractMembersPosterior):
 
 
 class LaplacePosterior(AbstractLaplacePosterior, AbstractJointPosterior, AbstractNoisePosterior):
-    """For targets that are numbers: the variance of the linearised outputs adds to the noise's, exactly."""
+    """For targets that are numbers: the variance of the linearised outputs adds to that of the noise, exactly."""
 
     def member(self, params, precision, x):
         plain = self._plain(params, x)
@@ -89,7 +95,7 @@ class LaplacePosterior(AbstractLaplacePosterior, AbstractJointPosterior, Abstrac
 
     def _plain(self, params: PyTree[Any], x: Array) -> Normal:
         plain = self.model.predictive(params, x)
-        assert isinstance(plain, Normal)  # `Laplace` has seen to it
+        assert isinstance(plain, Normal)  # `Laplace` makes sure of this
         return plain
 
     def log_joint(self, query):
@@ -97,13 +103,13 @@ class LaplacePosterior(AbstractLaplacePosterior, AbstractJointPosterior, Abstrac
         return logsumexp(each + jax.nn.log_softmax(self.log_weights))
 
     def _log_joint(self, params: PyTree[Any], precision: AbstractPrecision, query: Data) -> Float[Array, ""]:
-        """Return one particle's log density of all targets: their covariance is J H^-1 J^T + noise."""
+        """Return one particle's log density of all targets, whose covariance is J H^-1 J^T + noise."""
         plain, (weights, rows) = self._plain(params, query.x), self._rows(params, query.x)
         rows = rows.reshape(-1, rows.shape[-1])
         unravel = ravel_pytree(weights)[1]
         solved = jax.vmap(lambda row: ravel_pytree(precision.solve(unravel(row)))[0])(rows)
         mask = jnp.repeat(query.mask, plain.loc.shape[-1])
-        # A masked row becomes one of the identity: it adds nothing to log det or to the residual.
+        # A masked row becomes a row of the identity. It adds nothing to log det or to the residual.
         noise = jnp.where(mask > 0, plain.variance.ravel(), 1.0)
         cholesky = jnp.linalg.cholesky(mask[:, None] * (rows @ solved.T) * mask + jnp.diag(noise))
         white = solve_triangular(cholesky, (query.y - plain.loc).ravel() * mask, lower=True)
@@ -116,7 +122,9 @@ class LaplacePosterior(AbstractLaplacePosterior, AbstractJointPosterior, Abstrac
 
 
 class LaplaceClassPosterior(AbstractLaplacePosterior):
-    """For classes: softmax(mean / sqrt(1 + pi variance / 8)) of the logits, each by itself (MacKay, 1992)."""
+    """For classes: softmax(mean / sqrt(1 + pi variance / 8)), each logit separately (MacKay, 1992,
+    https://doi.org/10.1162/neco.1992.4.5.720).
+    """
 
     def member(self, params, precision, x):
         logits = natural(self.model.predictive(params, x))
@@ -128,17 +136,23 @@ Adapted = AbstractLaplacePosterior | ParticlePosterior
 
 @register("learner/laplace")
 class Laplace(AbstractIterativeLearner[GradientState], AbstractCurvedLearner, AbstractEvidenceLearner, AbstractLimitedLearner):
-    """Lets `base` adapt, then takes the curvature of the support's likelihood there + `precision` for the posterior's.
+    """Lets a learner adapt, then puts a Gaussian about the adapted weights. Its precision is the curvature of the support +
+    prior.
 
-    `precision` is that of the weights' prior N(start, 1 / precision), tau of Grant et al. (2018). It is the posterior of that
-    prior where `base` climbs it to the top (`AroundInit(precision)`, likelihood in nats); after a few plain steps it is
-    the paper's, for which those steps stand for a prior of their own. Each particle of `base` gets its Gaussian, all of
-    equal weight. The noise precision is taken as known.
+    Grant et al. (2018), https://arxiv.org/abs/1801.08930. The result is the posterior under the weights' prior N(start, 1 /
+    precision) if `base` climbs this posterior to the top (`AroundInit(precision)`, likelihood in nats). After a few plain steps
+    it is the paper's approximation, in which the steps stand for a prior of their own. Each particle of `base` gets a Gaussian,
+    all with equal weight. The noise precision counts as known.
 
-    `predictive="linear"` linearises the network (`LaplacePosterior`), `"sample"` draws `draws` weights a particle with the
-    adaptation's key (`ParticlePosterior`): no linearisation, but the network is then used far from where it was fitted.
-    Raises: InputError for a precision that is not above 0, fewer than one draw or an unknown predictive; PairError for a
-    model that the curvature does not fit. Adapting raises IndefiniteError as `require_definite` says.
+    - `base`: the learner that adapts.
+    - `curvature`: form of the curvature.
+    - `precision`: precision of the prior, tau of the paper.
+    - `predictive`: `"linear"` linearises the network. `"sample"` draws weights with the adaptation's key (`ParticlePosterior`),
+      without linearisation, but then uses the network far from where it was fitted.
+    - `draws`: weights drawn for each particle.
+
+    Raises: InputError for a precision that is not above 0, fewer than one draw or an unknown predictive; PairError for a model
+    that the curvature does not fit. Adapting raises IndefiniteError in the cases of `require_definite`.
     """
 
     base: GradientLearner
@@ -208,7 +222,7 @@ class Laplace(AbstractIterativeLearner[GradientState], AbstractCurvedLearner, Ab
         return self.base.limit(need)
 
     def _around(self, modes: ParticlePosterior, precision: AbstractPrecision, x: Array, key: PRNGKeyArray) -> Adapted:
-        """Return the posterior of the Gaussians about some modes, for targets of the kind that is predicted at `x`."""
+        """Return the posterior of the Gaussians about the modes, for targets of the kind that is predicted at `x`."""
         require_definite(precision)
         if self.predictive == "linear":
             classes = isinstance(eqx.filter_eval_shape(modes.predict, x), CategoricalMixture)
@@ -234,9 +248,11 @@ class Laplace(AbstractIterativeLearner[GradientState], AbstractCurvedLearner, Ab
 def log_evidence(
     learner: Laplace, meta: GradientMeta, adapted: PyTree[Any], data: Data, precision: AbstractPrecision
 ) -> Float[Array, " particles"]:
-    """Return Laplace's log evidence of a data set about each particle's adapted parameters, in nats (a sum).
+    """Return Laplace's log evidence of `data` about each particle's adapted parameters, in nats (a sum).
 
-    `precision` is the curvature of the data + prior there.
+    - `learner`: says the model and the prior's precision.
+    - `adapted`: the adapted parameters.
+    - `precision`: curvature of the data + prior at these parameters.
     """
     model, tau = learner.base.model, learner.precision
     log_det = jax.vmap(lambda h: h.logdet())(precision)

@@ -48,7 +48,9 @@ class PlatipusMeta(eqx.Module):
 
 
 class PlatipusState(eqx.Module):
-    """Where each particle was drawn, and where the inner steps have led it; leading axes: particles, then one."""
+    """The start of each particle (`starts`), and its state after the inner steps (`inner`). Leading axes: particles,
+    then one.
+    """
 
     starts: Particle
     inner: GradientState

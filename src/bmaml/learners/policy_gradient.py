@@ -1,4 +1,4 @@
-"""Adaptation of policies by gradient steps, each on trajectories that the policies of the moment have gathered."""
+"""Adaptation of policies by gradient steps, each on trajectories that the current policies have gathered."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from bmaml.models.base import AbstractModel
 
 @register("learner/policy-gradient")
 class PolicyGradientLearner(AbstractPolicyLearner[GradientState]):
-    """REINFORCE as adaptation: `climber` says how particles move, and every step and particle has data of its own.
+    """REINFORCE as adaptation: `climber` says how particles move, and every step and particle has its own data.
 
     Every leaf of a support has leading axes (steps, particles), then (episodes, horizon). The mask holds advantages divided by
-    the number of steps taken, so that what a particle climbs, the sum of weighted log-likelihoods, is REINFORCE's surrogate.
-    `climber` is a `GradientLearner`: its model is the policy, its `fit` the surrogate ("sum", "ratio" or "dice"), and with its
-    direction `Stein` this is Stein variational policy gradient.
+    the number of steps taken. So what a particle climbs, the sum of weighted log-likelihoods, is REINFORCE's surrogate.
+    `climber` is a `GradientLearner`. Its model is the policy, and its `fit` the surrogate ("sum", "ratio" or "dice"). With the
+    direction `Stein` this is Stein variational policy gradient. Finn et al. (2017), algorithm 3,
+    https://arxiv.org/abs/1703.03400; Liu et al. (2017), equation 9, https://arxiv.org/abs/1704.02399.
     Raises: PairError for an implicit adjoint.
-    Source: Finn et al. (2017), algorithm 3; Liu et al. (2017), equation 9.
     """
 
     climber: GradientLearner

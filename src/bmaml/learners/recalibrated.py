@@ -1,4 +1,4 @@
-"""A learner whose predictions are widened or narrowed by what its errors on further tasks were."""
+"""A learner whose predictions are widened or narrowed according to its errors on further tasks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from bmaml.learners.base import AbstractLearner, AbstractWrapper, Meta
 
 
 class Recalibration(eqx.Module):
-    """What is changed after so many points (`shots`, increasing; between them linearly, beyond them as at the end).
+    """The change after each number of points.
 
-    Scales are multiplied by exp(`log_stretch`), and `tails` is added to 1 over the degrees of freedom. `held` remembers what
-    share of the targets lay within 90% intervals before.
+    Between two numbers the change is interpolated linearly, and beyond the last one it stays constant.
+
+    - `shots`: numbers of points, increasing.
+    - `held`: share of the targets in 90% intervals before the change.
+    - `log_stretch`: log of the factor on scales.
+    - `tails`: is added to 1 over the degrees of freedom.
     """
 
     shots: Float[Array, " counts"]
@@ -26,20 +30,23 @@ class Recalibration(eqx.Module):
     tails: Float[Array, " counts"]
 
     def after(self, points: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """Return the stretch and the tails after so many points."""
+        """Return the stretch and the tails after `points` points."""
         stretch, tails = (jnp.interp(points, self.shots, values) for values in (self.log_stretch, self.tails))
         return jnp.exp(stretch), tails
 
 
 class RecalibratedMeta(eqx.Module):
-    """Meta-parameters: those of the learner, and what is changed of its predictions."""
+    """Meta-parameters: those of the learner (`inner`), and the `change` of its predictions."""
 
     inner: Meta
     change: Recalibration
 
 
 class RecalibratedPosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
-    """A posterior whose predictive is stretched; means and functions are what they were."""
+    """A posterior (`inner`) with a stretched predictive. Means and functions stay the same.
+
+    `stretch` multiplies scales, and `tails` is added to 1 over the degrees of freedom.
+    """
 
     inner: AbstractPosterior
     stretch: Float[Array, ""]
@@ -52,16 +59,16 @@ class RecalibratedPosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
         return self.inner.sample_functions(x, key=key, count=count)
 
     def noise_entropy(self, x):
-        # Each output of each member is stretched alike.
+        # Each output of each member is stretched by the same factor.
         return noise_entropy(self.inner, x) + self.predict(x).mean.shape[-1] * jnp.log(self.stretch)
 
 
 @register("learner/recalibrated")
 class RecalibratedLearner(AbstractWrapper):
-    """Adapts as `inner` does and changes its predictive by what was found at `counts` numbers of points.
+    """Adapts as `inner` does, and changes its predictive by values for `counts` numbers of points.
 
-    `bmaml.evaluation.recalibrate.recalibrate` finds it; fresh meta-parameters change nothing to speak of. Every objective is
-    handed `inner`.
+    `bmaml.evaluation.recalibrate.recalibrate` finds these values. Fresh meta-parameters change almost nothing. Every objective
+    gets `inner`.
     """
 
     inner: AbstractLearner

@@ -1,4 +1,4 @@
-"""Learners asked with other sizes than they were trained with: more particles, other numbers of classes."""
+"""Learners used with other sizes than in training: more particles, other numbers of classes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from bmaml.learners.base import AbstractClassLearner, AbstractDrawingLearner, Ab
 from bmaml.learners.conjugate import ConjugateLearner
 from bmaml.learners.wrappers import core, replace_core
 
-# Fewer codes lie so far apart that features must also stand for those between: directions whose weights each task has to
-# pay for with its points.
+# Fewer codes lie so far apart that features must also cover the space between codes. Each task then pays for the weights
+# of these directions with its points.
 EXPERTS = 256
 
 
 def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
-    """Return the learner with so many particles drawn at each adaptation, whatever it was trained with.
+    """Return `learner` with `particles` particles drawn at each adaptation, whatever its number in training.
 
-    Of experts at least a quarter is kept. Raises: PairError where its particles are learned, so that there are as many as
-    there are.
+    At least a quarter of the experts is kept.
+    Raises: PairError if the particles are learned, so that their number is fixed.
     """
 
     def replace(one: AbstractLearner) -> AbstractLearner:
@@ -30,19 +30,19 @@ def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
 
 
 def draws_codes(learner: AbstractLearner) -> TypeGuard[ConjugateLearner]:
-    """Say whether experts are drawn from a density of codes: the more of them, the finer they integrate over it."""
+    """Say whether `learner` draws experts from a density of codes. More experts then integrate more finely over the density."""
     return isinstance(learner, ConjugateLearner) and learner.codes == "drawn"
 
 
 def finely_drawn(learner: AbstractLearner) -> AbstractLearner:
-    """Return the learner as it is best asked: with 256 experts or more, where it draws them."""
+    """Return `learner` in its best form for answers: with 256 experts or more, if it draws them."""
     return drawing(learner, max(EXPERTS, learner.particles)) if draws_codes(learner) else learner
 
 
 def for_classes(learner: AbstractLearner, way: int, count: int) -> AbstractLearner:
-    """Return a learner trained on episodes of `way` classes for a task of `count`; class means fit any number of them.
+    """Return `learner`, trained on episodes of `way` classes, for a task of `count` classes. Class means fit any number.
 
-    Raises: InputError where the learner's network has `way` outputs and more are asked for.
+    Raises: InputError if the learner's network has `way` outputs and `count` is larger.
     """
     if count > way and not _takes_any_number(learner):
         raise InputError(

@@ -165,7 +165,9 @@ class RidgeLearner(AbstractEvidenceLearner, AbstractClassLearner, AbstractLimite
         return self.weigh(meta, support, key=key)[0]
 
     def weigh(self, meta: RidgeMeta, data: Data, *, key: PRNGKeyArray | None = None) -> tuple[RidgePosterior, Float[Array, ""]]:
-        """Return the posterior, and the log evidence of the regression to the classes (not of the classes themselves)."""
+        """Return the posterior given `data`, and the log evidence of the regression to the classes (not of the classes
+        themselves).
+        """
         heads = jax.vmap(lambda one: fit_head(one, data, self.classes, self.uncertainty))(meta)
         return RidgePosterior(heads, heads.log_evidence), logsumexp(heads.log_evidence) - math.log(self.particles)
 

@@ -1,4 +1,4 @@
-"""See through learners that wrap others: the learner behind all of them, with its meta-parameters and its view of a task."""
+"""Looks through learners that wrap others: the learner behind all wrappers, its meta-parameters and its view of a task."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bmaml.learners.base import AbstractIterativeLearner, AbstractLearner, Abstr
 
 
 def core(learner: AbstractLearner) -> AbstractLearner:
-    """Return the learner behind all wrappers, such as extractors and recalibrations."""
+    """Return the learner behind all wrappers of `learner`, such as extractors and recalibrations."""
     while isinstance(learner, AbstractWrapper):
         learner = learner.inner
     return learner
 
 
 def at_core(learner: AbstractLearner, meta: Meta, task: Task) -> tuple[AbstractLearner, Meta, Task]:
-    """Return the learner behind all wrappers, its meta-parameters, and the task as that learner sees it."""
+    """Return the learner behind all wrappers of `learner`, its meta-parameters, and the task in its view."""
     while isinstance(learner, AbstractWrapper):
         meta, task = learner.within(meta, task)
         learner = learner.inner
@@ -26,16 +26,16 @@ def at_core(learner: AbstractLearner, meta: Meta, task: Task) -> tuple[AbstractL
 
 
 def replace_core(learner: AbstractLearner, replace: Callable[[AbstractLearner], AbstractLearner]) -> AbstractLearner:
-    """Return the learner with what lies behind all wrappers replaced."""
+    """Return `learner` with the learner behind all wrappers replaced by `replace(it)`."""
     if isinstance(learner, AbstractWrapper):
         return dataclasses.replace(learner, inner=replace_core(learner.inner, replace))
     return replace(learner)
 
 
 def with_steps(learner: AbstractLearner, steps: int) -> AbstractLearner:
-    """Return the learner with another number of inner steps, whatever wraps it.
+    """Return `learner` with `steps` inner steps, whatever wraps it.
 
-    Raises: PairError where the learner takes no steps.
+    Raises: PairError if the learner takes no steps.
     """
 
     def replace(one: AbstractLearner) -> AbstractLearner:

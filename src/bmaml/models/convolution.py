@@ -11,7 +11,7 @@ from bmaml.models.convolution_forms import FORMS as FORMS
 from bmaml.models.convolution_forms import Form as Form
 from bmaml.models.convolution_forms import by_patches, plain
 
-# The primitive stands on internals of JAX. A later JAX may lack them, or know them by another signature.
+# The primitive uses internals of JAX. A later JAX may lack them, or change their signature.
 try:
     from bmaml.models.convolution_primitive import bind as _bind
 except (ImportError, AttributeError, TypeError) as _reason:

@@ -19,7 +19,10 @@ def plain(x: Array, kernel: Array, padding: int) -> Array:
 
 
 def plain_slope(x: Array, g: Array, padding: int) -> Array:
-    """Return the derivative in the kernel of `plain` at images `x`, for a derivative `g` in the result."""
+    """Return the derivative of `plain` in the kernel at images `x`, for a derivative `g` in the result.
+
+    `padding` is that of `plain`.
+    """
     # Channels and images swap roles here, and `g` becomes one large kernel.
     return plain(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), padding).transpose(1, 2, 0, 3)
 

@@ -16,15 +16,15 @@ Metrics = dict[str, Array]
 
 
 class AbstractObjective(eqx.Module):
-    """Says how to score a learner on one task. It is handed the learner, since some objectives adapt more than once.
+    """Says how to score a learner on one task. An objective gets the learner, because some objectives adapt more than once.
 
-    A learner behind a wrapper, such as an extractor, is scored as itself on the task as it sees it: `check` and the call look
-    through wrappers, so that no objective need know of them. An objective asks a learner for abilities (the abstract classes of
+    `check` and the call look through wrappers, such as an extractor. They pass on the learner inside and the task in its view,
+    so an objective need not know about wrappers. An objective asks a learner for abilities (the abstract classes of
     `bmaml.learners.base`), never for a class.
     """
 
     def check(self, learner: AbstractLearner) -> None:
-        """Raise PairError or InputError ("X needs Y because Z; use W") where the learner does not fit."""
+        """Raise PairError or InputError ("X needs Y because Z; use W") if `learner` does not fit."""
         self.require(core(learner))
 
     def __call__(
@@ -35,15 +35,18 @@ class AbstractObjective(eqx.Module):
 
     @abstractmethod
     def require(self, learner: AbstractLearner) -> None:
-        """Raise as `check` where a learner, without its wrappers, does not fit."""
+        """Raise in the cases of `check` if `learner`, without its wrappers, does not fit."""
 
     @abstractmethod
     def loss(self, learner: AbstractLearner, meta: Meta, task: Task, *, key: PRNGKeyArray) -> tuple[Float[Array, ""], Metrics]:
-        """Return the loss of one task, seen as `learner`, without its wrappers, sees it, and numbers worth logging."""
+        """Return the loss of one task, and numbers worth logging.
+
+        `learner` has no wrappers, and `task` is in its view.
+        """
 
 
 class AbstractContinuingObjective(AbstractObjective):
-    """An objective that takes `steps` further inner steps after adaptation: policies then gather data for them, too."""
+    """An objective that takes `steps` further inner steps after adaptation. Policies then gather data for these steps too."""
 
     if TYPE_CHECKING:  # A field or a property: an abstract property could not be overridden by a field.
 

@@ -17,16 +17,19 @@ from bmaml.objectives.base import AbstractContinuingObjective
 
 @register("objective/chaser")
 class ChaserLoss(AbstractContinuingObjective):
-    """Squared distance from the adapted particles (chaser) to where `steps` further steps on all the data lead (leader).
+    """Squared distance from the adapted particles (chaser) to the end of further steps on all the data (leader).
 
-        sum over particles m of |theta_m^n - stop_gradient(theta_m^{n+s})|^2, the leader on support and query together;
+        sum over particles m of |theta_m^n - stop_gradient(theta_m^{n+s})|^2, the leader on support and query together.
 
-    equation 8 and algorithm 3 of Kim et al. (2018). Squared parameter units, one number a task; particles are paired by
-    index. With `hyper=False` the noise and weight precisions are left out of the distance, as in the authors' code (they
-    still steer the steps). With 0 steps the leader is the chaser's end and the chaser the start: Reptile, whose gradient
-    2 (theta^0 - theta^n) this then is. Where particles gather their own data (policies) the leader goes on with the query
-    alone, which the chaser's particles gathered. `squared=False` sums the distances themselves, as the authors' code does for
-    policies.
+    Kim et al. (2018), equation 8 and algorithm 3, https://arxiv.org/abs/1806.03836. The unit is squared parameters, one number
+    for each task. Particles are paired by index. If particles gather their own data (policies), the leader continues with the
+    query alone, which the chaser's particles gathered.
+
+    - `steps`: s, further steps of the leader. With 0 the leader is the chaser's end and the chaser the start: Reptile, with the
+      gradient 2 (theta^0 - theta^n).
+    - `hyper`: whether noise and weight precisions count in the distance. The authors' code leaves them out, but they still
+      affect the steps.
+    - `squared`: False sums the distances themselves, as the authors' code does for policies.
     """
 
     steps: int = eqx.field(static=True, default=1)
@@ -56,7 +59,7 @@ class ChaserLoss(AbstractContinuingObjective):
         if self.steps == 0:
             chaser, leader = start, chaser
         else:
-            # Policies gather their own data: the query is what the chaser's particles gathered.
+            # Policies gather their own data, and the query is what the chaser's particles gathered.
             more = task.query if isinstance(learner, AbstractPolicyLearner) else task.support | task.query
             leader = learner.advance(meta, chaser, more, self.steps, key=lead_key)
         chaser, leader = (learner.position(state, self.hyper) for state in (chaser, leader))
@@ -71,10 +74,10 @@ class ChaserLoss(AbstractContinuingObjective):
 
 def _distances(chaser: PyTree[Any], leader: PyTree[Any]) -> Float[Array, " particles"]:
     squares = [((a - b) ** 2).reshape(len(a), -1).sum(1) for a, b in zip(*map(jax.tree.leaves, (chaser, leader)), strict=True)]
-    # Where the two coincide the distance has no gradient; the floor makes it 0.
+    # Where the two coincide the distance has no gradient, and the floor makes it 0.
     return jnp.sqrt(jnp.maximum(sum(squares[1:], squares[0]), 1e-30))
 
 
 def _square_distance(a: Array, b: Array) -> Float[Array, ""]:
-    # Over particles first: a sum down to one number is not vectorised on a CPU, and XLA merges two sums where it can.
+    # Over particles first: a CPU does not vectorise a sum down to one number, and XLA merges two sums if it can.
     return jax.lax.optimization_barrier(((a - b) ** 2).sum(0)).sum()

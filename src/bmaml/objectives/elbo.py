@@ -22,11 +22,15 @@ class Elbo(AbstractObjective):
 
         ( E_q[-log p(points | z, support)] + kl_weight KL(q(z) || p(z | support)) - hyper_weight log p(meta) ) / points.
 
-    The expectation is over `samples` draws from the guide, differentiated through them. `scored` says which points: the
-    `"query"` (Finn et al., 2018, algorithm 1) or `"all"`, the support too (Ravi and Beatson, 2019). Both terms are sums
-    over the points and the parameters before the division, so `kl_weight=1` is the bound itself: a loss that adds a KL to a
-    MEAN over n points has, in these units, `kl_weight` n times its own. `hyper_weight` is 1 / number of training tasks
-    for the maximum a posteriori of a finite set, 0 for endless tasks.
+    The expectation is differentiated through its draws. Both terms are sums over points and parameters before the division. So
+    a loss that adds a KL to a mean over n points has, in these units, a `kl_weight` of n times its own.
+
+    - `kl_weight`: 1 is the bound itself.
+    - `samples`: draws from the guide.
+    - `scored`: `"query"` (Finn et al., 2018, algorithm 1, https://arxiv.org/abs/1806.02817) or `"all"`, which includes the
+      support (Ravi and Beatson, 2019, https://openreview.net/forum?id=rkgpy3C5tX).
+    - `hyper_weight`: 1 / number of training tasks for the maximum a posteriori of a finite set, 0 for endless tasks.
+
     Raises: InputError for fewer than one sample, a negative weight or an unknown `scored`.
     """
 

@@ -1,4 +1,4 @@
-"""The objectives of Laplace's approximation: Grant et al.'s penalised query loss, and the evidence."""
+"""The objectives of Laplace's approximation: the penalised query loss of Grant et al., and the evidence."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from bmaml.objectives.scoring import require_evidence
 
 @register("objective/laplace")
 class LaplaceLoss(AbstractObjective):
-    """NLL of the query at the adapted parameters + `eta` log det H, H the QUERY's curvature there + prior precision.
+    """NLL of the query at the adapted parameters + `eta` log det H, where H is the curvature of the query + prior precision.
 
-    (sum over query points of the NLL + eta log det H) / points, in nats a point, mean over particles; so `eta` is on the
-    scale of the paper's sum, 1e-6 there. 1/2 would be the log det's weight in the evidence. ML-LAPLACE of Grant et al.
-    (2018), subroutine 4, whose curvature is Kronecker-factored. The learner's own posterior plays no part.
+    (sum over query points of the NLL + eta log det H) / points, in nats a point, averaged over particles. So `eta` is on the
+    scale of the paper's sum, where it is 1e-6. In the evidence the weight would be 1/2. ML-LAPLACE of Grant et al. (2018),
+    subroutine 4, https://arxiv.org/abs/1801.08930, whose curvature is Kronecker-factored. The learner's own posterior is not
+    used.
     """
 
     eta: float = eqx.field(static=True, default=1e-6)
@@ -47,17 +48,17 @@ class LaplaceLoss(AbstractObjective):
 
 @register("objective/evidence")
 class EvidenceLoss(AbstractObjective):
-    """Minus the log evidence of all of a task's data, support and query alike, in nats a point: empirical Bayes.
+    """Minus the log evidence of all of a task's data, support and query together, in nats a point: empirical Bayes.
 
-    Any learner will do that knows its evidence. Exact heads know it exactly. `Laplace` knows Laplace's approximation, mean
-    over particles,
+    Any learner fits that knows its evidence. Exact heads know it exactly. `Laplace` knows Laplace's approximation, averaged
+    over particles:
 
-        log p(D | phi) + log N(phi; start, 1 / tau) + P/2 log 2 pi - 1/2 log det H,
+        log p(D | phi) + log N(phi; start, 1 / tau) + P/2 log 2 pi - 1/2 log det H.
 
-    phi adapted to D, H the curvature of D there + tau, P the number of weights: the marginal likelihood that hierarchical
-    Bayes maximises. Exact where the outputs are linear in the weights and phi is the mode, which the learner's base
-    reaches with the prior AroundInit(tau), the likelihood in nats and enough steps. Grant et al. (2018), section 3.2;
-    MacKay (1992), equation 2.
+    phi is adapted to D, H is the curvature of D at phi + tau, and P is the number of weights. This is the marginal likelihood
+    that hierarchical Bayes maximises. It is exact if the outputs are linear in the weights and phi is the mode. The base
+    reaches the mode with the prior AroundInit(tau), the likelihood in nats and enough steps. Grant et al. (2018), section 3.2,
+    https://arxiv.org/abs/1801.08930; MacKay (1992), equation 2.
     """
 
     def require(self, learner):

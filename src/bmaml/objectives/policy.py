@@ -1,4 +1,4 @@
-"""Score adapted policies on the trajectories that they gathered."""
+"""Scores of adapted policies on the trajectories that they gathered."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from bmaml.objectives.base import AbstractObjective
 
 @register("objective/policy")
 class PolicyLoss(AbstractObjective):
-    """Minus the surrogate return of the adapted particles on the query that each has gathered, mean over particles.
+    """Minus the surrogate return of the adapted particles on the query that each has gathered, averaged over particles.
 
-    A task's support has leading axes (steps, particles), its query (1, particles), then (episodes, horizon); their masks are
-    advantages divided by the number of steps taken. The surrogate is the sum over steps of mask times the ratio of the
-    action's probability to what it was when the meta-step began, so its gradient there is REINFORCE's for the adapted
-    policy, passed on to the meta-parameters through the adaptation. Finn et al. (2017), algorithm 3.
+    A task's support has leading axes (steps, particles), and its query (1, particles). The axes (episodes, horizon) follow. The
+    masks are advantages divided by the number of steps taken. The surrogate is the sum over steps of mask times a ratio: the
+    action's probability over its probability at the start of the meta-step. At that point the gradient is REINFORCE's for the
+    adapted policy, and it passes through the adaptation to the meta-parameters. Finn et al. (2017), algorithm 3,
+    https://arxiv.org/abs/1703.03400.
     """
 
     def require(self, learner):
@@ -37,9 +38,9 @@ class PolicyLoss(AbstractObjective):
 
 
 def policies(learner: AbstractLearner, who: str) -> AbstractPolicyLearner[Any]:
-    """Return the learner, for objectives of policies.
+    """Return the learner, for objectives of policies; `who` is the objective's name in the message.
 
-    Raises: PairError where it is not one whose particles gather their own data.
+    Raises: PairError if the particles of `learner` do not gather their own data.
     """
     if isinstance(learner, AbstractPolicyLearner):
         return learner
@@ -50,12 +51,12 @@ def policies(learner: AbstractLearner, who: str) -> AbstractPolicyLearner[Any]:
 
 
 def gathered(task: Task) -> Data:
-    """Return what the adapted particles gathered: (particles, episodes, horizon)."""
+    """Return what the adapted particles gathered in `task`: (particles, episodes, horizon)."""
     return jax.tree.map(lambda leaf: leaf[0], task.query)
 
 
 def adapted_actions(learner: AbstractLearner, meta: Meta, task: Task, *, key: PRNGKeyArray) -> AbstractDistribution:
-    """Return each adapted particle's distribution over actions at the observations of its own query."""
+    """Return each adapted particle's distribution over actions at the observations of its own query; `learner` adapts."""
     learner = policies(learner, "this")
     posterior = learner.adapt(meta, task.support, key=key)
     return map_particles(learner.model.predictive, posterior.params, gathered(task).x)
@@ -64,5 +65,8 @@ def adapted_actions(learner: AbstractLearner, meta: Meta, task: Task, *, key: PR
 def ratio_gain(
     log_prob: Float[Array, "particles episodes horizon"], before: Float[Array, "particles episodes horizon"], query: Data
 ) -> Float[Array, " particles"]:
-    """Return each particle's surrogate return: the sum over steps of mask times the ratio of probabilities."""
+    """Return each particle's surrogate return: the sum over steps of mask times the ratio of probabilities.
+
+    `log_prob` and `before` are log-probabilities of the actions in the query, now and at the start of the meta-step.
+    """
     return (query.mask * jnp.exp(log_prob - before)).sum((-2, -1))

@@ -15,10 +15,10 @@ from bmaml.objectives.scoring import Scoring, check_scoring, require_scoring, sc
 
 @register("objective/pooled")
 class PooledLoss(AbstractObjective):
-    """Loss of what a learner predicts before it has seen any of a task, on all of the task's data, support and query alike.
+    """Loss of what a learner predicts before it has seen a task, on all of the task's data, support and query together.
 
-    With gradient steps this is the pretrain-and-fine-tune baseline: the learner's steps are what fine-tuning does at test
-    time. Other learners adapt to an empty support. Scale as in `QueryLoss`.
+    With gradient steps this is the baseline of pretraining and fine-tuning: the learner's steps are the fine-tuning. Other
+    learners adapt to an empty support. `scoring` is as in `QueryLoss`.
     """
 
     scoring: Scoring = eqx.field(static=True, default="each")

@@ -1,4 +1,4 @@
-"""Score the adapted posterior on the query."""
+"""Scores of the adapted posterior on the query."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from bmaml.objectives.scoring import Scoring, check_scoring, require_evidence, r
 
 @register("objective/query")
 class QueryLoss(AbstractObjective):
-    """Loss of the query after adapting to the support, one number a task.
+    """Loss of the query after adapting to the support, one number for each task.
 
-    `scoring` says of what, and its scale. A posterior's members are its particles or experts; a posterior without them is
-    one member.
+    The members of a posterior are its particles or experts. A posterior without them is one member. `scoring` says what is
+    scored, and on which scale:
 
-    - `"points"`: mean over query points of minus the log mixture density (nats a point);
-    - `"joint"`: minus the log joint density of the whole query, divided by the number of points (nats a point). Of particles
-      it is the mixture of their joint densities: the loss of Bayesian fast adaptation, Kim et al. (2018), equation 6. Of a
-      learner that knows its evidence it is the evidence of support and query over that of the support;
-    - `"each"`: mean over members of each one's own mean NLL (nats a point): an ensemble trained member by member;
-    - `"squared_error"`: mean over members of each one's mean squared error (MAML on regression), plus, for the noise alone,
-      the NLL of the residuals with the fit held fixed, so that the predictive states its real error.
+    - `"points"`: minus the log mixture density, averaged over query points (nats a point).
+    - `"joint"`: minus the log joint density of the whole query, divided by the number of points (nats a point). For particles
+      this is the mixture of their joint densities: the loss of Bayesian fast adaptation, Kim et al. (2018), equation 6,
+      https://arxiv.org/abs/1806.03836. For a learner that knows its evidence, it is the evidence of support and query over that
+      of the support.
+    - `"each"`: the mean NLL of each member, averaged over members (nats a point): an ensemble trained member by member.
+    - `"squared_error"`: the mean squared error of each member, averaged over members (MAML on regression). For the noise alone,
+      the NLL of the residuals is added with the fit held fixed, so that the predictive states its real error.
 
-    `evidence` adds so much of minus the log evidence of the support (nats a support point) for learners that know it. The
-    query alone says nothing of a prior weight that the support has already ruled out; the evidence lowers it.
-    Raises: InputError for an unknown score or a negative share of the evidence.
+    `evidence` is the weight of minus the log evidence of the support (nats a support point), for learners that know it. The
+    query alone gives no gradient to a prior weight that the support has ruled out. The evidence lowers this weight.
+    Raises: InputError for an unknown score or a negative `evidence`.
     """
 
     scoring: Scoring = eqx.field(static=True, default="points")
@@ -55,5 +56,5 @@ class QueryLoss(AbstractObjective):
         return loss, {}
 
     def of_posterior(self, posterior: AbstractPosterior, query: Data) -> Float[Array, ""]:
-        """Return the loss of a posterior on a query."""
+        """Return the loss of a `posterior` on a query."""
         return score_posterior(self.scoring, posterior, query)

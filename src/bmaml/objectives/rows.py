@@ -1,4 +1,4 @@
-"""The table of objectives: a row for each that has a name."""
+"""The table of objectives: one row for each objective that has a name."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ _ROWS = (
 
 
 def as_objective(name: str, found: Any) -> ObjectiveSpec:
-    """Return a row for what a plug-in or a path leads to: a row, an objective, or a class that makes one of nothing.
+    """Return a row called `name` for what a plug-in or a path leads to (`found`): a row, an objective, or a class without
+    arguments.
 
     Raises: InputError for anything else.
     """
@@ -67,8 +68,8 @@ OBJECTIVES: Rows[ObjectiveSpec] = Rows("objective", "bmaml.objectives", as_objec
 
 
 def add(name: str, objective: AbstractObjective) -> ObjectiveSpec:
-    """Add a row to the table of objectives and return it: the command line then knows the objective by name.
+    """Add `objective` as the row `name` to the table of objectives and return the row. The command line then knows it by name.
 
-    Raises: InputError for a name that is taken or that is not lower case with hyphens.
+    Raises: InputError for a name that is taken, or that is not lower case with hyphens.
     """
     return OBJECTIVES.add(ObjectiveSpec(name, objective))

@@ -1,4 +1,4 @@
-"""How well a posterior serves a query: the four scales that the losses of a query share."""
+"""How well a posterior predicts a query: the four scales that the losses of a query share."""
 
 from __future__ import annotations
 
@@ -28,18 +28,20 @@ Scoring = Literal["points", "joint", "each", "squared_error"]
 
 
 def check_scoring(scoring: Scoring) -> None:
-    """Raise InputError for an unknown score."""
+    """Raise InputError for an unknown `scoring`."""
     if scoring not in get_args(Scoring):
         raise InputError(f"unknown score {scoring!r}: use 'points', 'joint', 'each' or 'squared_error'.")
 
 
 def limit(learner: AbstractLearner, need: Need) -> str | None:
-    """Return why a learner cannot serve a need; None where it can, or does not say."""
+    """Return why `learner` cannot serve a `need`, or None if it can, or does not say."""
     return learner.limit(need) if isinstance(learner, AbstractLimitedLearner) else None
 
 
 def require_scoring(who: str, scoring: Scoring, learner: AbstractLearner) -> None:
-    """Raise PairError where a learner, behind all wrappers, says that it cannot be scored so."""
+    """Raise PairError if `learner`, behind all wrappers, says that it cannot be scored by `scoring`; `who` is the
+    objective's name.
+    """
     if scoring == "squared_error" and (reason := limit(learner, "numbers")):
         raise _needs_numbers(who, reason)
     if scoring == "joint" and (reason := limit(learner, "joint")):
@@ -47,9 +49,10 @@ def require_scoring(who: str, scoring: Scoring, learner: AbstractLearner) -> Non
 
 
 def require_evidence(who: str, learner: AbstractLearner, otherwise: str | None = None) -> AbstractEvidenceLearner:
-    """Return the learner, for objectives that ask for the evidence of a data set.
+    """Return the learner, for objectives that need the evidence of a data set.
 
-    Raises: PairError where the learner does not know the evidence; the message says what to use `otherwise`.
+    `who` is the objective's name in the message, and `otherwise` what the message says to use instead.
+    Raises: PairError if `learner` does not know the evidence.
     """
     reason = limit(learner, "evidence")
     if isinstance(learner, AbstractEvidenceLearner) and reason is None:
@@ -80,22 +83,23 @@ def score_query(
     evidence: bool = False,
     key: PRNGKeyArray,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Return the loss of a query after adapting to a support, and the support's log evidence (0 where it is not asked for).
+    """Return the loss of a query after adapting to a support, and the support's log evidence (0 unless `evidence` is True).
 
-    A joint density that the posterior does not know is that of support and query together over that of the support.
+    `scoring` and `learner` say what is scored. A joint density that the posterior does not know is that of support and query
+    together over that of the support.
     """
     if not isinstance(learner, AbstractEvidenceLearner) or not (evidence or scoring == "joint"):
         return score_posterior(scoring, learner.adapt(meta, support, key=key), query), jnp.zeros(())
     posterior, weight = learner.weigh(meta, support, key=key)
     if scoring != "joint" or isinstance(posterior, AbstractJointPosterior):
         return score_posterior(scoring, posterior, query), weight
-    # The same key: experts that are drawn are the same for both.
+    # The same key, so that both use the same drawn experts.
     both = learner.weigh(meta, support | query, key=key)[1]
     return -(both - weight) / jnp.maximum(query.count, 1.0), weight
 
 
 def score_posterior(scoring: Scoring, posterior: AbstractPosterior, query: Data) -> Float[Array, ""]:
-    """Return the loss of a posterior on a query.
+    """Return the loss of a `posterior` on a query by `scoring`.
 
     Raises: PairError for the squared error of classes, or a joint density that the posterior does not know.
     """

@@ -50,7 +50,7 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
 
     @property
     def policies(self) -> AbstractPolicyLearner[Any]:
-        """The learner, as what it is checked to be."""
+        """The learner, in the type that `check` requires."""
         return policies(self.learner, "PolicyMethod")
 
     @property
@@ -110,7 +110,7 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         """
         goal_key, act_key, adapt_key = jax.random.split(key, 3)
         updates, goals = self.policies.steps, world.goals(goal_key, plan.batch)
-        # A leader of several steps goes on through sets that were gathered on its way.
+        # A leader of several steps continues with sets that were gathered on the way.
         further = max(self.objective.steps, 1) if isinstance(self.objective, AbstractContinuingObjective) else 1
         found = collect(world, self.policies, self.sampling, meta, goals, updates + further - 1, key=act_key)
         by_task = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), found.sets)

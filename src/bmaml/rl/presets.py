@@ -129,7 +129,8 @@ def emaml(
 def _stein(
     model: AbstractModel, particles: int, inner_learning_rate: float, inner_steps: int, surrogate: Surrogate, temperature: float
 ) -> PolicyGradientLearner:
-    # The policy's log-density is return / temperature: the repulsion times the temperature at a rate divided by it is the same.
+    # The policy's log density is return / temperature. Multiplying the repulsion by the temperature, at a rate divided by the
+    # temperature, is the same.
     direction = Stein(RBF(median="distance"), repulsion=temperature)
     return _policies(model, inner_learning_rate / temperature, inner_steps, surrogate, particles=particles, direction=direction)
 

@@ -111,7 +111,9 @@ def _params(learner: AbstractPolicyLearner[Any], meta: Meta, states: Any) -> PyT
 
 
 def inner_step(learner: AbstractPolicyLearner[Any], meta: Meta, state: Any, given: Data, key: PRNGKeyArray) -> Any:
-    """Return the state of one task after one inner step on what each particle has gathered."""
+    """Return the state of one task after one inner step of `learner` from `state`, on what each particle has gathered
+    (`given`).
+    """
     return learner.advance(meta, state, jax.tree.map(lambda leaf: leaf[None], given), 1, key=key)
 
 

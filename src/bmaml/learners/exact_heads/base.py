@@ -44,7 +44,10 @@ class AbstractExactHeadPosterior(eqx.Module):
 
     @abstractmethod
     def noise_entropy(self, log_noise: Float[Array, " n"]) -> Float[Array, " n"]:
-        """Return the entropy of each target given the head's weights and sigma, in nats, mean over the posterior of sigma."""
+        """Return the entropy of each target given the head's weights and sigma, in nats, averaged over the posterior of sigma.
+
+        `log_noise` is the log of each point's relative noise variance.
+        """
 
     @abstractmethod
     def sample_weights(self, key: PRNGKeyArray) -> Float[Array, "features outputs"]:
@@ -52,7 +55,10 @@ class AbstractExactHeadPosterior(eqx.Module):
 
 
 def normal_entropy(variance: Float[Array, " n"], log_square: Float[Array, " outputs"]) -> Float[Array, " n"]:
-    """Return the entropy of normals of variance sigma^2 `variance`, summed over outputs, for E[log sigma^2] of each output."""
+    """Return the entropy of normals of variance sigma^2 `variance`, summed over outputs.
+
+    `log_square` is E[log sigma^2] of each output.
+    """
     each = 0.5 * (jnp.log(2 * jnp.pi * jnp.e) + jnp.log(variance))
     return log_square.size * each + 0.5 * log_square.sum()
 

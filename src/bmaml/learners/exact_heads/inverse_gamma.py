@@ -62,7 +62,7 @@ class InverseGammaPosterior(AbstractExactHeadPosterior):
         return jax.nn.log_softmax(self.log_weights)
 
     def predict(self, features, log_noise):
-        """Return a Student-t for each scale."""
+        """Return a Student-t for each scale at `features`, with relative noise of log variance `log_noise`."""
         half, variance = self.kernel.noisy_at(features, jnp.exp(self.prior.log_noise + log_noise))
         mean = features @ self.prior.mean + half.T @ self.white
         scale = jnp.sqrt(variance[:, None] * (self.b / self.a[:, None])[:, None])

@@ -60,8 +60,8 @@ class RelativePosterior(AbstractExactHeadPosterior):
     def predict(self, features, log_noise):
         """Return one Student-t with the mean and variance of the mixture over centres and cells.
 
-        Its degrees of freedom are those of the inverse-gamma with the posterior's E[sigma^2] and E[1 / sigma^2], but at least
-        4.
+        `features` and `log_noise` are those of the query points. The degrees of freedom are those of the inverse-gamma with the
+        posterior's E[sigma^2] and E[1 / sigma^2], but at least 4.
         """
         half, variance = self.kernel.noisy_at(features, jnp.exp(self.prior.log_noise + log_noise))
         # With centre j and sigma the mean is fixed + sigma slope_j.
