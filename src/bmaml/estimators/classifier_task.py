@@ -99,8 +99,8 @@ class AdaptedClasses:
         """Return the indices of the `n` images of a pool that are most worth labelling next, the best first.
 
         - `X_pool`: the pool, in the form of `X`.
-        - `by`: `"entropy"` takes the image with the least sure class, and `"information"` the one on which particles disagree
-          most (the mutual information of class and particle). `"random"` takes any image.
+        - `by`: `"entropy"` takes the image with the least sure class, and `"information"` the one that would tell most of
+          the task (the mutual information of class and task). `"random"` takes any image.
 
         After each pick the model is told the most likely label there, so that the next pick is elsewhere.
         Raises: InputError for more images than the pool has or an unknown `by`; PairError for information without particles.

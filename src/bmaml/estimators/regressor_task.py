@@ -132,8 +132,8 @@ class AdaptedTask:
         """Return the indices of the `n` rows of a pool that are most worth measuring next, the best first.
 
         - `X_pool`: the pool, in the form of `X`.
-        - `by`: `"variance"` takes the row with the least sure prediction, and `"information"` the one on which particles
-          disagree most (the mutual information of target and particle). `"reduction"` takes the row that makes the whole pool
+        - `by`: `"variance"` takes the row with the least sure prediction, and `"information"` the one that would tell most
+          of the task (the mutual information of target and task). `"reduction"` takes the row that makes the whole pool
           surest, and `"random"` any row.
 
         After each pick the model is told its own mean there, so that the next pick is elsewhere.

@@ -1,11 +1,12 @@
 """How to adapt to a task.
 
 A learner maps meta-parameters and a support to a posterior. A new learner is one file that subclasses `AbstractLearner`
-in `base.py`: it has `init(key)` and `adapt(meta, support, key=key)`. Subclass `AbstractIterativeLearner` if the learner
-takes steps that can be continued, and `AbstractLatentLearner` if it has a latent variable. Meta-parameters are an
-argument, never a field. Masked rows and the order of rows must not change the answer, and an empty support must have
-one. The contract tests check this. The Bayes-optimal predictor and MCMC are learners too, so they are scored like all
-others.
+in `base.py`: it has `init(key)` and `adapt(meta, support, key=key)`. Each further abstract class there is an ability, and
+objectives ask for abilities, never for classes. Subclass `AbstractIterativeLearner` if the learner takes steps that can
+be continued, `AbstractLatentLearner` if it has a latent variable, `AbstractEvidenceLearner` if it knows the evidence of
+its data, and `AbstractWrapper` if it wraps another learner. Meta-parameters are an argument, never a field. Masked rows
+and the order of rows must not change the answer, and an empty support must have one. The contract tests check this. The
+Bayes-optimal predictor and MCMC are learners too, so they are scored like all others.
 """
 
 from bmaml.learners.abml import AbmlLearner as AbmlLearner

@@ -10,7 +10,7 @@ from bmaml.plots.style import panels, title
 _STYLE = {
     "random": ("#999999", "random"),
     "variance": ("#0072B2", "largest predictive variance"),
-    "information": ("#D55E00", "most information about the particle"),
+    "information": ("#D55E00", "most information about the task"),
     "reduction": ("#009E73", "largest expected reduction of variance"),
 }
 
