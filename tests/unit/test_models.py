@@ -10,6 +10,7 @@ from scipy import stats
 
 from bmaml import methods
 from bmaml.data import Data, Task
+from bmaml.errors import InputError, PairError
 from bmaml.inference.directions import RBF, Langevin
 from bmaml.inference.priors import AroundInit, GammaPrior, GaussianPrior
 from bmaml.learners import ConjugateLearner, GradientLearner, LearnedRates, Sgd
@@ -18,8 +19,10 @@ from bmaml.models import (
     CategoricalModel,
     FromEquinox,
     FromFlax,
+    FromNnx,
     Functional,
     GaussianModel,
+    GaussianPolicy,
     MLPFeatures,
     log_likelihood,
 )
@@ -65,6 +68,46 @@ def test_a_flax_module_gives_its_own_outputs():
     np.testing.assert_allclose(network.apply(params, X), module.apply(variables, X), rtol=1e-6)
 
 
+def nnx_module(rngs):
+    nnx = pytest.importorskip("flax.nnx")
+    return nnx.Sequential(nnx.Linear(1, 3, rngs=rngs), jnp.tanh, nnx.Linear(3, 2, rngs=rngs))
+
+
+def test_an_nnx_module_gives_its_own_outputs():
+    nnx = pytest.importorskip("flax.nnx")
+    network = FromNnx(nnx_module)
+    params = jit(network.init)(KEY)
+    np.testing.assert_allclose(jit(network.apply)(params, X), nnx_module(nnx.Rngs(KEY))(X), rtol=1e-6)
+    with pytest.raises(InputError, match="no dropout"):
+        FromNnx(lambda rngs: nnx.Dropout(0.1, rngs=rngs)).init(KEY)
+
+
+def natural_tries():
+    """What somebody may write first for a network, and a part of the sentence that says what to write instead."""
+    linen, nnx = pytest.importorskip("flax.linen"), pytest.importorskip("flax.nnx")
+    layer = nnx.Linear(1, 2, rngs=nnx.Rngs(0))
+    yield lambda: FromEquinox(build(KEY)), "FromEquinox(lambda key: MLP(..., key=key))"
+    yield lambda: GaussianModel(build(KEY)), "FromEquinox(lambda key: MLP(..., key=key))"
+    yield lambda: CategoricalModel(layer), "FromNnx(lambda rngs: Linear(..., rngs=rngs))"
+    yield lambda: FromNnx(layer), "FromNnx(lambda rngs: Linear(..., rngs=rngs))"
+    yield lambda: FromFlax(layer, (1,)), "FromNnx(lambda rngs: Linear(..., rngs=rngs))"
+    yield lambda: GaussianModel(linen.Dense(2)), "FromFlax(Dense(...), (inputs,))"
+    yield lambda: FromFlax(linen.Dense, (1,)), "give an instance"
+    yield lambda: GaussianModel(jnp.sin), "Functional(init, apply)"
+    yield lambda: GaussianPolicy((1, 40, 1), 1), "MLP((1, 40, 1))"
+    yield lambda: methods.maml(MLP((1, 4, 1))), "GaussianModel(MLP(...))"
+    yield lambda: methods.protonet(build(KEY), 3), "FromEquinox(lambda key: MLP(..., key=key))"
+
+
+@pytest.mark.unchecked
+def test_a_natural_first_try_of_a_network_works_or_is_told_what_to_write():
+    for attempt, told in natural_tries():
+        with pytest.raises(PairError) as error:
+            attempt()
+        assert told in str(error.value)
+        assert is_one_sentence(error.value)
+
+
 def test_a_flax_module_with_batch_statistics_is_refused():
     linen = pytest.importorskip("flax.linen")
     with pytest.raises(ValueError, match="keeps state batch_stats") as error:
@@ -72,10 +115,15 @@ def test_a_flax_module_with_batch_statistics_is_refused():
     assert is_one_sentence(error.value)
 
 
-@pytest.mark.parametrize("framework", ["equinox", "flax"])
+@pytest.mark.parametrize("framework", ["equinox", "flax", "nnx"])
 def test_adapted_networks_are_meta_trained_like_any_other(framework):
     """A meta-gradient passes through them, and it is not zero."""
-    network = FromEquinox(build) if framework == "equinox" else FromFlax(flax_module(), (1,))
+    networks = {
+        "equinox": lambda: FromEquinox(build),
+        "flax": lambda: FromFlax(flax_module(), (1,)),
+        "nnx": lambda: FromNnx(nnx_module),
+    }
+    network = networks[framework]()
     method = methods.maml(GaussianModel(network))
     meta = method.learner.init(KEY)
     one = Task(points(4, 0, outputs=2), points(4, 1, outputs=2))

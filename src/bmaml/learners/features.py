@@ -12,7 +12,7 @@ from bmaml.data import Data, Task
 from bmaml.inference.posteriors import AbstractNoisePosterior, AbstractPosterior, AbstractWrappedPosterior, noise_entropy
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, AbstractWrapper, Meta
-from bmaml.models.network import AbstractNetwork
+from bmaml.models.network import AbstractNetwork, check_network
 
 
 class FeatureMeta(eqx.Module):
@@ -56,6 +56,9 @@ class FeatureLearner(AbstractWrapper):
 
     extractor: AbstractNetwork
     inner: AbstractLearner
+
+    def __check_init__(self):
+        check_network(self.extractor, "FeatureLearner")
 
     def init(self, key: PRNGKeyArray) -> FeatureMeta:
         extractor_key, inner_key = jax.random.split(key)

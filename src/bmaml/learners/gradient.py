@@ -22,7 +22,7 @@ from bmaml.inference.priors import AbstractPrior, FlatPrior, Particle
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractIterativeLearner, AbstractLimitedLearner, Need
 from bmaml.learners.rules import AbstractRule, LearnedRates, Sgd, unscaled
-from bmaml.models.base import AbstractModel, CategoricalModel, log_likelihood, replace_weights, squared_error
+from bmaml.models.base import AbstractModel, CategoricalModel, check_model, log_likelihood, replace_weights, squared_error
 from bmaml.models.surrogates import surrogate
 
 Fit = Literal["sum", "mean", "squared_error", "ratio", "dice"]
@@ -80,6 +80,7 @@ class GradientLearner(AbstractIterativeLearner[GradientState], AbstractLimitedLe
     adapt_noise: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self):
+        check_model(self.model, "GradientLearner")
         if self.particles < 1 or self.steps < 0:
             raise InputError(f"{self.particles} particles and {self.steps} steps: give at least 1 and at least 0.")
         if self.fit not in _FITS:

@@ -20,6 +20,7 @@ from bmaml.models.network import MLP as MLP
 from bmaml.models.network import AbstractNetwork as AbstractNetwork
 from bmaml.models.network import FromEquinox as FromEquinox
 from bmaml.models.network import FromFlax as FromFlax
+from bmaml.models.network import FromNnx as FromNnx
 from bmaml.models.network import Functional as Functional
 from bmaml.models.policies import GaussianPolicy as GaussianPolicy
 from bmaml.models.recurrent import Recurrent as Recurrent

@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.distributions import AbstractDistribution, Categorical, Normal
-from bmaml.errors import InputError
+from bmaml.errors import InputError, PairError
 from bmaml.io.registry import register
-from bmaml.models.network import AbstractNetwork
+from bmaml.models.network import AbstractNetwork, check_network
 
 Scale = Literal["sum", "mean"]
 
@@ -61,6 +61,17 @@ def squared_error(predicted: Array, data: Data) -> Float[Array, ""]:
     return (each * data.mask).sum() / jnp.maximum(data.count, 1.0)
 
 
+def check_model(model: object, who: str) -> None:
+    """Check that `model`, a part of `who`, is a model.
+
+    Raises: PairError that says what to write instead.
+    """
+    if not isinstance(model, AbstractModel):
+        name = type(model).__name__
+        how = f"GaussianModel({name}(...))" if isinstance(model, AbstractNetwork) else "GaussianModel(MLP((1, 40, 1)))"
+        raise PairError(f"{who} needs a model, p(y | x, parameters), and was given a {name}: give one such as {how}.")
+
+
 @register("model/gaussian")
 class GaussianModel(AbstractModel):
     """y ~ N(network(x), 1 / gamma) in each output, where gamma is a parameter.
@@ -80,6 +91,7 @@ class GaussianModel(AbstractModel):
     known: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
+        check_network(self.network, "GaussianModel")
         if not self.precision > 0:
             raise InputError(f"GaussianModel's precision is {self.precision}: give a number above 0.")
 
@@ -104,6 +116,9 @@ class CategoricalModel(AbstractModel):
     """y ~ Categorical(softmax(network(x))), where `network` has one output for each class."""
 
     network: AbstractNetwork
+
+    def __check_init__(self):
+        check_network(self.network, "CategoricalModel")
 
     def init(self, key):
         return {"weights": self.network.init(key)}

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, PairError
 from bmaml.io.registry import register
 
 Params = PyTree[Any]
@@ -113,9 +113,15 @@ class Functional(AbstractNetwork):
 
 @register("network/equinox")
 class FromEquinox(AbstractNetwork):
-    """A network from a function that builds an Equinox module of one example: `build(key) -> module`, `module(x_i)`."""
+    """A network from a function that builds an Equinox module of one example: `build(key) -> module`, `module(x_i)`.
 
-    build: Callable[[PRNGKeyArray], Callable[..., Array]] = eqx.field(static=True)
+    Raises: PairError for a module that is built already.
+    """
+
+    # A converter refuses before Equinox warns of arrays in a static field.
+    build: Callable[[PRNGKeyArray], Callable[..., Array]] = eqx.field(
+        static=True, converter=lambda build: _builds(build, "key")
+    )
 
     def init(self, key):
         return eqx.filter(self.build(key), eqx.is_inexact_array)
@@ -131,10 +137,11 @@ class FromEquinox(AbstractNetwork):
 class FromFlax(AbstractNetwork):
     """A network from a Flax Linen module and the shape of one example.
 
-    Raises: InputError at `init` for a module with mutable state (batch statistics would leak the query into the support).
+    Raises: PairError for a module that is not of Linen; InputError at `init` for a module with mutable state, because batch
+    statistics would leak the query into the support.
     """
 
-    module: Any = eqx.field(static=True)
+    module: Any = eqx.field(static=True, converter=lambda module: _linen(module))
     example: tuple[int, ...] = eqx.field(static=True, converter=tuple)
 
     def init(self, key):
@@ -149,6 +156,94 @@ class FromFlax(AbstractNetwork):
 
     def apply(self, params, x):
         return self.module.apply({"params": params}, x)
+
+
+@register("network/nnx")
+class FromNnx(AbstractNetwork):
+    """A network from a function that builds a Flax NNX module: `build(rngs) -> module`, `module(x)` on a batch of rows.
+
+    Raises: PairError for a module that is built already; InputError at `init` for a module with state besides its parameters
+    (batch statistics would leak the query into the support).
+    """
+
+    build: Callable[[Any], Callable[[Array], Array]] = eqx.field(static=True, converter=lambda build: _builds(build, "rngs"))
+
+    def init(self, key):
+        from flax import nnx
+
+        _, params, state = nnx.split(self.build(nnx.Rngs(key)), nnx.Param, ...)
+        if jax.tree.leaves(state):
+            raise InputError(
+                f"{self.build} makes a module with state besides its parameters: a task's statistics would leak from query to "
+                "support; use a norm without shared statistics, and no dropout."
+            )
+        return nnx.to_pure_dict(params)
+
+    def apply(self, params, x):
+        from flax import nnx
+
+        # Built abstractly (no arrays are made), so params alone carry the numbers.
+        graph, held, _ = nnx.split(nnx.eval_shape(lambda: self.build(nnx.Rngs(0))), nnx.Param, ...)
+        nnx.replace_by_pure_dict(held, params)
+        return nnx.merge(graph, held)(x)
+
+
+def check_network(network: object, who: str) -> None:
+    """Check that `network`, a part of `who`, is a network of this library.
+
+    Raises: PairError that says what to write instead.
+    """
+    if isinstance(network, AbstractNetwork):
+        return
+    name, framework = type(network).__name__, _framework(network)
+    give = {
+        "equinox": f"FromEquinox(lambda key: {name}(..., key=key))",
+        "nnx": f"FromNnx(lambda rngs: {name}(..., rngs=rngs))",
+        "linen": f"FromFlax({name}(...), (inputs,)), with the shape of one example",
+        "function": "Functional(init, apply), with the function that makes its parameters",
+    }.get(framework, "one of bmaml.models, such as MLP((1, 40, 1))")
+    raise PairError(f"{who} needs a network of bmaml.models and was given a {name}: give {give}.")
+
+
+def _framework(found: object) -> str:
+    """Return what a network that is not of this library is made with, "" where that cannot be told."""
+    homes = [kind.__module__ for kind in type(found).__mro__]
+    if any(home.startswith("flax.linen") for home in homes):
+        return "linen"
+    if any(home.startswith("flax.nnx") for home in homes):
+        return "nnx"
+    if isinstance(found, eqx.Module):
+        return "" if homes[0].startswith("bmaml.") else "equinox"
+    return "function" if callable(found) and not isinstance(found, type) else ""
+
+
+def _linen(module: Any) -> Any:
+    """Return a module that is initialised and applied as those of Linen are.
+
+    Raises: PairError for any other, and for a class.
+    """
+    name = type(module).__name__
+    if _framework(module) == "nnx":
+        raise PairError(
+            f"FromFlax needs a Linen module and {name} is of NNX: use FromNnx(lambda rngs: {name}(..., rngs=rngs))."
+        )
+    if isinstance(module, type) or not (hasattr(module, "init") and hasattr(module, "apply")):
+        raise PairError(f"FromFlax needs a Linen module and was given a {name}: give an instance, such as nn.Dense(1).")
+    return module
+
+
+def _builds(build: Callable[..., Any], argument: str) -> Callable[..., Any]:
+    """Return a function that builds a module from its one argument.
+
+    Raises: PairError for a module that is built already.
+    """
+    if _framework(build) not in ("equinox", "nnx"):
+        return build
+    name, adapter = type(build).__name__, "FromEquinox" if argument == "key" else "FromNnx"
+    raise PairError(
+        f"{adapter} was given a {name} that is built already, whose weights all particles would share: give a function that "
+        f"builds it, such as {adapter}(lambda {argument}: {name}(..., {argument}={argument}))."
+    )
 
 
 def mlp(inputs: int, outputs: int, hidden: Sequence[int] = (40, 40), activation: Activation = "relu") -> MLP:

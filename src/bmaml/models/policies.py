@@ -9,7 +9,7 @@ from bmaml.distributions import Normal
 from bmaml.errors import InputError
 from bmaml.io.registry import register
 from bmaml.models.base import AbstractModel
-from bmaml.models.network import AbstractNetwork
+from bmaml.models.network import AbstractNetwork, check_network
 
 
 @register("model/gaussian-policy")
@@ -33,6 +33,7 @@ class GaussianPolicy(AbstractModel):
     floor: float = eqx.field(static=True, default=1e-6)
 
     def __check_init__(self):
+        check_network(self.network, "GaussianPolicy")
         if self.actions < 1 or not min(self.std, self.floor) > 0:
             raise InputError(
                 f"{self.actions} actions of deviation {self.std} and floor {self.floor}: give at least 1 and numbers above 0."
