@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from bmaml.data import length_class
 from bmaml.errors import InputError, PairError
 
-_BISECTIONS = 60
+_MOST_STEPS = 100
 _ENTROPY_SAMPLES = 512
 # Half of the degrees of freedom above which a series of five terms is exact to 1e-13.
 _MANY = 10.0
@@ -71,7 +71,7 @@ class AbstractContinuous(AbstractDistribution):
         """Bounds `(low, high)` that enclose the quantile of level `q` (a probability), for each output."""
 
     def quantile(self, q: float | Array) -> Array:
-        """Quantile of level `q` (a probability) of each output, by bisection of the CDF.
+        """Quantile of level `q` (a probability) of each output.
 
         Raises: InputError if `q` is a number that is not strictly between 0 and 1.
         """
@@ -80,11 +80,11 @@ class AbstractContinuous(AbstractDistribution):
         q = jnp.asarray(q, jnp.zeros(()).dtype)
         leaves = jax.tree.leaves((self, q))
         if q.ndim > 1 or any(isinstance(leaf, Tracer) for leaf in leaves) or not by_rows(self):
-            return _bisected(self, q)
-        # A program for each of a few numbers of rows: the bisection is compiled in a second and runs in a millisecond.
+            return _inverse(self, q)
+        # A program for each of a few numbers of rows: the search is compiled in a second and runs in milliseconds.
         rows = max((leaf.shape[-2] for leaf in leaves if leaf.ndim > 1), default=1)
         filled = take_rows(self, np.arange(length_class(rows)) % rows)
-        return jnp.asarray(np.asarray(_bisected(filled, q))[..., :rows, :])
+        return jnp.asarray(np.asarray(_inverse(filled, q))[..., :rows, :])
 
     def interval(self, level: float = 0.9) -> tuple[Array, Array]:
         """Central interval `(low, high)` that holds a share `level` of the probability of each output.
@@ -97,18 +97,36 @@ class AbstractContinuous(AbstractDistribution):
 
 
 @eqx.filter_jit
-def _bisected(predictive: AbstractContinuous, q: Array) -> Array:
-    """Return the quantile of level `q` by bisection."""
+def _inverse(predictive: AbstractContinuous, q: Array) -> Array:
+    """Return the quantile of level `q`: the root of cdf - q by the Illinois method, every third step half of the bracket.
+
+    Some fifteen CDFs in place of bisection's thirty to sixty. It stops where the bracket is as narrow as numbers are.
+    """
     q = q.astype(predictive.mean.dtype)
-    low, high = predictive.bracket(q)
+    precision = jnp.finfo(q.dtype).eps
+    ends = predictive.bracket(q)
 
-    def halve(_, ends):
-        low, high = ends
-        middle = 0.5 * (low + high)
-        below = predictive.cdf(middle) < q
-        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+    def open_still(low: Array, high: Array) -> Array:
+        return high - low > precision * (jnp.abs(low) + jnp.abs(high))
 
-    low, high = jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high))
+    def narrow(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        count, low, high, below, above = carry
+        secant = low + (high - low) * jnp.clip(below / jnp.minimum(below - above, -jnp.finfo(q.dtype).tiny), 0.0, 1.0)
+        place = jnp.where(count % 3 == 2, 0.5 * (low + high), secant)
+        gap = predictive.cdf(place) - q
+        # The end that stays weighs half as much, so that it does not stay for ever; at a root both ends are the root.
+        left, right = (gap <= 0) & open_still(low, high), (gap >= 0) & open_still(low, high)
+        return (
+            count + 1,
+            jnp.where(left, place, low),
+            jnp.where(right, place, high),
+            jnp.where(left, gap, 0.5 * below),
+            jnp.where(right, gap, 0.5 * above),
+        )
+
+    start = (jnp.zeros((), int), *ends, *(predictive.cdf(end) - q for end in ends))
+    going = lambda carry: (carry[0] < _MOST_STEPS) & open_still(carry[1], carry[2]).any()  # noqa: E731
+    _, low, high, *_ = jax.lax.while_loop(going, narrow, start)
     return 0.5 * (low + high)
 
 
@@ -354,36 +372,6 @@ def take_rows(predictive: Predictive, rows: np.ndarray) -> Predictive:
         return leaf if leaf.ndim < 2 or leaf.shape[-2] == 1 else jnp.asarray(np.asarray(leaf)[..., rows, :])
 
     return jax.tree.map(pick, predictive)
-
-
-# Upper limit of 1 / degrees of freedom. At 1/2 a Student-t has no variance.
-MOST_TAILS = 0.48
-# Lower limit of 1 / degrees of freedom, at which a Student-t is almost a normal.
-_LEAST_TAILS = 1e-4
-
-Scalar = Float[Array, ""] | float
-
-
-def stretched(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -> AbstractContinuous:
-    """Return a predictive distribution with stretched scales and heavier tails.
-
-    - `predictive`: normals, Student-ts, or a mixture of them. Each component of a mixture is stretched about its own mean, so
-      weights, modes and the mean of the mixture stay the same.
-    - `factor`: multiplies all scales.
-    - `tails`: is added to 1 over the degrees of freedom (which is 0 for a normal). The degrees of freedom stay above 2, and a
-      normal gets at most 10,000.
-
-    Raises: PairError for a predictive that is not made of normals and Student-ts.
-    """
-    if isinstance(predictive, Mixture):
-        return Mixture(predictive.log_weights, stretched(predictive.components, factor, tails))
-    if isinstance(predictive, Normal):
-        df = jnp.broadcast_to(1 / jnp.clip(tails, _LEAST_TAILS, MOST_TAILS), (1,) * predictive.loc.ndim)
-        return StudentT(df, predictive.loc, factor * predictive.scale)
-    if isinstance(predictive, StudentT):
-        heaviness = jnp.minimum(1 / predictive.df + tails, jnp.maximum(1 / predictive.df, MOST_TAILS))
-        return StudentT(1 / heaviness, predictive.loc, factor * predictive.scale)
-    raise PairError(f"cannot stretch {type(predictive).__name__}: give normals, Student-ts or mixtures of them.")
 
 
 def kl_divergence(p: AbstractDistribution, q: AbstractDistribution) -> Float[Array, "*batch n"]:

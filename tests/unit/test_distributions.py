@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 from scipy.integrate import trapezoid
 
-from bmaml.distributions import Categorical, CategoricalMixture, Mixture, Normal, StudentT, mixture, stretched
+from bmaml.distributions import Categorical, CategoricalMixture, Mixture, Normal, StudentT, mixture
+from bmaml.learners.recalibrated import stretched
 
 LEVELS = (0.001, 0.05, 0.5, 0.7, 0.999)
 LOC = np.array([[0.3, -2.0], [1.5, 10.0], [-0.7, 0.0]])

@@ -17,13 +17,13 @@ from jax.scipy.special import ndtr
 from jaxtyping import Array, Float
 
 from bmaml.data import Data
-from bmaml.distributions import MOST_TAILS, AbstractContinuous, Mixture, StudentT, stretched
+from bmaml.distributions import AbstractContinuous, Mixture, StudentT
 from bmaml.errors import InputError
 from bmaml.evaluation.draws import draw_task
 from bmaml.evaluation.evaluate import answering
 from bmaml.evaluation.metrics import LEVEL, masked_mean
 from bmaml.learners.predictor import Predictor
-from bmaml.learners.recalibrated import RecalibratedLearner, RecalibratedMeta, Recalibration
+from bmaml.learners.recalibrated import MOST_TAILS, RecalibratedLearner, RecalibratedMeta, Recalibration, stretched
 from bmaml.tasks.base import AbstractTasks
 from bmaml.tasks.shots import Shots, shot_counts
 from bmaml.training.run import Run

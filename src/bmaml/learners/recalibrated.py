@@ -7,10 +7,40 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
-from bmaml.distributions import AbstractDistribution, stretched
+from bmaml.distributions import AbstractContinuous, AbstractDistribution, Mixture, Normal, StudentT
+from bmaml.errors import PairError
 from bmaml.inference.posteriors import AbstractNoisePosterior, AbstractPosterior, AbstractWrappedPosterior, noise_entropy
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, AbstractWrapper, Meta
+
+# Upper limit of 1 / degrees of freedom. At 1/2 a Student-t has no variance.
+MOST_TAILS = 0.48
+# Lower limit of 1 / degrees of freedom, at which a Student-t is almost a normal.
+_LEAST_TAILS = 1e-4
+
+Scalar = Float[Array, ""] | float
+
+
+def stretched(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -> AbstractContinuous:
+    """Return a predictive distribution with stretched scales and heavier tails.
+
+    - `predictive`: normals, Student-ts, or a mixture of them. Each component of a mixture is stretched about its own mean, so
+      weights, modes and the mean of the mixture stay the same.
+    - `factor`: multiplies all scales.
+    - `tails`: is added to 1 over the degrees of freedom (which is 0 for a normal). The degrees of freedom stay above 2, and a
+      normal gets at most 10,000.
+
+    Raises: PairError for a predictive that is not made of normals and Student-ts.
+    """
+    if isinstance(predictive, Mixture):
+        return Mixture(predictive.log_weights, stretched(predictive.components, factor, tails))
+    if isinstance(predictive, Normal):
+        df = jnp.broadcast_to(1 / jnp.clip(tails, _LEAST_TAILS, MOST_TAILS), (1,) * predictive.loc.ndim)
+        return StudentT(df, predictive.loc, factor * predictive.scale)
+    if isinstance(predictive, StudentT):
+        heaviness = jnp.minimum(1 / predictive.df + tails, jnp.maximum(1 / predictive.df, MOST_TAILS))
+        return StudentT(1 / heaviness, predictive.loc, factor * predictive.scale)
+    raise PairError(f"cannot stretch {type(predictive).__name__}: give normals, Student-ts or mixtures of them.")
 
 
 class Recalibration(eqx.Module):
