@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bmaml.experiments.numbers import markdown_table
+
 # A worker counts its processor time, in which threads that wait by spinning would look like work.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 TARGET = 3.0
@@ -83,16 +85,17 @@ def summary(times: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, flo
 
 def markdown(found: dict) -> str:
     """The results as a Markdown table."""
-    lines = ["| entry | processor s, median (least) | wall s, median (least) | ours is faster by | by wall time | FLOP floor |"]
-    lines.append("|---|---|---|---|---|---|")
+    head = ("entry", "processor s, median (least)", "wall s, median (least)", "ours is faster by", "by wall time", "FLOP floor")
+    rows = []
     for entry, row in found["entries"].items():
         spent = f"{row['processor median']:.2f} ({row['processor least']:.2f})"
         wall = f"{row['wall median']:.2f} ({row['wall least']:.2f})"
         floor = found["floor"][FEWER if entry == FEWER else OURS]
         share = floor / row["processor median"]
-        lines.append(f"| {entry} | {spent} | {wall} | {row['processor ratio']:.2f}x | {row['wall ratio']:.2f}x | {share:.0%} |")
+        rows.append([entry, spent, wall, f"{row['processor ratio']:.2f}x", f"{row['wall ratio']:.2f}x", f"{share:.0%}"])
     load = found["load"]
-    lines += ["", f"Target {TARGET}x. Matrix rate {found['matrix_gflops']:.0f} GFLOP/s a core, by processor time."]
+    lines = [markdown_table(head, rows), ""]
+    lines.append(f"Target {TARGET}x. Matrix rate {found['matrix_gflops']:.0f} GFLOP/s a core, by processor time.")
     lines += [f"Run on {found['cores']} core(s), load {load[0]:.1f} at the start, {load[1]:.1f} at the end."]
     gaps = ", ".join(f"{name} {gap:.0e}" for name, gap in found["agreement"].items())
     return "\n".join([*lines, "", f"On the same numbers, relative to batched PyTorch: {gaps}.", ""])

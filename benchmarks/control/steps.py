@@ -18,6 +18,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from bmaml.experiments.numbers import markdown_table
 from bmaml.models import MLP, AbstractModel, CategoricalModel, GaussianPolicy
 from bmaml.rl import AbstractWorld, Navigation
 from bmaml.rl.simulators import BraxLocomotion, GymnasiumWorld, MujocoLocomotion
@@ -104,12 +105,13 @@ def measure(world: AbstractWorld) -> dict[str, float]:
 
 
 def markdown(found: dict) -> str:
-    lines = ["| family | steps a second | share in the policy |", "|---|---|---|"]
+    rows = []
     for name, row in found["families"].items():
-        cells = f"{row['steps a second']:,.0f} | {row['policy']:.0%}" if isinstance(row, dict) else f"{row} |"
-        lines.append(f"| {name} | {cells} |")
+        measured = isinstance(row, dict)
+        rows.append([name, *((f"{row['steps a second']:,.0f}", f"{row['policy']:.0%}") if measured else (row, ""))])
     note = f"Rollouts of {TASKS} x {EPISODES} episodes of {found['horizon']} steps, by processor time of one core"
-    return "\n".join([*lines, "", f"{note}; load {found['load']:.1f}.", ""])
+    table = markdown_table(("family", "steps a second", "share in the policy"), rows)
+    return "\n".join([table, "", f"{note}; load {found['load']:.1f}.", ""])
 
 
 def main() -> None:

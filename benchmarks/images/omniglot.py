@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from bmaml import methods
 from bmaml.evaluation.evaluate import Evaluation, evaluate, regret
+from bmaml.experiments.numbers import markdown_table
 from bmaml.images import Split, read_images, split_images
 from bmaml.methods.made_of import OfClasses
 from bmaml.recipes.images import build_image_method, image_recipe
@@ -122,12 +123,13 @@ def markdown(found: dict) -> str:
         rows = [row for row in found["scores"] if row["test"] == title]
         if not rows:
             continue
-        lines += ["", f"## {title}, 1 shot", "", f"| method | {' | '.join(METRICS)} | meta-steps | seconds |"]
-        lines.append("|---" * (len(METRICS) + 3) + "|")
+        cells = []
         for row in sorted(rows, key=lambda row: -row["accuracy"][0]):
-            cells = [_cell(row[metric], "{:.2%}" if metric == "accuracy" else "{:.4f}") for metric in METRICS]
+            scores = [_cell(row[metric], "{:.2%}" if metric == "accuracy" else "{:.4f}") for metric in METRICS]
             seconds = "" if row["processor_seconds"] is None else f"{row['processor_seconds']:.0f}"
-            lines.append(f"| {row['method']} | {' | '.join(cells)} | {row['meta_steps']:,} | {seconds} |")
+            cells.append([row["method"], *scores, f"{row['meta_steps']:,}", seconds])
+        table = markdown_table(("method", *METRICS, "meta-steps", "seconds"), cells)
+        lines += ["", f"## {title}, 1 shot", "", table]
     for row in found["pairs"]:
         gaps = ", ".join(f"{metric} {_cell(row[metric], '{:+.4f}')}" for metric in ("accuracy", "nll", "brier"))
         lines += ["", f"{row['method']} less {row['against']}, the same episodes ({row['test']}): {gaps}."]

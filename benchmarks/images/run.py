@@ -17,6 +17,8 @@ from pathlib import Path
 
 from settings import TASKS
 
+from bmaml.experiments.numbers import markdown_table
+
 ENTRIES = {"ours": "bmaml", "peer_eager": "PyTorch, eager loop over tasks", "peer_func": "PyTorch, torch.func"}
 TARGETS = {"maml": 1.0, "bmaml": 1.5}  # times the tasks a second of the eager loop
 HERE = Path(__file__).parent
@@ -89,17 +91,18 @@ def agreement() -> dict[str, float]:
 
 def markdown(found: dict) -> str:
     """The results as a Markdown table."""
-    lines = ["| method | entry | tasks/s | best | tasks per processor second | ours against it: clock, processor | target |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    head = ("method", "entry", "tasks/s", "best", "tasks per processor second", "ours against it: clock, processor", "target")
+    rows = []
     for method, entries in found["times"].items():
         mine = entries["ours"]
         for entry, took in entries.items():
             ratio = " ".join(f"{mine[k] / took[k]:.2f}x" for k in ("tasks_per_second", "tasks_per_cpu_second"))
             target = f"{TARGETS[method]}x" if entry == "peer_eager" else ""
-            speeds = " | ".join(f"{took[k]:.1f}" for k in took)
-            lines.append(f"| {method} | {ENTRIES[entry]} | {speeds} | {ratio if entry != 'ours' else ''} | {target} |")
+            speeds = [f"{took[k]:.1f}" for k in took]
+            rows.append([method, ENTRIES[entry], *speeds, ratio if entry != "ours" else "", target])
     gaps = ", ".join(f"{name} {gap:.0e}" for name, gap in found["agreement"].items())
-    lines += [
+    lines = [
+        markdown_table(head, rows),
         "",
         f"On {found['cores']} cores, load {found['load']:.1f} at the start. Meta-gradients against the eager loop: {gaps}.",
     ]

@@ -25,6 +25,9 @@ import baselines_curves as baselines
 import numpy as np
 import ours
 
+from bmaml.evaluation.intervals import bootstrap
+from bmaml.experiments.numbers import markdown_table
+
 METHODS = {
     "last_value": baselines.last_value,
     "power_law": baselines.power_law,
@@ -149,22 +152,14 @@ def means(sums: np.ndarray) -> np.ndarray:
     return each
 
 
-def total(groups: dict) -> np.ndarray:
-    """Sums (5,) over all groups."""
-    return np.sum(list(groups.values()), axis=0)
+def columns(groups: dict) -> np.ndarray:
+    """Sums (5, groups), the groups in order of their names: the same for every method, hence paired."""
+    return np.stack([groups[name] for name in sorted(groups)], 1)
 
 
-def resample(groups: dict, draws: int = 2000) -> np.ndarray:
-    """Metrics (draws, 4) over bootstrap samples of whole groups; the same draws for every method, hence paired."""
-    stacked = np.stack([groups[name] for name in sorted(groups)])
-    count = len(stacked)
-    weights = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=draws)
-    return means(weights @ stacked)
-
-
-def bounds(samples: np.ndarray) -> np.ndarray:
-    """Low and high end (2, 4) of the 95% interval."""
-    return np.quantile(samples, [0.025, 0.975], axis=0)
+def metrics_of(sums: np.ndarray) -> np.ndarray:
+    """Metrics (4, ...) of sums (5, ..., groups), all groups together."""
+    return np.moveaxis(means(np.moveaxis(sums.sum(-1), 0, -1)), -1, 0)
 
 
 def summary(results: dict) -> list[dict]:
@@ -172,7 +167,7 @@ def summary(results: dict) -> list[dict]:
     rows = []
     for name, result in results.items():
         for setting, groups in result["sums"].items():
-            value, (low, high) = means(total(groups)), bounds(resample(groups))
+            value, low, high = bootstrap(columns(groups), metrics_of)
             row = {"method": name, "given": setting, "groups": len(groups)}
             for i, metric in enumerate(METRICS):
                 row |= {metric: value[i], f"{metric}_low": low[i], f"{metric}_high": high[i]}
@@ -186,8 +181,8 @@ def differences(results: dict, against: str) -> list[dict]:
     for name in results:
         for setting, groups in results[name]["sums"].items() if name != against else ():
             other = results[against]["sums"][setting]
-            value = means(total(groups)) - means(total(other))
-            low, high = bounds(resample(groups) - resample(other))
+            both = np.concatenate([columns(groups), columns(other)])
+            value, low, high = bootstrap(both, lambda sums: metrics_of(sums[:5]) - metrics_of(sums[5:]))
             row = {"method": name, "minus": against, "given": setting}
             for i, metric in enumerate(METRICS[:3]):
                 row |= {metric: value[i], f"{metric}_low": low[i], f"{metric}_high": high[i]}
@@ -199,12 +194,9 @@ def differences(results: dict, against: str) -> list[dict]:
 
 
 def table(rows: list[dict], heads: tuple, metrics: tuple) -> str:
-    """A padded Markdown table, readable as it is; a metric shows with its interval where that fits."""
-    lines = [[*heads, *metrics], ["---"] * (len(heads) + len(metrics))]
-    for row in rows:
-        lines.append([str(row[h]) for h in heads] + [_with_interval(row, m) for m in metrics])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
+    """A Markdown table; a metric shows with its interval where that fits."""
+    cells = [[row[head] for head in heads] + [_with_interval(row, metric) for metric in metrics] for row in rows]
+    return markdown_table((*heads, *metrics), cells)
 
 
 def _with_interval(row, metric):

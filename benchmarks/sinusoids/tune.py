@@ -17,7 +17,7 @@ from pathlib import Path
 
 import bmaml
 from bmaml.evaluation.evaluate import evaluate
-from bmaml.experiments.numbers import Numbers
+from bmaml.experiments.numbers import Numbers, markdown_table
 from bmaml.io.files import write_atomically
 from bmaml.recipes.families import build_method, build_plan, build_tasks
 from bmaml.training.loop import NonFiniteError
@@ -45,11 +45,12 @@ def trial(name: str, rate: float, inner: int, steps: int) -> dict:
 def write(out: Path, rows: list[dict]) -> None:
     """Write every trial as CSV, and each method's best as Markdown."""
     Numbers(COLUMNS, [tuple(row[name] for name in COLUMNS) for row in rows]).write(out / "trials.csv")
-    lines = ["| method | inner rate | inner steps | NLL at 5 shots | MSE at 5 shots |", "|---|---|---|---|---|"]
+    best_rows = []
     for name in dict.fromkeys(row["method"] for row in rows):
         best = min((row for row in rows if row["method"] == name), key=lambda row: row["nll"])
-        lines.append(f"| {name} | {best['rate']:g} | {best['inner_steps']} | {best['nll']:.3f} | {best['mse']:.3f} |")
-    write_atomically(out / "best.md", "\n".join(lines) + "\n")
+        best_rows.append([name, f"{best['rate']:g}", best["inner_steps"], f"{best['nll']:.3f}", f"{best['mse']:.3f}"])
+    head = ("method", "inner rate", "inner steps", "NLL at 5 shots", "MSE at 5 shots")
+    write_atomically(out / "best.md", markdown_table(head, best_rows) + "\n")
 
 
 def main() -> None:

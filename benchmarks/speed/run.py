@@ -31,6 +31,8 @@ import peer_torch_func  # noqa: E402
 import peer_torchopt  # noqa: E402
 import torch  # noqa: E402
 
+from bmaml.experiments.numbers import markdown_table  # noqa: E402
+
 Run = Callable[[int], None]
 TARGETS = {
     "maml/torch.func": 20,
@@ -123,20 +125,20 @@ def memory() -> dict[str, int]:
 
 def markdown(found: dict) -> str:
     """The results as Markdown tables."""
-    times, lines = found["times"], ["| entry | us a meta-step | min to max | ours is faster by | target | FLOP floor |"]
-    lines.append("|---|---|---|---|---|---|")
+    times, rows = found["times"], []
     for name, took in times.items():
         ratio = found["ratios"].get(name)
         faster, target = (f"{ratio['median']:.1f}x", f"{ratio['target']}x") if ratio else ("1", "")
         share = found["floors"][name.split("/")[0]] / took["median"]
         span = f"{took['min']:.0f} to {took['max']:.0f}"
-        lines.append(f"| {name} | {took['median']:.0f} | {span} | {faster} | {target} | {share:.1%} |")
+        rows.append([name, f"{took['median']:.0f}", span, faster, target, f"{share:.1%}"])
     rate, load = found["matrix_gflops"], found["load"]
-    lines += ["", f"Matrix rate {rate:.0f} GFLOP/s on {CORES} cores; load {load:.1f} at the start."]
+    head = ("entry", "us a meta-step", "min to max", "ours is faster by", "target", "FLOP floor")
+    lines = [markdown_table(head, rows), "", f"Matrix rate {rate:.0f} GFLOP/s on {CORES} cores; load {load:.1f} at the start."]
     for title, key, unit in (("BMAML, ours", "scaling", 1.0), ("Temporary memory, MB", "memory", 1e-6)):
         if key in found:
             cells = {k: v if isinstance(v, int) else v["median"] for k, v in found[key].items()}
-            lines += ["", f"| {title} | value |", "|---|---|", *(f"| {k} | {v * unit:.1f} |" for k, v in cells.items())]
+            lines += ["", markdown_table((title, "value"), [(k, f"{v * unit:.1f}") for k, v in cells.items()])]
     gaps = ", ".join(f"{name} {gap:.0e}" for name, gap in found.get("agreement", {}).items())
     return "\n".join([*lines, "", f"Meta-gradients against torch.func, relative: {gaps or 'not checked'}.", ""])
 

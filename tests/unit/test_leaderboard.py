@@ -11,6 +11,7 @@ from bmaml.cli import main
 from bmaml.cli.leaderboard import _table
 from bmaml.cli.option_groups import HeldOut, TableColumns
 from bmaml.errors import InputError
+from bmaml.evaluation.intervals import two_way
 from bmaml.experiments.board import run as leaderboard
 from bmaml.experiments.board import standings
 from bmaml.experiments.board.arenas import FamilyArena, ImageArena
@@ -92,7 +93,7 @@ def test_interval_over_tasks_and_seeds_covers_the_truth():
     held = []
     for _ in range(2000):
         values = rng.normal(0, 1.0, (1, 200)) + rng.normal(0, 0.1, (12, 1)) + rng.normal(0, 0.5, (12, 200))
-        _, low, high = standings.two_way(values)
+        _, low, high = two_way(values)
         held.append(low <= 0 <= high)
     # Twelve seeds estimate their deviation loosely, and noise of single entries counts twice: not far from 95%.
     assert 0.93 < np.mean(held) < 0.985
@@ -103,7 +104,7 @@ def test_interval_over_seeds_with_tasks_of_their_own_covers_the_truth():
     held = []
     for _ in range(2000):
         values = [0.1 * rng.normal() + rng.normal(0, 1.0, count) for count in rng.permutation(np.arange(60, 72))]
-        _, low, high = standings.two_way(values, own_tasks=True)
+        _, low, high = two_way(values, own_tasks=True)
         held.append(low <= 0 <= high)
     # Between seeds whose tasks are their own the tasks count twice: wider than it need be, never narrower.
     assert 0.95 < np.mean(held) < 0.999

@@ -52,9 +52,9 @@ def whole_numbers(text: str | None, flag: str, least: int = 1) -> tuple[int, ...
 
     Raises: InputError that names the `flag`.
     """
-    from bmaml.tasks.shots import shot_counts
+    from bmaml.tasks.shots import read_counts
 
-    return None if text is None else shot_counts(text, least=least, name=flag)
+    return None if text is None else read_counts(text, least=least, name=flag)
 
 
 def must_be_absent(flags: dict[str, Any], why: str) -> None:

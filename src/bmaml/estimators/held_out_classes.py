@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from bmaml.estimators.held_out_tasks import Estimate
-from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, interval
+from bmaml.evaluation.intervals import interval
+from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, range_of
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.tasks.episodes import Episodes
 
@@ -87,7 +88,7 @@ def best_threshold(confidence: np.ndarray, right: np.ndarray, wanted: float = WA
 def _means(scores: dict[str, np.ndarray]) -> dict[str, tuple[float, float, float]]:
     calibration = bootstrap_calibration(scores)
     assert calibration is not None
-    return {name: interval(scores[name]) for name in ("accuracy", "nll", "brier")} | {"ece": calibration}
+    return {name: interval(scores[name], range_of(name)) for name in ("accuracy", "nll", "brier")} | {"ece": calibration}
 
 
 @eqx.filter_jit

@@ -15,13 +15,13 @@ import numpy as np
 from bmaml.data import Data, stack
 from bmaml.errors import InputError
 from bmaml.estimators.regressor import FewShotRegressor
+from bmaml.evaluation.intervals import bootstrap
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.tables import Schema, Table, task_rows
 from bmaml.tasks.base import Selection
 
 _DRAWS = 5  # random supports of a task; a forecast has one
 _MOST_QUERIES = 64
-_RESAMPLES = 2000
 
 
 class Estimate(NamedTuple):
@@ -196,9 +196,7 @@ def _summary(errors: _Errors, owner: np.ndarray, schema: Schema) -> tuple[dict[s
     """Return RMSE, NLL and coverage in the table's units."""
     each = np.concatenate([errors.square, errors.nll[:, None], errors.covered], 1)
     tasks = np.stack([each[owner == index].mean(0) for index in np.unique(owner)])
-    draws = np.random.default_rng(0).multinomial(len(tasks), np.full(len(tasks), 1 / len(tasks)), _RESAMPLES)
-    low, high = np.quantile(draws @ tasks / len(tasks), (0.025, 0.975), axis=0)
-    ends = [tasks.mean(0), low, high]
+    ends = bootstrap(tasks.T, lambda sample: sample.mean(-1))
     names, outputs = [column.name for column in schema.outputs], len(schema.outputs)
     rmse = [np.sqrt(end[:outputs]) * schema.scales for end in ends]
     nll = [-schema.decode_log_prob(-end[outputs]) for end in ends]

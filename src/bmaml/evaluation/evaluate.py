@@ -18,7 +18,8 @@ from rich.table import Table
 from bmaml.distributions import AbstractContinuous
 from bmaml.errors import InputError
 from bmaml.evaluation.draws import draw_task
-from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, interval, regression_scores
+from bmaml.evaluation.intervals import interval
+from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, range_of, regression_scores
 from bmaml.learners.base import AbstractIterativeLearner
 from bmaml.learners.predictor import Predictor
 from bmaml.learners.resized import with_classes
@@ -200,7 +201,7 @@ def _scores(
 
 def _rows(shots: int, steps: int | None, scores: dict[str, np.ndarray]) -> list[Row]:
     count = len(next(iter(scores.values())))
-    rows = [Row(shots, steps, name, *interval(v), count) for name, v in scores.items() if "@" not in name]
+    rows = [Row(shots, steps, name, *interval(v, range_of(name)), count) for name, v in scores.items() if "@" not in name]
     calibration = bootstrap_calibration(scores)
     return rows if calibration is None else [*rows, Row(shots, steps, "calibration", *calibration, count)]
 

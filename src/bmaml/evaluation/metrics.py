@@ -6,15 +6,18 @@ interval must be taken over tasks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
-from bmaml.distributions import AbstractContinuous, AbstractDistribution
+from bmaml.distributions import AbstractContinuous, AbstractDistribution, Mixture, Normal
+from bmaml.evaluation.intervals import POSITIVE, REAL, SHARE, Range, bootstrap
 
 LEVEL = 0.9
 # Nominal levels at which calibration is measured, besides the quoted interval's own.
@@ -22,7 +25,16 @@ LEVELS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 # Shares of a task's points that are answered, the surest first, at which accuracy under rejection is measured.
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 _DRAWS = 256
+# Pairs of components cost their number squared; the draws of more components are cheaper.
+_MOST_NORMALS = 128
 _BINS = 15
+
+
+def range_of(metric: str) -> Range:
+    """Return where the mean of a metric can lie at all: a squared error is never below 0, a share between 0 and 1."""
+    if metric.startswith(("accuracy", "coverage")):
+        return SHARE
+    return POSITIVE if metric in ("mse", "mse_noisy", "crps", "std", "brier", "calibration") else REAL
 
 
 def masked_mean(values: Float[Array, " n"], mask: Float[Array, " n"]) -> Float[Array, ""]:
@@ -33,13 +45,43 @@ def masked_mean(values: Float[Array, " n"], mask: Float[Array, " n"]) -> Float[A
 def crps(
     predictive: AbstractContinuous, y: Float[Array, "n outputs"], key: PRNGKeyArray, draws: int = _DRAWS
 ) -> Float[Array, " n"]:
-    """Return the continuous ranked probability score of each point, averaged over outputs, in the target's units.
+    """Return the continuous ranked probability score E|X - y| - E|X - X'| / 2 of each point, averaged over outputs.
 
-    The score is E|X - y| - E|X - X'| / 2, estimated with `draws` draws from `predictive`. The second term uses distinct pairs
-    (sorted draws), so it is unbiased. From Gneiting and Raftery (2007), equation 21,
-    https://doi.org/10.1198/016214506000001437. The draws for a point do not depend on how many points follow it.
+    The score is in the target's units: Gneiting and Raftery (2007), equation 21,
+    https://doi.org/10.1198/016214506000001437. It is exact for a normal, and for a mixture of up to 128 normals by equation 5
+    of Grimit et al. (2006), https://doi.org/10.1256/qj.05.235. For others it is estimated, without bias, from `draws` draws.
+    The draws for a point do not depend on how many points follow it.
     """
+    if isinstance(predictive, Normal):
+        return (_distance(predictive.loc - y, predictive.scale) - predictive.scale / math.sqrt(math.pi)).mean(-1)
+    if isinstance(predictive, Mixture) and isinstance(predictive.components, Normal):
+        if len(predictive.log_weights) <= _MOST_NORMALS:
+            return _mixed_crps(jax.nn.softmax(predictive.log_weights), predictive.components, y)
+    return _drawn_crps(predictive, y, key, draws)
+
+
+def _distance(loc: Array, scale: Array) -> Array:
+    """Return E|X| of normals."""
+    z = loc / scale
+    return loc * (2 * ndtr(z) - 1) + 2 * scale * jnp.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+
+
+def _mixed_crps(weights: Float[Array, " particles"], parts: Normal, y: Float[Array, "n outputs"]) -> Float[Array, " n"]:
+    loc, scale = jnp.broadcast_arrays(parts.loc, parts.scale)
+
+    def apart(one: tuple[Array, Array]) -> Array:
+        """Return the mean distance of one component's draws from the mixture's."""
+        return jnp.tensordot(weights, _distance(loc - one[0], jnp.hypot(scale, one[1])), 1)
+
+    between = jnp.tensordot(weights, jax.lax.map(apart, (loc, scale)), 1)
+    return (jnp.tensordot(weights, _distance(loc - y, scale), 1) - 0.5 * between).mean(-1)
+
+
+def _drawn_crps(
+    predictive: AbstractContinuous, y: Float[Array, "n outputs"], key: PRNGKeyArray, draws: int
+) -> Float[Array, " n"]:
     # One key for each draw. If all were drawn at once, the numbers would depend on the number of points, and so on padding.
+    # The second term takes distinct pairs alone (sorted draws), so there is no bias.
     x = jnp.sort(jax.vmap(predictive.sample)(jax.random.split(key, draws)), axis=0)
     rank = (2 * jnp.arange(draws) - draws + 1).reshape(-1, *[1] * y.ndim)
     distance = 2 * (rank * x).sum(0) / (draws * (draws - 1))
@@ -133,24 +175,22 @@ def reliability(
     - `draws`: bootstrap draws.
     - `seed`: seed of the bootstrap.
     """
-    share, right, gap = (np.stack([scores[f"{name}@{i}"] for i in range(_BINS)], 1) for name in ("share", "right", "gap"))
-    rows = np.random.default_rng(seed).integers(0, len(share), (draws, len(share)))
-    bins = []
-    for i in np.flatnonzero(share.sum(0) > 0):
-        total, redrawn = share[:, i].mean(), share[rows, i].mean(1)
-        held = redrawn > 0
-        low, high = np.quantile(right[rows, i].mean(1)[held] / redrawn[held], [0.025, 0.975])
-        accuracy = right[:, i].mean() / total
-        bins.append(tuple(float(v) for v in ((right[:, i] + gap[:, i]).mean() / total, accuracy, low, high, total)))
-    return bins
+    share, right, gap = (np.stack([scores[f"{name}@{i}"] for i in range(_BINS)]) for name in ("share", "right", "gap"))
+    held = np.flatnonzero(share.sum(1) > 0)
+    share, right, gap = share[held], right[held], gap[held]
+    whole = right.mean(1) / share.mean(1)
 
+    def accuracy(sample: np.ndarray) -> np.ndarray:
+        right, share = sample.mean(-1)
+        # A resample may leave a bin empty, which then says nothing.
+        there = share > 0
+        among = whole.reshape(-1, *[1] * (share.ndim - 1))
+        return np.where(there, right / np.where(there, share, 1.0), among)
 
-def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
-    """Return the mean of `values` over tasks and its 95% normal interval (mean -+ 1.96 standard errors)."""
-    values = np.asarray(values, np.float64)
-    mean = float(values.mean())
-    half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return mean, mean - half, mean + half
+    _, low, high = bootstrap(np.stack([right, share]), accuracy, draws=draws, seed=seed)
+    confidence = (right + gap).mean(1) / share.mean(1)
+    rows = zip(confidence, whole, low, high, share.mean(1), strict=True)
+    return [tuple(float(value) for value in row) for row in rows]  # pyright: ignore[reportReturnType]
 
 
 def calibration_error(scores: dict[str, np.ndarray]) -> float | None:
@@ -159,24 +199,35 @@ def calibration_error(scores: dict[str, np.ndarray]) -> float | None:
     Regression: the mean over levels 0.05 to 0.95 of |observed - nominal coverage|. Classes: the expected calibration error in
     15 bins. None if the scores hold neither.
     """
+    names = _gaps(scores)
+    return None if names is None else float(_calibration(names)(np.stack([scores[name] for name in names])))
+
+
+def _gaps(scores: dict[str, np.ndarray]) -> list[str] | None:
+    """Return the names of the scores that a calibration error is made of."""
     if "coverage@0.5" in scores:
-        return float(np.mean([abs(scores[f"coverage@{level}"].mean() - level) for level in LEVELS]))
-    if "gap@0" in scores:
-        return float(np.sum([abs(scores[f"gap@{i}"].mean()) for i in range(_BINS)]))
-    return None
+        return [f"coverage@{level}" for level in LEVELS]
+    return [f"gap@{i}" for i in range(_BINS)] if "gap@0" in scores else None
+
+
+def _calibration(names: list[str]) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function from such scores, of shape (names, ..., tasks), to the calibration error."""
+    if names[0].startswith("gap@"):
+        return lambda sample: np.abs(sample.mean(-1)).sum(0)
+
+    def of_levels(sample: np.ndarray) -> np.ndarray:
+        observed = sample.mean(-1)
+        return np.abs(observed - np.reshape(LEVELS, (-1, *[1] * (observed.ndim - 1)))).mean(0)
+
+    return of_levels
 
 
 def bootstrap_calibration(scores: dict[str, np.ndarray], draws: int = 200, seed: int = 0) -> tuple[float, float, float] | None:
     """Return the calibration error of `scores` with a 95% bootstrap interval over tasks, from `draws` draws."""
-    whole = calibration_error(scores)
-    if whole is None:
+    names = _gaps(scores)
+    if names is None:
         return None
-    generator, count = np.random.default_rng(seed), len(next(iter(scores.values())))
-    redrawn = []
-    for _ in range(draws):
-        rows = generator.integers(0, count, count)
-        redrawn.append(calibration_error({name: values[rows] for name, values in scores.items()}) or 0.0)
+    whole, low, high = bootstrap(np.stack([scores[name] for name in names]), _calibration(names), draws=draws, seed=seed)
     # Redrawn tasks are noisier than tasks, which adds to a mean of gaps. Near 0 all redrawn errors may be larger than the
     # error itself.
-    low, high = np.quantile(redrawn, [0.025, 0.975])
-    return float(whole), float(min(low, whole)), float(high)
+    return float(whole), float(np.minimum(low, whole)), float(high)

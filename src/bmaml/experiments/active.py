@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.errors import InputError
-from bmaml.evaluation.metrics import interval
+from bmaml.evaluation.intervals import POSITIVE, interval
 from bmaml.experiments.numbers import Numbers
 from bmaml.inference.acquisitions import ACQUISITIONS, acquisition
 from bmaml.inference.posteriors import knows_noise
@@ -79,7 +79,7 @@ def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, see
         learner = one.method.answerer
         errors = {by: task_errors(learner, one.meta, source, by, tasks, seed) for by in _offered(learner, one.meta, source)}
         for by, each in errors.items():
-            rows += [(name, by, START + i, *interval(column)) for i, column in enumerate(each.T)]
+            rows += [(name, by, START + i, *interval(column, POSITIVE)) for i, column in enumerate(each.T)]
             needed.append((name, by, *_replaced(each, errors["random"][:, -1])))
     return Numbers(COLUMNS, rows), Numbers(("method", "by", "points", "gap", "low", "high"), needed)
 

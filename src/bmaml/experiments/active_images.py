@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from bmaml.data import Data, Task
 from bmaml.evaluation.evaluate import answering
-from bmaml.evaluation.metrics import interval, masked_mean
+from bmaml.evaluation.intervals import SHARE, interval
+from bmaml.evaluation.metrics import masked_mean
 from bmaml.experiments.image_tasks import image_classes
 from bmaml.experiments.numbers import Numbers
 from bmaml.inference.acquisitions import CLASS_ACQUISITIONS
@@ -75,7 +76,7 @@ def run(
             each = {by: curves(found.learner, found.meta, test, start, by, episodes, seed) for by in CLASS_ACQUISITIONS}
             first = _first(start, _WAY)
             for by, accuracy in each.items():
-                rows += [(name, start, by, first + i, *interval(column)) for i, column in enumerate(accuracy.T)]
+                rows += [(name, start, by, first + i, *interval(column, SHARE)) for i, column in enumerate(accuracy.T)]
                 needed += [(name, start, by, *row) for row in _needed(accuracy, each["random"], first)]
     return Numbers(COLUMNS, rows), Numbers(NEEDED, needed)
 

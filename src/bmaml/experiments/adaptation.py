@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.data import Data
-from bmaml.evaluation.metrics import interval
+from bmaml.evaluation.intervals import POSITIVE, interval
 from bmaml.experiments.numbers import Numbers
 from bmaml.learners.wrappers import with_steps
 from bmaml.methods import Method
@@ -41,7 +41,7 @@ def run(*, steps: int = 10_000, tasks: int = 1000, seed: int = 0, progress: Prog
         result = train(method, source, build_plan(name, steps=steps, seed=seed), progress=progress)
         for shots in SHOTS:
             mse = _errors(method, result.meta, source, shots, tasks, seed)
-            errors += [(name, shots, s, *interval(column)) for s, column in zip(STEPS, mse.T, strict=True)]
+            errors += [(name, shots, s, *interval(column, POSITIVE)) for s, column in zip(STEPS, mse.T, strict=True)]
             curves += [(name, shots, *row) for row in _curves(method, result.meta, source, shots, seed)]
     return (
         Numbers(("method", "shots", "steps", "mse", "low", "high"), errors),

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
-from bmaml.experiments.numbers import Numbers
+from bmaml.experiments.numbers import Numbers, markdown_table
 from bmaml.inference.curvature import AbstractCurvature, Diagonal, ExactHessian, GaussNewton, Kronecker
 from bmaml.inference.curvature.outputs import jacobian, output_function
 from bmaml.inference.priors import AroundInit
@@ -119,15 +119,14 @@ def markdown(numbers: Numbers) -> str:
         "Gauss-Newton matrix, in nats, by form and number of points; prior precision 1, tanh networks of width 10 adapted by",
         "gradient steps. In brackets: the share of tasks where H is not positive definite (its error is then of the others).",
         "",
-        "| likelihood | layers | weights | " + " | ".join(head) + " |",
-        "|" + "---|" * (3 + len(head)),
     ]
+    rows = []
     for kind in numbers.distinct("likelihood"):
         for layers in numbers.distinct("layers"):
             cells = [_cell(numbers.where(likelihood=kind, layers=layers, form=f, points=n)[0]) for f in forms for n in shown]
             weights = numbers.where(likelihood=kind, layers=layers)[0]["weights"]
-            lines.append(f"| {kind} | {layers} | {weights} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+            rows.append([kind, layers, weights, *cells])
+    return "\n".join([*lines, markdown_table(["likelihood", "layers", "weights", *head], rows)]) + "\n"
 
 
 def _cell(row: dict) -> str:

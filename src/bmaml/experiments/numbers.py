@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import equinox as eqx
@@ -38,6 +38,12 @@ class Numbers(eqx.Module):
         writer.writerow(self.columns)
         writer.writerows([_plain(row) for row in self.rows])
         write_atomically(path, text.getvalue())
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table under the names of `head`, a line for each of `rows`; cells are shown as text."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def _plain(row: Sequence) -> list:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.errors import InputError
-from bmaml.evaluation.metrics import interval
+from bmaml.evaluation.intervals import two_way
 from bmaml.experiments.numbers import Numbers
 from bmaml.rl import AbstractWorld, Navigation, PolicyMethod, collect
 from bmaml.rl.recipes import build_policy_method, build_policy_plan, build_world
@@ -72,7 +72,7 @@ def returns(runs: Runs, world: AbstractWorld, *, count: int = 400, updates: int 
     for name, several in runs.items():
         each = [_returns(run, world, updates, count, seed) for run in several]
         for update in range(updates + 1):
-            mean, low, high = interval(np.mean([one[update] for one in each], 0))
+            mean, low, high = two_way([one[update] for one in each])
             rows.append((name, update, mean, low, high, len(several), count))
     return Numbers(COLUMNS, rows)
 

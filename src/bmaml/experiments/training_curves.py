@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bmaml.evaluation.metrics import interval
+from bmaml.evaluation.intervals import POSITIVE, interval
 from bmaml.experiments.numbers import Numbers
 from bmaml.methods import Method
 from bmaml.recipes.families import build_method, build_plan
@@ -109,4 +109,4 @@ def _scorer(method: Method, shots: int, tasks: int, seed: int) -> Callable[[Any]
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 99), tasks)
         return jax.lax.map(one, keys, batch_size=min(50, tasks))
 
-    return lambda meta: interval(np.asarray(errors(meta)))
+    return lambda meta: interval(np.asarray(errors(meta)), POSITIVE)

@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from bmaml.errors import InputError
 from bmaml.evaluation.evaluate import Evaluation, Row, Setting
-from bmaml.evaluation.metrics import interval
+from bmaml.evaluation.intervals import interval
 from bmaml.learners.base import Meta
 from bmaml.rl.environment import AbstractWorld, check_policy
 from bmaml.rl.method import PolicyMethod

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from bmaml.evaluation.metrics import COVERAGES, bootstrap_calibration, reliability
+from bmaml.evaluation.intervals import two_way
+from bmaml.evaluation.metrics import COVERAGES, bootstrap_calibration, range_of, reliability
 from bmaml.experiments.board.run import OPTIMAL, Entry
-from bmaml.experiments.numbers import Numbers
+from bmaml.experiments.numbers import Numbers, markdown_table
 
 _REJECTING = tuple(f"accuracy_at_{round(100 * share)}" for share in COVERAGES if share < 1)
 _SCORED = ("accuracy", "nll", "mse", "crps", "brier", "coverage", *_REJECTING, "accuracy_rejecting")
@@ -47,7 +47,7 @@ def standings(entries: Sequence[Entry], *, own_tasks: bool = False) -> tuple[Num
 
 def _rows(of_method: list[Entry], best: Entry | None, shots: int, own_tasks: bool) -> list[tuple[str, float, float, float]]:
     each = {name: [entry.scores[shots, name] for entry in of_method] for s, name in of_method[0].scores if s == shots}
-    rows = [(name, *two_way(each[name], own_tasks=own_tasks)) for name in _SCORED if name in each]
+    rows = [(name, *two_way(each[name], own_tasks=own_tasks, within=range_of(name))) for name in _SCORED if name in each]
     calibration = bootstrap_calibration({name: np.concatenate(values) for name, values in each.items()})
     assert calibration is not None
     rows.append(("calibration", *calibration))
@@ -57,22 +57,6 @@ def _rows(of_method: list[Entry], best: Entry | None, shots: int, own_tasks: boo
             for name in ("nll", "mse")
         ]
     return rows
-
-
-def two_way(values: Sequence[np.ndarray] | np.ndarray, *, own_tasks: bool = False) -> tuple[float, float, float]:
-    """Return the mean of `values`, an array over tasks for each seed, with the 95% interval over both.
-
-    `own_tasks` says whether each seed has its own tasks, or all seeds have the same.
-    """
-    seeds, means = len(values), np.array([each.mean() for each in values])
-    if own_tasks:
-        square = sum(each.var(ddof=1) / len(each) for each in values) / seeds**2
-    else:
-        square = np.mean(values, axis=0).var(ddof=1) / len(values[0])
-    if seeds > 1:
-        square += means.var(ddof=1) / seeds
-    mean, half = float(means.mean()), 1.96 * math.sqrt(square)
-    return mean, mean - half, mean + half
 
 
 def honest(numbers: Numbers, method: str) -> bool:
@@ -100,8 +84,8 @@ def to_markdown(numbers: Numbers, times: Numbers, command: str) -> str:
     """
     parts = [f"`{command}`", ""]
     for shots in numbers.distinct("shots"):
-        parts += [f"## {shots} shots", "", *_table(numbers, shots), ""]
-    parts += ["## Time", "", *_time_table(numbers, times), ""]
+        parts += [f"## {shots} shots", "", _table(numbers, shots), ""]
+    parts += ["## Time", "", _time_table(numbers, times), ""]
     parts.append(f"{numbers.values('tasks')[0]:,} new tasks; brackets: 95% intervals over tasks and seeds. {_legend(numbers)}")
     return "\n".join(parts) + "\n"
 
@@ -120,22 +104,22 @@ def _legend(numbers: Numbers) -> str:
     )
 
 
-def _table(numbers: Numbers, shots: int) -> list[str]:
+def _table(numbers: Numbers, shots: int) -> str:
     shown = [metric for metric in METRICS if metric in numbers.distinct("metric")]
-    lines = ["| method | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
+    rows = []
     for name in ranked(numbers):
         cells = [_cell(numbers.where(method=name, shots=shots, metric=metric)) for metric in shown]
-        lines.append(f"| {name}{'' if honest(numbers, name) else ' (!)'} | " + " | ".join(cells) + " |")
-    return lines
+        rows.append([f"{name}{'' if honest(numbers, name) else ' (!)'}", *cells])
+    return markdown_table(["method", *shown], rows)
 
 
-def _time_table(numbers: Numbers, times: Numbers) -> list[str]:
-    lines = ["| method | seeds | meta-steps | training, s | adapting and predicting, ms |", "|---|---|---|---|---|"]
+def _time_table(numbers: Numbers, times: Numbers) -> str:
+    rows = []
     for name in ranked(numbers):
         row = times.where(method=name)[0]
-        training = f"{row['meta_steps']:,} | {row['train_seconds']:.0f}" if row["meta_steps"] else "- | -"
-        lines.append(f"| {name} | {row['seeds']} | {training} | {row['adapt_ms']:.2f} |")
-    return lines
+        training = (f"{row['meta_steps']:,}", f"{row['train_seconds']:.0f}") if row["meta_steps"] else ("-", "-")
+        rows.append([name, row["seeds"], *training, f"{row['adapt_ms']:.2f}"])
+    return markdown_table(["method", "seeds", "meta-steps", "training, s", "adapting and predicting, ms"], rows)
 
 
 def _cell(rows: list[dict]) -> str:
