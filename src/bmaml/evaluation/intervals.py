@@ -44,6 +44,7 @@ def two_way(values: Sequence[np.ndarray] | np.ndarray, *, own_tasks: bool = Fals
     The variances of the mean over tasks and over seeds are added, and Satterthwaite's formula gives the degrees of freedom of
     the sum: few seeds that agree widen the interval little, few seeds that disagree widen it much.
 
+    - `values`: an array of each seed's scores, a number for each task.
     - `own_tasks`: whether each seed was scored on tasks of its own; else the tasks are the same for every seed.
     - `within`: where a mean can lie at all.
 

@@ -45,11 +45,11 @@ def masked_mean(values: Float[Array, " n"], mask: Float[Array, " n"]) -> Float[A
 def crps(
     predictive: AbstractContinuous, y: Float[Array, "n outputs"], key: PRNGKeyArray, draws: int = _DRAWS
 ) -> Float[Array, " n"]:
-    """Return the continuous ranked probability score E|X - y| - E|X - X'| / 2 of each point, averaged over outputs.
+    """Return the continuous ranked probability score of `predictive` at each target `y`, averaged over outputs.
 
-    The score is in the target's units: Gneiting and Raftery (2007), equation 21,
+    The score is E|X - y| - E|X - X'| / 2, in the target's units: Gneiting and Raftery (2007), equation 21,
     https://doi.org/10.1198/016214506000001437. It is exact for a normal, and for a mixture of up to 128 normals by equation 5
-    of Grimit et al. (2006), https://doi.org/10.1256/qj.05.235. For others it is estimated, without bias, from `draws` draws.
+    of Grimit et al. (2006), https://doi.org/10.1256/qj.05.235. For others it is estimated, without bias, from `draws` draws that `key` makes.
     The draws for a point do not depend on how many points follow it.
     """
     if isinstance(predictive, Normal):

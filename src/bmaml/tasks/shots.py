@@ -28,6 +28,7 @@ def shot_counts(shots: Shots, *, least: int = 0, name: str = "shots") -> tuple[i
 def read_counts(text: str, *, least: int = 0, name: str = "shots") -> tuple[int, ...]:
     """Return the numbers in text such as "3,5,10", as `shot_counts` does.
 
+    `least` is the smallest number that makes sense, and `name` is what the message calls the numbers.
     Raises: InputError for text that holds something else, or a number below `least`.
     """
     try:
