@@ -48,6 +48,7 @@ from bmaml.learners import (
     Sgd,
 )
 from bmaml.learners.features import FeatureMeta
+from bmaml.learners.wrappers import core
 from bmaml.methods import METHODS, Method
 from bmaml.models import MLP, CategoricalHead, DeepSets, GaussianModel, MLPFeatures, NormalHead, Recurrent, Transformer
 from bmaml.objectives import ChaserLoss, Elbo, EvidenceLoss, LaplaceLoss, QueryLoss
@@ -121,10 +122,16 @@ ABLE = {
 }
 for _name, _learner in VARIANTS.items():
     ACCEPTED[_name] = (_learner, {key: one for key, one in ABLE.items() if why_not(_learner, one) is None})
-# The other named methods' learners and objectives are among the pairs.
-OTHERS = [name for name in METHODS if name == "cnp" or for_classes(name)]
-for _name in OTHERS:
-    ACCEPTED[f"method {_name}"] = (preset(_name).learner, {"its own": preset(_name).objective})
+# A named method whose kind of learner is new here comes with every objective that it can serve; those of classes, which have
+# settings of their own, with theirs. The other named methods' learners and objectives are among the pairs.
+KINDS = {type(core(learner)) for learner, _ in ACCEPTED.values()}
+for _name in METHODS:
+    _method = preset(_name)
+    if type(core(_method.learner)) not in KINDS:
+        _able = {key: one for key, one in ABLE.items() if why_not(_method.learner, one) is None}
+        ACCEPTED[f"method {_name}"] = (_method.learner, {"its own": _method.objective} | _able)
+    elif _name == "cnp" or for_classes(_name):
+        ACCEPTED[f"method {_name}"] = (_method.learner, {"its own": _method.objective})
 
 
 def kind_of(name):
