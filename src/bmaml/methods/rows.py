@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 
 from bmaml.learners.exact_heads import RelativeHead
+from bmaml.learners.linear import LinearLearner
 from bmaml.learners.resized import EXPERTS
 from bmaml.methods import classes, latent, presets, reading
 from bmaml.methods import on_images as images
-from bmaml.methods.made_of import OfClasses, OfFeatures, OfHead, OfModel, OfWidths, Settings
+from bmaml.methods.made_of import OfClasses, OfFeatures, OfHead, OfModel, OfWidths, Settings, pair
 from bmaml.methods.spec import TABLES, Group, MethodSpec, Tuned, as_method
+from bmaml.objectives import EvidenceLoss
 from bmaml.rows import Rows
 from bmaml.training.optimisers import Muon
 from bmaml.training.plan import Plan
@@ -64,6 +66,14 @@ _ROWS = (
             derive=_kept,
         ),
         tables=Tuned({"particles": 16, "own_prior": True, "learn_weights": True}, TABLES),
+    ),
+    MethodSpec(
+        "linear",
+        pair(LinearLearner, EvidenceLoss()),
+        OfWidths(),
+        title="linear regression",
+        group=EXACT,
+        papers=("laird1982",),
     ),
     MethodSpec(
         "maml",
