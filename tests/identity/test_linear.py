@@ -46,7 +46,7 @@ def test_posterior_evidence_and_joint_density_are_exact(x64):
 
 @pytest.mark.optimised
 def test_the_prior_of_random_slopes_and_intercepts_is_found():
-    """400 tasks of 12 points, slopes and intercepts correlated at 0.8: maximum likelihood finds both within 5 standard errors."""
+    """400 tasks of 12 points, slopes and intercepts correlated at 0.8, are found within 5 standard errors."""
     rng = np.random.default_rng(1)
     prior, mean = np.array([[1.0, 0.4], [0.4, 0.25]]), np.array([2.0, -1.0])
     weights = rng.multivariate_normal(mean, prior, 400)
