@@ -63,6 +63,13 @@ def test_imports_point_one_way(module):
     assert not ahead, f"{module} imports {', '.join(ahead)}, of a later room."
 
 
+def test_objectives_know_abilities_of_learners_and_no_learner():
+    """An objective that imports a learner would be closed to a stranger's learner with the same abilities."""
+    for module in (name for name in FILES if room(name) == "objectives"):
+        learners = {name for name in imported(module) if name.startswith("bmaml.learners")}
+        assert learners <= {"bmaml.learners.base", "bmaml.learners.wrappers"}, f"{module} imports {', '.join(learners)}."
+
+
 def test_imports_do_not_go_round_in_a_circle():
     graph = {module: {name for name in imported(module) if name in FILES} for module in FILES}
     TopologicalSorter(graph).prepare()
