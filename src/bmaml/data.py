@@ -76,19 +76,19 @@ def data(x, y, mask=None, *, dtype=None) -> Data:
     return Data(x, y, jnp.ones(len(x), dtype) if mask is None else jnp.asarray(mask, dtype))
 
 
-def pad(one: Data, rows: int) -> Data:
-    """Return the data set `one` with masked rows of zeros appended, so that it has `rows` rows.
+def pad(points: Data, rows: int) -> Data:
+    """Return the data set `points` with masked rows of zeros appended, so that it has `rows` rows.
 
     Raises: InputError if the data set is already longer.
     """
-    extra = rows - one.mask.shape[-1]
+    extra = rows - points.mask.shape[-1]
     if extra < 0:
-        raise InputError(f"a data set of {one.mask.shape[-1]} rows cannot be padded to {rows}: ask for at least as many.")
+        raise InputError(f"a data set of {points.mask.shape[-1]} rows cannot be padded to {rows}: ask for at least as many.")
 
     def grow(leaf: Array) -> Array:
         return jnp.pad(leaf, [(0, extra)] + [(0, 0)] * (leaf.ndim - 1))
 
-    return Data(grow(one.x), grow(one.y), grow(one.mask))
+    return Data(grow(points.x), grow(points.y), grow(points.mask))
 
 
 def length_class(rows: int) -> int:

@@ -63,9 +63,9 @@ def _active(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]
     trained, family = active.runs_of(runs) if runs else (active.fit(**size, **settings), "sinusoid")
     numbers, needed = active.run(trained, family, tasks=50 if quick else 200, seed=seed)
     for row in needed.where():
-        there = f"{row['points']} points" if row["points"] else "more than 10 points"
+        count = f"{row['points']} points" if row["points"] else "more than 10 points"
         gap = f"{row['gap']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
-        typer.echo(f"{row['method']} by {row['by']}: random's error at 10 with {there} (difference {gap})")
+        typer.echo(f"{row['method']} by {row['by']}: random's error at 10 with {count} (difference {gap})")
     return {"active": numbers, "active-needed": needed}, plot.draw(numbers)
 
 
@@ -133,9 +133,9 @@ def _active_images(quick: bool, settings: dict[str, Any]) -> tuple[dict[str, Any
     numbers, needed = active_images.run(**size, **settings)
     for row in needed.where(random_labels=20):
         if row["by"] != "random":
-            there = f"{row['labels']} labels" if row["labels"] else "more than 25 labels"
+            count = f"{row['labels']} labels" if row["labels"] else "more than 25 labels"
             gap = f"{row['gap']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
-            typer.echo(f"{row['method']} from {row['start']} by {row['by']}: random's accuracy at 20 with {there} (gap {gap})")
+            typer.echo(f"{row['method']} from {row['start']} by {row['by']}: random's accuracy at 20 with {count} (gap {gap})")
     return {"active-images": numbers, "active-images-needed": needed}, plot.draw(numbers)
 
 

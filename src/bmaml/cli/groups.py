@@ -39,8 +39,8 @@ class GroupedCommand(TyperCommand):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                own = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                sections.setdefault(getattr(parameter, "rich_help_panel", None) or own, []).append(record)
+                title = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or title, []).append(record)
         for title, records in sections.items():
             if records:
                 with formatter.section(title):
@@ -65,7 +65,9 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def called(**values: Any) -> None:
-        grouped = {name: kind(**{one.name: values.pop(one.name) for one in fields(kind)}) for name, kind in groups.items()}
+        grouped = {
+            name: kind(**{field.name: values.pop(field.name) for field in fields(kind)}) for name, kind in groups.items()
+        }
         command(**values, **grouped)
 
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -77,9 +79,9 @@ def _options(kind: type[OptionGroup]) -> list[inspect.Parameter]:
     """Return the parameters that stand for a group's fields."""
     hints = get_type_hints(kind, include_extras=True)
     found = []
-    for one in fields(kind):
-        hint = _under(hints[one.name], kind.TITLE)
-        found.append(inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hint))
+    for field in fields(kind):
+        hint = _under(hints[field.name], kind.TITLE)
+        found.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hint))
     return found
 
 
@@ -97,7 +99,7 @@ def _under(hint: Any, title: str) -> Any:
 
 def given(group: OptionGroup) -> dict[str, object]:
     """Return the options of `group` that differ from their defaults, by their flags."""
-    changed = {one.name: getattr(group, one.name) for one in fields(group) if getattr(group, one.name) != one.default}
+    changed = {field.name: getattr(group, field.name) for field in fields(group) if getattr(group, field.name) != field.default}
     return {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
 
 

@@ -134,25 +134,25 @@ def _leading(model: FewShotRegressor, tasks: Sequence[NewTask]) -> list[str]:
 
 
 def _cells(model: FewShotRegressor, task: NewTask, row: int) -> list[str]:
-    own = [task.name] if task.name else []
-    return [*own, *(as_text(task.asked.column(column.name)[row]) for column in model.schema_.inputs)]
+    named = [task.name] if task.name else []
+    return [*named, *(as_text(task.asked.column(column.name)[row]) for column in model.schema_.inputs)]
 
 
 def _predicted(model: FewShotRegressor, task: NewTask, level: float) -> list[list[str]]:
-    one = adapted(model, task)
-    mean, std = one.predict(task.asked, return_std=True)
-    low, high = one.interval(task.asked, level)
+    answerer = adapted(model, task)
+    mean, std = answerer.predict(task.asked, return_std=True)
+    low, high = answerer.interval(task.asked, level)
     each = np.stack([_columns(part, task.asked) for part in (mean, std, low, high)], -1).reshape(len(mean), -1)
     return [[*_cells(model, task, row), *as_texts(values)] for row, values in enumerate(each)]
 
 
 def _suggested(model: FewShotRegressor, task: NewTask, n: int, by: Acquisition) -> list[list[str]]:
-    one = adapted(model, task)
+    answerer = adapted(model, task)
     try:
-        picked = one.suggest(task.asked, n, by)
+        picked = answerer.suggest(task.asked, n, by)
     except PairError as error:
         raise InputError(f"{error}") from error
-    mean, std = one.predict(task.asked, return_std=True)
+    mean, std = answerer.predict(task.asked, return_std=True)
     each = np.stack([_columns(part, task.asked) for part in (mean, std)], -1).reshape(len(mean), -1)
     return [[str(rank), *_cells(model, task, row), *as_texts(each[row])] for rank, row in enumerate(picked.tolist(), 1)]
 

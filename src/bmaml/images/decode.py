@@ -74,8 +74,10 @@ def common_form(
             grey = grey and image.mode in _GREY
             first = first or (name, _upright(image))
             if size is None and _upright(image) != first[1]:
-                one, other = ("x".join(map(str, sides)) for sides in (_upright(image), first[1]))
-                raise InputError(f"{name} is {one} and {first[0]} is {other} pixels: give a size to resize all images to.")
+                first_size, other = ("x".join(map(str, sides)) for sides in (_upright(image), first[1]))
+                raise InputError(
+                    f"{name} is {first_size} and {first[0]} is {other} pixels: give a size to resize all images to."
+                )
         digests.append(f"{place}:{digest(content)}")
     assert first is not None
     height, width = size or first[1]

@@ -55,10 +55,10 @@ def image_rows(source: ImagesLike, form: Form) -> Rows:
 
 def _files(path: Path, form: Form) -> Rows:
     listing = list_files(path)
-    pixels = np.stack([decode(str(path / one.name), one.read(), form) for one in listing.images])
-    shared = passed_over({one.folders for one in listing.images})
-    folders = tuple("/".join(one.folders[shared:]) for one in listing.images)
-    return Rows(_scaled(pixels), tuple(one.name for one in listing.images), folders)
+    pixels = np.stack([decode(str(path / image.name), image.read(), form) for image in listing.images])
+    shared = passed_over({image.folders for image in listing.images})
+    folders = tuple("/".join(image.folders[shared:]) for image in listing.images)
+    return Rows(_scaled(pixels), tuple(image.name for image in listing.images), folders)
 
 
 def _fitting(pixels: np.ndarray, form: Form) -> np.ndarray:

@@ -47,8 +47,8 @@ def information(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, ke
     if isinstance(predictive, CategoricalMixture):
         return jnp.maximum(_of_classes(posterior, predictive, x, key), 0.0)
     if isinstance(predictive, Mixture):
-        own = jnp.tensordot(softmax(predictive.log_weights), predictive.components.entropy(), 1)
-        return jnp.maximum(_between(predictive, key) + own - noise_entropy(posterior, x), 0.0)
+        within = jnp.tensordot(softmax(predictive.log_weights), predictive.components.entropy(), 1)
+        return jnp.maximum(_between(predictive, key) + within - noise_entropy(posterior, x), 0.0)
     raise PairError(f"information needs particles and {type(predictive).__name__} has none: use variance.")
 
 
@@ -72,10 +72,10 @@ def _between(predictive: Mixture, key: PRNGKeyArray) -> Float[Array, " n"]:
     parts = predictive.components
     count = max(1, _DRAWS // len(predictive.log_weights))
     draws = parts.sample(key, (count,))
-    own = jax.vmap(parts.log_prob)(draws)
+    density = jax.vmap(parts.log_prob)(draws)
     # A few draws at a time, because all components at all draws would take gigabytes for many components.
-    mixed = jax.lax.map(predictive.log_prob, draws.reshape(-1, *draws.shape[2:]), batch_size=_AT_ONCE).reshape(own.shape)
-    return jnp.tensordot(softmax(predictive.log_weights), (own - mixed).mean(0), 1)
+    mixed = jax.lax.map(predictive.log_prob, draws.reshape(-1, *draws.shape[2:]), batch_size=_AT_ONCE).reshape(density.shape)
+    return jnp.tensordot(softmax(predictive.log_weights), (density - mixed).mean(0), 1)
 
 
 def reduction(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:

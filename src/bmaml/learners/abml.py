@@ -176,9 +176,9 @@ def pooled(
 ) -> ParticlePosterior:
     """Return `count` draws from `latents`, each turned into one particle by `decode`, as a posterior of equal particles."""
 
-    def one(key: PRNGKeyArray) -> ParticlePosterior:
+    def decode_draw(key: PRNGKeyArray) -> ParticlePosterior:
         latent_key, decode_key = jax.random.split(key)
         return decode(latents.sample(latent_key), decode_key)
 
-    each = jax.vmap(one)(jax.random.split(key, count))
+    each = jax.vmap(decode_draw)(jax.random.split(key, count))
     return ParticlePosterior(each.model, jax.tree.map(lambda leaf: leaf[:, 0], each.params), jnp.zeros(count))

@@ -76,23 +76,25 @@ class ConjugatePosterior(AbstractMembersPosterior, AbstractNoisePosterior):
     log_evidence: Float[Array, ""]
 
     def predict(self, x):
-        def one(code, head):
+        def expert_predictive(code, head):
             return head.predict(*self.features.apply(self.network, x, code))
 
-        components = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.vmap(one)(self.codes, self.heads))
+        components = jax.tree.map(
+            lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.vmap(expert_predictive)(self.codes, self.heads)
+        )
         return Mixture((self.log_weights[:, None] + self.heads.log_shares).ravel(), components)
 
     def each(self, score, x):
-        def one(code, head):
+        def expert_score(code, head):
             return score(Mixture(head.log_shares, head.predict(*self.features.apply(self.network, x, code))))
 
-        return jax.vmap(one)(self.codes, self.heads)
+        return jax.vmap(expert_score)(self.codes, self.heads)
 
     def noise_entropy(self, x):
-        def one(code, head):
+        def expert_entropy(code, head):
             return head.noise_entropy(self.features.apply(self.network, x, code)[1])
 
-        return jnp.tensordot(jax.nn.softmax(self.log_weights), jax.vmap(one)(self.codes, self.heads), 1)
+        return jnp.tensordot(jax.nn.softmax(self.log_weights), jax.vmap(expert_entropy)(self.codes, self.heads), 1)
 
     def sample_functions(self, x, *, key, count=1):
         expert_key, weight_key = jax.random.split(key)
@@ -100,12 +102,12 @@ class ConjugatePosterior(AbstractMembersPosterior, AbstractNoisePosterior):
         # Once for each expert, not for each draw: the hidden layers of a draw would take most of the memory.
         features = jax.vmap(lambda code: self.features.apply(self.network, x, code)[0])(self.codes)
 
-        def one(expert, key):
+        def expert_function(expert, key):
             head = jax.tree.map(lambda leaf: leaf[expert], self.heads)
             return features[expert] @ head.sample_weights(key)
 
         experts = jax.random.categorical(expert_key, self.log_weights, shape=(count,))
-        return jax.vmap(one)(experts, jax.random.split(weight_key, count))
+        return jax.vmap(expert_function)(experts, jax.random.split(weight_key, count))
 
 
 @register("learner/conjugate")
@@ -159,9 +161,9 @@ class ConjugateLearner(AbstractEvidenceLearner, AbstractDrawingLearner):
 
     def init(self, key: PRNGKeyArray) -> ConjugateMeta:
         network_key, code_key = jax.random.split(key)
-        one = self.head.init(jax.random.fold_in(key, 2), self.features.count, self.outputs, self.noise)
+        head_prior = self.head.init(jax.random.fold_in(key, 2), self.features.count, self.outputs, self.noise)
         experts = self.particles if self.own_prior else 1
-        prior = jax.tree.map(lambda leaf: jnp.tile(leaf, (experts, *[1] * leaf.ndim)), one)
+        prior = jax.tree.map(lambda leaf: jnp.tile(leaf, (experts, *[1] * leaf.ndim)), head_prior)
         drawn, size = self.codes == "drawn", self.features.code_size
         codes = spread_codes(code_key, 0 if drawn else self.particles, size)
         log_weights = jnp.zeros((size, _BINS) if drawn else self.particles)
@@ -213,9 +215,9 @@ class ConjugateLearner(AbstractEvidenceLearner, AbstractDrawingLearner):
     def _weighed(self, network: PyTree[Any], experts: _Experts, support: Data) -> tuple[AbstractExactHeadPosterior, Array]:
         """Return the experts' heads after the support, and their log weights with its evidence."""
 
-        def one(code, prior):
+        def expert_head(code, prior):
             features, log_noise = self.features.apply(network, support.x, code)
             return self.head.condition(prior, features, log_noise, support.y, support.mask)
 
-        heads = jax.vmap(one)(experts.codes, experts.prior)
+        heads = jax.vmap(expert_head)(experts.codes, experts.prior)
         return heads, experts.log_weights + heads.log_evidence

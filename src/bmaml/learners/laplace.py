@@ -75,7 +75,7 @@ class AbstractLaplacePosterior(AbstractMembersPosterior):
     def sample_functions(self, x, *, key, count=1):
         particle_key, weight_key = jax.random.split(key)
 
-        def one(particle: Array, key: PRNGKeyArray) -> Array:
+        def particle_functions(particle: Array, key: PRNGKeyArray) -> Array:
             params, precision = jax.tree.map(lambda leaf: leaf[particle], (self.params, self.precision))
             weights, outputs = self.model.weights(params), output_function(self.model, params)
             shift = precision.sample(weights, key=key)
@@ -83,7 +83,7 @@ class AbstractLaplacePosterior(AbstractMembersPosterior):
             return with_natural(self.model.predictive(params, x), mean + moved).mean
 
         particles = jax.random.categorical(particle_key, self.log_weights, shape=(count,))
-        return jax.vmap(one)(particles, jax.random.split(weight_key, count))
+        return jax.vmap(particle_functions)(particles, jax.random.split(weight_key, count))
 
 
 class LaplacePosterior(AbstractLaplacePosterior, AbstractJointPosterior, AbstractNoisePosterior):
@@ -235,13 +235,13 @@ class Laplace(AbstractIterativeLearner[GradientState], AbstractCurvedLearner, Ab
         """Return `draws` parameters about every particle, all on one leading axis."""
         model = self.base.model
 
-        def one(params: PyTree[Any], precision: AbstractPrecision, key: PRNGKeyArray) -> PyTree[Any]:
+        def draw_params(params: PyTree[Any], precision: AbstractPrecision, key: PRNGKeyArray) -> PyTree[Any]:
             weights = model.weights(params)
             moved = jax.tree.map(jnp.add, weights, precision.sample(weights, key=key))
             return replace_weights(model, params, moved)
 
         keys = jax.random.split(key, (self.base.particles, self.draws))
-        drawn = jax.vmap(jax.vmap(one, (None, None, 0)))(params, precision, keys)
+        drawn = jax.vmap(jax.vmap(draw_params, (None, None, 0)))(params, precision, keys)
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), drawn)
 
 

@@ -138,18 +138,18 @@ class PlatipusLearner(
     def start(self, meta: PlatipusMeta, support: Data, *, key: PRNGKeyArray) -> PlatipusState:
         prior = self.prior(meta, support)
 
-        def one(key: PRNGKeyArray) -> PlatipusState:
+        def start_particle(key: PRNGKeyArray) -> PlatipusState:
             theta = jax.tree.map(lambda leaf: leaf[None], prior.sample(key))
             return PlatipusState(theta, self.inner.start(GradientMeta(theta, meta.rule), support))
 
-        return jax.vmap(lambda key: one(jax.random.split(key)[0]))(jax.random.split(key, self.particles))
+        return jax.vmap(lambda key: start_particle(jax.random.split(key)[0]))(jax.random.split(key, self.particles))
 
     def advance(self, meta, state, support, steps, *, key):
-        def one(state: PlatipusState, key: PRNGKeyArray) -> PlatipusState:
+        def advance_particle(state: PlatipusState, key: PRNGKeyArray) -> PlatipusState:
             inner = self.inner.advance(GradientMeta(state.starts, meta.rule), state.inner, support, steps, key=key)
             return PlatipusState(state.starts, inner)
 
-        return jax.vmap(one)(state, jax.random.split(key, self.particles))
+        return jax.vmap(advance_particle)(state, jax.random.split(key, self.particles))
 
     def position(self, state, hyper):
         return jax.vmap(lambda inner: self.inner.position(inner, hyper))(state.inner)

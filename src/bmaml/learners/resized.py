@@ -21,10 +21,10 @@ def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
     Raises: PairError if the particles are learned, so that their number is fixed.
     """
 
-    def replace(one: AbstractLearner) -> AbstractLearner:
-        if isinstance(one, AbstractDrawingLearner):
-            return one.with_particles(particles)
-        raise PairError(f"drawing needs particles that adaptation draws and those of {type(one).__name__} are learned.")
+    def replace(inner: AbstractLearner) -> AbstractLearner:
+        if isinstance(inner, AbstractDrawingLearner):
+            return inner.with_particles(particles)
+        raise PairError(f"drawing needs particles that adaptation draws and those of {type(inner).__name__} are learned.")
 
     return replace_core(learner, replace)
 

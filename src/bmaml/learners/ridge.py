@@ -114,12 +114,12 @@ class RidgePosterior(AbstractMembersPosterior):
         pick_key, draw_key = jax.random.split(key)
         features = _with_constant(x)
 
-        def one(picked: Array, key: PRNGKeyArray) -> Array:
+        def draw_function(picked: Array, key: PRNGKeyArray) -> Array:
             head = jax.tree.map(lambda leaf: leaf[picked], self.heads)
             return jax.nn.softmax(head.draw(key, features))
 
         picked = jax.random.categorical(pick_key, self.log_weights, shape=(count,))
-        return jax.vmap(one)(picked, jax.random.split(draw_key, count))
+        return jax.vmap(draw_function)(picked, jax.random.split(draw_key, count))
 
 
 @register("learner/ridge")
@@ -168,7 +168,7 @@ class RidgeLearner(AbstractEvidenceLearner, AbstractClassLearner, AbstractLimite
         """Return the posterior given `data`, and the log evidence of the regression to the classes (not of the classes
         themselves).
         """
-        heads = jax.vmap(lambda one: fit_head(one, data, self.classes, self.uncertainty))(meta)
+        heads = jax.vmap(lambda head_meta: fit_head(head_meta, data, self.classes, self.uncertainty))(meta)
         return RidgePosterior(heads, heads.log_evidence), logsumexp(heads.log_evidence) - math.log(self.particles)
 
     def with_classes(self, classes: int) -> RidgeLearner:

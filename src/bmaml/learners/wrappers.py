@@ -38,9 +38,9 @@ def with_steps(learner: AbstractLearner, steps: int) -> AbstractLearner:
     Raises: PairError if the learner takes no steps.
     """
 
-    def replace(one: AbstractLearner) -> AbstractLearner:
-        if isinstance(one, AbstractIterativeLearner):
-            return one.with_steps(steps)
-        raise PairError(f"{type(one).__name__} has no number of inner steps to set: leave out steps.")
+    def replace(inner: AbstractLearner) -> AbstractLearner:
+        if isinstance(inner, AbstractIterativeLearner):
+            return inner.with_steps(steps)
+        raise PairError(f"{type(inner).__name__} has no number of inner steps to set: leave out steps.")
 
     return replace_core(learner, replace)

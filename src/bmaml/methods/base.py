@@ -73,7 +73,7 @@ class Method(AbstractMethod[Data, AbstractPosterior]):
 
 def _check_answering(learner: AbstractLearner, answering: AbstractLearner) -> None:
     """Check that one learner can answer with what the other has learned."""
-    trained, asked = (eqx.filter_eval_shape(one.init, jax.random.key(0)) for one in (learner, answering))
+    trained, asked = (eqx.filter_eval_shape(part.init, jax.random.key(0)) for part in (learner, answering))
     if not eqx.tree_equal(trained, asked):
         raise PairError(
             f"answering is a {type(answering).__name__} whose meta-parameters have other shapes than the learner's: give the "

@@ -141,7 +141,7 @@ class MethodSpec:
     def settings(self) -> frozenset[str]:
         """Names of the method's settings: the keyword arguments of its preset, which are written there and nowhere else."""
         every = inspect.signature(self.preset).parameters.values()
-        return frozenset(one.name for one in every if one.kind is one.KEYWORD_ONLY)
+        return frozenset(parameter.name for parameter in every if parameter.kind is parameter.KEYWORD_ONLY)
 
     @property
     def summary(self) -> str:
@@ -199,6 +199,8 @@ def as_method(name: str, found: Any) -> MethodSpec:
             f"{name} is a {type(found).__name__}: give a bmaml.methods.MethodSpec, a bmaml.Method, or a function of a model "
             "that returns one."
         )
-    places = [one for one in inspect.signature(found).parameters.values() if one.kind is not one.KEYWORD_ONLY]
+    places = [
+        parameter for parameter in inspect.signature(found).parameters.values() if parameter.kind is not parameter.KEYWORD_ONLY
+    ]
     build: Any = found
     return MethodSpec(name, build, OfModel() if places else OfNothing(), ("numbers", "classes", "policies"))

@@ -40,7 +40,7 @@ class LaplaceLoss(AbstractObjective):
     def loss(self, learner, meta, task, *, key):
         learner, query = self._curved(learner), task.query
         modes = learner.modes(meta, task.support, key=key)
-        nll = -modes.each(lambda one: (one.log_prob(query.y) * query.mask).sum(), query.x).mean()
+        nll = -modes.each(lambda member: (member.log_prob(query.y) * query.mask).sum(), query.x).mean()
         log_det = jax.vmap(lambda h: h.logdet())(learner.curvatures(modes.params, query)).mean()
         count = jnp.maximum(query.count, 1.0)
         return (nll + self.eta * log_det) / count, {"nll": nll / count, "log_det": log_det}

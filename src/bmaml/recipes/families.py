@@ -105,9 +105,9 @@ def build_method(name: str, family: str = "sinusoid", *, objective: str | None =
     Raises: InputError for an unknown name, a method that does not fit the family's targets, or a setting that the method does
     not have; PairError for an objective that does not fit the learner.
     """
-    home = FAMILIES.find(family)
-    row = choose(name, outcome(home))
-    method = as_pair(row.build(_offer(home), _tuned(row, home), **settings), name)
+    family_row = FAMILIES.find(family)
+    row = choose(name, outcome(family_row))
+    method = as_pair(row.build(_offer(family_row), _tuned(row, family_row), **settings), name)
     if objective is None:
         return method
     # Another pair is another method, which has no row.

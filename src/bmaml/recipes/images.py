@@ -37,8 +37,8 @@ class ImageRecipe:
         The recipe's number is used if it is larger and `images` has enough classes (with `rotations` four times as many). With
         `within`, where classes come from one superclass, the result is `way`.
         """
-        there = len(images.classes) * (4 if rotations else 1)
-        return way if within else max(way, min(self.tuned.way or way, there))
+        available = len(images.classes) * (4 if rotations else 1)
+        return way if within else max(way, min(self.tuned.way or way, available))
 
     def episodes(
         self,

@@ -19,7 +19,7 @@ from bmaml.objectives.policy import policies
 from bmaml.rl.adapted_policy import AdaptedPolicy
 from bmaml.rl.environment import AbstractWorld, check_policy
 from bmaml.rl.outer_steps import AbstractOuterStep, GradientStep
-from bmaml.rl.sampling import Collected, Sampling, collect, inner_step, nothing
+from bmaml.rl.sampling import Collected, Sampling, collect, inner_step, no_rows
 from bmaml.rl.trajectories import Trajectories
 from bmaml.tasks.base import AbstractSource
 from bmaml.training.meta_step import LONGEST, MetaBatch, as_row, by_name, first_state, fresh_meta, settle, step_key
@@ -93,15 +93,15 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         Raises: InputError for other things than trajectories, or for another number of particles than the policy has.
         """
         sets = [given] if isinstance(given, Trajectories) else list(given) if isinstance(given, Sequence) else [given]
-        other = next((one for one in sets if not isinstance(one, Trajectories)), None)
+        other = next((lived for lived in sets if not isinstance(lived, Trajectories)), None)
         if other is not None:
             raise InputError(f"a policy was given a {type(other).__name__}: give Trajectories, or a list of them (or none).")
         learner = self.policies
-        state = learner.start(meta, nothing(), key=key)
-        for i, one in enumerate(sets):
-            own = _by_particle(one, learner.particles)
+        state = learner.start(meta, no_rows(), key=key)
+        for i, lived in enumerate(sets):
+            own = _by_particle(lived, learner.particles)
             state = _update(learner, self.sampling, meta, state, own, jax.random.fold_in(key, i))
-        return AdaptedPolicy(learner.finish(meta, state, nothing(), key=key))
+        return AdaptedPolicy(learner.finish(meta, state, no_rows(), key=key))
 
     def collect(self, plan: Plan, world: AbstractWorld, meta: Meta, key: PRNGKeyArray) -> tuple[MetaBatch, Collected]:
         """Return the tasks of one meta-step in the form that the objective takes, and everything that was gathered in them.
@@ -165,12 +165,12 @@ def _pure(method: PolicyMethod, plan: Plan) -> Chunk:
         assert isinstance(world, AbstractWorld)  # `check` makes sure of this
         begin = state.step
 
-        def one(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+        def step_and_log(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
             state, log = carry
             state, numbers = method.improve(plan, state, *method.collect(plan, world, state.meta, step_key(seed, step)))
             return state, log.at[step - begin].set(as_row(_NUMBERS, numbers))
 
-        state, log = jax.lax.fori_loop(begin, begin + count, one, (state, jnp.zeros((LONGEST, len(_NUMBERS)))))
+        state, log = jax.lax.fori_loop(begin, begin + count, step_and_log, (state, jnp.zeros((LONGEST, len(_NUMBERS)))))
         return state, by_name(_NUMBERS, log)
 
     return chunk

@@ -98,10 +98,10 @@ class ClippedSteps(AbstractOuterStep):
         outer, query = plan.outer.build(plan.steps * self.epochs), jax.vmap(gathered)(batch.tasks)
 
         def log_probs(meta: Meta) -> Array:
-            def one(task, key, y):
+            def task_gain(task, key, y):
                 return adapted_actions(method.learner, meta, task, key=key).log_prob(y)
 
-            return jax.vmap(one)(batch.tasks, batch.keys, query.y)
+            return jax.vmap(task_gain)(batch.tasks, batch.keys, query.y)
 
         before = log_probs(meta)
 

@@ -141,9 +141,9 @@ def build_world(family: str, **settings: Any) -> AbstractWorld:
 
 def build_policy(family: str, world: AbstractWorld) -> AbstractModel:
     """Return the policy of a `family`, for the observations and actions of a `world`."""
-    home = WORLDS.find(family)
-    network = MLP((world.observations, *home.hidden, world.actions), home.activation, head_scale=home.head_scale)
-    return CategoricalModel(network) if world.discrete else GaussianPolicy(network, world.actions, std=home.std)
+    world_row = WORLDS.find(family)
+    network = MLP((world.observations, *world_row.hidden, world.actions), world_row.activation, head_scale=world_row.head_scale)
+    return CategoricalModel(network) if world.discrete else GaussianPolicy(network, world.actions, std=world_row.std)
 
 
 def build_policy_method(
@@ -168,7 +168,7 @@ def build_policy_method(
 
     Raises: InputError for an unknown name, or a setting that the method does not have.
     """
-    row, home = choose(name, "policies"), WORLDS.find(family)
+    row, world_row = choose(name, "policies"), WORLDS.find(family)
     chosen: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
     if outer is not None:
         chosen["outer"] = pick("outer step", outer, OUTER)()
@@ -176,8 +176,8 @@ def build_policy_method(
         chosen["outer"] = dataclasses.replace(_trust_region(chosen), fisher_episodes=fisher_episodes)
     if "surrogate" in chosen:
         pick("surrogate", chosen["surrogate"], dict.fromkeys(SURROGATES))
-    rate = home.fine_tuning if row.fine_tuned and home.fine_tuning else home.inner_learning_rate
-    sampling = Sampling(trajectories or home.episodes, Advantages(trace=home.trace))
+    rate = world_row.fine_tuning if row.fine_tuned and world_row.fine_tuning else world_row.inner_learning_rate
+    sampling = Sampling(trajectories or world_row.episodes, Advantages(trace=world_row.trace))
     offer = Offer(
         world.observations,
         world.actions,
@@ -207,6 +207,6 @@ def build_policy_plan(
     - `family`: the family of environments.
     - `steps`, `batch`, `learning_rate`: meta-steps, tasks in a meta-batch and outer rate; None takes the family's.
     """
-    home = WORLDS.find(family)
+    world_row = WORLDS.find(family)
     outer = Adam(learning_rate or _OUTER_RATE, decay="none")
-    return Plan(steps or home.steps, batch or home.batch, outer, seed, skip_limit=0)
+    return Plan(steps or world_row.steps, batch or world_row.batch, outer, seed, skip_limit=0)

@@ -68,7 +68,7 @@ def collect(
     - `slower`: factor on the learning rate of updates after the first.
     """
     tasks = len(jax.tree.leaves(goals)[0])
-    states = _spread(learner.start(meta, nothing(), key=key), tasks)
+    states = _spread(learner.start(meta, no_rows(), key=key), tasks)
     later = learner if slower == 1.0 else learner.slowed(slower)
     collected = []
     # A Python loop instead of a scan, because a simulator may have to run on the host between two steps.
@@ -83,7 +83,7 @@ def collect(
     return Collected(sets, returns, bad[jnp.argmax(bad[:, 0] >= 0)])
 
 
-def nothing() -> Data:
+def no_rows() -> Data:
     """Return data without weight, for the start of a learner that has seen no data."""
     return Data(jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.zeros(1))
 
@@ -107,7 +107,7 @@ def judge(sampling: Sampling, lived: Trajectories) -> tuple[Data, Float[Array, "
 
 def _params(learner: AbstractPolicyLearner[Any], meta: Meta, states: Any) -> PyTree[Any]:
     """Return the parameters of the policies of all tasks."""
-    return jax.vmap(lambda state: learner.finish(meta, state, nothing(), key=jax.random.key(0)).params)(states)
+    return jax.vmap(lambda state: learner.finish(meta, state, no_rows(), key=jax.random.key(0)).params)(states)
 
 
 def inner_step(learner: AbstractPolicyLearner[Any], meta: Meta, state: Any, given: Data, key: PRNGKeyArray) -> Any:

@@ -199,31 +199,31 @@ class _Judged(NamedTuple):
 def _actions(learner: AbstractLearner, meta: Meta, batch: MetaBatch) -> AbstractDistribution:
     """Return the adapted policies' distributions, with axes (tasks, particles, episodes, horizon)."""
 
-    def one(given: tuple[Task, PRNGKeyArray]) -> AbstractDistribution:
+    def task_actions(given: tuple[Task, PRNGKeyArray]) -> AbstractDistribution:
         return adapted_actions(learner, meta, given[0], key=given[1])
 
     # The activations of one task fit a core's cache, and those of all tasks do not. Task by task, a CPU takes 0.8 of the
     # time.
-    over = jax.lax.map if jax.default_backend() == "cpu" else lambda one, given: jax.vmap(one)(given)
-    return over(one, (batch.tasks, batch.keys))
+    over = jax.lax.map if jax.default_backend() == "cpu" else lambda function, given: jax.vmap(function)(given)
+    return over(task_actions, (batch.tasks, batch.keys))
 
 
 def _gain(old: AbstractDistribution, new: AbstractDistribution, batch: MetaBatch) -> Each:
-    def one(old: AbstractDistribution, new: AbstractDistribution, task: Task) -> Each:
+    def task_gain(old: AbstractDistribution, new: AbstractDistribution, task: Task) -> Each:
         query = gathered(task)
         return ratio_gain(new.log_prob(query.y), old.log_prob(query.y), query)
 
-    return jax.vmap(one)(old, new, batch.tasks).mean(0)
+    return jax.vmap(task_gain)(old, new, batch.tasks).mean(0)
 
 
 def _divergence(old: AbstractDistribution, new: AbstractDistribution, batch: MetaBatch) -> Each:
     """Return KL(old || new), averaged over the steps taken and over tasks. A step of weight 0 counts as not taken."""
 
-    def one(old: AbstractDistribution, new: AbstractDistribution, task: Task) -> Each:
+    def task_divergence(old: AbstractDistribution, new: AbstractDistribution, task: Task) -> Each:
         taken = (gathered(task).mask != 0).astype(gathered(task).mask.dtype)
         return (kl_divergence(old, new) * taken).sum((-2, -1)) / jnp.maximum(taken.sum((-2, -1)), 1.0)
 
-    return jax.vmap(one)(old, new, batch.tasks).mean(0)
+    return jax.vmap(task_divergence)(old, new, batch.tasks).mean(0)
 
 
 def _some(batch: MetaBatch, episodes: int | None) -> MetaBatch:

@@ -88,17 +88,19 @@ class Callbacks:
 
     def __init__(self, several: Iterable[Callback] | Callback = ()):
         self.several = tuple(several) if isinstance(several, Iterable) else (several,)
-        for one in self.several:
-            if not isinstance(one, Callback):
-                raise InputError(f"a callback is {said(one)}: give an object of a class that inherits from bmaml.Callback.")
+        for callback in self.several:
+            if not isinstance(callback, Callback):
+                raise InputError(
+                    f"a callback is {said(callback)}: give an object of a class that inherits from bmaml.Callback."
+                )
 
     def __bool__(self) -> bool:
         return bool(self.several)
 
     def tell(self, hear: Callable[[Callback], Any]) -> None:
         """Call `hear` with every callback."""
-        for one in self.several:
-            hear(one)
+        for callback in self.several:
+            hear(callback)
 
     def measure(self, training: Training) -> Record:
         """Return the numbers that all callbacks add to a record of `training`.
@@ -106,8 +108,8 @@ class Callbacks:
         Raises: InputError if two numbers have the same name.
         """
         found: Record = {}
-        for one in self.several:
-            new = {name: float(value) for name, value in one.measure(training).items()}
+        for callback in self.several:
+            new = {name: float(value) for name, value in callback.measure(training).items()}
             if found.keys() & new.keys():
                 raise InputError(f"two callbacks measure {min(found.keys() & new.keys())!r}: give each number its own name.")
             found |= new
@@ -115,23 +117,23 @@ class Callbacks:
 
     def record(self, training: Training, record: Record) -> str | None:
         """Let every callback hear a `record` of `training`; return the first reason to stop."""
-        reasons = [one.record(training, dict(record)) for one in self.several]
+        reasons = [callback.record(training, dict(record)) for callback in self.several]
         return next((reason for reason in reasons if reason), None)
 
     def final(self, meta: Meta) -> Meta:
         """Return the meta-parameters that a finished run answers with."""
-        for one in self.several:
-            meta = one.final(meta)
+        for callback in self.several:
+            meta = callback.final(meta)
         return meta
 
     def state(self) -> dict[str, PyTree[Array]]:
         """Return the state of each callback that has one, under its place and class."""
-        states = {f"{i}-{type(one).__name__}": one.state() for i, one in enumerate(self.several)}
+        states = {f"{i}-{type(callback).__name__}": callback.state() for i, callback in enumerate(self.several)}
         return {name: state for name, state in states.items() if state is not None}
 
     def restore(self, states: Mapping[str, PyTree[Array]]) -> None:
         """Give every callback its state from `states`."""
-        for i, one in enumerate(self.several):
-            name = f"{i}-{type(one).__name__}"
+        for i, callback in enumerate(self.several):
+            name = f"{i}-{type(callback).__name__}"
             if name in states:
-                one.restore(states[name])
+                callback.restore(states[name])

@@ -73,7 +73,7 @@ class EarlyStopping(Callback):
         }
 
     def _mean_loss(self, method: AbstractMethod, meta: Meta) -> Float[Array, ""]:
-        def one(key: PRNGKeyArray) -> Float[Array, ""]:
+        def task_loss(key: PRNGKeyArray) -> Float[Array, ""]:
             draw_key, adapt_key = jax.random.split(key)
             task = self.tasks.sample(draw_key)
             if self.judged == "objective":
@@ -83,7 +83,7 @@ class EarlyStopping(Callback):
             return -(each * task.query.mask).sum() / jnp.maximum(task.query.count, 1.0)
 
         keys = jax.random.split(jax.random.key(self.seed), self.count)
-        return jax.lax.map(one, keys, batch_size=min(_AT_ONCE, self.count)).mean()
+        return jax.lax.map(task_loss, keys, batch_size=min(_AT_ONCE, self.count)).mean()
 
     def measure(self, training):
         last = training.step == training.plan.steps

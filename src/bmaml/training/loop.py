@@ -134,7 +134,7 @@ class Loop:
                 self._end(keeper)
             finally:
                 progress.close()
-                self.callbacks.tell(lambda one: one.close())
+                self.callbacks.tell(lambda callback: callback.close())
         return self.finished
 
     def training(self, keeper: Keeper | None = None) -> Training:
@@ -146,7 +146,7 @@ class Loop:
         if keeper is not None:
             keeper.begin(self.ledger.history)
         training = self.training(keeper)
-        self.callbacks.tell(lambda one: one.start(training))
+        self.callbacks.tell(lambda callback: callback.start(training))
         if keeper is not None:
             keeper.restore(self.callbacks)
 
@@ -187,7 +187,7 @@ class Loop:
         notes = {"seconds": self.seconds, "part": self.ledger.part, "stopped": self.stopped}
         if keeper.save(self.state, self.step, self.ledger.history, notes, self.callbacks.state()):
             training = self.training(keeper)
-            self.callbacks.tell(lambda one: one.checkpoint(training))
+            self.callbacks.tell(lambda callback: callback.checkpoint(training))
 
     def _end(self, keeper: Keeper | None) -> None:
         """Take the meta-parameters that a finished run answers with; save a run that has begun.

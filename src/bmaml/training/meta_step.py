@@ -72,11 +72,11 @@ def step_keys(seed: int | Array, step: int | Array, batch: int) -> Key[Array, " 
 def draw_batch(tasks: AbstractTasks, keys: Key[Array, " batch"]) -> MetaBatch:
     """Return the tasks that `tasks` draws with `keys`, one for each key."""
 
-    def one(key: PRNGKeyArray) -> MetaBatch:
+    def draw_one(key: PRNGKeyArray) -> MetaBatch:
         draw_key, adapt_key = jax.random.split(key)
         return MetaBatch(tasks.sample(draw_key), adapt_key)
 
-    return jax.vmap(one)(keys)
+    return jax.vmap(draw_one)(keys)
 
 
 def batch_gradient(
@@ -194,12 +194,12 @@ def build_chunk(method: AbstractMethod, plan: Plan) -> stages.Wrapped:
             first = carry[0].step // length * length
             batches = draw(first)
 
-            def one(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+            def step_and_log(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
                 state, log = carry
                 state, numbers = step_once(state, jax.tree.map(lambda leaf: leaf[step - first], batches))
                 return state, log.at[step - begin].set(as_row(names, numbers))
 
-            return jax.lax.fori_loop(carry[0].step, jnp.minimum(first + length, end), one, carry)
+            return jax.lax.fori_loop(carry[0].step, jnp.minimum(first + length, end), step_and_log, carry)
 
         one_batch = jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], draw(begin)))
         names = tuple(jax.eval_shape(step_once, state, one_batch)[1])
@@ -222,8 +222,8 @@ def by_name(names: tuple[str, ...], log: Array) -> Metrics:
 
 def _block_length(tasks: AbstractTasks, batch: int) -> int:
     """Return how many meta-steps' tasks are drawn at once."""
-    one = jax.eval_shape(tasks.sample, jax.random.key(0))
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(one))
+    task = jax.eval_shape(tasks.sample, jax.random.key(0))
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(task))
     return min(_BLOCK, max(1, _BLOCK_BYTES // (size * batch)))
 
 

@@ -110,12 +110,12 @@ class Muon(AbstractOuter):
 def _matrices(params: PyTree[Any]) -> PyTree[Any]:
     """Mark which leaves are weight matrices, in their last two axes."""
 
-    def one(path, leaf):
+    def mark(path, leaf):
         last = jax.tree_util.keystr(path[-1:], simple=True)
         named = last in ("weight", "kernel")
         return optax.contrib.MuonDimensionNumbers(-2, -1) if named and jnp.ndim(leaf) >= 2 else None
 
-    return jax.tree_util.tree_map_with_path(one, params)
+    return jax.tree_util.tree_map_with_path(mark, params)
 
 
 def _schedule(learning_rate: float, decay: Decay, warmup: float, steps: int) -> optax.Schedule:

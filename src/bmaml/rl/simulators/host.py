@@ -127,18 +127,18 @@ def _act(
 ) -> Array:
     policy = eqx.combine(static, dynamic)
 
-    def one(params: PyTree[Any], seen: Array, policy_index: Array) -> Array:
+    def policy_step(params: PyTree[Any], seen: Array, policy_index: Array) -> Array:
         return policy.predictive(params, seen).sample(jax.random.fold_in(jax.random.fold_in(key, policy_index), step))
 
-    return jax.vmap(one)(params, seen, policies)
+    return jax.vmap(policy_step)(params, seen, policies)
 
 
 @functools.partial(jax.jit, static_argnums=2)
 def _seeds(policies: Array, key: PRNGKeyArray, episodes: int) -> Array:
-    def one(policy_index: Array) -> Array:
+    def policy_seeds(policy_index: Array) -> Array:
         return jax.random.randint(jax.random.fold_in(key, policy_index), (episodes,), 0, _SEEDS)
 
-    return jax.vmap(one)(policies)
+    return jax.vmap(policy_seeds)(policies)
 
 
 class _Wave:
