@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import shutil
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -327,14 +329,17 @@ REMOVED = object()
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["run.json", "manifest.json"])
-def test_whatever_a_file_holds_it_is_read_or_refused(folder, name):
+def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path, name):
     """Each part of a file in turn is removed or replaced, with a checksum that is right."""
-    file, rng = folder.path / name, np.random.default_rng(0)
+    folder = tmp_path / "run"
+    shutil.copytree(Path(__file__).parents[1] / "fixtures" / "runs" / "maml", folder)
+    file, rng = folder / name, np.random.default_rng(0)
     whole, refusals = file.read_bytes(), 0
     for path in places(json.loads(whole)):
         for value in (REMOVED, ODD[rng.integers(len(ODD))]):
             forged(file, lambda content, path=path, value=value: put(content, path, value))
-            said = answer(lambda: (folder.parts(*NAMES), folder.load(STATE), folder.history(), bmaml.load(folder.path)))
+            # A run of more meta-steps than were made would go on.
+            said = answer(lambda: repr(bmaml.load(folder) if name == "run.json" else bmaml.resume(folder)))
             assert said is None or is_one_sentence(said), said
             refusals += said is not None
             file.write_bytes(whole)

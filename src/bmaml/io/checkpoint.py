@@ -291,7 +291,7 @@ class RunFolder:
                 raise InputError(f"{path} is gone and the checkpoints that it listed are there: restore it from a copy.")
             return {"checkpoints": [], "history": []}
         content = _read_json(path, {"checkpoints": list, "history": list})
-        if not all(map(_is_entry, content["checkpoints"])) or not all(_step(record) >= 0 for record in content["history"]):
+        if not all(map(_is_entry, content["checkpoints"])) or not all(map(_is_record, content["history"])):
             raise InputError(f"{path} is damaged (it lists something else than checkpoints): restore it from a copy.")
         return content
 
@@ -352,6 +352,15 @@ class RunFolder:
 
 def _is_entry(entry: Any) -> bool:
     return 0 <= _step(entry) < 2**31 and isinstance(entry.get("sha256"), str) and isinstance(entry.get("notes"), dict)
+
+
+def _is_record(record: Any) -> bool:
+    return _step(record) >= 0 and all(map(is_number, record.values()))
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a `value` from JSON is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _step(entry: Any) -> int:

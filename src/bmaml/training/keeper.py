@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Array, PyTree
 
 from bmaml.errors import InputError
-from bmaml.io.checkpoint import RunFolder
+from bmaml.io.checkpoint import RunFolder, is_number
 from bmaml.training.callbacks import Callbacks
 from bmaml.training.method import TrainState
 from bmaml.training.records import Record, as_line
+
+
+@dataclasses.dataclass(frozen=True)
+class Notes:
+    """What a checkpoint notes besides arrays and records.
+
+    - `seconds`: time spent on training so far.
+    - `stopped`: why a callback ended the run, if one did.
+    - `part`: the sums of the record that is not complete yet.
+    - `callbacks`: names of the callbacks that have a state.
+    """
+
+    seconds: float = 0.0
+    stopped: str | None = None
+    part: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    callbacks: Sequence[str] = ()
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> Notes:
+        """Return the notes of the newest checkpoint in `folder`.
+
+        Raises: InputError if the manifest notes something else.
+        """
+        noted = folder.notes()
+        found = cls(**{field.name: noted[field.name] for field in dataclasses.fields(cls) if field.name in noted})
+        sums = found.part.values() if isinstance(found.part, dict) else [None]
+        whole = is_number(found.seconds) and isinstance(found.stopped, str | None) and all(map(_is_sum, sums))
+        names = found.callbacks if isinstance(found.callbacks, Sequence) else [None]
+        if not whole or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{folder.path / 'manifest.json'} is damaged (its notes): restore it from a copy.")
+        return found
+
+
+def _is_sum(value: Any) -> bool:
+    return is_number(value) or (isinstance(value, list) and len(value) == 2 and all(map(is_number, value)))
 
 
 class Keeper:
@@ -65,9 +101,9 @@ class Keeper:
         states = callbacks.state()
         if self._create is not None or not self._saved:
             return
-        kept = self.folder.notes().get("callbacks", [])
+        kept = list(Notes.read(self.folder).callbacks)
         if kept != sorted(states):
-            names = ", ".join(name.split("-")[1] for name in kept) or "no callback with a state"
+            names = ", ".join(name.split("-")[-1] for name in kept) or "no callback with a state"
             raise InputError(
                 f"{self.directory} was trained with {names}: pass the same callbacks= when resuming, in the same order."
             )

@@ -24,7 +24,7 @@ from bmaml.tasks.base import AbstractSource
 from bmaml.training.arguments import check_arguments
 from bmaml.training.callbacks import Callback, Callbacks
 from bmaml.training.interrupt import Interrupt
-from bmaml.training.keeper import Keeper
+from bmaml.training.keeper import Keeper, Notes
 from bmaml.training.loop import Loop
 from bmaml.training.method import AbstractMethod, Adapted, Given, TrainState
 from bmaml.training.optimisers import AbstractOuter, CustomOuter, as_outer
@@ -71,7 +71,7 @@ class Run(eqx.Module, Generic[Given, Adapted]):
     @property
     def loss(self) -> float:
         """The loss of the last record, NaN before the first."""
-        return self.history[-1]["loss"] if self.history else math.nan
+        return self.history[-1].get("loss", math.nan) if self.history else math.nan
 
     def __repr__(self) -> str:
         """Say in a line what was trained, how far, and where it is saved."""
@@ -232,18 +232,18 @@ def resume(
     if source is None:
         raise InputError(f"{directory} was saved without the tasks that it was trained on: pass tasks= to go on.")
     with Interrupt() as interrupt:
-        state, notes = folder.load(_shapes(folder, made, plan)), folder.notes()
-        if state is not None and (notes.get("stopped") or int(state.step) >= plan.steps):
+        state, notes = folder.load(_shapes(folder, made, plan)), Notes.read(folder)
+        if state is not None and (notes.stopped or int(state.step) >= plan.steps):
             return _loaded(folder, made, plan, state)
-        ledger = Ledger(plan, folder.history(), notes.get("part"))
-        told = {"ledger": ledger, "callbacks": Callbacks(callbacks), "seconds": notes.get("seconds", 0.0)}
+        ledger = Ledger(plan, folder.history(), notes.part)
+        told = {"ledger": ledger, "callbacks": Callbacks(callbacks), "seconds": notes.seconds}
         keeper = Keeper(folder, _every(plan, options["save_every"]))
         return _trained(Loop(made, source, plan, state, **told), as_progress(progress), keeper, interrupt)
 
 
 def _loaded(folder: RunFolder, method: AbstractMethod, plan: Plan, state: TrainState) -> Run:
-    notes = folder.notes()
-    told = {"seconds": notes.get("seconds", 0.0), "stopped": notes.get("stopped"), "directory": folder.path}
+    notes = Notes.read(folder)
+    told = {"seconds": notes.seconds, "stopped": notes.stopped, "directory": folder.path}
     return Run(method, state.meta, plan, int(state.step), int(state.skipped), folder.history(), **told)
 
 
