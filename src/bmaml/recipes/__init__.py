@@ -1,7 +1,8 @@
-"""Settings that were tuned: for sinusoids, for tables and for images.
+"""Methods made for a kind of tasks, with tuned settings: sinusoids, tables and images.
 
-A recipe is data: the settings of a method, its network and its training plan for one kind of tasks. The estimators, the
-command line, boards, figures and benchmarks all read recipes here. So a setting has one place. A new recipe needs a
-line in the results that shows how it was chosen, and on which tasks. The tasks of the reported scores must not be among
-them.
+A recipe makes a method for one kind of tasks: sinusoids, other families, tables or images. It offers the networks that
+suit these tasks, takes the tuned settings from the method's row in `bmaml.methods.METHODS`, and returns the method, its
+training tasks and its plan. The estimators, the command line, boards, figures and benchmarks all ask recipes, so a
+setting has one place. A new kind of tasks is one new file with an `Offer`. New settings need a line in the results that
+shows how they were chosen, and on which tasks. The tasks of the reported scores must not be among them.
 """
