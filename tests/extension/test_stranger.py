@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import jax
@@ -152,6 +153,21 @@ def test_an_installed_package_adds_rows_and_a_broken_one_harms_nothing(tmp_path,
     assert len(caught) == 2
     assert "guest" in fits
     assert "gone" not in fits
+
+
+def test_the_command_line_knows_an_installed_packages_rows_and_names_a_broken_one(tmp_path, monkeypatch, refused, capfd):
+    installed(tmp_path, monkeypatch, GUESTS, POINTS)
+    assert "'gone' of the package guests" in refused("train", "guest-waves", "--method", "gone", "--out", tmp_path / "run")
+    size = ("--steps", 1, "--seeds", 1, "--count", 2, "--shots", 2)
+    assert run("leaderboard", "guest-waves", "--methods", "guest", *size, "--out", tmp_path / "board") == 0
+    capfd.readouterr()
+    monkeypatch.setattr("bmaml.methods.rows.METHODS._rows", {})
+    # All methods, and with these alone: those that can be used; the others are named.
+    warnings.simplefilter("always", PluginWarning)
+    assert run("leaderboard", "guest-waves", *size, "--out", tmp_path / "board") == 0
+    notes = [line for line in capfd.readouterr().err.splitlines() if line.startswith("bmaml: note: ")]
+    assert len(notes) == 2
+    assert all(is_one_sentence(note.removeprefix("bmaml: note: ")) for note in notes)
 
 
 def test_a_name_is_taken_once_and_easy_to_type():

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,7 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     _DEBUG.set(False)
     try:
-        code = app(arguments, standalone_mode=True)
+        with _plain_plugin_warnings():
+            code = app(arguments, standalone_mode=True)
     except BmamlError as error:
         _fail(str(error))
     except KeyboardInterrupt as stop:
@@ -94,6 +98,26 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(_unforeseen(error), 1)
     else:
         sys.exit(code or 0)
+
+
+@contextmanager
+def _plain_plugin_warnings() -> Iterator[None]:
+    """Say in one sentence that an installed package cannot be used, without the place in the code."""
+    from bmaml.rows import PluginWarning
+
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+        if issubclass(category, PluginWarning):
+            sys.stderr.write(f"bmaml: note: {message}\n")
+        else:
+            before(message, category, *rest, **options)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _stop(stop: KeyboardInterrupt) -> None:
