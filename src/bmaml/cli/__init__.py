@@ -49,7 +49,7 @@ def _print_version(wanted: bool) -> bool:
 
 @app.callback()
 def settings(
-    debug: Annotated[bool, typer.Option("--debug", help="Show an error's traceback, too.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Also show an error's traceback.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,

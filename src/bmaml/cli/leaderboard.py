@@ -43,7 +43,7 @@ class FamilyOptions(OptionGroup):
     """Options for families of tasks alone."""
 
     TITLE: ClassVar[str] = "For a family"
-    task_count: Annotated[int | None, typer.Option(min=1, help="Train on so many fixed tasks, not endless ones.")] = None
+    task_count: Annotated[int | None, typer.Option(min=1, help="Train on this many fixed tasks, not endless ones.")] = None
     samples: Annotated[int, typer.Option(min=2, help="Points of each fixed task.")] = 40
 
 
@@ -65,7 +65,7 @@ def leaderboard(
     tasks: Annotated[
         str, typer.Argument(help=f"Family ({FAMILY_NAMES}, {PATHS}), images (digits or omniglot), or a table's file.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for runs, scores, results and the picture; goes on with what it holds.")],
+    out: Annotated[Path, typer.Option(help="Folder for runs, scores, results and the picture; a second call continues.")],
     board: BoardOptions,
     family: FamilyOptions,
     images: BoardImages,

@@ -37,7 +37,7 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Outer step size.")] = None,
     shots: Shots = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (default: 20).")] = None,
-    task_count: Annotated[int | None, typer.Option(min=1, help="Train on so many fixed tasks, not endless ones.")] = None,
+    task_count: Annotated[int | None, typer.Option(min=1, help="Train on this many fixed tasks, not endless ones.")] = None,
     samples: Annotated[int | None, typer.Option(min=2, help="Points of each fixed task (default: 40).")] = None,
     trajectories: Annotated[int | None, typer.Option(min=1, help="Trajectories a particle gathers for a gradient.")] = None,
     horizon: Annotated[int | None, typer.Option(min=1, help="Steps after which an episode is cut off.")] = None,

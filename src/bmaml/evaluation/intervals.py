@@ -1,8 +1,7 @@
 """Intervals of means: the one place that says how sure a mean over tasks, seeds or both is.
 
-A mean has an interval by Student's t, so that three tasks or three seeds give the wide interval that they deserve. A
-statistic that is no mean of tasks (a calibration error, a root of a mean) has an interval by the bootstrap over tasks. All are
-95% intervals.
+A mean has an interval by Student's t, so three tasks or three seeds get a wide interval. A statistic that is no mean of
+tasks (a calibration error, a root of a mean) has an interval by the bootstrap over tasks. All are 95% intervals.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ REAL: Range = (-math.inf, math.inf)
 POSITIVE: Range = (0.0, math.inf)
 SHARE: Range = (0.0, 1.0)
 _LEVEL = 0.95
-# Resamples worked on at once: what they hold of many scores of many tasks stays within some tens of megabytes.
+# Resamples worked on at once. Their scores of many tasks stay within some tens of megabytes.
 _AT_ONCE = 50
 
 
@@ -69,12 +68,12 @@ def bootstrap(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a statistic of tasks and the ends of its interval, by the bootstrap over tasks (percentiles).
 
-    - `values`: scores of shape `(..., tasks)`; a resample takes the same tasks for all scores.
-    - `statistic`: reduces the last axis (and may reduce others); it works on further axes in front of the last.
+    - `values`: scores of shape `(..., tasks)`. A resample takes the same tasks for all scores.
+    - `statistic`: reduces the last axis (and may reduce others). It accepts further axes in front of the last.
     - `draws`: resamples.
     - `seed`: seed of the resamples.
 
-    Of one task the ends are NaN.
+    For a single task the ends are NaN.
     """
     whole = np.asarray(statistic(values), np.float64)
     if values.shape[-1] < 2:

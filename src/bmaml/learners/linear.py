@@ -109,7 +109,7 @@ def _condition(
     With w = mean + root z and z ~ N(0, 1), the precision of z given the rows is 1 + G^T G, which no noise makes singular.
     """
     seen, weight = data.mask > 0, data.mask
-    # Masked rows may hold anything: 0 times it is 0 only where it is finite.
+    # Masked rows may hold anything, and 0 times it is 0 only if it is finite.
     features = jnp.where(seen[:, None], _with_constant(data.x), 0.0)
     rest = jnp.where(seen, y - features @ mean, 0.0) / std
     design = features @ root / std

@@ -1,8 +1,8 @@
 """Callbacks that send a run's records to TensorBoard, Weights & Biases, MLflow or trackio.
 
-A tracker's package is imported when a run starts, so it is needed only by those who use it (extras `tensorboard`, `wandb`,
-`mlflow` and `trackio`). `metrics.jsonl` in the run's folder stays the exact record: a run that was killed and resumed tells a
-tracker once more what came after its last checkpoint.
+The package of a tracker is imported when a run starts, so only its users need it (extras `tensorboard`, `wandb`, `mlflow`
+and `trackio`). `metrics.jsonl` in the run's folder is the exact record. After a run was killed and resumed, the tracker
+gets the records after the last checkpoint a second time.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ def _numbers(record: Record) -> Record:
 
 
 def _title(name: str | None, training: Training) -> str | None:
-    """Return what a run is called: as the user says, else as its folder."""
+    """Return the name of a run: the user's, else the name of its folder."""
     return name or (None if training.directory is None else training.directory.name)
 
 
 class TensorBoard(Callback):
-    """Writes records for TensorBoard (https://www.tensorflow.org/tensorboard), by the package tensorboardX.
+    """Writes records for TensorBoard (https://www.tensorflow.org/tensorboard), with the package tensorboardX.
 
-    `directory` is where the events go (None: the folder `tensorboard` in the run's own). A resumed run hides the events after
-    its checkpoint. Raises: InputError at the start of a run without a folder, if `directory` is None too.
+    `directory` is the folder of the events (None: the folder `tensorboard` in the run's own). A resumed run hides the events
+    after its checkpoint.
+    Raises: InputError at the start of a run without a folder, if `directory` is None too.
     """
 
     def __init__(self, directory: str | Path | None = None):
@@ -70,8 +71,8 @@ class TensorBoard(Callback):
 class WandB(Callback):
     """Sends records to Weights & Biases (https://docs.wandb.ai).
 
-    `project` and `name` are theirs (name None: the run's folder), and `options` go to `wandb.init`: give an `id` to let a
-    resumed run go on in the same place.
+    `project` and `name` are theirs (name None: the run's folder), and `options` are passed to `wandb.init`. Give an `id`, so
+    that a resumed run continues in the same place.
     """
 
     def __init__(self, project: str = "bmaml", name: str | None = None, **options: Any):
@@ -94,8 +95,8 @@ class WandB(Callback):
 class MLflow(Callback):
     """Sends records to MLflow (https://mlflow.org/docs/latest/ml/tracking), wherever its tracking URI points.
 
-    `name` is the run's (None: its folder), and `options` go to `mlflow.start_run`: give a `run_id` to let a resumed run go on
-    in the same place.
+    `name` is the run's (None: its folder), and `options` are passed to `mlflow.start_run`. Give a `run_id`, so that a resumed
+    run continues in the same place.
     """
 
     def __init__(self, name: str | None = None, **options: Any):
@@ -121,8 +122,8 @@ class MLflow(Callback):
 class Trackio(Callback):
     """Sends records to trackio (https://huggingface.co/docs/trackio), which draws them on this machine or in a Space.
 
-    `project` and `name` are theirs (name None: the run's folder), and `options` go to `trackio.init`. A resumed run goes on
-    under its name.
+    `project` and `name` are theirs (name None: the run's folder), and `options` are passed to `trackio.init`. A resumed run
+    continues under its name.
     """
 
     def __init__(self, project: str = "bmaml", name: str | None = None, **options: Any):
