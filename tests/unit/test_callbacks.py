@@ -297,5 +297,7 @@ def test_a_saved_model_keeps_the_plan_that_trained_it(tmp_path):
     model = bmaml.FewShotRegressor("cnp", steps=3, batch=2, shots=2)
     model.fit(rng.normal(size=(24, 1)), rng.normal(size=24), groups=np.repeat(range(4), 6))
     model.set_params(steps=8000).save(tmp_path / "model")
+    with pytest.raises(InputError, match="already holds a run"):
+        model.save(tmp_path / "model")
     run = bmaml.load(tmp_path / "model")
     assert (run.steps, run.finished, run.history) == (3, True, model.run_.history)

@@ -148,25 +148,33 @@ def in_new_process(code, **environment):
 
 
 def test_two_devices_share_a_meta_batch_and_change_nothing(x64):
-    """The tasks of a meta-batch are spread over all devices; the gradient is that of one device to rounding."""
+    """The tasks of a meta-batch are spread over all devices, three over two, too; the gradient is one device's to rounding."""
     code = """
         import jax, json, bmaml
         from jax.flatten_util import ravel_pytree
         from bmaml.models import MLP, GaussianModel
         method = bmaml.methods.fomaml(GaussianModel(MLP((1, 4, 1), "tanh")))
-        loop = bmaml.training.loop.Loop(method, bmaml.tasks.Sinusoids(4, 3), bmaml.Plan(5, 4, bmaml.Adam(0.01)))
+        import warnings
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            loop = bmaml.training.loop.Loop(method, bmaml.tasks.Sinusoids(4, 3), bmaml.Plan(5, 3, bmaml.Adam(0.01)))
         loop.compile()
-        loop.advance(5)
+        losses = [loop.advance(1)["loss"] for _ in range(5)]
         spread = len(loop.state.step.sharding.device_set)
-        print(json.dumps([len(jax.devices()), spread, ravel_pytree(loop.state.meta)[0].tolist()]))
+        meta = ravel_pytree(loop.state.meta)[0].tolist()
+        print(json.dumps([len(jax.devices()), spread, meta, losses, [str(w.message) for w in said]]))
     """
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     environment = {"XLA_FLAGS": flags, "JAX_ENABLE_X64": "1"}
-    devices, spread, meta = json.loads(in_new_process(code, **environment))
+    devices, spread, meta, losses, said = json.loads(in_new_process(code, **environment))
     assert (devices, spread) == (2, 2)
-    loop = Loop(fomaml(MODEL), Sinusoids(4, 3), Plan(5, 4, Adam(0.01)))
+    wanted = (
+        "3 tasks at a time do not divide over 2 devices, which repeat 25% of the work: use a batch that is a multiple of 2."
+    )
+    assert said == [wanted]
+    loop = Loop(fomaml(MODEL), Sinusoids(4, 3), Plan(5, 3, Adam(0.01)))
     loop.compile()
-    loop.advance(5)
+    np.testing.assert_allclose(losses, [loop.advance(1)["loss"] for _ in range(5)], rtol=1e-8)
     np.testing.assert_allclose(meta, ravel_pytree(loop.state.meta)[0], rtol=1e-8, atol=1e-10)
 
 
@@ -329,13 +337,14 @@ def test_schedules_are_what_they_say():
     assert float(Adam(0.3, decay="none").schedule(10)(7)) == pytest.approx(0.3)
 
 
-def test_ctrl_c_before_the_loop_begins_is_not_forgotten(monkeypatch, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_before_the_loop_begins_is_not_forgotten(number, monkeypatch, tmp_path):
     """As a run's first state is made: a KeyboardInterrupt there may be raised in a callback of JAX, which drops it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     begin = Method.begin
 
     def slowly(self, plan):
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         return begin(self, plan)
 
     monkeypatch.setattr(Method, "begin", slowly)

@@ -78,6 +78,7 @@ class FewShotClassifier(AbstractEstimator):
         *,
         superclasses: ArrayLike | str | Path | None = None,
         directory: str | Path | None = None,
+        overwrite: bool = False,
         notes: dict[str, Any] | None = None,
     ) -> FewShotClassifier:
         """Meta-train on the images of many classes; returns self.
@@ -86,6 +87,7 @@ class FewShotClassifier(AbstractEstimator):
         - `y`: a label of any kind for each image of an array.
         - `superclasses`: a CSV of classes and superclasses, or a coarser label for each image.
         - `directory`: folder to save the run in. It names the files of the images, and `load` reads it.
+        - `overwrite`: whether to replace a run that is in that folder.
         - `notes`: JSON that is kept with the run.
 
         Raises: InputError that names the file or class that does not fit.
@@ -100,7 +102,8 @@ class FewShotClassifier(AbstractEstimator):
             method = build_image_method(method, images.shape, way, **options)
         form, own = images.form, notes or {}
         about = self._about(form, own)
-        self.run_ = train(method, tasks, self.plan(), directory=directory, about=about, progress=self.progress)
+        kept: dict[str, Any] = {"directory": directory, "overwrite": overwrite, "about": about}
+        self.run_ = train(method, tasks, self.plan(), **kept, progress=self.progress)
         self.form_, self.notes_ = form, own
         return self
 

@@ -75,6 +75,7 @@ class FewShotRegressor(AbstractEstimator):
         categorical: Sequence[str] = (),
         log: Sequence[str] = (),
         directory: str | Path | None = None,
+        overwrite: bool = False,
     ) -> FewShotRegressor: ...
 
     @overload
@@ -89,10 +90,11 @@ class FewShotRegressor(AbstractEstimator):
         categorical: Sequence[str] = (),
         log: Sequence[str] = (),
         directory: str | Path | None = None,
+        overwrite: bool = False,
     ) -> FewShotRegressor: ...
 
     def fit(
-        self, X, y=None, *, groups=None, task=None, x=None, order=None, categorical=(), log=(), directory=None
+        self, X, y=None, *, groups=None, task=None, x=None, order=None, categorical=(), log=(), directory=None, overwrite=False
     ) -> FewShotRegressor:
         """Meta-train on many tasks; returns self.
 
@@ -106,6 +108,7 @@ class FewShotRegressor(AbstractEstimator):
         - `order`, `categorical`, `log`: names of columns, see `bmaml.tables.ColumnRoles`. The columns of an array are "x0",
           "x1", ...
         - `directory`: folder to save the run in, with the tasks, so that it can be resumed. `load` reads it.
+        - `overwrite`: whether to replace a run that is in that folder.
 
         Raises: InputError that names the file, column, line or task that does not fit.
         """
@@ -116,16 +119,17 @@ class FewShotRegressor(AbstractEstimator):
         roles = replace(roles, order=order, categorical=tuple(categorical), log=tuple(log))
         schema = fit_schema(table, roles)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
-        self.run_ = self._train(schema, tasks, directory)
+        self.run_ = self._train(schema, tasks, directory, overwrite)
         self.schema_ = schema
         return self
 
-    def _train(self, schema: Schema, tasks: FixedTasks, directory: str | Path | None) -> Run:
+    def _train(self, schema: Schema, tasks: FixedTasks, directory: str | Path | None, overwrite: bool) -> Run:
         method = self.method
         if isinstance(method, str):
             method = regression_method(method, schema.width, len(schema.outputs), self.particles)
         about = self._about(schema)
-        return train(method, tasks, self.plan(), directory=directory, about=about, progress=self.progress)
+        kept: dict[str, Any] = {"directory": directory, "overwrite": overwrite, "about": about}
+        return train(method, tasks, self.plan(), **kept, progress=self.progress)
 
     @overload
     def recalibrate(
