@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from linear_experts import Harmonics, LinearExperts
+from sklearn.cluster import KMeans
 from tide_tasks import TideTasks
 
 from bmaml.learners.conjugate import ConjugateLearner, ConjugateMeta
@@ -45,13 +46,16 @@ def fit_mixture(
 ) -> GaussianMixture:
     """Return `clusters x scales` Gaussians of points `(gauges, d)` by EM; a cluster's covariances differ by a factor alone.
 
+    Libraries' mixtures have no such tie between covariances, and no weights of points, so the EM is written out here.
+
     The factors `scales` give a cluster heavy tails, which one Gaussian lacks. A cluster's correlations are drawn towards
     those of all clusters with the weight of `prior_gauges` gauges. `importance` `(gauges,)` weighs the gauges.
     """
     factors = np.asarray(scales, float)
     weigh = np.ones(len(points)) if importance is None else importance * len(points) / importance.sum()
     # Clusters of raw coefficients would be clusters of M2 alone; of unit-variance ones, of noise in tiny constituents.
-    labels = _k_means(points / np.sqrt(points.std(0) + _FLOOR), clusters, np.random.default_rng(seed))
+    scaled = points / np.sqrt(points.std(0) + _FLOOR)
+    labels = KMeans(clusters, n_init=10, random_state=seed).fit_predict(scaled)
     share = np.repeat(np.eye(clusters)[labels][:, :, None], len(factors), 2) / len(factors)
     weights, means, covariances = _maximise(points, share * weigh[:, None, None], factors, prior_gauges)
     for _ in range(iterations - 1):
@@ -61,19 +65,6 @@ def fit_mixture(
         weights, means, covariances = _maximise(points, share * weigh[:, None, None], factors, prior_gauges)
     spread = (covariances[:, None] * factors[:, None, None]).reshape(-1, *covariances.shape[1:])
     return GaussianMixture(weights.reshape(-1), np.repeat(means, len(factors), 0), spread)
-
-
-def _k_means(points: np.ndarray, count: int, rng: np.random.Generator, iterations: int = 20) -> np.ndarray:
-    """Return the cluster of each point."""
-    centres = points[rng.choice(len(points), count, replace=False)]
-    for _ in range(iterations):
-        labels = _nearest(points, centres)
-        centres = np.stack([points[labels == m].mean(0) if (labels == m).any() else centres[m] for m in range(count)])
-    return _nearest(points, centres)
-
-
-def _nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    return np.stack([((points - c) ** 2).sum(1) for c in centres], 1).argmin(1)
 
 
 def _maximise(points: np.ndarray, share: np.ndarray, factors: np.ndarray, prior_gauges: float):

@@ -50,7 +50,7 @@ def crps(
     The score is E|X - y| - E|X - X'| / 2, in the target's units: Gneiting and Raftery (2007), equation 21,
     https://doi.org/10.1198/016214506000001437. It is exact for a normal, and for a mixture of up to 128 normals by equation 5
     of Grimit et al. (2006), https://doi.org/10.1256/qj.05.235. For other distributions it is an unbiased estimate from `draws`
-    draws. The draws for a point do not depend on how many points follow it.
+    draws that `key` makes. The draws for a point do not depend on how many points follow it.
     """
     if isinstance(predictive, Normal):
         return (_distance(predictive.loc - y, predictive.scale) - predictive.scale / math.sqrt(math.pi)).mean(-1)

@@ -71,9 +71,12 @@ def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, see
     - `family`: their task family.
     - `tasks`: number of test tasks.
     - `seed`: seed of the test tasks.
+
+    Raises: InputError for a family whose tasks are not sinusoids.
     """
     source = build_tasks(family)
-    assert isinstance(source, Sinusoids)
+    if not isinstance(source, Sinusoids):
+        raise InputError(f"the tasks of {family} are not sinusoids: give runs of a sinusoid family.")
     rows, needed = [], []
     for name, one in runs.items():
         learner = one.method.answerer
