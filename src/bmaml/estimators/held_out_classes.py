@@ -97,11 +97,11 @@ def _answers(
 ) -> tuple[dict[str, Array], Array, Array]:
     """Return each episode's scores, and the confidence and correctness of each of its query images."""
 
-    def one(key: PRNGKeyArray) -> tuple[dict[str, Array], Array, Array]:
+    def episode_answers(key: PRNGKeyArray) -> tuple[dict[str, Array], Array, Array]:
         task_key, adapt_key = jax.random.split(key)
         task = tasks.sample(task_key)
         predictive = learner.adapt(meta, task.support, key=adapt_key).predict(task.query.x)
         p = predictive.mean
         return classification_scores(predictive, task.query, p, key=adapt_key), p.max(-1), jnp.argmax(p, -1) == task.query.y
 
-    return jax.lax.map(one, keys, batch_size=_BATCH)
+    return jax.lax.map(episode_answers, keys, batch_size=_BATCH)

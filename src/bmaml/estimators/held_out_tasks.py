@@ -138,10 +138,10 @@ def _model_errors(model: FewShotRegressor, asked: list[_Questions]) -> list[_Err
     support, query = (jax.tree.map(lambda *parts: jnp.concatenate(parts), *(q[i] for q in asked)) for i in (0, 1))
     learner, meta = model.run_.method.answerer, model.run_.meta
     mean, nll, cdf = (np.asarray(part) for part in _answers(learner, meta, support, query))
-    cuts = np.cumsum([len(one.task) for one in asked])[:-1]
+    cuts = np.cumsum([len(questions.task) for questions in asked])[:-1]
     errors = []
-    for one, *answers in zip(asked, *(np.split(part, cuts) for part in (mean, nll, cdf)), strict=True):
-        errors.append(_errors(answers[0] - one.query.y, answers[1], np.abs(answers[2] - 0.5) < LEVEL / 2, one))
+    for questions, *answers in zip(asked, *(np.split(part, cuts) for part in (mean, nll, cdf)), strict=True):
+        errors.append(_errors(answers[0] - questions.query.y, answers[1], np.abs(answers[2] - 0.5) < LEVEL / 2, questions))
     return errors
 
 
@@ -149,11 +149,11 @@ def _model_errors(model: FewShotRegressor, asked: list[_Questions]) -> list[_Err
 def _answers(learner: Any, meta: Any, support: Data, query: Data):
     """Return mean, NLL and the CDF at the target of every query row of every question."""
 
-    def one(pair: tuple[Data, Data]):
+    def task_answers(pair: tuple[Data, Data]):
         predictive = learner.adapt(meta, pair[0], key=jax.random.key(0)).predict(pair[1].x)
         return predictive.mean, -predictive.log_prob(pair[1].y), predictive.cdf(pair[1].y)
 
-    return jax.lax.map(one, (support, query), batch_size=32)
+    return jax.lax.map(task_answers, (support, query), batch_size=32)
 
 
 def _errors(error: Any, nll: Any, inside: Any, asked: _Questions) -> _Errors:

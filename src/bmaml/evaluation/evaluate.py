@@ -67,8 +67,8 @@ class Evaluation(eqx.Module):
         """
         found = [r for r in self.rows if (r.metric, r.shots) == (metric, shots) and steps in (None, r.steps)]
         if not found:
-            there = ", ".join(sorted({f"{r.metric} at {r.shots}" for r in self.rows}))
-            raise KeyError(f"no {metric} at {shots} shots was scored: there is {there}.")
+            scored = ", ".join(sorted({f"{r.metric} at {r.shots}" for r in self.rows}))
+            raise KeyError(f"no {metric} at {shots} shots was scored: there is {scored}.")
         return found[0]
 
     def to_json(self) -> str:
@@ -188,7 +188,7 @@ def _scores(
 ) -> dict[str, Array]:
     """Return every score of every task. This is compiled once, whatever the meta-parameters, the shots and the seed."""
 
-    def one(i: Array) -> dict[str, Array]:
+    def task_scores(i: Array) -> dict[str, Array]:
         drawn = draw_task(tasks, key, i, given)
         task, truth = drawn.task, drawn.truth
         adapt_key, score_key = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
@@ -196,7 +196,7 @@ def _scores(
         score = regression_scores if isinstance(predictive, AbstractContinuous) else classification_scores
         return score(predictive, task.query, truth, key=score_key)
 
-    return jax.lax.map(one, indices, batch_size=batch)
+    return jax.lax.map(task_scores, indices, batch_size=batch)
 
 
 def _rows(shots: int, steps: int | None, scores: dict[str, np.ndarray]) -> list[Row]:

@@ -104,7 +104,7 @@ def _asked(
 ) -> _Asked:
     total = count if tasks.total is None else tasks.total
 
-    def one(i: Array) -> _Asked:
+    def one_task(i: Array) -> _Asked:
         # If there are more tasks than needed, tasks from all over the table are used, because neighbours are alike.
         which = i % total if total <= count else i * total // count
         task = draw_task(tasks, jax.random.fold_in(key, i // total), which, given).task
@@ -112,7 +112,7 @@ def _asked(
         whole = (task.support.mask.sum() == given) & (task.query.mask.sum() > 0)
         return _Asked(posterior.predict(task.query.x), task.query, whole.astype(float))  # pyright: ignore[reportArgumentType]
 
-    return jax.lax.map(one, jnp.arange(count), batch_size=min(_AT_ONCE, count))
+    return jax.lax.map(one_task, jnp.arange(count), batch_size=min(_AT_ONCE, count))
 
 
 @eqx.filter_jit
@@ -122,11 +122,11 @@ def _stretches(asked: _Asked) -> tuple[Array, Array, Array, Array]:
     """
 
     def over_tasks(score, stretch: Array, tails: Array) -> Array:
-        def one(predictive: AbstractContinuous, query: Data) -> Array:
+        def one_task(predictive: AbstractContinuous, query: Data) -> Array:
             values = score(stretched(predictive, jnp.exp(stretch), tails), query.y)
             return masked_mean(values, query.mask)
 
-        return masked_mean(jax.vmap(one)(asked.predictive, asked.query), asked.weight)
+        return masked_mean(jax.vmap(one_task)(asked.predictive, asked.query), asked.weight)
 
     def covered(predictive: AbstractContinuous, y: Array) -> Array:
         return (jnp.abs(2 * _quick_cdf(predictive, y) - 1) < LEVEL).mean(-1)

@@ -116,12 +116,12 @@ def curves(
 
 @eqx.filter_jit
 def _every(learner: AbstractLearner, meta: Meta, tasks: Episodes, start: str, by: str, keys: Key[Array, " tasks"]) -> Array:
-    def one(key: PRNGKeyArray) -> Array:
+    def episode_curve(key: PRNGKeyArray) -> Array:
         task_key, scan_key = jax.random.split(key)
         # Features are computed once: labels change from step to step, and images do not.
         return _episode(*at_core(learner, meta, tasks.sample(task_key)), start, by, tasks.way, scan_key)
 
-    return jax.lax.map(one, keys, batch_size=_BATCH)
+    return jax.lax.map(episode_curve, keys, batch_size=_BATCH)
 
 
 def _episode(

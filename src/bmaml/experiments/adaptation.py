@@ -60,7 +60,7 @@ def _errors(method: Method, meta, source: Sinusoids, shots: int, tasks: int, see
 
     @jax.jit
     def every(meta):
-        def one(key):
+        def task_errors(key):
             wave_key, support_key, query_key = jax.random.split(key, 3)
             wave = source.wave(wave_key)
             query = source.points(wave, query_key, 100)
@@ -68,7 +68,7 @@ def _errors(method: Method, meta, source: Sinusoids, shots: int, tasks: int, see
             return ((means - wave(query.x)[:, 0]) ** 2).mean(1)
 
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2), tasks)
-        return jax.lax.map(one, keys, batch_size=min(50, tasks))
+        return jax.lax.map(task_errors, keys, batch_size=min(50, tasks))
 
     return np.asarray(every(meta))
 

@@ -71,13 +71,13 @@ def _rows(kind: str, layers: int, model: AbstractModel, tasks: int, steps: int, 
 
     @jax.jit
     def every(keys: Key[Array, " tasks"], points: Array):
-        def one(key: PRNGKeyArray):
+        def task_numbers(key: PRNGKeyArray):
             init_key, task_key = jax.random.split(key)
             meta, task = learner.init(init_key), _task(kind, points, task_key)
             params = jax.tree.map(lambda leaf: leaf[0], learner.adapt(meta, task, key=key).params)
             return {name: _numbers(form, model, params, task) for name, form in FORMS.items()}
 
-        return jax.vmap(one)(keys)
+        return jax.vmap(task_numbers)(keys)
 
     weights = ravel_pytree(model.weights(model.init(jax.random.key(0))))[0].size
     rows = []

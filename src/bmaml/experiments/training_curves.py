@@ -99,7 +99,7 @@ def _scorer(method: Method, shots: int, tasks: int, seed: int) -> Callable[[Any]
 
     @jax.jit
     def errors(meta):
-        def one(key):
+        def task_error(key):
             wave_key, support_key, query_key = jax.random.split(key, 3)
             wave = family.wave(wave_key)
             posterior = method.answerer.adapt(meta, family.points(wave, support_key, shots), key=query_key)
@@ -107,6 +107,6 @@ def _scorer(method: Method, shots: int, tasks: int, seed: int) -> Callable[[Any]
             return ((posterior.predict(x).mean - wave(x)) ** 2).mean()
 
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 99), tasks)
-        return jax.lax.map(one, keys, batch_size=min(50, tasks))
+        return jax.lax.map(task_error, keys, batch_size=min(50, tasks))
 
     return lambda meta: interval(np.asarray(errors(meta)), POSITIVE)

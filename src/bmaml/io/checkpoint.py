@@ -175,16 +175,16 @@ class RunFolder:
         Raises: InputError if a run or anything else is in the folder, or no file can be made there.
         """
         self._check_writable()
-        there = sorted(self.path.iterdir()) if self.path.exists() else []
+        found = sorted(self.path.iterdir()) if self.path.exists() else []
         if overwrite and (self.path / "run.json").exists():
             self._content()
-            return [file for file in there if _OURS.fullmatch(file.name) and file.is_file()]
+            return [file for file in found if _OURS.fullmatch(file.name) and file.is_file()]
         if self.exists:
             raise InputError(f"{self.path} already holds a run: resume it, give another folder, or say overwrite=True.")
-        foreign = [file.name for file in there if not _is_left(file)]
+        foreign = [file.name for file in found if not _is_left(file)]
         if foreign:
             raise InputError(f"{self.path} is not empty (it holds {foreign[0]}) and is no run: give a new or an empty folder.")
-        return there
+        return found
 
     def _check_writable(self) -> None:
         parent = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
@@ -301,11 +301,11 @@ class RunFolder:
     def _newest(self) -> dict[str, Any] | None:
         """Return the entry of the newest checkpoint whose file exists, because a user may delete a damaged one."""
         entries = self._entries()
-        there = [entry for entry in entries if self._file(entry["step"]).exists()]
-        if entries and not there:
+        found = [entry for entry in entries if self._file(entry["step"]).exists()]
+        if entries and not found:
             path = self._file(entries[-1]["step"])
             raise InputError(f"{path} is named by the manifest but is not there: restore it from a copy.")
-        return there[-1] if there else None
+        return found[-1] if found else None
 
     def history(self) -> list[dict[str, float]]:
         """Return the loss history up to the last checkpoint."""
