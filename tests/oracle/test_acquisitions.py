@@ -12,8 +12,9 @@ from bmaml.distributions import Mixture, Normal, StudentT, mixture
 from bmaml.errors import InputError
 from bmaml.experiments import active as experiment
 from bmaml.inference import acquisitions as active
-from bmaml.inference.posteriors import AbstractNoisePosterior, ParticlePosterior
+from bmaml.inference.posteriors import AbstractNoisePosterior, AbstractPosterior, ParticlePosterior
 from bmaml.learners import ConjugateLearner
+from bmaml.learners.linear import LinearLearner
 from bmaml.plots import active as plot
 from bmaml.training.plan import Plan
 from bmaml.training.run import Run
@@ -34,6 +35,16 @@ class Given(AbstractNoisePosterior):
 
     def noise_entropy(self, x):
         return jnp.tensordot(jax.nn.softmax(self.predictive.log_weights), self.predictive.components.entropy(), 1)
+
+
+class Opaque(AbstractPosterior):
+    """A posterior that does not say how much of what it predicts is noise."""
+
+    def predict(self, x):
+        return StudentT(jnp.full((1, 1), 5.0), jnp.zeros((len(x), 1)), jnp.ones((1, 1)))
+
+    def sample_functions(self, x, *, key, count=1):
+        return jnp.zeros((count, len(x), 1))
 
 
 def two(gap, weights=(0.5, 0.5), points=4):
@@ -60,9 +71,16 @@ def test_information_is_nothing_where_particles_agree_and_log_2_where_they_are_a
     x = jnp.zeros((4, 1))
     np.testing.assert_allclose(active.information(two(0.0), x, key=KEY), 0.0, atol=1e-6)
     np.testing.assert_allclose(active.information(two(20.0), x, key=KEY), np.log(2), atol=1e-5)
-    lone = Given(StudentT(jnp.full((1, 1), 5.0), jnp.zeros((4, 1)), jnp.ones((1, 1))))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="use variance"):
-        active.information(lone, x, key=KEY)
+        active.information(Opaque(), x, key=KEY)
+
+
+def test_information_of_one_gaussian_is_half_the_log_ratio_of_variances():
+    """A linear learner has no particles; what it does not know of its coefficients counts all the same."""
+    learner, support = LinearLearner(1, 1), points(4, 0)
+    posterior, x = learner.adapt(learner.init(KEY), support), jnp.linspace(-2, 2, 5)[:, None]
+    found = active.information(posterior, x, key=KEY)
+    np.testing.assert_allclose(found, 0.5 * np.log(posterior.predict(x).variance[:, 0] / 0.25), rtol=1e-4)
 
 
 def head(count=4):

@@ -41,15 +41,18 @@ def information(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, ke
     (`AbstractNoisePosterior`), and the entropy of a mixture is an estimate from about 512 draws for each point of `x`. For
     classes the value is exact if the posterior knows its noise. Otherwise it is an estimate from 256 draws of the function.
     Houlsby et al. (2011), https://arxiv.org/abs/1112.5745.
-    Raises: PairError for a predictive that is not a mixture, or a posterior that does not know its noise; use `variance`.
+    Raises: PairError for a posterior that does not know its noise; use `variance`, or `entropy` for classes.
     """
     predictive = posterior.predict(x)
     if isinstance(predictive, CategoricalMixture):
         return jnp.maximum(_of_classes(posterior, predictive, x, key), 0.0)
-    if isinstance(predictive, Mixture):
-        within = jnp.tensordot(softmax(predictive.log_weights), predictive.components.entropy(), 1)
-        return jnp.maximum(_between(predictive, key) + within - noise_entropy(posterior, x), 0.0)
-    raise PairError(f"information needs particles and {type(predictive).__name__} has none: use variance.")
+    if not knows_noise(posterior):
+        kind = type(predictive).__name__
+        raise PairError(f"information needs noise told from ignorance, and this posterior gives a {kind} alone: use variance.")
+    if not isinstance(predictive, Mixture):
+        return jnp.maximum(predictive.entropy() - noise_entropy(posterior, x), 0.0)
+    within = jnp.tensordot(softmax(predictive.log_weights), predictive.components.entropy(), 1)
+    return jnp.maximum(_between(predictive, key) + within - noise_entropy(posterior, x), 0.0)
 
 
 def _of_classes(
