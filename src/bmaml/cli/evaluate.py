@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import typer
+
+from bmaml.cli.groups import OptionGroup, add_command, refuse
 
 if TYPE_CHECKING:
     from bmaml.evaluation.evaluate import Evaluation
@@ -22,56 +25,65 @@ _NOT_OF = {
 }
 
 
-def add(app: typer.Typer) -> None:
-    """Add this module's command."""
-    app.command()(evaluate)
+@dataclass(frozen=True)
+class Asked(OptionGroup):
+    """Which tasks a run is scored on, and how it is asked; None is the default of the run's kind."""
 
-
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    TITLE: ClassVar[str] = "The tasks to score on"
     shots: Annotated[
         str | None, typer.Option(help="Support sizes (default 3,5,10; for images and your own tasks: as trained).")
-    ] = None,
+    ] = None
     steps: Annotated[
         str | None, typer.Option(help="Inner steps to score after, such as 0,1,10 (gradient methods; policies: 0,1,2,3).")
-    ] = None,
+    ] = None
     particles: Annotated[
         int | None, typer.Option(min=1, help="Particles to draw, where adaptation draws them (experts, platipus, abml).")
-    ] = None,
-    count: Annotated[int | None, typer.Option(min=2, help="New tasks (default: 1000; policies: 400; images: 600).")] = None,
-    queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (50), or images of a class.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the new tasks.")] = 1,
-    optimal: Annotated[bool, typer.Option("--optimal", help="Also score the Bayes-optimal predictor.")] = False,
-    table: Annotated[Path | None, typer.Option(help="For a model of a table: further tasks, all measured.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
-) -> None:
+    ] = None
+    count: Annotated[int | None, typer.Option(min=2, help="New tasks (default: 1000; policies: 400; images: 600).")] = None
+    queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (50), or images of a class.")] = None
+    seed: Annotated[int, typer.Option(help="Seed of the new tasks.")] = 1
+    optimal: Annotated[bool, typer.Option("--optimal", help="Also score the Bayes-optimal predictor.")] = False
+    table: Annotated[Path | None, typer.Option(help="For a model of a table: further tasks, all measured.")] = None
+
+
+@dataclass(frozen=True)
+class Output(OptionGroup):
+    """Where the scores go."""
+
+    TITLE: ClassVar[str] = "Output"
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None
+
+
+def add(app: typer.Typer) -> None:
+    """Add this module's command."""
+    add_command(app, evaluate)
+
+
+def evaluate(run: Annotated[Path, typer.Argument(help="Folder of the run.")], asked: Asked, output: Output) -> None:
     """Score a saved run on new tasks, each score with a 95% interval over tasks.
 
     The scores are MSE, NLL, CRPS, coverage and calibration. For policies they are the mean return before and after each update.
     For a table's model they are RMSE, NLL and coverage on the tasks of `--table`.
     """
     import bmaml
-    from bmaml.cli import on_images as images
-    from bmaml.cli.options import must_be_absent, must_be_writable, whole_numbers
+    from bmaml.cli import on_images
+    from bmaml.cli.options import must_be_writable, whole_numbers
 
-    must_be_writable(out)
+    must_be_writable(output.out)
     about = bmaml.about(run)
     kind = _kind(run, about)
-    flags = {"--shots": shots, "--steps": steps, "--particles": particles, "--count": count, "--queries": queries}
-    flags |= {"--optimal": optimal or None, "--table": table}
-    names, why = _NOT_OF[kind]
-    must_be_absent({name: flags[name] for name in names}, f"{run} {why}")
-    given = whole_numbers(shots, "--shots", 0 if kind == "FewShotRegressor" else 1)
+    flags, why = _NOT_OF[kind]
+    refuse(asked, f"{run} {why}", only=flags)
+    shots = whole_numbers(asked.shots, "--shots", 0 if kind == "FewShotRegressor" else 1)
     if kind == "FewShotRegressor":
-        _on_table(run, table, given, json, out)
+        _on_table(run, asked.table, shots, output)
     elif kind == "FewShotClassifier":
-        images.evaluate(run, given, queries, count or 600, seed, json, out)
+        on_images.evaluate(run, shots, asked.queries, asked.count or 600, asked.seed, output.json, output.out)
     elif kind == "control":
-        _of_policies(run, about.get("method"), steps, count or 400, seed, json, out)
+        _of_policies(run, about.get("method") or "policies", asked, output)
     else:
-        options = {"shots": given, "count": count or 1000, "queries": queries, "seed": seed}
-        _on_family(run, about, options, _steps(steps), particles, optimal, json, out)
+        _on_family(run, about, shots, asked, output)
 
 
 def _kind(run: Path, about: dict[str, Any]) -> str:
@@ -108,63 +120,60 @@ def _trained_on(run: Path) -> Any:
     return found
 
 
-def _family(run: Path, about: dict[str, Any], options: dict[str, Any]) -> tuple[AbstractTasks, dict[str, Any]]:
-    """Return the tasks to score on, and the completed options: new tasks of a family with a name, else the run's own tasks."""
+class _Drawn(NamedTuple):
+    """Which tasks are drawn for the scores."""
+
+    tasks: AbstractTasks
+    shots: tuple[int, ...]
+    queries: int
+
+
+def _drawn(run: Path, about: dict[str, Any], shots: tuple[int, ...] | None, queries: int | None) -> _Drawn:
+    """Return the tasks to score on, with their sizes: new tasks of a family with a name, else the run's own tasks."""
     import jax
 
     from bmaml.recipes.families import build_tasks, judged_shots
     from bmaml.tasks import FAMILIES
 
-    shots, queries = options["shots"], options["queries"]
     # A family that this process does not know, and a path of Python code, are never looked up, because the run holds its
     # tasks.
     if about.get("kind") == "family" and about["tasks"] in FAMILIES:
-        most = (3, 5, 10) if FAMILIES[about["tasks"]].shots else judged_shots(about["tasks"])
-        shots, queries = shots or most, queries or 50
-        return build_tasks(about["tasks"], shots=shots), options | {"shots": shots, "queries": queries}
+        shots = shots or ((3, 5, 10) if FAMILIES[about["tasks"]].shots else judged_shots(about["tasks"]))
+        return _Drawn(build_tasks(about["tasks"], shots=shots), shots, queries or 50)
     tasks = _trained_on(run)
     drawn, rows = jax.eval_shape(tasks.sample, jax.random.key(0)), tasks.support_rows(1)
-    most = {"shots": (max(len(drawn.support.mask) // rows, 1),), "queries": max(len(drawn.query.mask) // rows, 1)}
-    return tasks, options | {name: value for name, value in most.items() if options[name] is None}
+    most = (max(len(drawn.support.mask) // rows, 1),)
+    return _Drawn(tasks, shots or most, queries or max(len(drawn.query.mask) // rows, 1))
 
 
-def _of_policies(
-    run: Path, method: str | None, steps: str | None, count: int, seed: int, as_json: bool, out: Path | None
-) -> None:
-    from bmaml.cli import on_policies as policies
+def _of_policies(run: Path, method: str, asked: Asked, output: Output) -> None:
+    from bmaml.cli import on_policies
 
-    results = {method or "policies": policies.evaluate(run, steps=_steps(steps), count=count, seed=seed)}
-    _answer(results, [], as_json, out, policies.show)
+    steps = _steps(asked.steps)
+    results = {method: on_policies.evaluate(run, steps=steps, count=asked.count or 400, seed=asked.seed)}
+    _answer(results, [], output, on_policies.show)
 
 
-def _on_family(
-    run: Path,
-    about: dict[str, Any],
-    options: dict[str, Any],
-    steps: tuple[int, ...] | None,
-    particles: int | None,
-    optimal: bool,
-    as_json: bool,
-    out: Path | None,
-) -> None:
+def _on_family(run: Path, about: dict[str, Any], shots: tuple[int, ...] | None, asked: Asked, output: Output) -> None:
     import bmaml
     from bmaml.evaluation.evaluate import evaluate as score
+    from bmaml.learners.bayes_optimal import AT_ONCE
 
-    loaded = bmaml.load(run)
-    family, options = _family(run, about, options)
-    asked = loaded if particles is None else _drawing(loaded.predictor, particles)
+    steps, loaded = _steps(asked.steps), bmaml.load(run)
+    drawn, count = _drawn(run, about, shots, asked.queries), asked.count or 1000
+    predictor = loaded if asked.particles is None else _drawing(loaded.predictor, asked.particles)
     name = about.get("method", type(loaded.method.learner).__name__)
-    results = {name: score(asked, family, steps=steps, **options)}
-    if optimal:
-        results["bayes-optimal"] = _optimal(family, options)
-    _answer(results, _regrets(results) if optimal else [], as_json, out, show)
+    sizes = {"shots": drawn.shots, "count": count, "queries": drawn.queries, "seed": asked.seed}
+    results = {name: score(predictor, drawn.tasks, steps=steps, **sizes)}
+    if asked.optimal:
+        results["bayes-optimal"] = score(_optimal(drawn.tasks), drawn.tasks, batch=AT_ONCE, **sizes)
+    _answer(results, _regrets(results) if asked.optimal else [], output, show)
 
 
 def _answer(
     results: dict[str, Evaluation],
     more: list[dict],
-    as_json: bool,
-    out: Path | None,
+    output: Output,
     shown: Callable[[dict[str, Evaluation]], None],
 ) -> None:
     """Write and print scores, with further rows of the JSON."""
@@ -174,12 +183,12 @@ def _answer(
     from bmaml.io.files import write_atomically
 
     text = json.dumps(to_records(results) + more, indent=1)
-    if out is not None:
-        write_atomically(out, text)
-    typer.echo(text) if as_json else shown(results)
+    if output.out is not None:
+        write_atomically(output.out, text)
+    typer.echo(text) if output.json else shown(results)
 
 
-def _on_table(run: Path, table: Path | None, shots: tuple[int, ...] | None, as_json: bool, out: Path | None) -> None:
+def _on_table(run: Path, table: Path | None, shots: tuple[int, ...] | None, output: Output) -> None:
     from bmaml.cli import on_tables as held_out
     from bmaml.cli.output import plain_warnings
     from bmaml.errors import InputError
@@ -189,7 +198,7 @@ def _on_table(run: Path, table: Path | None, shots: tuple[int, ...] | None, as_j
     if table is None:
         raise InputError(f"{run} was fitted on a table: give --table, further tasks to score it on, all measured.")
     with plain_warnings():
-        held_out.evaluate(FewShotRegressor.load(run), read_table(table), shots, as_json=as_json, out=out)
+        held_out.evaluate(FewShotRegressor.load(run), read_table(table), shots, as_json=output.json, out=output.out)
 
 
 def _drawing(predictor: Predictor, particles: int) -> Predictor:
@@ -219,16 +228,19 @@ def _steps(text: str | None) -> tuple[int, ...] | None:
     return steps
 
 
-def _optimal(family: Any, options: dict[str, Any]) -> Evaluation:
+def _optimal(tasks: AbstractTasks) -> Predictor:
+    """Return the Bayes-optimal predictor of some tasks.
+
+    Raises: InputError for tasks whose predictor is not known.
+    """
     from bmaml.errors import InputError
-    from bmaml.evaluation.evaluate import evaluate as score
-    from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
+    from bmaml.learners.bayes_optimal import BayesOptimal
     from bmaml.learners.predictor import Predictor
     from bmaml.tasks import Sinusoids
 
-    if not isinstance(family, Sinusoids):
+    if not isinstance(tasks, Sinusoids):
         raise InputError("--optimal needs tasks whose Bayes-optimal predictor is known, such as sinusoids: leave it out.")
-    return score(Predictor(BayesOptimal(family)), family, batch=AT_ONCE, **options)
+    return Predictor(BayesOptimal(tasks))
 
 
 def _regrets(results: dict[str, Evaluation]) -> list[dict]:

@@ -1,52 +1,13 @@
-"""The policy half of `bmaml train` and `bmaml evaluate`."""
+"""The policy half of `bmaml evaluate`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bmaml.evaluation.evaluate import Evaluation
-    from bmaml.training.run import Run
-
-
-def known(family: str) -> bool:
-    """Return whether `family` is the name of a family of environments."""
-    from bmaml.rl.recipes import WORLDS
-
-    return family in WORLDS
-
-
-def train(
-    family: str,
-    method: str,
-    settings: dict[str, Any],
-    sizes: dict[str, Any],
-    out: Path,
-    *,
-    horizon: int | None,
-    save_every: int | None,
-) -> Run:
-    """Meta-train a method for policies on a family of environments and save the run in the folder `out`.
-
-    - `family`, `method`: names of the family and of the method.
-    - `settings`: settings of the method.
-    - `sizes`: meta-steps, batch and other fields of the plan.
-    - `horizon`: steps of an episode; None takes the family's.
-    - `save_every`: meta-steps between checkpoints.
-
-    Raises: InputError for a setting that the method does not have.
-    """
-    import bmaml
-    from bmaml.rl.recipes import build_policy_method, build_policy_plan, build_world
-    from bmaml.training.progress import BarProgress
-
-    world = build_world(family, horizon=horizon)
-    chosen, plan = build_policy_method(method, family, world, **settings), build_policy_plan(family, **sizes)
-    about = {"kind": "control", "tasks": family, "method": method}
-    progress = BarProgress(f"{method} on {family}")
-    return bmaml.train(chosen, world, plan, directory=out, about=about, save_every=save_every, progress=progress)
 
 
 def evaluate(folder: Path, *, steps: Sequence[int] | None, count: int, seed: int) -> Evaluation:

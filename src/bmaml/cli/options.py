@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from bmaml.errors import InputError
 
@@ -55,15 +54,3 @@ def whole_numbers(text: str | None, flag: str, least: int = 1) -> tuple[int, ...
     from bmaml.tasks.shots import read_counts
 
     return None if text is None else read_counts(text, least=least, name=flag)
-
-
-def must_be_absent(flags: dict[str, Any], why: str) -> None:
-    """Check that none of `flags` was given, because they have no meaning here; `why` says so in the message.
-
-    Raises: InputError that names the first one given.
-    """
-    from bmaml.errors import InputError
-
-    for flag, value in flags.items():
-        if value is not None:
-            raise InputError(f"{flag} is {value} and {why}: leave it out.")

@@ -2,106 +2,145 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from bmaml.cli.groups import OptionGroup, add_command, refuse
 from bmaml.cli.names import FAMILY_NAMES, NUMBER_METHODS, OBJECTIVE_NAMES, PATHS, POLICY_NAMES, WORLD_NAMES
-from bmaml.cli.options import must_be_absent, whole_numbers
+from bmaml.cli.options import whole_numbers
 
 if TYPE_CHECKING:
+    from bmaml.methods import Method
+    from bmaml.rl import AbstractWorld, PolicyMethod
+    from bmaml.tasks.base import AbstractTasks
+    from bmaml.training.plan import Plan
     from bmaml.training.run import Run
 
 Shots = Annotated[str | None, typer.Option(help="Support sizes, such as 5 or 3,5,10: a task has one of them at random.")]
 
 
+@dataclass(frozen=True)
+class PlanOptions(OptionGroup):
+    """How long a run trains, and by what steps; None is the recipe's own."""
+
+    TITLE: ClassVar[str] = "Training"
+    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps.")] = None
+    batch: Annotated[int | None, typer.Option(min=1, help="Tasks in a meta-batch.")] = None
+    learning_rate: Annotated[float | None, typer.Option(help="Outer step size.")] = None
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0
+
+
+@dataclass(frozen=True)
+class InnerOptions(OptionGroup):
+    """How a task is adapted to; None is the recipe's own."""
+
+    TITLE: ClassVar[str] = "Adaptation"
+    particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None
+    inner_steps: Annotated[int | None, typer.Option(min=0, help="Inner steps of adaptation.")] = None
+    inner_learning_rate: Annotated[float | None, typer.Option(help="Inner step size.")] = None
+
+
+@dataclass(frozen=True)
+class PointOptions(OptionGroup):
+    """What only tasks with given points have."""
+
+    TITLE: ClassVar[str] = "For tasks of points"
+    objective: Annotated[
+        str | None, typer.Option(help=f"Another objective for the method's learner: {OBJECTIVE_NAMES}; {PATHS}.")
+    ] = None
+    shots: Shots = None
+    queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (default: 20).")] = None
+    task_count: Annotated[int | None, typer.Option(min=1, help="Train on this many fixed tasks, not endless ones.")] = None
+    samples: Annotated[int | None, typer.Option(min=2, help="Points of each fixed task (default: 40).")] = None
+
+
+@dataclass(frozen=True)
+class PolicyOptions(OptionGroup):
+    """What only policies have."""
+
+    TITLE: ClassVar[str] = "For policies"
+    trajectories: Annotated[int | None, typer.Option(min=1, help="Trajectories a particle gathers for a gradient.")] = None
+    horizon: Annotated[int | None, typer.Option(min=1, help="Steps after which an episode is cut off.")] = None
+    surrogate: Annotated[str | None, typer.Option(help="What policies climb inside: sum, ratio or dice.")] = None
+    outer: Annotated[str | None, typer.Option(help="How policies step outside: trust-region, clipped or gradient.")] = None
+    fisher_episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes of each policy in the trust region's products (default: all).")
+    ] = None
+
+
 def add(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command()(train)
-    app.command()(resume)
+    add_command(app, train)
+    add_command(app, resume)
 
 
 def train(
     tasks: Annotated[str, typer.Argument(help=f"Task family: {FAMILY_NAMES}; for policies {WORLD_NAMES}; {PATHS}.")],
     out: Annotated[Path, typer.Option(help="Folder for the run; must not hold one yet.")],
+    plan: PlanOptions,
+    inner: InnerOptions,
+    points: PointOptions,
+    acting: PolicyOptions,
     method: Annotated[str | None, typer.Option(help=f"{NUMBER_METHODS}; for policies {POLICY_NAMES}; {PATHS}.")] = None,
-    objective: Annotated[
-        str | None, typer.Option(help=f"Another objective for the method's learner: {OBJECTIVE_NAMES}; {PATHS}.")
-    ] = None,
-    particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Tasks in a meta-batch.")] = None,
-    inner_steps: Annotated[int | None, typer.Option(min=0, help="Inner steps of adaptation.")] = None,
-    inner_learning_rate: Annotated[float | None, typer.Option(help="Inner step size.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Outer step size.")] = None,
-    shots: Shots = None,
-    queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (default: 20).")] = None,
-    task_count: Annotated[int | None, typer.Option(min=1, help="Train on this many fixed tasks, not endless ones.")] = None,
-    samples: Annotated[int | None, typer.Option(min=2, help="Points of each fixed task (default: 40).")] = None,
-    trajectories: Annotated[int | None, typer.Option(min=1, help="Trajectories a particle gathers for a gradient.")] = None,
-    horizon: Annotated[int | None, typer.Option(min=1, help="Steps after which an episode is cut off.")] = None,
-    surrogate: Annotated[str | None, typer.Option(help="What policies climb inside: sum, ratio or dice.")] = None,
-    outer: Annotated[str | None, typer.Option(help="How policies step outside: trust-region, clipped or gradient.")] = None,
-    fisher_episodes: Annotated[
-        int | None, typer.Option(min=1, help="Episodes of each policy in the trust region's products (default: all).")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     save_every: Annotated[int | None, typer.Option(min=1, help="Meta-steps between checkpoints.")] = None,
 ) -> None:
     """Meta-train a method on a task family and save the run."""
-    from bmaml.cli import on_policies as policies
-    from bmaml.cli.typed import typed_family, typed_method, typed_objective
+    import bmaml
+    from bmaml.cli.typed import typed_family, typed_method
     from bmaml.recipes.families import default_method
+    from bmaml.rl.recipes import WORLDS
+    from bmaml.training.progress import BarProgress
 
     tasks = typed_family(tasks)
-    acts = policies.known(tasks)
+    acts = tasks in WORLDS
     method = typed_method(method, policies=acts) if method else "maml" if acts else default_method(tasks)
-    objective = typed_objective(objective) if objective else None
-    points = {
-        "--objective": objective,
-        "--shots": shots,
-        "--queries": queries,
-        "--task-count": task_count,
-        "--samples": samples,
+    common = {
+        "directory": out,
+        "about": {"kind": "control" if acts else "family", "tasks": tasks, "method": method},
+        "save_every": save_every,
+        "progress": BarProgress(f"{method} on {tasks}"),
     }
-    acting = {"trajectories": trajectories, "surrogate": surrogate, "outer": outer, "fisher_episodes": fisher_episodes}
-    sizes = {"steps": steps, "batch": batch, "seed": seed, "learning_rate": learning_rate}
-    inner = {"particles": particles, "inner_steps": inner_steps, "inner_learning_rate": inner_learning_rate}
     if acts:
-        must_be_absent(points, f"{tasks} is a family of environments, whose tasks are not given points")
-        run = policies.train(tasks, method, inner | acting, sizes, out, horizon=horizon, save_every=save_every)
+        refuse(points, f"{tasks} is a family of environments, whose tasks are not given points")
+        run = bmaml.train(*_of_policies(tasks, method, plan, inner, acting), **common)
     else:
-        flags = {f"--{name.replace('_', '-')}": value for name, value in acting.items()} | {"--horizon": horizon}
-        must_be_absent(flags, f"{tasks} is no family of environments, in which policies act")
-        chosen = {
-            "shots": whole_numbers(shots, "--shots"),
-            "queries": queries,
-            "count": task_count,
-            "samples": samples or 40,
-        }
-        run = _train_points(tasks, method, chosen, inner | {"objective": objective}, sizes, out, save_every)
+        refuse(acting, f"{tasks} is no family of environments, in which policies act")
+        run = bmaml.train(*_of_points(tasks, method, plan, inner, points), **common)
     report(run, out)
 
 
-def _train_points(
-    tasks: str,
-    method: str,
-    points: dict[str, Any],
-    inner: dict[str, Any],
-    sizes: dict[str, Any],
-    out: Path,
-    save_every: int | None,
-) -> Run:
-    import bmaml
+def _of_points(
+    family: str, method: str, plan: PlanOptions, inner: InnerOptions, points: PointOptions
+) -> tuple[Method, AbstractTasks, Plan]:
+    """Return what to train on tasks of points, on which tasks, and how long."""
+    from bmaml.cli.typed import typed_objective
     from bmaml.recipes.families import build_method, build_plan, build_tasks
-    from bmaml.training.progress import BarProgress
 
-    source = build_tasks(tasks, seed=sizes["seed"], **points)
-    chosen, plan = build_method(method, tasks, **inner), build_plan(method, tasks, **sizes)
-    about = {"kind": "family", "tasks": tasks, "method": method}
-    progress = BarProgress(f"{method} on {tasks}")
-    return bmaml.train(chosen, source, plan, directory=out, about=about, save_every=save_every, progress=progress)
+    objective = typed_objective(points.objective) if points.objective else None
+    tasks = build_tasks(
+        family,
+        seed=plan.seed,
+        shots=whole_numbers(points.shots, "--shots"),
+        queries=points.queries,
+        count=points.task_count,
+        samples=points.samples or 40,
+    )
+    chosen = build_method(method, family, objective=objective, **vars(inner))
+    return chosen, tasks, build_plan(method, family, **vars(plan))
+
+
+def _of_policies(
+    family: str, method: str, plan: PlanOptions, inner: InnerOptions, acting: PolicyOptions
+) -> tuple[PolicyMethod, AbstractWorld, Plan]:
+    """Return what to train in a family of environments, the family, and how long."""
+    from bmaml.rl.recipes import build_policy_method, build_policy_plan, build_world
+
+    settings = vars(inner) | vars(acting)
+    world = build_world(family, horizon=settings.pop("horizon"))
+    return build_policy_method(method, family, world, **settings), world, build_policy_plan(family, **vars(plan))
 
 
 def resume(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> None:
