@@ -8,10 +8,8 @@ import jax
 import jaxtyping
 import pytest
 
-# What mixes types or ranks by accident is an error in the tests: 32-bit with 64-bit numbers, integers with floats, and arrays
-# of different ranks, unless the code says that it wants to.
-# jax.config.update("jax_numpy_dtype_promotion", "strict")
-# jax.config.update("jax_numpy_rank_promotion", "raise")
+# Code that mixes 32-bit with 64-bit numbers, or integers with floats, has to say so: by accident it is an error in the tests.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 # XLA's older code generator compiles in half the time of its newer one, and later versions no longer have it: there an
 # unknown flag would end the process. The flags are read when the first program is compiled, and processes inherit them.

@@ -83,7 +83,7 @@ def _drawn_crps(
     # One key for each draw. If all were drawn at once, the numbers would depend on the number of points, and so on padding.
     # The second term takes distinct pairs alone (sorted draws), so there is no bias.
     x = jnp.sort(jax.vmap(predictive.sample)(jax.random.split(key, draws)), axis=0)
-    rank = (2 * jnp.arange(draws) - draws + 1).reshape(-1, *[1] * y.ndim)
+    rank = (2 * jnp.arange(draws, dtype=x.dtype) - draws + 1).reshape(-1, *[1] * y.ndim)
     distance = 2 * (rank * x).sum(0) / (draws * (draws - 1))
     return (jnp.abs(x - y).mean(0) - 0.5 * distance).mean(-1)
 
@@ -157,10 +157,10 @@ def accuracy_under_rejection(
     `right` is 1 for a right answer, and `mask` says which points are real.
     """
     order = jnp.argsort(jnp.where(mask > 0, doubt, jnp.inf))
-    count = (mask > 0).sum()
+    count = (mask > 0).sum().astype(mask.dtype)
     # Rounding must not add a point if a share of the count is a whole number.
-    kept = jnp.maximum(jnp.ceil(jnp.asarray(COVERAGES) * count - 1e-4), 1)
-    within = (jnp.arange(len(mask)) < kept[:, None]) * (mask[order] > 0)
+    kept = jnp.maximum(jnp.ceil(jnp.asarray(COVERAGES, mask.dtype) * count - 1e-4), 1)
+    within = ((jnp.arange(len(mask), dtype=kept.dtype) < kept[:, None]) & (mask[order] > 0)).astype(right.dtype)
     return (within * right[order]).sum(1) / jnp.maximum(within.sum(1), 1)
 
 

@@ -260,7 +260,7 @@ def _check_grid(family: Sinusoids, frequencies: int, phases: int) -> None:
 
 
 def _midpoints(ends: Range, count: int) -> Float[Array, " count"]:
-    return ends[0] + (ends[1] - ends[0]) * (jnp.arange(count) + 0.5) / count
+    return ends[0] + (ends[1] - ends[0]) * (jnp.arange(count, dtype=float) + 0.5) / count
 
 
 def _best_phases(frequency: Array, support: Data, noise: float) -> tuple[Array, Array]:
@@ -314,7 +314,7 @@ def _stratified(log_weights: Float[Array, " cells"], level: Float[Array, " picks
     # In whole numbers the running sum is exact. With rounding it would grow at cells of no weight, and pick them.
     total = jnp.cumsum((jax.nn.softmax(log_weights) * 2.0**30).astype(jnp.int32))
     count = len(level)
-    place = ((jnp.arange(count) + level) / count * total[-1]).astype(jnp.int32)
+    place = ((jnp.arange(count, dtype=level.dtype) + level) / count * total[-1].astype(level.dtype)).astype(jnp.int32)
     return jnp.searchsorted(total, jnp.minimum(place, total[-1] - 1), side="right")
 
 

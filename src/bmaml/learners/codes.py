@@ -57,7 +57,7 @@ def _lattice(key: PRNGKeyArray, count: int, size: int) -> Float[Array, "count si
         golden = (1 + golden) ** (1 / size)
     stride = jnp.asarray([1 / max(count, 1), *(golden**-i for i in range(1, size))])
     start = jax.random.uniform(key, (size,)) * jnp.where(jnp.arange(size) == 0, stride, 1.0)
-    return (start + jnp.arange(count)[:, None] * stride) % 1.0
+    return (start + jnp.arange(count, dtype=stride.dtype)[:, None] * stride) % 1.0
 
 
 def thin(
@@ -77,9 +77,9 @@ def thin(
     rest = jnp.cumsum(falling[::-1])[::-1]
     # If the k heaviest are always chosen, the threshold is the weight of the rest over the places left. Take the first k
     # whose next expert is below it.
-    thresholds = rest[:count] / (count - jnp.arange(count))
+    thresholds = rest[:count] / (count - jnp.arange(count, dtype=rest.dtype))
     threshold = thresholds[jnp.argmax(falling[:count] <= thresholds)]
     ends = jnp.cumsum(jnp.minimum(weights / threshold, 1.0))
-    places = (jax.random.uniform(key) + jnp.arange(count)) * (ends[-1] / count)
+    places = (jax.random.uniform(key) + jnp.arange(count, dtype=ends.dtype)) * (ends[-1] / count)
     chosen = jnp.minimum(jnp.searchsorted(ends, places, side="right"), len(weights) - 1)
     return chosen, jnp.log(jnp.maximum(weights[chosen], threshold)) + top

@@ -105,7 +105,8 @@ class AbstractTasks(AbstractSource):
 def scored(source: AbstractTasks, key: PRNGKeyArray, given: Array) -> ScoredTask:
     """Return the task that `source` draws, with its truth and with all but `given` shots of its support masked."""
     task = source.sample(key)
-    mask = task.support.mask * (jnp.arange(len(task.support.mask)) < source.support_rows(given))
+    mask = task.support.mask
+    mask = jnp.where(jnp.arange(len(mask)) < source.support_rows(given), mask, 0.0)
     truth = source.truth(key, task.query.x)
     task = Task(dataclasses.replace(task.support, mask=mask), task.query)
     return ScoredTask(task, task.query.y if truth is None else truth)
@@ -190,7 +191,7 @@ def split_rows(rows: Data, count: Array | int, most: int, queries: int) -> Task:
     """Return the first `count` of `rows` as the support (padded to `most`) and the next `queries` as the query."""
     most = min(most, len(rows.mask))
     support = jax.tree.map(lambda leaf: leaf[:most], rows)
-    support = Data(support.x, support.y, support.mask * (jnp.arange(most) < count))
+    support = Data(support.x, support.y, jnp.where(jnp.arange(most) < count, support.mask, 0.0))
     place = count + jnp.arange(queries)
     there: Float[Array, " queries"] = (place < len(rows.mask)).astype(rows.mask.dtype)
     place = jnp.minimum(place, len(rows.mask) - 1)

@@ -103,6 +103,7 @@ class PartialTasks(AbstractTasks):
         task = self.source.sample(source_key)
         mask = task.support.mask
         # Masked rows come last, so the first rows are a random part of the real ones.
-        place = jnp.argsort(jnp.argsort(jax.random.uniform(order_key, mask.shape) + (mask == 0)))
-        kept = place < jnp.maximum(jnp.ceil(jax.random.uniform(share_key) * (mask > 0).sum()), 1)
-        return Task(dataclasses.replace(task.support, mask=mask * kept), task.query)
+        place = jnp.argsort(jnp.argsort(jax.random.uniform(order_key, mask.shape) + jnp.where(mask == 0, 1.0, 0.0)))
+        share = jax.random.uniform(share_key) * (mask > 0).sum().astype(mask.dtype)
+        kept = place < jnp.maximum(jnp.ceil(share), 1).astype(place.dtype)
+        return Task(dataclasses.replace(task.support, mask=jnp.where(kept, mask, 0.0)), task.query)

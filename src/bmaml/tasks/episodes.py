@@ -126,7 +126,7 @@ class Episodes(AbstractTasks):
         count = self.shots[0] if len(self.shots) == 1 else draw_shots(shot_key, self.shots)
         support = self._rows(images[:, :most], turns)
         given = jnp.repeat(jnp.arange(most) < count, self.way)
-        return Task(Data(support.x, support.y, support.mask * given), self._rows(images[:, most:], turns))
+        return Task(Data(support.x, support.y, jnp.where(given, support.mask, 0.0)), self._rows(images[:, most:], turns))
 
     def _classes(self, key: PRNGKeyArray) -> tuple[Int[Array, " way"], Int[Array, " way"]]:
         """Return the classes of an episode and the quarter turns of each."""

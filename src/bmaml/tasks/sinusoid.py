@@ -117,14 +117,14 @@ class Sinusoids(AbstractTasks):
         most, (wave_key, support_key, query_key) = max(self.shots), jax.random.split(key, 3)
         wave = self.wave(wave_key)
         support, query = self.points(wave, support_key, most), self.points(wave, query_key, self.queries)
-        support = dataclasses.replace(support, mask=support.mask * (jnp.arange(most) < given))
+        support = dataclasses.replace(support, mask=jnp.where(jnp.arange(most) < given, support.mask, 0.0))
         return ScoredTask(Task(support, query), wave(query.x))
 
     def _ragged(self, rows: Data, count: Array) -> Task:
         """Split so that the query has the same rows for every shot count. Only the support's mask differs."""
         most = max(self.shots)
         support, query = (jax.tree.map(lambda leaf, s=s: leaf[s], rows) for s in (slice(most), slice(most, None)))
-        return Task(Data(support.x, support.y, support.mask * (jnp.arange(most) < count)), query)
+        return Task(Data(support.x, support.y, jnp.where(jnp.arange(most) < count, support.mask, 0.0)), query)
 
     def fixed(self, tasks: int, samples: int, key: PRNGKeyArray) -> FixedTasks:
         """Return a finite set of `tasks` tasks with `samples` noisy points each, all drawn once."""

@@ -101,7 +101,7 @@ class InverseGammaHead(AbstractExactHead):
 
     def init(self, key, features, outputs, noise):
         # A factor of e^2 in variance lies between components, because components with the same start would stay the same.
-        apart = 2.0 * (jnp.arange(self.scales) - (self.scales - 1) / 2)
+        apart = 2.0 * (jnp.arange(self.scales, dtype=float) - (self.scales - 1) / 2)
         return InverseGammaPrior(
             mean=jnp.zeros((features, outputs)),
             log_scale=jnp.zeros(features),
