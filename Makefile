@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-lowest test-wheel lint clean
+.PHONY: demo test test-figures test-lowest test-wheel lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+# Every figure at its small size: some minutes.
+test-figures: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -q -n auto -m costly
 
 # The lower bounds of pyproject.toml, read off that file: what they break would otherwise be met by a user first.
 LOWEST := .venv-lowest

@@ -86,7 +86,8 @@ def fixed_tasks(count=8, rows=10, shots=(3, 5), queries=4, kind=points):
     return FixedTasks(jax.tree.map(lambda *leaves: jnp.stack(leaves), *sets), shots, queries)
 
 
-TELLS = r"\b(use|give|restore|resume|update|free|pass|set|lower|install|leave|make|correct|remove|save|its columns are)\b"
+_VERBS = "use|give|restore|resume|update|free|pass|set|lower|install|leave|make|correct|remove|save|add|choose|check|compress"
+TELLS = rf"\b({_VERBS}|name (it|one)|its columns are)\b"
 
 
 def is_one_sentence(message, *, tells=TELLS):

@@ -8,8 +8,6 @@ import jax
 import jaxtyping
 import pytest
 
-# Code that mixes 32-bit with 64-bit numbers, or integers with floats, has to say so: by accident it is an error in the tests.
-jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 # XLA's older code generator compiles in half the time of its newer one, and later versions no longer have it: there an
 # unknown flag would end the process. The flags are read when the first program is compiled, and processes inherit them.

@@ -325,6 +325,7 @@ def test_a_finite_number_of_tasks_is_scored_each_once():
     np.testing.assert_allclose(result.scores[5, None]["mse_noisy"], expected, rtol=1e-4)
 
 
+@pytest.mark.unchecked
 def test_what_is_no_run_or_no_source_is_said_so():
     with pytest.raises(InputError, match=r"a MeanOfSupport cannot be scored: give a run and tasks, as in evaluate\("):
         evaluate(MEAN, FAMILY)

@@ -82,6 +82,7 @@ def test_pooling_is_xlas_with_its_derivatives_and_ties_share(x64):
         lambda: outputs(Conv4(SHAPE, 4), jnp.zeros((2, 16, 16, 1))),
     ],
 )
+@pytest.mark.unchecked
 def test_what_does_not_fit_is_refused_in_a_sentence(build):
     with pytest.raises(ValueError, match=r"give|use") as caught:
         build()

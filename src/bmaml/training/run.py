@@ -281,7 +281,8 @@ def load(directory: str | Path, *, method: AbstractMethod | None = None) -> Run:
     folder = RunFolder(directory)
     (made,), plan = folder.parts("method", given=_given(method=method)), _plan(folder)
     # The optimiser's state is left out of the checkpoint, and with it everything that depends on the optimiser.
-    state = folder.load(dataclasses.replace(_shapes(folder, made, plan), optimiser=None))
+    shapes = jax.eval_shape(lambda state: dataclasses.replace(state, optimiser=None), _shapes(folder, made, plan))
+    state = folder.load(shapes)
     if state is None:
         raise InputError(f"{directory} has no checkpoint yet: resume the run first.")
     return _loaded(folder, made, plan, state)

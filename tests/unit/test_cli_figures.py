@@ -1,0 +1,30 @@
+"""`bmaml demo` and every `bmaml figure` through the command line: a picture, and its numbers as CSV."""
+
+import csv
+import json
+
+import pytest
+from cases import run
+
+from bmaml.cli.figure import FIGURES
+
+QUICK = ("early-stopping",)
+# Figures of policies are drawn in tests/unit/test_policy_figures.py, from runs that are there.
+COSTLY = sorted(set(FIGURES) - {*QUICK, "returns", "paths"})
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.costly) for name in COSTLY)])
+def test_a_figure_is_a_picture_and_its_numbers(name, tmp_path):
+    assert run("figure", name, "--quick", "--out", tmp_path) == 0
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / f"{name}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 1
+    assert all(row.keys() == rows[0].keys() and None not in row.values() for row in rows)
+
+
+def test_demo_writes_a_picture_and_scores(tmp_path):
+    assert run("demo", "--share", "0.001", "--out", tmp_path) == 0
+    assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+    scores = json.loads((tmp_path / "demo.json").read_text())
+    assert {"mse", "nll"} <= {row["metric"] for row in scores}
