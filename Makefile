@@ -19,7 +19,7 @@ test-figures: $(VENV)/.ready-test
 LOWEST := .venv-lowest
 # Old versions warn of older ones, so that warnings are no errors here.
 test-lowest: $(LOWEST)/.ready-lowest
-	$(LOWEST)/bin/python -m pytest -q -n auto -W default tests/golden tests/unit/test_distributions.py tests/unit/test_optimisers.py tests/unit/test_cli_tables.py tests/unit/test_snippets.py
+	$(LOWEST)/bin/python -m pytest -q -n auto -W default tests/golden tests/unit/test_distributions.py tests/unit/test_optimisers.py tests/unit/test_cli_figures.py
 
 # A wheel in an environment of its own, used from outside the repository: what the wheel leaves out is seen.
 test-wheel:

@@ -8,7 +8,6 @@ import jax
 import jaxtyping
 import pytest
 
-
 # XLA's older code generator compiles in half the time of its newer one, and later versions no longer have it: there an
 # unknown flag would end the process. The flags are read when the first program is compiled, and processes inherit them.
 if version("jaxlib").startswith("0.9."):
