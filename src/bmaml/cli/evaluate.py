@@ -27,7 +27,7 @@ _NOT_OF = {
 
 @dataclass(frozen=True)
 class Asked(OptionGroup):
-    """Which tasks a run is scored on, and how it is asked; None is the default of the run's kind."""
+    """Which tasks a run is scored on, and how. None takes the default for this kind of run."""
 
     TITLE: ClassVar[str] = "The tasks to score on"
     shots: Annotated[

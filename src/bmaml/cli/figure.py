@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FigureOptions(OptionGroup):
-    """What an experiment is made with."""
+    """The sizes and inputs of an experiment."""
 
     TITLE: ClassVar[str] = "The experiment"
     quick: Annotated[bool, typer.Option("--quick", help="A small size that shows the shape in a minute or two.")] = False
@@ -38,12 +38,12 @@ class FigureOptions(OptionGroup):
 
     @property
     def small(self) -> bool:
-        """Whether the experiment is made at its small size."""
+        """Whether the experiment runs at its small size."""
         return self.quick and self.steps is None
 
     @property
     def folders(self) -> list[str]:
-        """The folders of the runs that are given."""
+        """The folders of the given runs."""
         return [part.strip() for part in (self.runs or "").split(",") if part.strip()]
 
 
@@ -60,7 +60,7 @@ def add(app: typer.Typer) -> None:
 
 
 def _training(options: FigureOptions, **small: Any) -> dict[str, Any]:
-    """Return how an experiment's methods are trained, with the sizes `small` if it is made at its small size."""
+    """Return how an experiment's methods are trained, with the sizes `small` if it runs at its small size."""
     from bmaml.training.progress import BarProgress
 
     steps = {} if options.steps is None else {"steps": options.steps}
@@ -139,7 +139,7 @@ def _curvature(options: FigureOptions) -> Drawn:
 
 
 def _policies(options: FigureOptions) -> tuple[Runs, AbstractWorld]:
-    """Return runs of policies and their world: those given, or ones trained now."""
+    """Return runs of policies and their world: the given ones, or ones that are trained now."""
     from bmaml.experiments import policies as control
 
     if options.folders:

@@ -24,7 +24,7 @@ Shots = Annotated[str | None, typer.Option(help="Support sizes, such as 5 or 3,5
 
 @dataclass(frozen=True)
 class PlanOptions(OptionGroup):
-    """How long a run trains, and by what steps; None is the recipe's own."""
+    """How long a run trains, and its outer steps. None takes the recipe's value."""
 
     TITLE: ClassVar[str] = "Training"
     steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps.")] = None
@@ -35,7 +35,7 @@ class PlanOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class InnerOptions(OptionGroup):
-    """How a task is adapted to; None is the recipe's own."""
+    """How to adapt to a task. None takes the recipe's value."""
 
     TITLE: ClassVar[str] = "Adaptation"
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None
@@ -45,7 +45,7 @@ class InnerOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class PointOptions(OptionGroup):
-    """What only tasks with given points have."""
+    """Options for tasks with given points alone."""
 
     TITLE: ClassVar[str] = "For tasks of points"
     objective: Annotated[
@@ -59,7 +59,7 @@ class PointOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class PolicyOptions(OptionGroup):
-    """What only policies have."""
+    """Options for policies alone."""
 
     TITLE: ClassVar[str] = "For policies"
     trajectories: Annotated[int | None, typer.Option(min=1, help="Trajectories a particle gathers for a gradient.")] = None
