@@ -191,7 +191,7 @@ def split_rows(rows: Data, count: Array | int, most: int, queries: int) -> Task:
     """Return the first `count` of `rows` as the support (padded to `most`) and the next `queries` as the query."""
     most = min(most, len(rows.mask))
     support = jax.tree.map(lambda leaf: leaf[:most], rows)
-    support = Data(support.x, support.y, jnp.where(jnp.arange(most) < count, support.mask, 0.0))
+    support = Data(support.x, support.y, support.mask * (jnp.arange(most) < count).astype(support.mask.dtype))
     place = count + jnp.arange(queries)
     there: Float[Array, " queries"] = (place < len(rows.mask)).astype(rows.mask.dtype)
     place = jnp.minimum(place, len(rows.mask) - 1)

@@ -124,7 +124,8 @@ class Sinusoids(AbstractTasks):
         """Split so that the query has the same rows for every shot count. Only the support's mask differs."""
         most = max(self.shots)
         support, query = (jax.tree.map(lambda leaf, s=s: leaf[s], rows) for s in (slice(most), slice(most, None)))
-        return Task(Data(support.x, support.y, jnp.where(jnp.arange(most) < count, support.mask, 0.0)), query)
+        given = (jnp.arange(most) < count).astype(support.mask.dtype)
+        return Task(Data(support.x, support.y, support.mask * given), query)
 
     def fixed(self, tasks: int, samples: int, key: PRNGKeyArray) -> FixedTasks:
         """Return a finite set of `tasks` tasks with `samples` noisy points each, all drawn once."""
