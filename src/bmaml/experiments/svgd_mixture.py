@@ -16,7 +16,7 @@ PANELS = (0, 50, 75, 100, 150, 500)
 MEAN, SECOND, BELOW = 2 / 3, 5.0, 0.3409
 
 
-def log_mixture(x: Float[Array, "..."]) -> Float[Array, "..."]:
+def log_mixture(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Log density of 1/3 N(-2, 1) + 2/3 N(2, 1) at `x`, in nats."""
     parts = jnp.stack([norm.logpdf(x, -2.0) + jnp.log(1 / 3), norm.logpdf(x, 2.0) + jnp.log(2 / 3)])
     return logsumexp(parts, axis=0)

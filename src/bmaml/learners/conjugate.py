@@ -50,7 +50,7 @@ class ConjugateMeta(eqx.Module):
     network: PyTree[Any]
     codes: Float[Array, "experts code"]
     prior: PyTree[Any]
-    log_weights: Float[Array, "..."]
+    log_weights: Float[Array, "*weights"]
 
 
 class _Experts(NamedTuple):

@@ -150,8 +150,8 @@ def _chains(
 class Convergence(eqx.Module):
     """Diagnostics of some quantities, in their shape: split R-hat (`r_hat`) and the effective number of draws (`ess`)."""
 
-    r_hat: Float[Array, "..."]
-    ess: Float[Array, "..."]
+    r_hat: Float[Array, "*quantities"]
+    ess: Float[Array, "*quantities"]
 
 
 def convergence(values: Float[Array, "chains draws *rest"]) -> Convergence:
