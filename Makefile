@@ -3,13 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-figures test-lowest test-wheel lint clean
+.PHONY: demo test test-strict test-figures test-lowest test-wheel lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+# The same tests, with types and shapes of the whole package checked when its functions are called.
+TYPED := --jaxtyping-packages='bmaml,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
+test-strict: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -q -n auto --dist worksteal $(TYPED)
 
 # Every figure at its small size: some minutes.
 test-figures: $(VENV)/.ready-test
