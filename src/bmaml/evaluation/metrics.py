@@ -217,7 +217,7 @@ def _calibration(names: list[str]) -> Callable[[np.ndarray], np.ndarray]:
 
     def of_levels(sample: np.ndarray) -> np.ndarray:
         observed = sample.mean(-1)
-        return np.abs(observed - np.reshape(LEVELS, (-1, *[1] * (observed.ndim - 1)))).mean(0)
+        return np.asarray(np.abs(observed - np.reshape(LEVELS, (-1, *[1] * (observed.ndim - 1)))).mean(0))
 
     return of_levels
 
