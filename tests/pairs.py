@@ -93,7 +93,9 @@ def to_markdown():
         reason = why_not(learner, objective)
         if reason is None:
             return "yes"
-        reason = reason.replace(type(core(learner)).__name__, "this learner")
+        # The remedy may name the learner's own class: "use Laplace around a GradientLearner".
+        why, use = reason.split("; ", 1)
+        reason = f"{why.replace(type(core(learner)).__name__, 'this learner')}; {use}"
         if reason not in reasons:
             reasons.append(reason)
         return f"({reasons.index(reason) + 1})"
