@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 
 import bmaml
 from bmaml.io.files import write_atomically
-from bmaml.rl import AbstractWorld, AdaptedPolicy, gather
+from bmaml.rl import AbstractWorld, AdaptedPolicy, PolicyMethod, collect
 from bmaml.rl.recipes import build_policy_method, build_policy_plan, build_world
 from bmaml.rl.simulators.mujoco import make
 from bmaml.training.progress import BarProgress
@@ -52,11 +52,18 @@ def train(folder: Path, seed: int, iterations: int) -> None:
     bmaml.train(method, world(), plan, directory=folder, save_every=5, about=about, progress=progress)
 
 
+def trained(folder: Path) -> tuple[bmaml.Run, PolicyMethod]:
+    """A seed's run and its method."""
+    run = bmaml.load(folder)
+    assert isinstance(run.method, PolicyMethod)
+    return run, run.method
+
+
 def score(folder: Path) -> dict[str, object]:
     """Mean returns of a seed: forwards and backwards, before an update and after it."""
-    run = bmaml.load(folder)
+    run, method = trained(folder)
     goals, key = jnp.asarray([1.0, -1.0] * EVALUATED), jax.random.key(1)
-    found = gather(world(), run.method.policies, run.method.sampling, run.meta, goals, 1, key=key)
+    found = collect(world(), method.policies, method.sampling, run.meta, goals, 1, key=key)
     returns = np.asarray(found.returns)[..., 0]
     ways = {"forwards": returns[:, ::2], "backwards": returns[:, 1::2]}
     scores = {way: {"before": float(r[0].mean()), "after": float(r[1].mean())} for way, r in ways.items()}
@@ -104,10 +111,10 @@ def picture(limbs: np.ndarray, title: str) -> Image.Image:
 
 def film(folder: Path, path: Path) -> None:
     """Draw four episodes at once: before an update above after it, told to run forwards beside backwards."""
-    run, home = bmaml.load(folder), world()
+    (run, method), home = trained(folder), world()
     fresh, episodes = run.adapt([]), []
     for goal, way in ((1.0, "forwards"), (-1.0, "backwards")):
-        adapted = run.adapt(fresh.collect(home, goal, run.method.sampling.episodes))
+        adapted = run.adapt(fresh.collect(home, goal, method.sampling.episodes))
         for when, policy in enumerate((fresh, adapted)):
             title = f"{way}, {('before', 'after one update')[when]}"
             episodes.append([picture(limbs, title) for limbs in shapes(policy, goal)])

@@ -11,6 +11,7 @@ import navigation
 import numpy as np
 
 from bmaml.data import Data, Task
+from bmaml.inference.posteriors import ParticlePosterior
 from bmaml.models import MLP, GaussianPolicy
 from bmaml.rl import Navigation, PolicyMethod, Sampling, TrustRegion
 from bmaml.rl.presets import maml
@@ -83,8 +84,12 @@ def pieces(leaves: Leaves, support: Rows, query: Rows, tangent: Leaves) -> tuple
         each = jax.vmap(lambda task, key: ours.objective(ours.learner, meta, task, key=key)[0])
         return each(batch.tasks, batch.keys).mean()
 
-    adapt = jax.vmap(lambda task, key: ours.learner.adapt(meta, task.support, key=key).params)
-    adapted = jax.jit(adapt)(batch.tasks, batch.keys)
+    def adapt(task, key):
+        posterior = ours.learner.adapt(meta, task.support, key=key)
+        assert isinstance(posterior, ParticlePosterior)
+        return posterior.params
+
+    adapted = jax.jit(jax.vmap(adapt))(batch.tasks, batch.keys)
     product = jax.jit(lambda meta, along: outer.fisher_product(ours, meta, batch)(along))(meta, along)
     found = []
     for layer in adapted["weights"]:

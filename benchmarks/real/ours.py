@@ -24,9 +24,17 @@ def bmaml_no_learner(train):
 def _fit(train, categorical):
     from bmaml import FewShotRegressor  # imported here: slow, and only this needs it
 
-    options = dict(task="curve", x=["train_size", *categorical], y=["error"], order="train_size", log=["train_size"])
     model = FewShotRegressor(selection="first", progress=bool(os.environ.get("BMAML_PROGRESS")))
-    return Predictor(model.fit(_table(train), categorical=categorical, **options))
+    model.fit(
+        _table(train),
+        task="curve",
+        x=["train_size", *categorical],
+        y=["error"],
+        order="train_size",
+        log=["train_size"],
+        categorical=categorical,
+    )
+    return Predictor(model)
 
 
 class Predictor(NamedTuple):
@@ -84,7 +92,7 @@ def _padded(schema, curves, rows):
         x, y, _ = schema.encode(read_table(_table(curves)))
     counts = np.array([len(c.x) for c in curves])
     mask = np.arange(rows) < counts[:, None]
-    out = Data(*(np.zeros((len(curves), rows, part.shape[1]), np.float32) for part in (x, y)), mask.astype(np.float32))
+    out = Data(*(np.zeros((len(curves), rows, part.shape[1]), np.float32) for part in (x, y)), mask=mask.astype(np.float32))
     out.x[mask], out.y[mask] = x, y
     return out
 

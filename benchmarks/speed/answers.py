@@ -13,9 +13,11 @@ import argparse
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bmaml.data import data
+from bmaml.distributions import AbstractContinuous
 from bmaml.experiments.numbers import markdown_table
 from bmaml.recipes.families import build_method
 
@@ -40,7 +42,7 @@ def measure(name: str) -> list[str]:
     method = build_method(name)
     meta = method.learner.init(jax.random.key(0))
     rng = np.random.default_rng(0)
-    x, grid = rng.uniform(-5, 5, (GIVEN, 1)), np.linspace(-5, 5, ASKED, dtype=np.float32)[:, None]
+    x, grid = rng.uniform(-5, 5, (GIVEN, 1)), jnp.linspace(-5, 5, ASKED)[:, None]
     support = data(x, np.sin(x))
 
     def adapt():
@@ -50,6 +52,7 @@ def measure(name: str) -> list[str]:
     posterior = adapt()
     found.append(timed(lambda: posterior.predict(grid)))
     predictive = posterior.predict(grid)
+    assert isinstance(predictive, AbstractContinuous)
     found.append(timed(lambda: predictive.interval(0.9)))
     return [name, *(f"{1e3 * least:.1f} ({first:.1f} s)" for first, least in found)]
 

@@ -59,7 +59,9 @@ def temporary_bytes(steps: int, checkpoint: bool) -> int:
     method, plan = _bmaml(10, steps, checkpoint), _plan(10)
     family = Sinusoids(shots=5, queries=5)
     arguments = init_state(method, plan), family, jnp.uint32(0), jnp.int32(1)
-    return build_chunk(method, plan).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+    analysis = build_chunk(method, plan).lower(*arguments).compile().memory_analysis()
+    assert analysis is not None
+    return analysis.temp_size_in_bytes
 
 
 def _precisions(particles: Particle) -> tuple[jax.Array, jax.Array]:

@@ -81,7 +81,7 @@ def test_public_signatures_name_their_types():
 
 def test_commands_take_few_arguments():
     """Those that are written: a group of options is one."""
-    counts = {c.callback.__name__: len(inspect.signature(c.callback.__wrapped__).parameters) for c in grouped()}
+    counts = {c.callback.__name__: len(inspect.signature(inspect.unwrap(c.callback)).parameters) for c in grouped()}
     assert {name: count for name, count in counts.items() if count > MOST_ARGUMENTS} == {}
     assert {"train", "fit", "evaluate", "leaderboard", "predict", "figure"} <= set(counts)
 

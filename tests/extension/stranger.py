@@ -3,6 +3,8 @@
 It imports the library's public contracts and nothing else, as a package outside would.
 """
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -91,8 +93,8 @@ class Kinks(AbstractTasks):
     shots: int = eqx.field(static=True, default=4)
     queries: int = eqx.field(static=True, default=6)
 
-    inputs = 1
-    outputs = 1
+    inputs: ClassVar[int] = 1
+    outputs: ClassVar[int] = 1
 
     def sample(self, key):
         keys = jax.random.split(key, 3)

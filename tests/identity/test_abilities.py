@@ -61,7 +61,7 @@ def test_the_joint_of_laplace_on_a_line_is_the_exact_gaussian():
     mean, covariance = design @ start, design @ design.T / 2.0 + np.eye(7) / 4.0
 
     def log_density(count):
-        return jax.scipy.stats.multivariate_normal.logpdf(y[:count], mean[:count], covariance[:count, :count])
+        return np.asarray(jax.scipy.stats.multivariate_normal.logpdf(y[:count], mean[:count], covariance[:count, :count]))
 
     found = jit(lambda m: QueryLoss("joint")(learner, m, one, key=KEY)[0])(meta)
     np.testing.assert_allclose(found, -(log_density(7) - log_density(4)) / 3, rtol=1e-7)

@@ -170,7 +170,7 @@ def test_mixture_weights_are_prior_weight_times_evidence():
     for m in range(3):
         prior = jax.tree.map(lambda leaf, m=m: leaf[m], meta.prior)
         features, log_noise = FEATURES.apply(meta.network, support.x, meta.codes[m])
-        exact = WeightSpace(prior, *(np.asarray(v) for v in (features, log_noise, support.y)), 0)
+        exact = WeightSpace(prior, *(np.asarray(v) for v in (features, log_noise, support.y)), output=0)
         evidence.append(exact.log_evidence)
         each.append(exact.predictive(*(np.asarray(v) for v in FEATURES.apply(meta.network, query.x, meta.codes[m]))))
     weights = softmax(np.asarray(meta.log_weights) + evidence)
@@ -243,7 +243,7 @@ def test_the_features_log_noise_is_the_noise_of_its_points():
         tuple(np.asarray(v) for v in features.apply(meta.network, d.x, meta.codes[0])) for d in (support, query)
     )
     assert np.ptp(at_query[1]) > 0.01
-    wanted = WeightSpace(prior, *at_support, np.asarray(support.y), 0).predictive(*at_query)
+    wanted = WeightSpace(prior, *at_support, y=np.asarray(support.y), output=0).predictive(*at_query)
     found = adapt(learner, meta, support).predict(query.x)
     np.testing.assert_allclose(found.std[:, 0], wanted.std(), rtol=1e-10)
 
@@ -338,7 +338,7 @@ def test_chosen_experts_stand_for_all_without_bias():
     which, log_shares = jax.jit(jax.vmap(lambda key: thin(key, jnp.log(jnp.asarray(weights)) - 50.0, 4)))(
         jax.random.split(KEY, 4000)
     )
-    assert (np.diff(np.sort(which), axis=1) > 0).all()
+    assert (jnp.diff(jnp.sort(which), axis=1) > 0).all()
     shares = np.exp(log_shares + 50.0)
     np.testing.assert_allclose(shares[which == 0], 6.0)
     assert (which == 0).sum() == (which == 3).sum() == 4000

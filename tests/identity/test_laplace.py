@@ -78,7 +78,8 @@ def test_evidence_loss_is_minus_the_exact_log_marginal_likelihood_a_point():
     def marginal(params):
         design, start = jnp.column_stack([jnp.ones(7), everything.x]), ravel_pytree(LINE.weights(params))[0]
         covariance = jnp.eye(7) * jnp.exp(-params["log_precision"][0]) + design @ design.T / TAU
-        return -jax.scipy.stats.multivariate_normal.logpdf(everything.y[:, 0], design @ start, covariance) / 7
+        log_density = jax.scipy.stats.multivariate_normal.logpdf(everything.y[:, 0], design @ start, covariance)
+        return -jnp.asarray(log_density) / 7
 
     wanted_loss, wanted = jit(jax.value_and_grad(marginal))(meta.particles.params)
     np.testing.assert_allclose(loss, wanted_loss, rtol=1e-8)

@@ -19,7 +19,7 @@ LEARNER = LinearLearner(2, 2)
 
 
 def data(rng, count):
-    return Data(*(jnp.asarray(rng.normal(size=(count, 2))) for _ in range(2)), jnp.ones(count))
+    return Data(*(jnp.asarray(rng.normal(size=(count, 2))) for _ in range(2)), mask=jnp.ones(count))
 
 
 def test_posterior_evidence_and_joint_density_are_exact(x64):

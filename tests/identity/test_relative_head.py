@@ -74,7 +74,7 @@ def test_the_degrees_of_freedom_keep_what_is_known_of_sigma():
     prior, support = random_prior(rng), rows(rng, 4)
     df = conditioned(prior, *support).predict(*support[:2]).df[0, 0]
     for output in range(P):
-        parts = joint(prior, *support[:2], output)
+        parts = joint(prior, *support[:2], output=output)
         weights = softmax([p + stats.multivariate_normal(m, c).logpdf(support[2][:, output]) for p, _, m, c in parts])
         square = np.asarray([s**2 for _, s, _, _ in parts])
         np.testing.assert_allclose(df[output] / (df[output] - 2), (weights @ square) * (weights @ (1 / square)), rtol=1e-9)
@@ -163,7 +163,7 @@ def test_a_support_of_no_rows_leaves_the_prior():
     rng = np.random.default_rng(8)
     prior, query = random_prior(rng), rows(rng, 3)
     none = HEAD.condition(prior, jnp.zeros((0, F)), jnp.zeros(0), jnp.zeros((0, P)), jnp.zeros(0))
-    masked = HEAD.condition(prior, *rows(rng, 2), jnp.zeros(2))
+    masked = HEAD.condition(prior, *rows(rng, 2), mask=jnp.zeros(2))
     np.testing.assert_allclose(none.log_evidence, 0.0, atol=1e-12)
     for one, other in zip(*(jax.tree.leaves(h.predict(*query[:2])) for h in (none, masked)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10)

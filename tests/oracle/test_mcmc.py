@@ -117,7 +117,8 @@ def test_on_a_five_point_task_nuts_judges_the_others():
     }
     error, _, variance, *_ = found["SVGD, 100 particles"]
     assert error < 0.15
-    assert 0.3 < variance < 0.9
+    assert variance > 0.3
+    assert variance < 0.9
     error, _, variance, *_ = found["conjugate heads, 5,000"]
     assert error < 0.05
     assert abs(variance - 1) < 0.1

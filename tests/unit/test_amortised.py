@@ -21,7 +21,7 @@ NETWORKS = {"cnp": DeepSets(2, 8, 1), "tnp": Transformer(2, 8, 2, 2), "rnn": Rec
 
 def two_inputs(count, seed, outputs=3):
     rng = np.random.default_rng(seed)
-    return Data(*(jnp.asarray(rng.normal(size=(count, n))) for n in (2, outputs)), jnp.ones(count))
+    return Data(*(jnp.asarray(rng.normal(size=(count, n))) for n in (2, outputs)), mask=jnp.ones(count))
 
 
 def trained_a_little(learner, seed=0):
@@ -90,7 +90,7 @@ def test_functions_are_draws_of_the_right_shape():
 
     @jit
     def draw(key):
-        return learner.adapt(learner.init(KEY), given).sample_functions(x, key=key, count=4)
+        return learner.adapt(learner.init(KEY), given, key=key).sample_functions(x, key=key, count=4)
 
     drawn = draw(KEY)
     assert drawn.shape == (4, 15, 1)
@@ -114,7 +114,7 @@ def test_front_doors_know_the_names(name):
     x, y, mask = jnp.zeros((3, 4)), jnp.zeros((3, 2)), jnp.ones(3)
 
     def adapted(key):
-        return learner.adapt(learner.init(key), Data(x, y, mask)).predict(jnp.zeros((5, 4))).mean
+        return learner.adapt(learner.init(key), Data(x, y, mask), key=key).predict(jnp.zeros((5, 4))).mean
 
     assert jax.eval_shape(adapted, KEY).shape == (5, 2)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -80,8 +81,8 @@ class Guess(AbstractLearner):
 class Classes(AbstractTasks):
     """Random labels."""
 
-    inputs = 1
-    outputs = 1
+    inputs: ClassVar[int] = 1
+    outputs: ClassVar[int] = 1
 
     def sample(self, key):
         y = jax.random.randint(key, (8,), 0, 3)
@@ -298,7 +299,8 @@ class Doubled(AbstractTasks):
         return dataclasses.replace(self, source=self.source.sized(shots, queries))
 
     def truth(self, key, x):
-        return 2 * self.source.truth(key, x)
+        truth = self.source.truth(key, x)
+        return None if truth is None else 2 * truth
 
     def sample(self, key):
         task = self.source.sample(key)

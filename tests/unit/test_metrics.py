@@ -109,6 +109,7 @@ def test_classification_scores_are_what_they_say():
     np.testing.assert_allclose(scores["brier"], np.mean(brier), rtol=1e-5)
     # Confidences 0.7, 0.8, 0.6 fall in bins of their own: gaps 0.3, 0.8 and 0.4 of one point in three each.
     ece = calibration_error({name: np.asarray(v)[None] for name, v in scores.items()})
+    assert ece is not None
     np.testing.assert_allclose(ece, (0.3 + 0.8 + 0.4) / 3, rtol=1e-5)
 
 
@@ -164,12 +165,16 @@ def _tasks(scale, tasks=400, rows=20):
 def test_the_truth_is_calibrated_and_a_wrong_scale_is_not():
     assert calibration_error(_tasks(1.0)) < 0.01
     wide = np.mean([abs(2 * stats.norm.cdf(2 * stats.norm.ppf(0.5 + level / 2)) - 1 - level) for level in LEVELS])
-    np.testing.assert_allclose(calibration_error(_tasks(2.0)), wide, atol=0.01)
+    wrong = calibration_error(_tasks(2.0))
+    assert wrong is not None
+    np.testing.assert_allclose(wrong, wide, atol=0.01)
     assert calibration_error({"nll": np.zeros(3)}) is None
 
 
 def test_bootstrap_holds_the_calibration_error():
-    whole, low, high = bootstrap_calibration(_tasks(2.0))
+    found = bootstrap_calibration(_tasks(2.0))
+    assert found is not None
+    whole, low, high = found
     assert low <= whole <= high
     assert 0 < high - low < 0.03
     assert bootstrap_calibration({"nll": np.zeros(3)}) is None

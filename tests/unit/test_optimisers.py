@@ -1,5 +1,7 @@
 """Outer optimisers: Muon orthogonalises weight matrices, and only these."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ def random_gradient(params, seed=0):
     return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), params)
 
 
-def first_update(params, gradient):
+def first_update(params, gradient) -> Any:
     rule = Muon(RATE, adam_learning_rate=0.01, decay="none").build(10)
     return rule.update(gradient, rule.init(params), params)[0]
 

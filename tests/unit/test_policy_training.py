@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -158,10 +159,10 @@ class OnHost(AbstractWorld):
 
     poisoned: bool = False
     pure = False
-    observations = 2
-    actions = 2
-    discrete = False
-    horizon = 4
+    observations: ClassVar[int] = 2
+    actions: ClassVar[int] = 2
+    discrete: ClassVar[bool] = False
+    horizon: ClassVar[int] = 4
 
     def sample(self, key):
         return WORLD.sample(key)

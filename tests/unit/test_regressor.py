@@ -174,13 +174,13 @@ def test_scikit_learn_manners():
 REFUSALS = {
     "before fit": (lambda m: FewShotRegressor().adapt([1.0], [2.0]), "not fitted"),
     "save before fit": (lambda m: FewShotRegressor().save("nowhere"), "not fitted"),
-    "no groups": (lambda m: FewShotRegressor().fit([[1.0]], [1.0]), "groups= with arrays or task="),
-    "no names": (lambda m: FewShotRegressor().fit({"a": [1]}, task="a"), "give x= and y="),
+    "no groups": (lambda m: FewShotRegressor().fit([[1.0]], [1.0]), "groups= with arrays or task="),  # pyright: ignore[reportCallIssue]
+    "no names": (lambda m: FewShotRegressor().fit({"a": [1]}, task="a"), "give x= and y="),  # pyright: ignore[reportCallIssue]
     "name taken": (
         lambda m: FewShotRegressor().fit(read_table({"task": [1.0]}), [1.0], groups=[1]),
         "X has a column 'task'",
     ),
-    "no targets": (lambda m: FewShotRegressor().fit([[1.0]], groups=[1]), "y is missing"),
+    "no targets": (lambda m: FewShotRegressor().fit([[1.0]], groups=[1]), "y is missing"),  # pyright: ignore[reportCallIssue]
     "unknown method": (lambda m: regression_method("bmalm", 1, 1), "did you mean 'bmaml'"),
     "particles of a point method": (lambda m: regression_method("maml", 1, 1, 5), "one particle"),
     "unknown parameter": (lambda m: FewShotRegressor().set_params(stps=1), "no parameter 'stps'"),
@@ -227,9 +227,10 @@ def test_arrays_to_recalibrate_on_are_a_tables_columns_in_order():
     table = {"who": groups, "when": x.ravel(), "what": y.ravel()}
     model = FewShotRegressor("maml", steps=2, batch=2, shots=np.int64(2)).fit(table, task="who", x=["when"], y=["what"])
     by_name, by_order = FewShotRegressor(), FewShotRegressor()
-    for one, given in ((by_name, (table,)), (by_order, (x.ravel(), y.ravel()))):
+    for one in (by_name, by_order):
         one.__dict__.update(model.__dict__)
-        one.recalibrate(*given, **({"groups": groups} if len(given) == 2 else {}))
+    by_name.recalibrate(table)
+    by_order.recalibrate(x.ravel(), y.ravel(), groups=groups)
     changes = [one.run_.meta.change.log_stretch for one in (by_name, by_order)]
     np.testing.assert_array_equal(*changes)
 

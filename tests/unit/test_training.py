@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -215,8 +216,8 @@ class Poisoned(AbstractTasks):
     """Sinusoids of which a share have a target that is no number."""
 
     share: jax.Array
-    inputs = 1
-    outputs = 1
+    inputs: ClassVar[int] = 1
+    outputs: ClassVar[int] = 1
 
     def poisoned(self, key):
         return jax.random.bernoulli(jax.random.fold_in(key, 9), self.share)

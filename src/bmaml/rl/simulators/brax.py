@@ -79,8 +79,8 @@ def _environment(body: Body, backend: str) -> Any:
         with warnings.catch_warnings():
             # Brax warns at each import that MJX has succeeded it.
             warnings.simplefilter("ignore")
-            from brax import envs
+            from brax.envs import get_environment
 
-            return envs.get_environment(_NAMES[body], backend=backend)
+            return get_environment(_NAMES[body], backend=backend)
     except ImportError as error:
         raise InputError("this world needs brax, which is not installed: pip install 'bmaml[brax]'.") from error
