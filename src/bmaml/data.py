@@ -64,6 +64,9 @@ def data(x, y, mask=None, *, dtype=None) -> Data:
     - `dtype`: type of the floats; JAX's default float by default.
 
     Raises: InputError if `x` and `y` have different numbers of rows.
+
+    >>> data([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
+    Data(x=f32[3,1], y=f32[3,1], mask=f32[3])
     """
     dtype = dtype or jnp.zeros(()).dtype
     x, y = jnp.asarray(x, dtype), jnp.asarray(y)
@@ -80,6 +83,9 @@ def pad(points: Data, rows: int) -> Data:
     """Return the data set `points` with masked rows of zeros appended, so that it has `rows` rows.
 
     Raises: InputError if the data set is already longer.
+
+    >>> pad(data([0.0, 1.0], [1.0, 3.0]), 4).mask
+    Array([1., 1., 0., 0.], dtype=float32)
     """
     extra = rows - points.mask.shape[-1]
     if extra < 0:

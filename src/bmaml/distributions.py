@@ -131,7 +131,15 @@ def _inverse(predictive: AbstractContinuous, q: Array) -> Array:
 
 
 class Normal(AbstractContinuous):
-    """Independent normals with mean `loc` and standard deviation `scale`, both of shape `(n, outputs)`."""
+    """Independent normals with mean `loc` and standard deviation `scale`, both of shape `(n, outputs)`.
+
+    >>> two_points = Normal(jnp.array([[0.0], [1.0]]), jnp.ones((2, 1)))
+    >>> low, high = two_points.interval(0.9)
+    >>> print(f"{low[0, 0]:.2f} {high[0, 0]:.2f}")
+    -1.64 1.64
+    >>> two_points.log_prob(jnp.zeros((2, 1))).shape
+    (2,)
+    """
 
     loc: Float[Array, "*batch n outputs"]
     scale: Float[Array, "*#batch #n #outputs"]

@@ -1,4 +1,5 @@
-"""What README and docs tell a reader to write: Python runs as written, and every command has the options that it is shown with.
+"""What README, docs and docstrings tell a reader to write: Python runs as written, and every command has the options that it is
+shown with.
 
 A comment before a block says what it needs, from `PREPARED` below, and how many meta-steps at most it trains for:
 `<!-- test: table steps=3 -->`. Blocks of a page share their names, as in a notebook.
@@ -6,6 +7,8 @@ A comment before a block says what it needs, from `PREPARED` below, and how many
 
 import csv
 import dataclasses
+import doctest
+import importlib
 import re
 import shlex
 import zipfile
@@ -120,3 +123,14 @@ def test_commands_have_the_options_that_are_shown(page):
         options = {option for given in COMMANDS[name].params for option in given.opts + given.secondary_opts} | {"--help"}
         unknown = {word.split("=")[0].rstrip(",.;:)") for word in words if word.startswith("--")} - options
         assert not unknown, f"{page.name} shows bmaml {line}, which has no {', '.join(sorted(unknown))}."
+
+
+def test_examples_in_docstrings_give_what_they_show():
+    source = ROOT / "src"
+    shown = [path for path in sorted(source.rglob("*.py")) if ">>> " in path.read_text()]
+    found = {}
+    for path in shown:
+        name = ".".join(path.relative_to(source).with_suffix("").parts)
+        found[name] = doctest.testmod(importlib.import_module(name))
+    assert {name: result.failed for name, result in found.items() if result.failed or not result.attempted} == {}
+    assert "bmaml.data" in found

@@ -29,6 +29,10 @@ def interval(values: Sequence[float] | np.ndarray, within: Range = REAL) -> Ends
     - `within`: where a mean can lie at all; the ends are held there (a squared error is never below 0).
 
     Of one value the ends are NaN.
+
+    >>> mean, low, high = interval([1.0, 2.0, 3.0])
+    >>> print(f"{mean:.2f} [{low:.2f}, {high:.2f}]")
+    2.00 [-0.48, 4.48]
     """
     values = np.asarray(values, np.float64)
     count = len(values)

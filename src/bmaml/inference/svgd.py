@@ -37,6 +37,11 @@ def svgd(
     - `record`: the steps whose particles are kept (0 is the start).
 
     Raises: InputError for negative steps, or a recorded step after the last one.
+
+    >>> start = jax.random.normal(jax.random.key(0), (20, 1))
+    >>> found = svgd(lambda w: -jnp.sum((w - 3.0) ** 2) / 2, start, steps=500)
+    >>> print(f"mean {found.particles.mean():.1f}, deviation {found.particles.std():.1f}")
+    mean 3.0, deviation 0.9
     """
     if steps < 0 or any(not 0 <= r <= steps for r in record):
         raise InputError(f"{steps} steps and record {tuple(record)}: give steps >= 0 and records between 0 and steps.")

@@ -48,6 +48,9 @@ def cite(method: str | AbstractMethod | Run) -> str:
 
     Raises: InputError for an unknown name, for a pair of a learner and an objective that is no named method, or for a method
     that names no paper.
+
+    >>> cite("maml").splitlines()[:2]  # doctest: +ELLIPSIS
+    ['@inproceedings{finn2017,', '  title = {Model-Agnostic Meta-Learning ...
     """
     found = method.method if isinstance(method, Run) else method
     name = found if isinstance(found, str) else found.name

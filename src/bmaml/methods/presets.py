@@ -62,6 +62,11 @@ def maml(
     Finn et al. (2017), algorithm 1, https://arxiv.org/abs/1703.03400. The inner loss is the mean squared error, or the mean NLL
     of classes. The defaults of `inner_learning_rate` and `inner_steps` are those of the paper's sinusoids. `model`, `clip` and
     `checkpoint` are as in the module's docstring.
+
+    >>> from bmaml.models import MLP
+    >>> method = maml(GaussianModel(MLP((1, 40, 1))), inner_steps=5)
+    >>> method.learner.steps, method.objective.scoring
+    (5, 'squared_error')
     """
     learner = point_learner(
         model, inner_learning_rate=inner_learning_rate, inner_steps=inner_steps, clip=clip, adjoint=Unrolled(checkpoint)

@@ -17,6 +17,9 @@ def shot_counts(shots: Shots, *, least: int = 0, name: str = "shots") -> tuple[i
 
     `least` is the smallest number that makes sense, and `name` is what the message calls the numbers.
     Raises: InputError for no number at all, for what is not a whole number, or for a number below `least`.
+
+    >>> shot_counts(5), shot_counts([3, 5, 10])
+    ((5,), (3, 5, 10))
     """
     try:
         counts = (index(shots),) if np.ndim(shots) == 0 else tuple(map(index, shots))  # pyright: ignore[reportArgumentType]

@@ -53,6 +53,10 @@ class Sinusoids(AbstractTasks):
       https://arxiv.org/abs/1806.02817).
 
     Raises: InputError for shots below 0 or all 0, or queries below 1.
+
+    >>> task = Sinusoids(shots=5).sample(jax.random.key(0))
+    >>> task.support.x.shape, task.query.y.shape
+    ((5, 1), (10, 1))
     """
 
     shots: tuple[int, ...] = eqx.field(static=True, default=(10,), converter=shot_counts)
