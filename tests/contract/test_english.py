@@ -67,7 +67,8 @@ def unparsed(node):
 def sentences(doc):
     """Return the sentences of a docstring without formulas, links, names in backticks and brackets."""
     plain = re.sub(r"\([^()]*\)", " ", re.sub(r"`[^`]*`|https?://[^\s)]+", "x", doc))
-    units = [unit for unit in re.split(r"\n\s*\n|\n\s*- |\n(?=Raises)", plain) if not unit.startswith(("    ", "Raises", ">>>"))]
+    skipped = ("    ", "Raises", ">>>")
+    units = [unit for unit in re.split(r"\n\s*\n|\n\s*- |\n(?=Raises)", plain) if not unit.startswith(skipped)]
     return [s for unit in units for s in re.split(r"(?<=[.:;?!])\s+", unit.strip()) if s]
 
 
