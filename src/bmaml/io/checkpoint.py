@@ -14,11 +14,10 @@ meta-step's keys are a function of the seed and the step. No file holds the name
 
 from __future__ import annotations
 
-import errno
 import importlib.metadata
 import json
-import os
 import re
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -190,8 +189,12 @@ class RunFolder:
         parent = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
         if not parent.is_dir():
             raise _unwritable(self.path, NotADirectoryError())
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise _unwritable(self.path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+        try:
+            # A try tells more than the permissions: root has all of them, and there are folders that nobody can write to.
+            with tempfile.TemporaryFile(dir=parent):
+                pass
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
 
     def forget(self) -> None:
         """Remove what `create` wrote, for a run that could not begin. The folder goes too if nothing else is in it."""
