@@ -39,7 +39,7 @@ class Harmonics(AbstractBasis):
         return 2 * len(self.speeds) + int(self.constant)
 
     def __call__(self, x):
-        angle = x * jnp.asarray(self.speeds, x.dtype)
+        angle = x * jnp.asarray(self.speeds, x.dtype)[None]
         columns = [jnp.cos(angle), jnp.sin(angle)] + [jnp.ones_like(x)] * self.constant
         return jnp.concatenate(columns, 1)
 
@@ -75,9 +75,9 @@ class LinearExperts(AbstractFeatures):
         return jnp.zeros(self.basis.size)
 
     def apply(self, params, x, code):
-        features = (self.basis(x) * jnp.exp(params)) @ code.reshape(self.basis.size, self.rank)
+        features = (self.basis(x) * jnp.exp(params)[None]) @ code.reshape(self.basis.size, self.rank)
         return features, jnp.zeros(len(x), features.dtype)
 
     def codes(self, params: Float[Array, " size"], maps: Float[Array, "experts size rank"]) -> Float[Array, "experts code"]:
         """Return the codes that, with these shared parameters, stand for the maps L of experts."""
-        return jax.vmap(jnp.ravel)(maps * jnp.exp(-params)[:, None])
+        return jax.vmap(jnp.ravel)(maps * jnp.exp(-params)[None, :, None])

@@ -183,7 +183,7 @@ class TideTasks(AbstractTasks):
 
     def height(self, gauge: Int[Array, ""] | int, t: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
         """Return the noise-free heights of a gauge, in metres, at hours `t`."""
-        angle = t * self.speed
+        angle = t * self.speed[None]
         return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], 1) @ self.coefficients[gauge][:, None]
 
     def points(self, gauge: Int[Array, ""] | int, key: PRNGKeyArray, count: int) -> Data:

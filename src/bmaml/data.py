@@ -79,6 +79,19 @@ def data(x, y, mask=None, *, dtype=None) -> Data:
     return Data(x, y, jnp.ones(len(x), dtype) if mask is None else jnp.asarray(mask, dtype))
 
 
+def same_rank(*arrays: Array) -> tuple[Array, ...]:
+    """Return `arrays` with axes of length 1 in front, so that all have as many axes as the one with the most.
+
+    So the code says where arrays broadcast as in NumPy. A number without axes stays as it is.
+    """
+    most = max(jnp.ndim(array) for array in arrays)
+    return tuple(_led(array, most - jnp.ndim(array)) for array in arrays)
+
+
+def _led(array: Array, extra: int) -> Array:
+    return jnp.expand_dims(array, tuple(range(extra))) if extra and jnp.ndim(array) else array
+
+
 def pad(points: Data, rows: int) -> Data:
     """Return the data set `points` with masked rows of zeros appended, so that it has `rows` rows.
 

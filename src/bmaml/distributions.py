@@ -19,7 +19,7 @@ from jax.core import Tracer
 from jax.scipy import special, stats
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from bmaml.data import length_class
+from bmaml.data import length_class, same_rank
 from bmaml.errors import InputError, PairError
 
 _MOST_STEPS = 100
@@ -102,7 +102,7 @@ def _inverse(predictive: AbstractContinuous, q: Array) -> Array:
 
     Some fifteen CDFs in place of bisection's thirty to sixty. It stops where the bracket is as narrow as numbers are.
     """
-    q = q.astype(predictive.mean.dtype)
+    q = same_rank(q.astype(predictive.mean.dtype), predictive.mean)[0]
     precision = jnp.finfo(q.dtype).eps
     ends = predictive.bracket(q)
 
@@ -145,7 +145,7 @@ class Normal(AbstractContinuous):
     scale: Float[Array, "*#batch #n #outputs"]
 
     def log_prob(self, y):
-        return stats.norm.logpdf(y, self.loc, self.scale).sum(-1)
+        return stats.norm.logpdf(*same_rank(y, self.loc, self.scale)).sum(-1)
 
     @property
     def mean(self):
@@ -156,14 +156,17 @@ class Normal(AbstractContinuous):
         return jnp.broadcast_to(self.scale**2, self.loc.shape)
 
     def cdf(self, y):
-        return stats.norm.cdf(y, self.loc, self.scale)
+        return stats.norm.cdf(*same_rank(y, self.loc, self.scale))
 
     def bracket(self, q):
-        exact = self.loc + self.scale * special.ndtri(q)
+        loc, scale, unit = same_rank(self.loc, self.scale, special.ndtri(q))
+        exact = loc + scale * unit
         return exact, exact
 
     def sample(self, key, shape=()):
-        return self.loc + self.scale * jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
+        unit = jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
+        loc, scale = same_rank(self.loc, self.scale, unit)[:2]
+        return loc + scale * unit
 
     def entropy(self):
         each = 0.5 * jnp.log(2 * jnp.pi * jnp.e * self.scale**2)
@@ -191,9 +194,10 @@ class StudentT(AbstractContinuous):
     scale: Float[Array, "*#batch #n #outputs"]
 
     def log_prob(self, y):
-        square = ((y - self.loc) / self.scale) ** 2
-        constant = _student_constant(self.df) - jnp.log(self.scale)
-        return (constant - 0.5 * (self.df + 1) * jnp.log1p(square / self.df)).sum(-1)
+        y, df, loc, scale = same_rank(y, self.df, self.loc, self.scale)
+        square = ((y - loc) / scale) ** 2
+        constant = _student_constant(df) - jnp.log(scale)
+        return (constant - 0.5 * (df + 1) * jnp.log1p(square / df)).sum(-1)
 
     @property
     def mean(self):
@@ -205,7 +209,8 @@ class StudentT(AbstractContinuous):
         return jnp.broadcast_to(ratio * self.scale**2, self.loc.shape)
 
     def cdf(self, y):
-        t = (y - self.loc) / self.scale
+        y, loc, scale = same_rank(y, self.loc, self.scale)
+        t = (y - loc) / scale
         df = jnp.broadcast_to(self.df, t.shape)
         # The usual tail form loses digits near 0. The central form I(t^2 / (df + t^2); 1/2, df/2) loses none, near 0 or far
         # out.
@@ -215,12 +220,15 @@ class StudentT(AbstractContinuous):
 
     def bracket(self, q):
         # With df >= 1 the tails are at most as heavy as those of the Cauchy distribution, which has a closed quantile.
-        reach = self.scale * jnp.abs(jnp.tan(jnp.pi * (q - 0.5))) * 1.001
-        return self.loc - reach, self.loc + reach
+        loc, scale, q = same_rank(self.loc, self.scale, q)
+        reach = scale * jnp.abs(jnp.tan(jnp.pi * (q - 0.5))) * 1.001
+        return loc - reach, loc + reach
 
     def sample(self, key, shape=()):
         shape = (*shape, *self.loc.shape)
-        return self.loc + self.scale * jax.random.t(key, jnp.broadcast_to(self.df, shape), shape, self.loc.dtype)
+        unit = jax.random.t(key, jnp.broadcast_to(self.df, shape), shape, self.loc.dtype)
+        loc, scale = same_rank(self.loc, self.scale, unit)[:2]
+        return loc + scale * unit
 
     def entropy(self):
         a = 0.5 * (self.df + 1)
@@ -238,7 +246,8 @@ class Categorical(AbstractDistribution):
         # We use a product with a one-hot vector instead of a gather. The transpose of a gather is a scatter-add, which is slow
         # on some GPUs.
         chosen = jax.nn.one_hot(y, self.logits.shape[-1], dtype=self.logits.dtype)
-        return (jax.nn.log_softmax(self.logits) * chosen).sum(-1)
+        log_shares, chosen = same_rank(jax.nn.log_softmax(self.logits), chosen)
+        return (log_shares * chosen).sum(-1)
 
     @property
     def mean(self):
@@ -296,7 +305,7 @@ class Mixture(AbstractContinuous):
 
     @property
     def variance(self):
-        between = (self.components.mean - self.mean) ** 2
+        between = (self.components.mean - self.mean[None]) ** 2
         return _weighted(self.log_weights, self.components.variance + between)
 
     def cdf(self, y):

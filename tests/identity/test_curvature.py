@@ -214,14 +214,16 @@ def test_gradients_pass_through_all_three_also_where_eigenvalues_coincide(name, 
     params, data = jit(model.init)(KEY), make(4)
     data = Data(data.x, data.y, jnp.asarray([1.0, 0.0, 1.0, 0.0]))
     flat, unravel = ravel_pytree(params)
-    noise = jax.tree.map(lambda leaf: jnp.sin(1.0 + jnp.arange(leaf.size)).reshape(leaf.shape), model.weights(params))
+    noise = jax.tree.map(
+        lambda leaf: jnp.sin(1.0 + jnp.arange(leaf.size, dtype=float)).reshape(leaf.shape), model.weights(params)
+    )
 
     def number(v):
         precision = FORMS[form](model, unravel(v), data, 40.0)
         solved, spread = (ravel_pytree(part)[0] for part in (precision.solve(noise), precision.inverse_sqrt(noise)))
         return precision.logdet() + solved @ jnp.cos(jnp.arange(len(solved))) + 3 * spread @ jnp.sin(jnp.arange(len(spread)))
 
-    step, direction = 1e-5, jnp.sin(2.0 + 3.0 * jnp.arange(len(flat)))
+    step, direction = 1e-5, jnp.sin(2.0 + 3.0 * jnp.arange(len(flat), dtype=float))
     ends = jit(jax.vmap(lambda t: number(flat + t * direction)))(jnp.asarray([step, -step]))
     found = jit(jax.grad(number))(flat) @ direction
     np.testing.assert_allclose(found, (ends[0] - ends[1]) / (2 * step), rtol=1e-6)

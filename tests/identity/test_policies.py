@@ -62,7 +62,7 @@ def test_every_surrogate_has_reinforces_gradient():
 
 
 # A problem of two steps: the first action leads to the state of its number, rewards depend on state and action.
-REWARDS = jnp.asarray([[2.0, 1.0], [0.7, 2.0]])
+REWARDS = np.asarray([[2.0, 1.0], [0.7, 2.0]])
 
 
 def value(table):
@@ -297,7 +297,7 @@ def test_advantages_are_sums_of_temporal_differences():
     """The trace of 1 without a baseline is the discounted return to go; with a baseline, the definition by a double loop."""
     one = lived()
     plain = jit(Advantages(0.9, 1.0, baseline=False, normalise=False).each)(one)
-    np.testing.assert_allclose(plain[:, 0], (one.rewards * 0.9 ** np.arange(6)).sum(1), atol=1e-12)
+    np.testing.assert_allclose(plain[:, 0], (one.rewards * 0.9 ** np.arange(6)[None]).sum(1), atol=1e-12)
     values = np.asarray(jit(lambda one: linear_values(one, 0.9))(one) * one.alive)
     rewards, alive = np.asarray(one.rewards), np.asarray(one.alive)
     wanted = np.zeros_like(values)

@@ -105,7 +105,7 @@ def test_draws_have_the_mean_and_follow_the_cdf(continuous):
     # 4.5 standard errors of the mean; and Kolmogorov's distance, whose 99.9% point is 1.95 / sqrt(count).
     np.testing.assert_array_less(jnp.abs(draws.mean(0) - continuous.mean), 4.5 * continuous.std / count**0.5)
     level = jnp.sort(jax.jit(jax.vmap(continuous.cdf))(draws), axis=0)
-    distance = jnp.abs(level - ((jnp.arange(count) + 0.5) / count)[:, None, None]).max(0)
+    distance = jnp.abs(level - ((jnp.arange(count, dtype=float) + 0.5) / count)[:, None, None]).max(0)
     np.testing.assert_array_less(distance, 1.95 / count**0.5)
 
 

@@ -32,6 +32,7 @@ class Countdown(AbstractEnvironment):
         return state[None]
 
     def step(self, goal, state, action, key):
+        goal = goal.astype(state.dtype)
         return state + 1, jnp.where(state < goal, 1.0, jnp.nan), state + 1 >= goal
 
 

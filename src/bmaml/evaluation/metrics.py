@@ -71,10 +71,10 @@ def _mixed_crps(weights: Float[Array, " particles"], parts: Normal, y: Float[Arr
 
     def apart(one: tuple[Array, Array]) -> Array:
         """Return the mean distance of one component's draws from the mixture's."""
-        return jnp.tensordot(weights, _distance(loc - one[0], jnp.hypot(scale, one[1])), 1)
+        return jnp.tensordot(weights, _distance(loc - one[0][None], jnp.hypot(scale, one[1][None])), 1)
 
     between = jnp.tensordot(weights, jax.lax.map(apart, (loc, scale)), 1)
-    return (jnp.tensordot(weights, _distance(loc - y, scale), 1) - 0.5 * between).mean(-1)
+    return (jnp.tensordot(weights, _distance(loc - y[None], scale), 1) - 0.5 * between).mean(-1)
 
 
 def _drawn_crps(
@@ -85,7 +85,7 @@ def _drawn_crps(
     x = jnp.sort(jax.vmap(predictive.sample)(jax.random.split(key, draws)), axis=0)
     rank = (2 * jnp.arange(draws, dtype=x.dtype) - draws + 1).reshape(-1, *[1] * y.ndim)
     distance = 2 * (rank * x).sum(0) / (draws * (draws - 1))
-    return (jnp.abs(x - y).mean(0) - 0.5 * distance).mean(-1)
+    return (jnp.abs(x - y[None]).mean(0) - 0.5 * distance).mean(-1)
 
 
 def regression_scores(
@@ -110,9 +110,9 @@ def regression_scores(
         "nll": -masked_mean(predictive.log_prob(query.y), mask),
         "crps": masked_mean(crps(predictive, query.y, key), mask),
         "std": masked_mean(predictive.std.mean(-1), mask),
-        "coverage": masked_mean((inside < LEVEL).mean(-1), mask),
+        "coverage": masked_mean((inside < LEVEL).mean(-1, dtype=mask.dtype), mask),
     }
-    return scores | {f"coverage@{level}": masked_mean((inside < level).mean(-1), mask) for level in LEVELS}
+    return scores | {f"coverage@{level}": masked_mean((inside < level).mean(-1, dtype=mask.dtype), mask) for level in LEVELS}
 
 
 def classification_scores(
@@ -160,8 +160,9 @@ def accuracy_under_rejection(
     count = (mask > 0).sum().astype(mask.dtype)
     # Rounding must not add a point if a share of the count is a whole number.
     kept = jnp.maximum(jnp.ceil(jnp.asarray(COVERAGES, mask.dtype) * count - 1e-4), 1)
-    within = ((jnp.arange(len(mask), dtype=kept.dtype) < kept[:, None]) & (mask[order] > 0)).astype(right.dtype)
-    return (within * right[order]).sum(1) / jnp.maximum(within.sum(1), 1)
+    place = jnp.arange(len(mask), dtype=kept.dtype)[None]
+    within = ((place < kept[:, None]) & (mask[order] > 0)[None]).astype(right.dtype)
+    return (within * right[order][None]).sum(1) / jnp.maximum(within.sum(1), 1)
 
 
 def reliability(

@@ -16,7 +16,7 @@ import numpy as np
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Float
 
-from bmaml.data import Data
+from bmaml.data import Data, same_rank
 from bmaml.distributions import AbstractContinuous, Mixture, StudentT
 from bmaml.errors import InputError
 from bmaml.evaluation.draws import draw_task
@@ -109,7 +109,7 @@ def _asked(
         which = i % total if total <= count else i * total // count
         task = draw_task(tasks, jax.random.fold_in(key, i // total), which, given).task
         posterior = predictor.learner.adapt(predictor.meta, task.support, key=jax.random.fold_in(jax.random.key(1), i))
-        whole = (task.support.mask.sum() == given) & (task.query.mask.sum() > 0)
+        whole = (task.support.mask.sum() == given.astype(task.support.mask.dtype)) & (task.query.mask.sum() > 0)
         return _Asked(posterior.predict(task.query.x), task.query, whole.astype(float))  # pyright: ignore[reportArgumentType]
 
     return jax.lax.map(one_task, jnp.arange(count), batch_size=min(_AT_ONCE, count))
@@ -129,7 +129,7 @@ def _stretches(asked: _Asked) -> tuple[Array, Array, Array, Array]:
         return masked_mean(jax.vmap(one_task)(asked.predictive, asked.query), asked.weight)
 
     def covered(predictive: AbstractContinuous, y: Array) -> Array:
-        return (jnp.abs(2 * _quick_cdf(predictive, y) - 1) < LEVEL).mean(-1)
+        return (jnp.abs(2 * _quick_cdf(predictive, y) - 1) < LEVEL).mean(-1, dtype=y.dtype)
 
     def with_tails(tails: Array) -> tuple[Array, Array, Array]:
         def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -151,6 +151,7 @@ def _quick_cdf(predictive: AbstractContinuous, y: Array) -> Array:
     if isinstance(predictive, Mixture):
         return jnp.tensordot(jax.nn.softmax(predictive.log_weights), _quick_cdf(predictive.components, y), 1)
     assert isinstance(predictive, StudentT)
-    t, df = (y - predictive.loc) / predictive.scale, predictive.df
+    y, df, loc, scale = same_rank(y, predictive.df, predictive.loc, predictive.scale)
+    t = (y - loc) / scale
     size = (8 * df + 1) / (8 * df + 3) * jnp.sqrt(df * jnp.log1p(t**2 / df))
     return ndtr(jnp.sign(t) * size)

@@ -137,7 +137,7 @@ class HiddenLayer(AbstractFeatures):
         return None
 
     def apply(self, params, x, code):
-        hidden = jnp.tanh(x @ code[None, : self.units] + code[self.units :])
+        hidden = jnp.tanh(x @ code[None, : self.units] + code[None, self.units :])
         return jnp.concatenate([hidden, jnp.ones_like(x)], 1), jnp.zeros(len(x), x.dtype)
 
 

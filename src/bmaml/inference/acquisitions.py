@@ -91,7 +91,7 @@ def reduction(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key:
     https://doi.org/10.1162/neco.1992.4.4.590.
     """
     functions = posterior.sample_functions(x, key=key, count=_FUNCTIONS)
-    centred = functions - functions.mean(0)
+    centred = functions - functions.mean(0)[None]
     covariance = jnp.einsum("sxo,szo->oxz", centred, centred) / (_FUNCTIONS - 1)
     return ((covariance**2).mean(2).T / posterior.predict(x).variance).sum(-1)
 

@@ -174,4 +174,5 @@ def early_stopping_precision(hessian: Float[Array, "d d"], learning_rate: float,
     if not bool(((values > 0) & (learning_rate * values > 0) & (learning_rate * values < 1)).all()):
         raise InputError("rate times an eigenvalue of the Hessian is not between 0 and 1: give a lower rate, or full rank.")
     # expm1 and log1p compute (1 - rate l)^-steps - 1 without cancellation for small steps.
-    return (vectors * (values / jnp.expm1(-steps * jnp.log1p(-learning_rate * values)))) @ vectors.T
+    prior = values / jnp.expm1(-steps * jnp.log1p(-learning_rate * values))
+    return (vectors * prior[None]) @ vectors.T

@@ -12,6 +12,7 @@ from jaxtyping import Array, PyTree
 
 from bmaml.errors import InputError
 from bmaml.inference.directions import RBF, Stein
+from bmaml.inference.optax_steps import optax_update
 
 
 def svgd(
@@ -54,7 +55,7 @@ def svgd(
         def step(_, carry):
             particles, state = carry
             phi = direction(particles, score(particles))
-            updates, state = rule.update(jax.tree.map(jnp.negative, phi), state, particles)
+            updates, state = optax_update(rule, jax.tree.map(jnp.negative, phi), state, particles)
             return optax.apply_updates(particles, updates), state
 
         return jax.lax.fori_loop(0, count, step, carry)

@@ -174,8 +174,8 @@ class BayesOptimal(AbstractLearner):
         best, deviation = _best_phases(frequency, support, self.family.relative_noise)
         half = jnp.minimum(_REACH * deviation, jnp.pi / 2)
         offsets = _midpoints((-1.0, 1.0), self.phase_count)
-        phase = best[:, None] + half[:, None] * jnp.concatenate([offsets, offsets])
-        phase = phase + jnp.pi * jnp.repeat(jnp.arange(2.0), self.phase_count)
+        phase = best[:, None] + half[:, None] * jnp.concatenate([offsets, offsets])[None]
+        phase = phase + jnp.pi * jnp.repeat(jnp.arange(2.0), self.phase_count)[None]
         low, high = self.family.phase
         phase = low + jnp.mod(phase - low, 2 * jnp.pi)
         # On the full circle no phase is outside, even if rounding says so.
@@ -271,9 +271,9 @@ def _best_phases(frequency: Array, support: Data, noise: float) -> tuple[Array, 
     """
     x, y = support.x[:, 0], support.y[:, 0] * support.mask
     y = y / jnp.sqrt(jnp.maximum((y**2).sum(), 1e-30))
-    angle = frequency[:, None] * x
-    p, q = (wave(angle) * support.mask for wave in (jnp.sin, jnp.cos))
-    p, q = (part - (part @ y)[:, None] * y for part in (p, q))
+    angle = frequency[:, None] * x[None]
+    p, q = (wave(angle) * support.mask[None] for wave in (jnp.sin, jnp.cos))
+    p, q = (part - (part @ y)[:, None] * y[None] for part in (p, q))
     even, odd = 0.5 * (p**2 - q**2).sum(-1), (p * q).sum(-1)
     spread = 2 * jnp.hypot(even, odd)
     return 0.5 * (jnp.pi - jnp.arctan2(odd, even)), noise / jnp.sqrt(jnp.maximum(spread, 1e-12))

@@ -30,7 +30,7 @@ def draw_codes(
     def along(unit, log_mass, mass, end):
         # Rounding may leave the last end below 1. No point lies beyond the last bin.
         bin = jnp.minimum(jnp.searchsorted(end, unit), bins - 1)
-        place = (bin + 1 - (end[bin] - unit) / mass[bin]) / bins
+        place = ((bin + 1).astype(mass.dtype) - (end[bin] - unit) / mass[bin]) / bins
         return jnp.clip(place, 0.0, 1.0), log_mass[bin] - jax.lax.stop_gradient(log_mass[bin])
 
     place, log_weight = jax.vmap(along, (1, 0, 0, 0), 1)(unit, log_mass, mass, end)
@@ -57,7 +57,7 @@ def _lattice(key: PRNGKeyArray, count: int, size: int) -> Float[Array, "count si
         golden = (1 + golden) ** (1 / size)
     stride = jnp.asarray([1 / max(count, 1), *(golden**-i for i in range(1, size))])
     start = jax.random.uniform(key, (size,)) * jnp.where(jnp.arange(size) == 0, stride, 1.0)
-    return (start + jnp.arange(count, dtype=stride.dtype)[:, None] * stride) % 1.0
+    return (start[None] + jnp.arange(count, dtype=stride.dtype)[:, None] * stride[None]) % 1.0
 
 
 def thin(

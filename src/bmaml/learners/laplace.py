@@ -111,7 +111,7 @@ class LaplacePosterior(AbstractLaplacePosterior, AbstractJointPosterior, Abstrac
         mask = jnp.repeat(query.mask, plain.loc.shape[-1])
         # A masked row becomes a row of the identity. It adds nothing to log det or to the residual.
         noise = jnp.where(mask > 0, plain.variance.ravel(), 1.0)
-        cholesky = jnp.linalg.cholesky(mask[:, None] * (rows @ solved.T) * mask + jnp.diag(noise))
+        cholesky = jnp.linalg.cholesky(mask[:, None] * (rows @ solved.T) * mask[None] + jnp.diag(noise))
         white = solve_triangular(cholesky, (query.y - plain.loc).ravel() * mask, lower=True)
         constant = 2 * jnp.log(jnp.diagonal(cholesky)).sum() + mask.sum() * jnp.log(2 * jnp.pi)
         return -0.5 * ((white**2).sum() + constant)

@@ -35,18 +35,18 @@ class LinearPosterior(AbstractJointPosterior, AbstractNoisePosterior):
     def predict(self, x):
         features = _with_constant(x)
         half = jnp.einsum("nf,ofg->ong", features, self.root)
-        return Normal(features @ self.mean.T, jnp.sqrt((half**2).sum(-1).T + self.std**2))
+        return Normal(features @ self.mean.T, jnp.sqrt((half**2).sum(-1).T + self.std[None] ** 2))
 
     def sample_functions(self, x, *, key, count=1):
         drawn = jax.random.normal(key, (count, *self.mean.shape), self.mean.dtype)
-        weights = self.mean + jnp.einsum("ofg,cog->cof", self.root, drawn)
+        weights = self.mean[None] + jnp.einsum("ofg,cog->cof", self.root, drawn)
         return jnp.einsum("nf,cof->cno", _with_constant(x), weights)
 
     def log_joint(self, query):
         return jax.vmap(_condition, (0, 0, 0, None, 1))(self.mean, self.root, self.std, query, query.y)[2].sum()
 
     def noise_entropy(self, x):
-        return Normal(jnp.zeros((len(x), len(self.std)), x.dtype), self.std).entropy()
+        return Normal(jnp.zeros((len(x), len(self.std)), x.dtype), self.std[None]).entropy()
 
 
 @register("learner/linear")

@@ -44,7 +44,7 @@ class MatchingPosterior(AbstractJointPosterior):
         background = jnp.broadcast_to(self.meta.background, (len(x), 1))
         each = jnp.concatenate([attention, background], 1)
         # Logs for each class, because attention may be too sharp to hold a class's share itself.
-        return Categorical(logsumexp(each[:, :, None], axis=1, b=self.labels))
+        return Categorical(logsumexp(each[:, :, None], axis=1, b=self.labels[None]))
 
     def log_joint(self, query):
         return (self.predict(query.x).log_prob(query.y) * query.mask).sum()

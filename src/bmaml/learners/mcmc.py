@@ -142,7 +142,9 @@ def _chains(
         return tuned["step_size"], jax.lax.scan(sample_step, state, jax.random.split(draw_key, draws))[1]
 
     count = len(jax.tree.leaves(starts)[0])
-    step_size, found = jax.jit(jax.vmap(chain))(jax.random.split(key, count), starts)
+    # The code of blackjax mixes whole numbers and floats, which JAX can be set to refuse.
+    with jax.numpy_dtype_promotion("standard"):
+        step_size, found = jax.jit(jax.vmap(chain))(jax.random.split(key, count), starts)
     position, log_p, divergent, accepted, leapfrogs = found
     return Chains(position, log_p, divergent, accepted.mean(1), step_size, jnp.sum(leapfrogs))
 

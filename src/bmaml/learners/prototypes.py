@@ -34,8 +34,8 @@ class PrototypePosterior(AbstractJointPosterior):
             return Categorical(self.scale * unit(x) @ unit(self.prototypes).T)
         # What all classes share cancels, and centred points keep float32 from cancelling the rest.
         middle = self.prototypes.mean(0)
-        centred = self.prototypes - middle
-        return Categorical(self.scale * (2 * (x - middle) @ centred.T - (centred**2).sum(-1)))
+        centred = self.prototypes - middle[None]
+        return Categorical(self.scale * (2 * (x - middle[None]) @ centred.T - (centred**2).sum(-1)[None]))
 
     def log_joint(self, query):
         return (self.predict(query.x).log_prob(query.y) * query.mask).sum()
@@ -101,7 +101,7 @@ def class_means(support: Data, classes: int) -> Float[Array, "classes features"]
     x = jnp.where(support.mask[:, None] > 0, support.x, 0.0)
     sums, counts = weights.T @ x, weights.sum(0)[:, None]
     everything = sums.sum(0) / _at_least_one_row(counts.sum())
-    return jnp.where(counts > 0, sums / _at_least_one_row(counts), everything)
+    return jnp.where(counts > 0, sums / _at_least_one_row(counts), everything[None])
 
 
 def _at_least_one_row(count: Array) -> Array:

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import PyTree
 
 from bmaml.errors import InputError
+from bmaml.inference.optax_steps import optax_update
 from bmaml.io.registry import register
 
 
@@ -95,7 +96,7 @@ class Optax(AbstractRule):
 
     def step(self, meta, state, direction):
         # optax descends, and a direction ascends.
-        updates, state = self.optimiser.update(jax.tree.map(jnp.negative, direction), state)
+        updates, state = optax_update(self.optimiser, jax.tree.map(jnp.negative, direction), state)
         return updates, state
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bmaml.errors import InputError
 from bmaml.io.registry import register
 from bmaml.models.convolution import FORMS, Form, convolve, convolve_strided
-from bmaml.models.network import AbstractNetwork
+from bmaml.models.network import AbstractNetwork, affine
 from bmaml.models.norms import NORMS, Norm, normalise
 
 ImageShape = tuple[int, ...]
@@ -84,7 +84,7 @@ class Conv4(AbstractNetwork):
         z = convolve(h, kernel, 1, self.form)
         # Pooling before the ReLU and before a bias that all pixels share gives the same numbers for a quarter of the work.
         if self.norm == "none":
-            return jax.nn.relu(max_pool(z) + layer["bias"])
+            return jax.nn.relu(max_pool(z) + layer["bias"][None, None, None])
         return jax.nn.relu(max_pool(_normalised(self.norm, layer, z)))
 
 
@@ -198,7 +198,7 @@ def _layer(key: PRNGKeyArray, fan: int, filters: int, norm: Norm) -> Layer:
 
 
 def _normalised(norm: Norm, layer: Layer, z: Array) -> Array:
-    return z + layer["bias"] if norm == "none" else normalise(norm, z, layer["scale"], layer["bias"])
+    return z + layer["bias"][None, None, None] if norm == "none" else normalise(norm, z, layer["scale"], layer["bias"])
 
 
 def _head(key: PRNGKeyArray, features: int, outputs: int | None, head_scale: float) -> Layer | None:
@@ -209,4 +209,4 @@ def _head(key: PRNGKeyArray, features: int, outputs: int | None, head_scale: flo
 
 
 def _headed(head: Layer | None, features: Array) -> Array:
-    return features if head is None else features @ head["weight"] + head["bias"]
+    return features if head is None else affine(head, features)

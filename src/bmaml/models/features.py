@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.errors import InputError
 from bmaml.io.registry import register
-from bmaml.models.network import MLP, Activation
+from bmaml.models.network import MLP, Activation, affine
 
 
 class AbstractFeatures(eqx.Module):
@@ -90,9 +90,9 @@ class MLPFeatures(AbstractFeatures):
         first, split = params[0], x.shape[-1]
         # The first layer is split into two halves, so that under vmap over codes the product with x is computed once.
         shift = code @ first["weight"][split:] + first["bias"]
-        h = (x * self.input_scale) @ first["weight"][:split] + shift
+        h = (x * self.input_scale) @ first["weight"][:split] + shift[None]
         for layer in params[1:]:
-            h = self._network.activate(h) @ layer["weight"] + layer["bias"]
+            h = affine(layer, self._network.activate(h))
         features = jnp.concatenate([h[:, : self.learned], jnp.ones((len(x), 1), h.dtype)], 1)
         log_noise = h[:, -1] if self.heteroscedastic else jnp.zeros(len(x), h.dtype)
         return features, log_noise

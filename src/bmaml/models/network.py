@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from bmaml.data import same_rank
 from bmaml.errors import InputError, PairError
 from bmaml.io.registry import register
 
@@ -37,6 +38,11 @@ class AbstractNetwork(eqx.Module):
         """Return the outputs for a batch of inputs `x` of shape `(n, ...)` with parameters `params`. No row may depend on
         another row.
         """
+
+
+def affine(layer: dict[str, Array], h: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+    """Return rows `h` times the `weight` of a `layer`, plus its `bias`."""
+    return jnp.add(*same_rank(h @ layer["weight"], layer["bias"]))
 
 
 @register("network/mlp")
@@ -83,13 +89,13 @@ class MLP(AbstractNetwork):
         return {"weight": weight, "bias": 0.01 * jax.random.normal(bias_key, (outputs,))}
 
     def apply(self, params, x):
-        return self.inputs(params, x)[-1] @ params[-1]["weight"] + params[-1]["bias"]
+        return affine(params[-1], self.inputs(params, x)[-1])
 
     def inputs(self, params: Params, x: Array) -> list[Float[Array, "*batch n _"]]:
         """Return the inputs of each layer for network inputs `x`, the first layer's inputs first."""
         given = [x * self.input_scale if self.input_scale != 1.0 else x]
         for layer in params[:-1]:
-            given.append(self.activate(given[-1] @ layer["weight"] + layer["bias"]))
+            given.append(self.activate(affine(layer, given[-1])))
         return given
 
     def activate(self, h: Array) -> Array:

@@ -34,8 +34,8 @@ def normalise(
     mean, square = _average(norm, z), _average(norm, jnp.square(z))
     # One product and one sum for each number, with gain and shift of each image's channels. In the backward pass XLA then
     # sums over pixels alone. On a CPU this halves the time of the first derivative and saves two fifths of the second's.
-    gain = lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0.0) + _EPSILON) * scale
-    return z * gain + (bias - mean * gain)
+    gain = lax.rsqrt(jnp.maximum(square - jnp.square(mean), 0.0) + _EPSILON) * scale[None, None, None]
+    return z * gain + (bias[None, None, None] - mean * gain)
 
 
 def _average(norm: Norm, z: Array) -> Array:

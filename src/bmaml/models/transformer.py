@@ -137,7 +137,7 @@ class Transformer(AbstractContextNetwork):
             return part.reshape(len(part), self.heads, -1)
 
         logits = jnp.einsum("nhd,mhd->hnm", split(queries), split(keys)) * (self.width // self.heads) ** -0.5
-        weights = jax.nn.softmax(logits + log_mask)
+        weights = jax.nn.softmax(logits + log_mask[None, None])
         return jnp.einsum("hnm,mhd->nhd", weights, split(values)).reshape(queries.shape)
 
 
@@ -148,4 +148,5 @@ def _norm_init(width: int) -> dict[str, Array]:
 def _normalise(params: dict[str, Array], h: Float[Array, "n width"]) -> Float[Array, "n width"]:
     """Layer norm with statistics of each row alone, so nothing leaks between rows."""
     centred = h - h.mean(1, keepdims=True)
-    return centred * jax.lax.rsqrt((centred**2).mean(1, keepdims=True) + 1e-6) * params["scale"] + params["shift"]
+    unit = centred * jax.lax.rsqrt((centred**2).mean(1, keepdims=True) + 1e-6)
+    return unit * params["scale"][None] + params["shift"][None]

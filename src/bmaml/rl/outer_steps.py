@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
 from bmaml.errors import InputError, PairError
+from bmaml.inference.optax_steps import optax_update
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.objectives.base import AbstractObjective
@@ -62,7 +63,7 @@ class GradientStep(AbstractOuterStep):
 
     def __call__(self, method, plan, meta, state, batch):
         _, each, gradient, _ = batch_gradient(method, meta, batch, plan.accumulation_steps)
-        updates, state = plan.outer.build(plan.steps).update(gradient, state, meta)
+        updates, state = optax_update(plan.outer.build(plan.steps), gradient, state, meta)
         return eqx.apply_updates(meta, updates), state, finite(each, gradient)
 
 
@@ -113,7 +114,7 @@ class ClippedSteps(AbstractOuterStep):
 
         def epoch(_, carry: tuple[Meta, PyTree[Any]]) -> tuple[Meta, PyTree[Any]]:
             meta, state = carry
-            updates, state = outer.update(jax.grad(loss)(meta), state, meta)
+            updates, state = optax_update(outer, jax.grad(loss)(meta), state, meta)
             return eqx.apply_updates(meta, updates), state
 
         moved, state = jax.lax.fori_loop(0, self.epochs, epoch, (meta, state))

@@ -174,7 +174,7 @@ class FixedTasks(AbstractTasks):
         """Return one task's `rows` as support and query."""
         shot_key, order_key = jax.random.split(key)
         shots = jnp.asarray(self.shots)
-        fits = jnp.where(shots < rows.count, 0.0, -jnp.inf)
+        fits = jnp.where(shots.astype(rows.mask.dtype) < rows.count, 0.0, -jnp.inf)
         count = shots[jax.random.categorical(shot_key, fits)]
         return split_rows(self.ordered(rows, order_key), count, max(self.shots), self.queries)
 

@@ -141,7 +141,7 @@ class Episodes(AbstractTasks):
         superclass = jnp.asarray(fit)[jax.random.randint(superclass_key, (), 0, len(fit))]
         picked = _distinct(key, self.way, jnp.asarray(sizes)[superclass], int(sizes.max()))
         turn = jax.random.randint(turn_key, (), 0, turned)
-        return jnp.asarray(starts)[superclass] + picked, jnp.broadcast_to(turn, (self.way,))
+        return jnp.asarray(starts, picked.dtype)[superclass] + picked, jnp.broadcast_to(turn, (self.way,))
 
     def _images(self, classes: Int[Array, " way"], key: PRNGKeyArray) -> Int[Array, "way each"]:
         """Return which images of each class are used, support first."""
@@ -149,7 +149,7 @@ class Episodes(AbstractTasks):
         each, most = max(self.shots) + self.queries, max(self.bank.sizes)
         keys = jax.random.split(key, self.way)
         picked = jax.vmap(lambda key, size: _distinct(key, each, size, most))(keys, sizes)
-        return jnp.asarray(_starts(self.bank.sizes))[classes][:, None] + picked
+        return jnp.asarray(_starts(self.bank.sizes), picked.dtype)[classes][:, None] + picked
 
     def _rows(self, images: Int[Array, "way each"], turns: Int[Array, " way"]) -> Data:
         """Return images as rows, class by class within a shot."""

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Key, PRNGKeyArray, PyTree
 
 from bmaml.data import Task
 from bmaml.errors import InputError
+from bmaml.inference.optax_steps import optax_update, scheduled_rate
 from bmaml.learners.base import Meta
 from bmaml.objectives.base import Metrics
 from bmaml.tasks.base import AbstractTasks
@@ -121,7 +122,7 @@ def meta_step(method: AbstractMethod, plan: Plan, state: TrainState, batch: Meta
     `method` and `plan` say what is trained and how. `state` is the state before, and `batch` holds the tasks.
     """
     loss, each, gradient, numbers = batch_gradient(method, state.meta, batch, plan.accumulation_steps)
-    updates, optimiser = plan.outer.build(plan.steps).update(gradient, state.optimiser, state.meta)
+    updates, optimiser = optax_update(plan.outer.build(plan.steps), gradient, state.optimiser, state.meta)
     moved = eqx.apply_updates(state.meta, updates)
     after = settle(state, moved, optimiser, jnp.isfinite(loss) & finite(gradient), culprit(each))
     return after, step_numbers(plan, state, after, loss, numbers)
@@ -140,7 +141,7 @@ def step_numbers(plan: Plan, before: TrainState, after: TrainState, loss: Array,
     rate = plan.outer.schedule(plan.steps)
     if rate is not None:
         # The optimiser counts only the meta-steps that it made.
-        logged["learning_rate"] = jnp.asarray(rate(before.step - before.skipped))
+        logged["learning_rate"] = scheduled_rate(rate, before.step - before.skipped)
     for name, value in numbers.items():
         if name in (*logged, "step") or jnp.ndim(value):
             raise InputError(
@@ -186,7 +187,7 @@ def build_chunk(method: AbstractMethod, plan: Plan) -> stages.Wrapped:
         length = _block_length(tasks, plan.batch)
 
         def draw(first: Array) -> MetaBatch:
-            keys = jax.vmap(lambda step: step_keys(seed, step, plan.batch))(first + jnp.arange(length))
+            keys = jax.vmap(lambda step: step_keys(seed, step, plan.batch))(first + jnp.arange(length, dtype=first.dtype))
             return jax.vmap(lambda keys: draw_batch(tasks, keys))(keys)
 
         def block(carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:

@@ -80,7 +80,7 @@ def symmetric_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     The derivative is that of the root, not that of eigenvectors, so equal eigenvalues (from masked rows) do no harm.
     """
     values, vectors = jnp.linalg.eigh(matrix)
-    return (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
+    return (vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None]) @ vectors.T
 
 
 @symmetric_root.defjvp
@@ -89,7 +89,7 @@ def _symmetric_root_jvp(primals, tangents):
     values, vectors = jnp.linalg.eigh(matrix)
     roots = jnp.sqrt(jnp.maximum(values, jnp.finfo(values.dtype).tiny))
     inside = (vectors.T @ change @ vectors) / (roots[:, None] + roots[None, :])
-    return (vectors * roots) @ vectors.T, vectors @ inside @ vectors.T
+    return (vectors * roots[None]) @ vectors.T, vectors @ inside @ vectors.T
 
 
 def from_root(root: Float[Array, "rows weights"], prior: float | Array) -> DensePrecision | LowRankPrecision:
@@ -103,7 +103,7 @@ def from_root(root: Float[Array, "rows weights"], prior: float | Array) -> Dense
     tall = root.T if few else root
     columns, factor = jnp.linalg.qr(jnp.concatenate([tall, jnp.sqrt(prior) * jnp.eye(tall.shape[1], dtype=root.dtype)]))
     sign = jnp.where(jnp.diagonal(factor) < 0, -1.0, 1.0).astype(root.dtype)
-    columns, cholesky = columns * sign, (factor * sign[:, None]).T
+    columns, cholesky = columns * sign[None], (factor * sign[:, None]).T
     if not few:
         return DensePrecision(cholesky)
     return LowRankPrecision(root, cholesky, columns[: len(tall)], columns[len(tall) :], prior)

@@ -54,7 +54,7 @@ def output_root(predictive: AbstractDistribution) -> Float[Array, "n outputs out
 
     Normal: 1 / scale on the diagonal. Categorical: S = diag(sqrt p) - p sqrt(p)^T, for which S S^T = diag(p) - p p^T.
     """
-    eye = jnp.eye(natural(predictive).shape[-1])
+    eye = jnp.eye(natural(predictive).shape[-1])[None]
     if isinstance(predictive, Normal):
         return jnp.broadcast_to(1 / predictive.scale, predictive.loc.shape)[..., None] * eye
     p = predictive.mean

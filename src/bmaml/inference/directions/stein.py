@@ -93,7 +93,7 @@ def _gram(leaf: Float[Array, "n ..."]) -> Float[Array, "n n"]:
 
 
 def _centred(leaf: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
-    return leaf - jax.lax.stop_gradient(leaf.mean(0))
+    return leaf - jax.lax.stop_gradient(leaf.mean(0))[None]
 
 
 def _mix(weights: Float[Array, "n n"], leaf: Float[Array, "n ..."]) -> Float[Array, "n ..."]:

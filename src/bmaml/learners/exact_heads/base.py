@@ -122,7 +122,7 @@ class Kernel(eqx.Module):
         nothing to log det, to the residual or to a prediction.
         """
         features = features * mask[:, None]
-        gram = (features * scale) @ features.T
+        gram = (features * scale[None]) @ features.T
         jitter = _jitter(gram.dtype) * jnp.trace(gram) / jnp.maximum(mask.sum(), 1.0)
         noise = noise + jitter
         cholesky = jnp.linalg.cholesky(gram + jnp.diag(jnp.where(mask > 0, noise, 1.0)), symmetrize_input=False)
@@ -137,7 +137,7 @@ class Kernel(eqx.Module):
         """Return the whitened covariance with query points at `features`, and the remaining variance of the function at
         each.
         """
-        half = self.whiten((self.features * self.scale) @ features.T)
+        half = self.whiten((self.features * self.scale[None]) @ features.T)
         return half, jnp.maximum((features**2) @ self.scale - (half**2).sum(0), 0.0)
 
     def noisy_at(
@@ -162,8 +162,8 @@ class Kernel(eqx.Module):
         """
         weight_key, noise_key = jax.random.split(key)
         root = jnp.sqrt(self.scale)[:, None]
-        drawn = mean + sigma * root * jax.random.normal(weight_key, mean.shape)
-        missed = sigma * jnp.sqrt(self.noise)[:, None] * jax.random.normal(noise_key, white.shape)
+        drawn = mean + sigma[None] * root * jax.random.normal(weight_key, mean.shape)
+        missed = sigma[None] * jnp.sqrt(self.noise)[:, None] * jax.random.normal(noise_key, white.shape)
         gap = white - self.whiten(self.features @ drawn + missed)
         pull = solve_triangular(self.cholesky, gap, lower=True, trans=1)
         return drawn + root**2 * (self.features.T @ pull)

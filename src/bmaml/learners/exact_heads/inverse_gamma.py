@@ -65,7 +65,7 @@ class InverseGammaPosterior(AbstractExactHeadPosterior):
         """Return a Student-t for each scale at `features`, with relative noise of log variance `log_noise`."""
         half, variance = self.kernel.noisy_at(features, jnp.exp(self.prior.log_noise + log_noise))
         mean = features @ self.prior.mean + half.T @ self.white
-        scale = jnp.sqrt(variance[:, None] * (self.b / self.a[:, None])[:, None])
+        scale = jnp.sqrt(variance[None, :, None] * (self.b / self.a[:, None])[:, None])
         return StudentT(jnp.reshape(2 * self.a, (-1, 1, 1)), jnp.broadcast_to(mean, scale.shape), scale)
 
     def noise_entropy(self, log_noise):
@@ -114,7 +114,7 @@ class InverseGammaHead(AbstractExactHead):
     def condition(self, prior, features, log_noise, y, mask):
         kernel = Kernel.of(features, jnp.exp(prior.log_scale), jnp.exp(prior.log_noise + log_noise), mask)
         white = kernel.whiten((y - kernel.features @ prior.mean) * mask[:, None])
-        a, b = prior.a + 0.5 * mask.sum(), jnp.exp(prior.log_b) + 0.5 * (white**2).sum(0)
+        a, b = prior.a + 0.5 * mask.sum(), jnp.exp(prior.log_b) + 0.5 * (white**2).sum(0)[None]
         each = prior.a[:, None] * prior.log_b - a[:, None] * jnp.log(b) + (gammaln(a) - gammaln(prior.a))[:, None]
         evidence = (each - 0.5 * kernel.log_det).sum(-1)
         return InverseGammaPosterior(prior, kernel, white, a, b, jax.nn.log_softmax(prior.log_share) + evidence)

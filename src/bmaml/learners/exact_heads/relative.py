@@ -69,13 +69,13 @@ class RelativePosterior(AbstractExactHeadPosterior):
         slope = jnp.einsum("qf,ojf->qoj", features, self.prior.centres) - jnp.einsum("nq,noj->qoj", half, self.signals)
         weights = jax.nn.softmax(self.log_weights, axis=(-2, -1))
         first, second = (jnp.einsum("ojg,og->oj", weights, self.sigma**power) for power in (1, 2))
-        moved = (slope * first).sum(-1)
+        moved = (slope * first[None]).sum(-1)
         square = second.sum(-1)
-        residual = jnp.maximum((slope**2 * second).sum(-1) - moved**2, 0.0)
+        residual = jnp.maximum((slope**2 * second[None]).sum(-1) - moved**2, 0.0)
         # E[sigma^2] E[1 / sigma^2] = a / (a - 1). A thousandth above 1 is almost a normal. Above 2 the support says little
         # about sigma. A Student-t with that ratio would have its variance in tails so far out that the middle is too narrow.
         ratio = jnp.clip(square * jnp.einsum("ojg,og->o", weights, self.sigma**-2), 1.001, 2.0)
-        width = jnp.sqrt((variance[:, None] * square + residual) / ratio)
+        width = jnp.sqrt((variance[:, None] * square[None] + residual) / ratio[None])
         return StudentT((2 * ratio / (ratio - 1))[None, None], (fixed + moved)[None], width[None])
 
     def noise_entropy(self, log_noise):
@@ -89,7 +89,7 @@ class RelativePosterior(AbstractExactHeadPosterior):
         picked = jax.random.categorical(pick_key, self.log_weights.reshape(outputs, -1))
         sigma = jnp.take_along_axis(self.sigma, (picked % cells)[:, None], 1)[:, 0]
         centre = jax.vmap(lambda centres, which: centres[which], out_axes=1)(self.prior.centres, picked // cells)
-        return self.kernel.sample_weights(sigma * centre, sigma, self.white, weight_key)
+        return self.kernel.sample_weights(sigma[None] * centre, sigma, self.white, weight_key)
 
 
 @register("exact-head/relative")
@@ -138,10 +138,10 @@ class RelativeHead(AbstractExactHead):
         white = kernel.whiten(y * mask[:, None])
         functions = jnp.einsum("nf,ojf->noj", kernel.features, prior.centres)
         signals = kernel.whiten(functions.reshape(len(y), functions.shape[1] * functions.shape[2])).reshape(functions.shape)
-        sigma = jnp.exp(prior.log_sigma[:, None] + jnp.linspace(-self.span, self.span, self.cells))
+        sigma = jnp.exp(prior.log_sigma[:, None] + jnp.linspace(-self.span, self.span, self.cells)[None])
         log_density = -0.5 * (_misfit(white, signals, sigma) + kernel.log_det) - mask.sum() * jnp.log(sigma)[:, None]
-        log_prior = jax.nn.log_softmax(prior.log_which)[:, None] + jax.nn.log_softmax(prior.log_share)
-        return RelativePosterior(prior, kernel, white, signals, sigma, log_prior + log_density)
+        log_prior = jax.nn.log_softmax(prior.log_which)[:, None] + jax.nn.log_softmax(prior.log_share)[None]
+        return RelativePosterior(prior, kernel, white, signals, sigma, log_prior[None] + log_density)
 
 
 def _misfit(

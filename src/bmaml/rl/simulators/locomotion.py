@@ -36,7 +36,8 @@ def draw_goals(body: Body, task: Kind, key: PRNGKeyArray, count: int) -> Float[A
     unlearn the other. Velocities are uniform from 0 to 2 m/s (3 for an ant).
     """
     if task == "direction":
-        return jax.random.rademacher(key, (), dtype=jnp.zeros(()).dtype) * (1 - 2 * (jnp.arange(count) % 2))
+        first = jax.random.rademacher(key, (), dtype=jnp.zeros(()).dtype)
+        return first * (1 - 2 * (jnp.arange(count) % 2)).astype(first.dtype)
     return jax.random.uniform(key, (count,), maxval=_FASTEST[body])
 
 
