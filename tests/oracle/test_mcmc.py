@@ -39,7 +39,7 @@ def test_moments_of_a_gaussian(sampler):
     assert chains.divergences == 0
     off = banana.moment_errors(np.asarray(chains.pooled(), np.float64), mean, covariance)
     assert off[0] < 4 / np.sqrt(well.ess.min())
-    apart = chains.draws - mean
+    apart = chains.draws - mean[None, None]
     products = convergence(jnp.stack([apart[..., 0] ** 2, apart[..., 1] ** 2, apart[..., 0] * apart[..., 1]], -1))
     assert off[1] < 8 / np.sqrt(products.ess.min())
     assert chains.pooled(every=7).shape == (2000, 2)
@@ -80,7 +80,7 @@ def test_convergence_tells_chains_that_agree_from_others(x64):
     assert abs(well.r_hat - 1) < 0.01
     assert 1400 < well.ess < 2800
     assert convergence(alike + jnp.arange(4.0)[:, None]).r_hat > 1.3
-    assert convergence(alike + jnp.linspace(0, 2, 500)).r_hat > 1.1, "a drift within chains was not seen"
+    assert convergence(alike + jnp.linspace(0, 2, 500)[None]).r_hat > 1.1, "a drift within chains was not seen"
 
 
 def test_what_makes_no_sense_is_refused(monkeypatch):

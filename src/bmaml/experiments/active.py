@@ -153,5 +153,5 @@ def _task(learner: AbstractLearner, meta: Meta, source: Sinusoids, by: str, key:
 def _with_row(support: Data, place: Array, x: Array, y: Array) -> Data:
     """Return the support with one of its masked rows filled in."""
     chosen = jnp.arange(len(support.mask)) == place
-    filled = Data(jnp.where(chosen[:, None], x, support.x), jnp.where(chosen[:, None], y, support.y), support.mask)
+    filled = Data(jnp.where(chosen[:, None], x[None], support.x), jnp.where(chosen[:, None], y[None], support.y), support.mask)
     return dataclasses.replace(filled, mask=jnp.where(chosen, 1.0, support.mask))

@@ -65,7 +65,7 @@ def _errors(method: Method, meta, source: Sinusoids, shots: int, tasks: int, see
             wave = source.wave(wave_key)
             query = source.points(wave, query_key, 100)
             means = _trajectory(method, meta, source.points(wave, support_key, shots), query.x, support_key)
-            return ((means - wave(query.x)[:, 0]) ** 2).mean(1)
+            return ((means - wave(query.x)[None, :, 0]) ** 2).mean(1)
 
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2), tasks)
         return jax.lax.map(task_errors, keys, batch_size=min(50, tasks))
