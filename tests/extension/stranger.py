@@ -31,7 +31,7 @@ class Waves(AbstractNetwork):
         return jax.random.normal(key, (self.inputs + 1, self.width))
 
     def apply(self, params, x):
-        return jnp.sin(x @ params[:-1] + params[-1])
+        return jnp.sin(x @ params[:-1] + params[-1:])
 
 
 class Smoothed(AbstractPosterior):
@@ -44,9 +44,9 @@ class Smoothed(AbstractPosterior):
 
     def predict(self, x):
         gaps = ((self.embed(x)[:, None] - self.embed(self.support.x)[None]) ** 2).sum(-1)
-        weights = jnp.exp(-gaps) * self.support.mask
+        weights = jnp.exp(-gaps) * self.support.mask[None]
         y = jnp.where(self.support.mask[:, None] > 0, self.support.y, 0.0)
-        mean = (weights @ y + 0.1 * self.mean) / (weights.sum(-1, keepdims=True) + 0.1)
+        mean = (weights @ y + 0.1 * self.mean[None]) / (weights.sum(-1, keepdims=True) + 0.1)
         return Normal(mean, jnp.broadcast_to(self.std, mean.shape))
 
     def sample_functions(self, x, *, key, count=1):

@@ -34,7 +34,7 @@ class Ring(AbstractTasks):
         return jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(key), Task(points(5, 0), points(4, 1)))
 
 
-METHOD = maml(GaussianModel(Functional(lambda key: jnp.ones(1), lambda params, x: x * params)))
+METHOD = maml(GaussianModel(Functional(lambda key: jnp.ones((1, 1)), lambda params, x: x * params)))
 OUTER = CustomOuter(optax.sgd(1e-2))
 
 

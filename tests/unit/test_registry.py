@@ -159,7 +159,7 @@ class Line(AbstractNetwork):
     slope: float = 1.0
 
     def init(self, key):
-        return jnp.ones(1)
+        return jnp.ones((1, 1))
 
     def apply(self, params, x):
         return self.slope * params * x
