@@ -87,7 +87,7 @@ def test_a_known_error_of_the_deviation_is_found_at_each_number_of_shots(factor,
     learner, meta = found.learner, found.meta
     np.testing.assert_allclose(jnp.exp(meta.change.log_stretch), [factor, 0.5 * factor], rtol=0.03)
     assert meta.change.tails.max() <= 0.05, "normal errors have no tails"
-    rows = Data(*(jnp.zeros((8, 1)),) * 2, mask=(jnp.arange(8) < 4.0).astype(float))
+    rows = Data(*(jnp.zeros((8, 1)),) * 2, mask=(jnp.arange(8) < 4).astype(float))
     deviation = learner.adapt(meta, rows, key=jax.random.key(0)).predict(jnp.zeros((3, 1))).std
     # After four points, between two and six: the factor's root mean.
     expected = SPREAD / (0.5 * factor) * 0.5**0.5 * factor
