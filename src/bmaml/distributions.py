@@ -160,12 +160,11 @@ class Normal(AbstractContinuous):
 
     def bracket(self, q):
         loc, scale, unit = same_rank(self.loc, self.scale, special.ndtri(q))
-        exact = loc + scale * unit
-        return exact, exact
+        return loc + scale * unit, loc + scale * unit
 
     def sample(self, key, shape=()):
-        unit = jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
-        loc, scale = same_rank(self.loc, self.scale, unit)[:2]
+        drawn = jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
+        loc, scale, unit = same_rank(self.loc, self.scale, drawn)
         return loc + scale * unit
 
     def entropy(self):
@@ -195,9 +194,8 @@ class StudentT(AbstractContinuous):
 
     def log_prob(self, y):
         y, df, loc, scale = same_rank(y, self.df, self.loc, self.scale)
-        square = ((y - loc) / scale) ** 2
         constant = _student_constant(df) - jnp.log(scale)
-        return (constant - 0.5 * (df + 1) * jnp.log1p(square / df)).sum(-1)
+        return (constant - 0.5 * (df + 1) * jnp.log1p(((y - loc) / scale) ** 2 / df)).sum(-1)
 
     @property
     def mean(self):
@@ -212,8 +210,7 @@ class StudentT(AbstractContinuous):
         y, loc, scale = same_rank(y, self.loc, self.scale)
         t = (y - loc) / scale
         df = jnp.broadcast_to(self.df, t.shape)
-        # The usual tail form loses digits near 0. The central form I(t^2 / (df + t^2); 1/2, df/2) loses none, near 0 or far
-        # out.
+        # The usual tail form loses digits near 0. The central form I(t^2 / (df + t^2); 1/2, df/2) loses none.
         inner = jnp.clip(t**2 / (df + t**2), 0.0, 1.0)
         half = 0.5 * special.betainc(0.5 * jnp.ones_like(df), 0.5 * df, inner)
         return jnp.where(t > 0, 0.5 + half, 0.5 - half)
@@ -226,8 +223,8 @@ class StudentT(AbstractContinuous):
 
     def sample(self, key, shape=()):
         shape = (*shape, *self.loc.shape)
-        unit = jax.random.t(key, jnp.broadcast_to(self.df, shape), shape, self.loc.dtype)
-        loc, scale = same_rank(self.loc, self.scale, unit)[:2]
+        drawn = jax.random.t(key, jnp.broadcast_to(self.df, shape), shape, self.loc.dtype)
+        loc, scale, unit = same_rank(self.loc, self.scale, drawn)
         return loc + scale * unit
 
     def entropy(self):
@@ -243,11 +240,9 @@ class Categorical(AbstractDistribution):
     logits: Float[Array, "*batch n classes"]
 
     def log_prob(self, y: Int[Array, "*batch n"]):
-        # We use a product with a one-hot vector instead of a gather. The transpose of a gather is a scatter-add, which is slow
-        # on some GPUs.
+        # Not a gather, because the transpose of a gather is a scatter-add, which is slow on some GPUs.
         chosen = jax.nn.one_hot(y, self.logits.shape[-1], dtype=self.logits.dtype)
-        log_shares, chosen = same_rank(jax.nn.log_softmax(self.logits), chosen)
-        return (log_shares * chosen).sum(-1)
+        return jnp.multiply(*same_rank(jax.nn.log_softmax(self.logits), chosen)).sum(-1)
 
     @property
     def mean(self):
