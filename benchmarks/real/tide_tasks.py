@@ -206,7 +206,7 @@ class TideTasks(AbstractTasks):
         support, query = self.points(gauge, support_key, most), self.points(gauge, query_key, self.queries)
         if len(self.shots) > 1:
             there = jnp.arange(most) < draw_shots(shot_key, self.shots)
-            support = Data(support.x, support.y, support.mask * there)
+            support = Data(support.x, support.y, support.mask * there.astype(support.mask.dtype))
         return Task(support, query)
 
 
