@@ -11,10 +11,11 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
-# The same tests, with types and shapes of the whole package checked when its functions are called.
+# The same tests, with types and shapes of the whole package checked when its functions are called, and with no type or axis
+# that JAX would add by itself. Some tests do not keep these checks yet.
 TYPED := --jaxtyping-packages='bmaml,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
 test-strict: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -q -n auto --dist worksteal $(TYPED)
+	BMAML_STRICT=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(TYPED)
 
 # Every figure at its small size: some minutes.
 test-figures: $(VENV)/.ready-test

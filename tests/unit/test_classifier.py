@@ -91,7 +91,7 @@ def test_suggestions_that_cannot_be_made_are_refused(model, unseen):
     (x, y), (qx, _) = unseen
     task = model.adapt(x, y)
     refused(lambda: task.suggest(qx, 31), "from a pool of 30")
-    with pytest.raises(TypeError, match="needs particles"):
+    with pytest.raises(TypeError, match="needs particles or a known noise"):
         task.suggest(qx, 1, "information")
 
 
@@ -112,7 +112,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(model, unseen):
     (x, y), (qx, _) = unseen
     refused(lambda: FewShotClassifier().adapt(x, y), "not fitted")
     refused(lambda: model.adapt(x[:2], y[:2]), "at least two classes")
-    refused(lambda: model.adapt(x), "which class")
+    refused(lambda: model.adapt(x), "classes of the images are missing")
     refused(lambda: model.adapt(x, y[:-1]), r"y has shape \(5,\)")
     refused(lambda: model.adapt(x[:, 1:], y), "shape")
     refused(lambda: model.adapt(x, y).predict(qx * 3), "outside 0 to 1")

@@ -48,7 +48,7 @@ def information(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, ke
         return jnp.maximum(_of_classes(posterior, predictive, x, key), 0.0)
     if not knows_noise(posterior):
         kind = type(predictive).__name__
-        raise PairError(f"information needs noise told from ignorance, and this posterior gives a {kind} alone: use variance.")
+        raise PairError(f"information needs particles or a known noise, and this posterior gives a {kind} alone: use variance.")
     if not isinstance(predictive, Mixture):
         return jnp.maximum(predictive.entropy() - noise_entropy(posterior, x), 0.0)
     within = jnp.tensordot(softmax(predictive.log_weights), predictive.components.entropy(), 1)
