@@ -27,3 +27,12 @@ def said(given: object) -> str:
     if callable(given) and hasattr(given, "__name__"):
         return f"the function {given.__name__}, not what it returns"
     return f"a {type(given).__name__}"
+
+
+def first_sentence(error: Exception) -> str:
+    """Return the first sentence of an error's message without its full stop, or the error's class if it has no message.
+
+    - `error`: any error. Later Pythons add guesses ("Did you mean ...?") and JAX adds paragraphs.
+    """
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].split(". ")[0].rstrip(".")

@@ -30,7 +30,7 @@ import safetensors
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, first_sentence
 from bmaml.io.config import Arrays, from_config, to_config
 from bmaml.io.files import digest, write_atomically
 
@@ -233,10 +233,8 @@ class RunFolder:
         except InputError:
             raise
         except Exception as error:  # A file may hold anything, and a constructor may raise anything.
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(
-                f"{self.path / 'run.json'} is damaged ({name} cannot be built: {why.rstrip('.')}): restore it from a copy."
-            ) from error
+            why = f"{name} cannot be built: {first_sentence(error)}"
+            raise InputError(f"{self.path / 'run.json'} is damaged ({why}): restore it from a copy.") from error
 
     def begin_log(self, lines: str) -> None:
         """Write the lines of records from the start.

@@ -15,7 +15,7 @@ import optax
 from jax.typing import ArrayLike
 
 from bmaml.data import Data, data
-from bmaml.errors import InputError
+from bmaml.errors import InputError, first_sentence
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved
 from bmaml.learners.base import Meta
@@ -261,11 +261,9 @@ def _shapes(folder: RunFolder, method: AbstractMethod, plan: Plan) -> TrainState
     except InputError:
         raise
     except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
-        raise InputError(f"{folder.path} describes a method that cannot begin ({_first_line(error)}): restore it.") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(
+            f"{folder.path} describes a method that cannot begin ({first_sentence(error)}): restore it."
+        ) from error
 
 
 def load(directory: str | Path, *, method: AbstractMethod | None = None) -> Run:
