@@ -77,7 +77,7 @@ def _tensors(content: bytes, where: str) -> Arrays:
     try:
         return safetensors.numpy.load(content)
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{where} is damaged ({str(error).splitlines()[0]}): restore it from a copy.") from error
+        raise InputError(f"{where} is damaged ({first_sentence(error)}): restore it from a copy.") from error
 
 
 def _seal(content: dict[str, Any]) -> str:
