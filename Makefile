@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-strict test-figures test-lowest test-wheel lint clean
+.PHONY: demo test fuzz test-strict test-figures test-lowest test-wheel lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
@@ -16,6 +16,10 @@ test: $(VENV)/.ready-test
 TYPED := --jaxtyping-packages='bmaml,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
 test-strict: $(VENV)/.ready-test
 	BMAML_STRICT=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(TYPED)
+
+# The fuzzers with many new examples each; BMAML_FUZZ says how many.
+fuzz: $(VENV)/.ready-test
+	BMAML_FUZZ=$${BMAML_FUZZ:-1000} $(BIN)/python -m pytest -q -n auto tests/fuzz
 
 # Every figure at its small size: some minutes.
 test-figures: $(VENV)/.ready-test
