@@ -193,6 +193,10 @@ class TideTasks(AbstractTasks):
         y = self.height(gauge, t) + self.noise * jax.random.normal(noise_key, t.shape)
         return Data(t, y, jnp.ones(count, t.dtype))
 
+    @property
+    def limits(self):
+        return None
+
     def sized(self, shots, queries):
         return dataclasses.replace(self, shots=shot_counts(shots), queries=queries)
 

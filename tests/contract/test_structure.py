@@ -169,7 +169,7 @@ def test_what_a_run_can_hold_has_a_name():
 
 
 # Answers of a contract that fit most, so that a stranger writes little; a class that knows better writes its own.
-DEFAULTS = {"AbstractTasks": {"total", "support_rows", "sized", "truth", "evaluation_task"}}
+DEFAULTS = {"AbstractTasks": {"total", "support_rows", "sized", "limits", "truth", "evaluation_task"}}
 
 
 @pytest.mark.parametrize("kind", classes(), ids=lambda kind: kind.__qualname__)

@@ -101,8 +101,8 @@ class Kinks(AbstractTasks):
         slope, place = jax.random.normal(keys[0], (2,))
         x = jax.random.uniform(keys[1], (self.shots + self.queries, 1), minval=-2.0, maxval=2.0)
         y = jnp.abs(slope * (x - place)) + 0.05 * jax.random.normal(keys[2], x.shape)
-        rows = Data(x, y, jnp.ones(len(x)))
-        support, query = (jax.tree.map(lambda leaf, part=part: leaf[part], rows) for part in (slice(4), slice(4, None)))
+        rows, parts = Data(x, y, jnp.ones(len(x))), (slice(self.shots), slice(self.shots, None))
+        support, query = (jax.tree.map(lambda leaf, part=part: leaf[part], rows) for part in parts)
         return Task(support, query)
 
 

@@ -61,13 +61,39 @@ def test_a_run_of_strangers_parts_is_evaluated(stranger):
     assert np.isfinite(scores[4, None]["nll"]).all()
 
 
+def test_a_strangers_tasks_give_their_first_points_where_fewer_are_asked_for(stranger):
+    """A source without `sized` is shortened: each count of shots is as likely, and scores at the most shots stay the same."""
+    source = build_tasks("kinks")
+    fewer = build_tasks("kinks", shots=(1, 3), queries=2)
+    given = {int(fewer.sample(key).support.count) for key in jax.random.split(jax.random.key(0), 8)}
+    assert given == {1, 3}
+    task, whole = fewer.sample(jax.random.key(1)), source.sample(jax.random.split(jax.random.key(1))[0])
+    assert (task.support.x.shape, task.query.x.shape) == ((3, 1), (2, 1))
+    np.testing.assert_array_equal(task.query.y, whole.query.y[:2])
+    assert source.sized(4, 6) is source
+    made = trained()
+    few, all_ = bmaml.evaluate(made, source, shots=3, queries=2, count=4), bmaml.evaluate(made, source, count=4)
+    assert (list(few.scores), list(all_.scores)) == ([(3, None)], [(4, None)])
+
+
+@pytest.mark.parametrize("asked", [{"shots": 9}, {"queries": 60}])
+def test_more_points_than_a_strangers_tasks_have_are_refused(asked, stranger, refused, tmp_path):
+    (option, number), *_ = asked.items()
+    said = refused("train", "stranger:Kinks", "--method", "stranger:smoother", f"--{option}", number, "--out", tmp_path / "run")
+    assert f"{number} are asked for" in said
+    with pytest.raises(bmaml.InputError, match=f"{number} are asked for") as caught:
+        bmaml.evaluate(trained(), build_tasks("kinks"), **asked)
+    assert is_one_sentence(caught.value)
+
+
 def test_the_command_line_trains_evaluates_and_compares_what_is_typed_as_a_path(stranger, tmp_path, capsys):
     new, board = tmp_path / "run", tmp_path / "board"
     paths = ("stranger:Kinks", "stranger:smoother")
     sizes = ("--steps", 2, "--batch", 2)
     assert run("train", paths[0], "--method", paths[1], *sizes, "--out", new) == 0
     assert run("--import", "stranger", "evaluate", new, "--count", 4, "--json") == 0
-    assert '"nll"' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert {row["shots"] for row in json.loads(out[out.index("[") :])} == {4}
     size = ("--steps", 2, "--seeds", 1, "--count", 4)
     assert run("leaderboard", paths[0], "--methods", paths[1], *size, "--out", board) == 0
     assert "| smoother" in capsys.readouterr().out

@@ -39,6 +39,10 @@ class Noise(AbstractTasks):
     def outputs(self):
         return 1
 
+    @property
+    def limits(self):
+        return None
+
     def sized(self, shots, queries):
         return Noise(self.heavy, shots, queries)
 

@@ -177,7 +177,7 @@ def test_too_many_shots_for_a_fixed_task_are_refused():
 
 
 def test_classes_are_scored_as_classes():
-    result = scores(Guess(), None, Classes(), shots=(3,), count=400)
+    result = scores(Guess(), None, Classes(), shots=(3,), count=400, queries=5)
     assert abs(result.get("nll", 3).mean - np.log(3)) < 1e-5
     row = result.get("accuracy", 3)
     assert row.low < 1 / 3 < row.high
@@ -280,7 +280,7 @@ def test_tasks_are_given_as_many_shots_as_the_row_says_or_refused():
     task = draw_task(FiniteTasks(FAMILY, 3).sized(12, 9), key, jnp.asarray(0), jnp.asarray(7)).task
     assert (task.support.count, len(task.support.mask), task.query.count) == (7, 12, 9)
     assert scores(tasks=Sized(), shots=(2, 4)).rows
-    with pytest.raises(InputError, match="Sized gives 4 points of a task and shots are 5: use fewer"):
+    with pytest.raises(InputError, match="Sized draws tasks with 4 shots and 5 are asked for: use at most 4"):
         scores(tasks=Sized())
     images = Bank(jnp.zeros((12, 2, 2, 1), jnp.uint8), (4, 4, 4), (3,), ("a", "b", "c"))
     episode = draw_task(PartialTasks(Episodes(images, 2, queries=1)).sized(3, 1), key, jnp.asarray(0), jnp.asarray(2)).task
@@ -294,6 +294,10 @@ class Doubled(AbstractTasks):
     source: AbstractTasks
     inputs: int = 1
     outputs: int = 1
+
+    @property
+    def limits(self):
+        return self.source.limits
 
     def sized(self, shots, queries):
         return dataclasses.replace(self, source=self.source.sized(shots, queries))

@@ -31,7 +31,8 @@ class Asked(OptionGroup):
 
     TITLE: ClassVar[str] = "The tasks to score on"
     shots: Annotated[
-        str | None, typer.Option(help="Support sizes (default 3,5,10; for images and your own tasks: as trained).")
+        str | None,
+        typer.Option(help="Support sizes (default: the family's, as 3,5,10; for other tasks and images: as trained)."),
     ] = None
     steps: Annotated[
         str | None, typer.Option(help="Inner steps to score after, such as 0,1,10 (gradient methods; policies: 0,1,2,3).")
@@ -40,7 +41,10 @@ class Asked(OptionGroup):
         int | None, typer.Option(min=1, help="Particles to draw, where adaptation draws them (experts, platipus, abml).")
     ] = None
     count: Annotated[int | None, typer.Option(min=2, help="New tasks (default: 1000; policies: 400; images: 600).")] = None
-    queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (50), or images of a class.")] = None
+    queries: Annotated[
+        int | None,
+        typer.Option(min=1, help="Query points (default: 50, or all), or images of a class."),
+    ] = None
     seed: Annotated[int, typer.Option(help="Seed of the new tasks.")] = 1
     optimal: Annotated[bool, typer.Option("--optimal", help="Also score the Bayes-optimal predictor.")] = False
     table: Annotated[Path | None, typer.Option(help="For a model of a table: further tasks, all measured.")] = None
@@ -130,20 +134,19 @@ class _Drawn(NamedTuple):
 
 def _drawn(run: Path, about: dict[str, Any], shots: tuple[int, ...] | None, queries: int | None) -> _Drawn:
     """Return the tasks to score on, with their sizes: new tasks of a family with a name, else the run's own tasks."""
-    import jax
-
-    from bmaml.recipes.families import build_tasks, judged_shots
+    from bmaml.recipes.families import build_tasks
     from bmaml.tasks import FAMILIES
+    from bmaml.tasks.base import drawn_sizes, scored_queries
 
     # A family that this process does not know, and a path of Python code, are never looked up, because the run holds its
     # tasks.
     if about.get("kind") == "family" and about["tasks"] in FAMILIES:
-        shots = shots or ((3, 5, 10) if FAMILIES[about["tasks"]].shots else judged_shots(about["tasks"]))
-        return _Drawn(build_tasks(about["tasks"], shots=shots), shots, queries or 50)
+        tasks = build_tasks(about["tasks"])
+        shots = shots or FAMILIES[about["tasks"]].shots or (max(drawn_sizes(tasks).shots, 1),)
+        return _Drawn(tasks, shots, scored_queries(tasks, queries, 50))
     tasks = _trained_on(run)
-    drawn, rows = jax.eval_shape(tasks.sample, jax.random.key(0)), tasks.support_rows(1)
-    most = (max(len(drawn.support.mask) // rows, 1),)
-    return _Drawn(tasks, shots or most, queries or max(len(drawn.query.mask) // rows, 1))
+    drawn = drawn_sizes(tasks)
+    return _Drawn(tasks, shots or (max(drawn.shots, 1),), queries or max(drawn.queries, 1))
 
 
 def _of_policies(run: Path, method: str, asked: Asked, output: Output) -> None:

@@ -52,7 +52,7 @@ class PointOptions(OptionGroup):
         str | None, typer.Option(help=f"Another objective for the method's learner: {OBJECTIVE_NAMES}; {PATHS}.")
     ] = None
     shots: Shots = None
-    queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (default: 20).")] = None
+    queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (default: the family's).")] = None
     task_count: Annotated[int | None, typer.Option(min=1, help="Train on this many fixed tasks, not endless ones.")] = None
     samples: Annotated[int | None, typer.Option(min=2, help="Points of each fixed task (default: 40).")] = None
 

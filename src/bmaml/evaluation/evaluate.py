@@ -24,11 +24,13 @@ from bmaml.learners.base import AbstractIterativeLearner
 from bmaml.learners.predictor import Predictor
 from bmaml.learners.resized import with_classes
 from bmaml.learners.wrappers import core, with_steps
-from bmaml.tasks.base import AbstractTasks
+from bmaml.tasks.base import AbstractTasks, scored_queries
 from bmaml.tasks.shots import Shots, shot_counts
 from bmaml.training.run import Run
 
 Setting = tuple[int, int | None]
+# Query points of a task to score on.
+_QUERIES = 50
 _SHOWN = ("return", "mse", "nll", "crps", "coverage", "calibration", "accuracy", "brier", "accuracy_rejecting")
 
 
@@ -114,10 +116,10 @@ def evaluate(
     run: Run | Predictor,
     tasks: AbstractTasks,
     *,
-    shots: Shots = (5, 10),
+    shots: Shots | None = None,
     steps: Sequence[int] | None = None,
     count: int = 1000,
-    queries: int = 50,
+    queries: int | None = None,
     seed: int = 0,
     batch: int = 50,
 ) -> Evaluation:
@@ -129,10 +131,11 @@ def evaluate(
 
     - `run`: a trained run, scored with the learner that it answers with, or a `Predictor` (a learner with its meta-parameters).
     - `tasks`: a source of tasks.
-    - `shots`: support points; for `Episodes` support images of each class.
+    - `shots`: support points; for `Episodes` support images of each class. The default is (5, 10), or the tasks' own if they
+      cannot give other numbers.
     - `steps`: numbers of inner steps to score after, for learners that take steps.
     - `count`: number of tasks. A source with a `total` gives each of its tasks once, at most `count`.
-    - `queries`: query points; for `Episodes` query images of each class.
+    - `queries`: query points; for `Episodes` query images of each class. The default is 50, or as many as the tasks have.
     - `batch`: tasks at a time.
 
     Raises: InputError for steps if the learner takes none, impossible counts, or more shots than the tasks can give.
@@ -141,7 +144,9 @@ def evaluate(
     learner = predictor.learner
     if steps is not None and not isinstance(core(learner), AbstractIterativeLearner):
         raise InputError(f"{type(core(learner)).__name__} has no number of inner steps to set: leave out steps.")
-    shots = shot_counts(shots)
+    if shots is None:
+        shots = (5, 10) if tasks.limits is None else tasks.limits.shots
+    shots, queries = shot_counts(shots), scored_queries(tasks, queries, _QUERIES)
     if min(count, queries, batch) < 1:
         raise InputError(f"tasks are {count}, queries {queries} and the batch {batch}: give at least 1 of each.")
     scores: dict[Setting, dict[str, np.ndarray]] = {}

@@ -24,7 +24,7 @@ from bmaml.evaluation.evaluate import answering
 from bmaml.evaluation.metrics import LEVEL, masked_mean
 from bmaml.learners.predictor import Predictor
 from bmaml.learners.recalibrated import MOST_TAILS, RecalibratedLearner, RecalibratedMeta, Recalibration, stretched
-from bmaml.tasks.base import AbstractTasks
+from bmaml.tasks.base import AbstractTasks, scored_queries
 from bmaml.tasks.shots import Shots, shot_counts
 from bmaml.training.run import Run
 
@@ -35,6 +35,8 @@ _WIDEST, _HALVINGS = 4.0, 11
 # The coverage may differ from the level by this much, because points are countable.
 _NEAR = 0.02
 _AT_ONCE = 10
+# Query points of a task.
+_QUERIES = 10
 
 
 class _Asked(NamedTuple):
@@ -46,7 +48,7 @@ class _Asked(NamedTuple):
 
 
 def recalibrate(
-    run: Run | Predictor, tasks: AbstractTasks, *, shots: Shots, count: int = 500, queries: int = 10, seed: int = 2
+    run: Run | Predictor, tasks: AbstractTasks, *, shots: Shots, count: int = 500, queries: int | None = None, seed: int = 2
 ) -> Predictor:
     """Return a predictor with corrected predictions, whose 90% intervals cover 90% on `tasks`.
 
@@ -61,14 +63,16 @@ def recalibrate(
     - `tasks`: tasks that were not trained on.
     - `shots`: numbers of given points.
     - `count`: tasks for each number of shots (each task in turn, if the source has a `total`).
-    - `queries`: query points of each task.
+    - `queries`: query points of each task (None: 10, or as many as the tasks have).
 
     Raises: InputError if no task has more points than some number of shots, predictions are not finite, or targets are classes.
     """
     counts = sorted(set(shot_counts(shots)))
+    predictor = answering(run, tasks)
+    queries = scored_queries(tasks, queries, _QUERIES)
     if count < 1 or queries < 1:
         raise InputError(f"tasks are {count} and queries {queries}: give at least 1 of each.")
-    learner, meta = (predictor := answering(run, tasks)).learner, predictor.meta
+    learner, meta = predictor.learner, predictor.meta
     if isinstance(learner, RecalibratedLearner):
         learner, meta = learner.inner, meta.inner
     # A task that is too short for some number of shots is left out there and not refused. Every task has enough rows for 0

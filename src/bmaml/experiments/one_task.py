@@ -90,6 +90,10 @@ class PriorTasks(AbstractTasks):
     def outputs(self):
         return 1
 
+    @property
+    def limits(self):
+        return None
+
     def sized(self, shots, queries):
         return dataclasses.replace(self, shots=max(shot_counts(shots)), queries=queries)
 

@@ -16,6 +16,7 @@ from bmaml.objectives import OBJECTIVES
 from bmaml.recipes.sinusoids import sinusoid_offer
 from bmaml.recipes.tables import as_pair, class_offer, table_offer
 from bmaml.tasks import FAMILIES, AbstractTasks, FiniteTasks, Sinusoids, TaskSpec
+from bmaml.tasks.base import drawn_sizes
 from bmaml.training.plan import Plan
 
 
@@ -77,12 +78,7 @@ def judged_shots(name: str) -> tuple[int, ...]:
     Raises: InputError for an unknown family.
     """
     row = FAMILIES.find(name)
-    return row.judged or row.shots or (_most_shots(row.source()),)
-
-
-def _most_shots(tasks: AbstractTasks) -> int:
-    rows = len(jax.eval_shape(tasks.sample, jax.random.key(0)).support.mask)
-    return rows // int(tasks.support_rows(1))
+    return row.judged or row.shots or (drawn_sizes(row.source()).shots,)
 
 
 def _offer(family: TaskSpec) -> Offer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -37,13 +37,20 @@ class ScoredTask(eqx.Module):
     truth: Array
 
 
+class Sizes(NamedTuple):
+    """Numbers of `shots` and of `queries` (query points) of a task; for classes, of each class."""
+
+    shots: int
+    queries: int
+
+
 class AbstractTasks(AbstractSource):
     """A source of tasks. A draw is a pure function of a key, so the compiled training loop can draw tasks.
 
     A new family writes `sample`, `inputs` and `outputs`. It can then be trained on and scored on. Everything else that
     evaluation asks has a default here. A source overrides a default if it knows better:
 
-    - `sized`, if it can give more or fewer points;
+    - `sized` and `limits`, if it can draw more points than it does;
     - `truth`, if it knows the noise-free function;
     - `support_rows`, if one shot is several rows;
     - `total` and `evaluation_task`, if its tasks are finite.
@@ -74,19 +81,28 @@ class AbstractTasks(AbstractSource):
         """Return how many rows of a support make `shots` shots. The rows of fewer shots come first."""
         return shots
 
+    @property
+    def limits(self) -> Sizes | None:
+        """The most shots and query points that the source can give; None if it can draw any number.
+
+        By default they are those of a draw. Whoever asks for no numbers gets no more than these.
+        """
+        return drawn_sizes(self)
+
     def sized(self, shots: Shots, queries: int) -> AbstractTasks:
         """Return the source with `shots` shots (one number, or several that are equally likely) and `queries` query points.
 
-        By default a source cannot change its sizes and returns itself.
-        Raises: InputError if it cannot give so many.
+        By default the first points of each draw are taken.
+        Raises: InputError if the source cannot give so many.
         """
-        del queries
-        most = max(shot_counts(shots))
-        rows = len(jax.eval_shape(self.sample, jax.random.key(0)).support.mask)
-        if rows < self.support_rows(most):
-            few = f"{type(self).__name__} gives {rows} points of a task and shots are {most}"
-            raise InputError(f"{few}: use fewer shots, or give the source a method `sized` that gives more.")
-        return self
+        counts, drawn, name = shot_counts(shots), drawn_sizes(self), type(self).__name__
+        for most, asked, what in ((drawn.shots, max(counts), "shots"), (drawn.queries, queries, "query points")):
+            if asked > most:
+                raise InputError(
+                    f"{name} draws tasks with {most} {what} and {asked} are asked for: use at most {most}, or give {name} the "
+                    "methods sized and limits."
+                )
+        return self if (counts, queries) == ((drawn.shots,), drawn.queries) else ShortenedTasks(self, counts, queries)
 
     def truth(self, key: PRNGKeyArray, x: Array) -> Array | None:
         """Return the noise-free targets at inputs `x` of the task that `sample(key)` draws, or None if they are unknown."""
@@ -102,6 +118,21 @@ class AbstractTasks(AbstractSource):
         return scored(self, key, given)
 
 
+def drawn_sizes(tasks: AbstractTasks) -> Sizes:
+    """Return how many shots and query points a draw of `tasks` has, padded ones included."""
+    task, rows = jax.eval_shape(tasks.sample, jax.random.key(0)), int(tasks.support_rows(1))
+    return Sizes(len(task.support.mask) // rows, len(task.query.mask) // rows)
+
+
+def scored_queries(tasks: AbstractTasks, asked: int | None, usual: int) -> int:
+    """Return how many query points of `tasks` to score on: as many as were `asked` for, else `usual`, or all if there are
+    fewer.
+    """
+    if asked is not None:
+        return asked
+    return usual if tasks.limits is None else min(usual, tasks.limits.queries)
+
+
 def scored(source: AbstractTasks, key: PRNGKeyArray, given: Array) -> ScoredTask:
     """Return the task that `source` draws, with its truth and with all but `given` shots of its support masked."""
     task = source.sample(key)
@@ -115,6 +146,60 @@ def scored(source: AbstractTasks, key: PRNGKeyArray, given: Array) -> ScoredTask
 def draw_shots(key: PRNGKeyArray, shots: tuple[int, ...]) -> Array:
     """Return one of the counts in `shots`, each equally likely."""
     return jnp.asarray(shots)[jax.random.randint(key, (), 0, len(shots))]
+
+
+@register("tasks/shortened")
+class ShortenedTasks(AbstractTasks):
+    """Tasks of a `source` with the first of their points alone.
+
+    - `shots`: shots of the support; each count is equally likely.
+    - `queries`: query points; for classes, of each class.
+    """
+
+    source: AbstractTasks
+    shots: tuple[int, ...] = eqx.field(static=True, converter=shot_counts)
+    queries: int = eqx.field(static=True)
+
+    @property
+    def inputs(self):
+        return self.source.inputs
+
+    @property
+    def outputs(self):
+        return self.source.outputs
+
+    @property
+    def total(self):
+        return self.source.total
+
+    @property
+    def limits(self):
+        return self.source.limits
+
+    def support_rows(self, shots):
+        return self.source.support_rows(shots)
+
+    def sized(self, shots, queries):
+        return self.source.sized(shots, queries)
+
+    def truth(self, key, x):
+        return self.source.truth(jax.random.split(key)[0], x)
+
+    def sample(self, key):
+        source_key, shot_key = jax.random.split(key)
+        return self._shortened(self.source.sample(source_key), draw_shots(shot_key, self.shots))
+
+    def evaluation_task(self, key, index, given):
+        found = self.source.evaluation_task(key, index, given)
+        task = self._shortened(found.task, given)
+        return ScoredTask(task, found.truth[: len(task.query.mask)])
+
+    def _shortened(self, task: Task, given: Array) -> Task:
+        rows = self.source.support_rows(1)
+        support = jax.tree.map(lambda leaf: leaf[: max(*self.shots, 1) * rows], task.support)
+        mask = jnp.where(jnp.arange(len(support.mask)) < self.source.support_rows(given), support.mask, 0.0)
+        query = jax.tree.map(lambda leaf: leaf[: self.queries * rows], task.query)
+        return Task(dataclasses.replace(support, mask=mask), query)
 
 
 @register("tasks/fixed")
@@ -156,6 +241,10 @@ class FixedTasks(AbstractTasks):
     @property
     def total(self):
         return len(self.rows.mask)
+
+    @property
+    def limits(self):
+        return None
 
     def sized(self, shots, queries):
         return dataclasses.replace(self, shots=shots, queries=queries)

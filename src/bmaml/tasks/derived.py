@@ -51,6 +51,10 @@ class FiniteTasks(AbstractTasks):
     def support_rows(self, shots):
         return self.source.support_rows(shots)
 
+    @property
+    def limits(self):
+        return self.source.limits
+
     def sized(self, shots, queries):
         return dataclasses.replace(self, source=self.source.sized(shots, queries))
 
@@ -91,6 +95,10 @@ class PartialTasks(AbstractTasks):
 
     def support_rows(self, shots):
         return self.source.support_rows(shots)
+
+    @property
+    def limits(self):
+        return self.source.limits
 
     def sized(self, shots, queries):
         return dataclasses.replace(self, source=self.source.sized(shots, queries))

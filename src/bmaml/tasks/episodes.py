@@ -115,6 +115,10 @@ class Episodes(AbstractTasks):
     def support_rows(self, shots):
         return shots * self.way
 
+    @property
+    def limits(self):
+        return None
+
     def sized(self, shots, queries):
         return dataclasses.replace(self, shots=shots, queries=queries)
 

@@ -9,13 +9,11 @@ from typing import Any, Literal, TypeVar
 
 from bmaml.errors import InputError
 from bmaml.rows import Rows
-from bmaml.tasks.base import AbstractTasks
+from bmaml.tasks.base import AbstractTasks, drawn_sizes
 from bmaml.tasks.sinusoid import Sinusoids, ambiguous, maml_sinusoids
 
 Build = Callable[[], AbstractTasks]
 _Build = TypeVar("_Build", bound=Build)
-# Query points of a task if a user gives shots alone.
-_QUERIES = 20
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,11 @@ class TaskSpec:
 
         Raises: InputError if the tasks cannot have so many.
         """
-        tasks, shots = self.build(), shots or self.shots
-        if shots is None and queries is None and self.queries is None:
+        tasks, shots, queries = self.build(), shots or self.shots, queries or self.queries
+        if shots is None and queries is None:
             return tasks
-        if shots is None:
-            raise InputError(
-                f"{queries} query points are asked for and the shots of {self.name!r} are not known: give shots, too."
-            )
-        return tasks.sized(shots, queries or self.queries or _QUERIES)
+        drawn = drawn_sizes(tasks)
+        return tasks.sized(shots or (drawn.shots,), queries or drawn.queries)
 
 
 _ROWS = (

@@ -109,6 +109,10 @@ class Sinusoids(AbstractTasks):
             return split_rows(rows, self.shots[0], self.shots[0], self.queries)
         return self._ragged(rows, draw_shots(shot_key, self.shots))
 
+    @property
+    def limits(self):
+        return None
+
     def sized(self, shots, queries):
         return dataclasses.replace(self, shots=shots, queries=queries)
 

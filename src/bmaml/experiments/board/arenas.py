@@ -19,7 +19,7 @@ from bmaml.recipes.images import build_image_method, compared, image_recipe
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import ColumnRoles, Schema, Table, fit_schema, table_tasks
 from bmaml.tasks import FAMILIES, Sinusoids
-from bmaml.tasks.base import AbstractTasks, FixedTasks, Selection
+from bmaml.tasks.base import AbstractTasks, FixedTasks, Selection, scored_queries
 from bmaml.training.plan import Plan
 
 # Query points of a test task; for images, of each class.
@@ -93,7 +93,7 @@ class FamilyArena(AbstractArena):
 
     @property
     def queries(self):
-        return QUERIES
+        return scored_queries(FAMILIES.find(self.name).source(), None, QUERIES)
 
     @property
     def outcome(self):
