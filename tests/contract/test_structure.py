@@ -54,7 +54,7 @@ def rank(module):
 def test_every_room_is_in_the_list_and_no_file_lies_loose():
     assert {room(module) for module in FILES} == set(ROOMS)
     loose = {file.stem for file in ROOT.glob("*.py")}
-    assert loose == {"__init__", "__main__", "data", "distributions", "errors"}
+    assert loose == {"__init__", "__main__", "data", "errors"}
 
 
 @pytest.mark.parametrize("module", sorted(FILES))

@@ -52,7 +52,7 @@ def test_entropy_and_variance_are_scipys(x64):
     assert jnp.isinf(StudentT(jnp.full((1, 1), 2.0), jnp.zeros((1, 1)), jnp.ones((1, 1))).variance).all()
 
 
-@pytest.mark.parametrize("df", [1.0, 2.1, 5.0, 50.0])
+@pytest.mark.parametrize("df", [1.0, 2.1, 5.0, 50.0, 200.0])
 def test_student_cdf_is_scipys_in_the_tails_too(df, x64):
     t = np.concatenate([-np.logspace(4, -8, 40), [0.0], np.logspace(-8, 4, 40)])[:, None]
     ours = StudentT(jnp.full((1, 1), df), jnp.zeros_like(t), jnp.ones((1, 1))).cdf(t)
@@ -87,6 +87,27 @@ def test_without_more_tails_a_student_keeps_its_own():
 def test_quantile_inverts_cdf(continuous):
     through = jax.jit(jax.vmap(lambda q: continuous.cdf(continuous.quantile(q))))(jnp.asarray(LEVELS))
     np.testing.assert_allclose(through, np.broadcast_to(np.reshape(LEVELS, (-1, 1, 1)), through.shape), rtol=1e-8)
+
+
+# To single precision. A quantile near 0 is compared in units of the scale.
+@pytest.mark.parametrize("df", [2.1, 5.0, 80.0, 1e4, None])
+def test_quantiles_are_scipys_from_1e_30_to_the_same_above(df):
+    one, two, shape = np.float32([0.3, -40.0]), np.float32([1.0, 3.0]), (2, 1, 1)
+    loc, scale = (jnp.asarray(values).reshape(shape) for values in (one, two))
+    part = Normal(loc, scale) if df is None else StudentT(jnp.full(shape, df), loc, scale)
+    both, weights = Mixture(jnp.log(jnp.asarray([0.9, 0.1])), part), (0.9, 0.1)
+    exact = [stats.norm(m, s) if df is None else stats.t(df, m, s) for m, s in zip(one, two, strict=True)]
+    for tail in (1e-30, 1e-12, 1e-9, 1e-4, 0.05, 0.4):
+        for upper in (False, True):
+            level = jnp.asarray(tail, jnp.float32), jnp.asarray(upper)
+            single = exact[0].isf(tail) if upper else exact[0].ppf(tail)
+            ours = jax.tree.map(lambda leaf: leaf[0], part).tail_quantile(*level).item()
+            np.testing.assert_allclose(ours, single, rtol=2e-5, atol=2e-5)
+            place = both.tail_quantile(*level).item()
+            mass = sum(w * (d.sf(place) if upper else d.cdf(place)) for w, d in zip(weights, exact, strict=True))
+            # A step of single precision at the place, as a share of the tail.
+            density = sum(w * d.pdf(place) for w, d in zip(weights, exact, strict=True))
+            np.testing.assert_allclose(mass, tail, rtol=1e-4 + 3e-7 * abs(place) * density / tail)
 
 
 def test_interval_is_central_and_checks_its_level(x64):

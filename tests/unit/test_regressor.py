@@ -197,7 +197,7 @@ REFUSALS = {
     "ragged rows": (lambda m: m.adapt().predict([[1.0], [1.0, 2.0]]), "rows of different lengths"),
     "far away": (lambda m: m.adapt().predict([[1e30]]), "deviations from the mean of the rows fitted on"),
     "far targets": (lambda m: m.adapt([1.0], [1e30]), "deviations from the mean of the rows fitted on"),
-    "level past single precision": (lambda m: m.adapt().interval([1.0], 0.9999999), "at most 0.99998"),
+    "level past any number": (lambda m: m.adapt().quantile([1.0], 1e-45), "less than 9e-38 in a tail"),
     "several levels": (lambda m: m.adapt().quantile([1.0], [0.1, 0.9]), "give one probability"),
     "no particles": (lambda m: regression_method("experts", 1, 1, 0), "0 particles"),
     "shots in words": (lambda m: FewShotRegressor(shots="10").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]), "shots is '10'"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from os import PathLike
 from typing import Literal, cast, overload
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bmaml.data import Data, data
+from bmaml.distributions import interval_tail, split_level
 from bmaml.errors import InputError
 from bmaml.estimators.padding import chunks, over_rows
 from bmaml.estimators.picks import picks
@@ -25,7 +25,6 @@ from bmaml.tables.read import DataFrame
 from bmaml.tables.table import as_array
 from bmaml.training.run import Run
 
-_MOST = 0.99999
 _ACQUISITIONS = {name: eqx.filter_jit(function) for name, function in ACQUISITIONS.items()}
 
 
@@ -92,25 +91,22 @@ class AdaptedTask:
     def quantile(self, X: TableLike | ArrayLike, q: float) -> np.ndarray:
         """Return the quantile of level `q` of each output at `X`.
 
-        Raises: InputError if `q` is not above 0 and at most 0.99999. Beyond that, single precision cannot represent the tail.
+        Raises: InputError if `q` is not one probability strictly between 0 and 1, or leaves less than 1e-37 in a tail.
         """
-        if not (np.ndim(q) == 0 and isinstance(q, Real) and 0.0 < q <= _MOST):
-            raise InputError(
-                f"quantile level is {q}: give one probability strictly between 0 and 1, at most {_MOST}, such as 0.5."
-            )
-        (value,) = self._over_rows(lambda x: (_quantile(self.posterior, x, jnp.asarray(q)),), X)
-        return self._squeeze(self.schema.decode_value(value))
+        return self._at_tail(X, *split_level(q))
 
     def interval(self, X: TableLike | ArrayLike, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Return the central interval (low, high) that should hold a share `level` of the next measurements at `X`, for each
         output.
 
-        Raises: InputError if `level` is not above 0 and at most 0.99998.
+        Raises: InputError if `level` is not one probability strictly between 0 and 1.
         """
-        if not 0.0 < level <= 2 * _MOST - 1:
-            most = f"at most {2 * _MOST - 1:.6g}"
-            raise InputError(f"interval level is {level}: give a probability strictly between 0 and 1, {most}, such as 0.9.")
-        return self.quantile(X, 0.5 - level / 2), self.quantile(X, 0.5 + level / 2)
+        tail = interval_tail(level)
+        return self._at_tail(X, tail, jnp.asarray(False)), self._at_tail(X, tail, jnp.asarray(True))
+
+    def _at_tail(self, X: TableLike | ArrayLike, tail: jax.Array, upper: jax.Array) -> np.ndarray:
+        (value,) = self._over_rows(lambda x: (_tail_quantile(self.posterior, x, tail, upper),), X)
+        return self._squeeze(self.schema.decode_value(value))
 
     def sample(self, X: TableLike | ArrayLike, n: int = 1, seed: int = 0) -> np.ndarray:
         """Return `n` draws of a measurement at each row of `X`, independent over rows, on a leading axis."""
@@ -214,8 +210,8 @@ def _moments(posterior: AbstractPosterior, x: jax.Array) -> tuple[jax.Array, jax
 
 
 @eqx.filter_jit
-def _quantile(posterior: AbstractPosterior, x: jax.Array, q: jax.Array) -> jax.Array:
-    return posterior.predict(x).quantile(q)  # type: ignore[attr-defined]
+def _tail_quantile(posterior: AbstractPosterior, x: jax.Array, tail: jax.Array, upper: jax.Array) -> jax.Array:
+    return posterior.predict(x).tail_quantile(tail, upper)  # type: ignore[attr-defined]
 
 
 @eqx.filter_jit

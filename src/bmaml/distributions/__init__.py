@@ -1,0 +1,20 @@
+"""Predictive distributions: Normal, Student-t, Categorical and their mixtures.
+
+Rows are points, and the last axis of a continuous target holds its outputs. `log_prob` is joint over the outputs of a
+point, in nats. `cdf`, `survival`, `quantile` and `interval` treat each output separately. All distributions are pytrees, so
+`vmap` adds leading axes. A new distribution is one file that subclasses `AbstractDistribution` or `AbstractContinuous`.
+"""
+
+from bmaml.distributions.base import AbstractContinuous as AbstractContinuous
+from bmaml.distributions.base import AbstractDistribution as AbstractDistribution
+from bmaml.distributions.base import by_rows as by_rows
+from bmaml.distributions.base import interval_tail as interval_tail
+from bmaml.distributions.base import split_level as split_level
+from bmaml.distributions.base import take_rows as take_rows
+from bmaml.distributions.categorical import Categorical as Categorical
+from bmaml.distributions.divergence import kl_divergence as kl_divergence
+from bmaml.distributions.mixtures import CategoricalMixture as CategoricalMixture
+from bmaml.distributions.mixtures import Mixture as Mixture
+from bmaml.distributions.mixtures import mixture as mixture
+from bmaml.distributions.normal import Normal as Normal
+from bmaml.distributions.student import StudentT as StudentT

@@ -1,0 +1,117 @@
+"""Mixtures of distributions."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.scipy import special
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from bmaml.distributions.base import AbstractContinuous, AbstractDistribution, AbstractMixed
+from bmaml.distributions.categorical import Categorical
+from bmaml.errors import PairError
+
+_ENTROPY_SAMPLES = 512
+
+
+def _weighted(log_weights: Array, values: Array) -> Array:
+    """Mean over the leading particle axis under softmax weights."""
+    return jnp.tensordot(jax.nn.softmax(log_weights), values, 1)
+
+
+def _mixed_log_prob(log_weights: Array, each: Array) -> Array:
+    return special.logsumexp(each + jax.nn.log_softmax(log_weights)[:, None], axis=0)
+
+
+def _mixed_sample(key: PRNGKeyArray, log_weights: Array, part: AbstractDistribution, shape: tuple[int, ...]) -> Array:
+    """Pick a component for every draw of every point, then draw once from the picked parameters."""
+    pick, draw = jax.random.split(key)
+    like = part.mean
+    # Inverse CDF, because a categorical draw would make one Gumbel variable for each component, point and draw.
+    weights = jax.nn.softmax(log_weights)
+    which = jax.random.choice(pick, len(weights), (*shape, like.shape[1]), p=weights)
+    rows = jnp.arange(like.shape[1])
+    picked = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, like.shape)[which, rows], part)
+    return picked.sample(draw)
+
+
+class Mixture(AbstractContinuous, AbstractMixed):
+    """A mixture of continuous `components`, stacked on a leading axis.
+
+    `log_weights` has shape `(particles,)` and need not be normalised.
+    """
+
+    log_weights: Float[Array, " particles"]
+    components: AbstractContinuous
+
+    def log_prob(self, y):
+        return _mixed_log_prob(self.log_weights, self.components.log_prob(y))
+
+    @property
+    def mean(self):
+        return _weighted(self.log_weights, self.components.mean)
+
+    @property
+    def variance(self):
+        between = (self.components.mean - self.mean[None]) ** 2
+        return _weighted(self.log_weights, self.components.variance + between)
+
+    def cdf(self, y):
+        return _weighted(self.log_weights, self.components.cdf(y))
+
+    def survival(self, y):
+        return _weighted(self.log_weights, self.components.survival(y))
+
+    def bracket(self, tail, upper):
+        low, high = self.components.bracket(tail, upper)
+        return low.min(0), high.max(0)
+
+    def sample(self, key, shape=()):
+        return _mixed_sample(key, self.log_weights, self.components, shape)
+
+    def entropy(self):
+        """Entropy by Monte Carlo with a fixed key (512 draws), because the entropy of a mixture has no closed form."""
+        draws = self.sample(jax.random.key(0), (_ENTROPY_SAMPLES,))
+        return -jax.vmap(self.log_prob)(draws).mean(0)
+
+
+class CategoricalMixture(AbstractMixed):
+    """A mixture of Categorical `components`, stacked on a leading axis.
+
+    `log_weights` has shape `(particles,)` and need not be normalised.
+    """
+
+    log_weights: Float[Array, " particles"]
+    components: Categorical
+
+    def log_prob(self, y):
+        return _mixed_log_prob(self.log_weights, self.components.log_prob(y))
+
+    @property
+    def mean(self):
+        return _weighted(self.log_weights, self.components.mean)
+
+    @property
+    def variance(self):
+        p = self.mean
+        return p * (1 - p)
+
+    def sample(self, key, shape=()):
+        return _mixed_sample(key, self.log_weights, self.components, shape)
+
+    def entropy(self):
+        p = self.mean
+        return -special.xlogy(p, p).sum(-1)
+
+
+def mixture(log_weights: Float[Array, " particles"], components: AbstractDistribution) -> AbstractDistribution:
+    """Return the mixture of `components`, which are stacked on a leading axis, in the class that fits them.
+
+    `log_weights` are unnormalised log weights of the components.
+    Raises: PairError for components that are neither continuous nor Categorical.
+    """
+    if isinstance(components, Categorical):
+        return CategoricalMixture(log_weights, components)
+    if isinstance(components, AbstractContinuous):
+        return Mixture(log_weights, components)
+    raise PairError(f"cannot mix {type(components).__name__}: give Normal, StudentT or Categorical components.")

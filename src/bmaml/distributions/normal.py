@@ -1,0 +1,61 @@
+"""Independent normals."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.scipy import special, stats
+from jaxtyping import Array, Float
+
+from bmaml.data import same_rank
+from bmaml.distributions.base import AbstractContinuous
+
+
+class Normal(AbstractContinuous):
+    """Independent normals with mean `loc` and standard deviation `scale`, both of shape `(n, outputs)`.
+
+    >>> two_points = Normal(jnp.array([[0.0], [1.0]]), jnp.ones((2, 1)))
+    >>> low, high = two_points.interval(0.9)
+    >>> print(f"{low[0, 0]:.2f} {high[0, 0]:.2f}")
+    -1.64 1.64
+    >>> two_points.log_prob(jnp.zeros((2, 1))).shape
+    (2,)
+    """
+
+    BY_ROWS: ClassVar[bool] = True
+
+    loc: Float[Array, "*batch n outputs"]
+    scale: Float[Array, "*#batch #n #outputs"]
+
+    def log_prob(self, y):
+        return stats.norm.logpdf(*same_rank(y, self.loc, self.scale)).sum(-1)
+
+    @property
+    def mean(self):
+        return self.loc
+
+    @property
+    def variance(self):
+        return jnp.broadcast_to(self.scale**2, self.loc.shape)
+
+    def cdf(self, y):
+        return stats.norm.cdf(*same_rank(y, self.loc, self.scale))
+
+    def survival(self, y):
+        return stats.norm.sf(*same_rank(y, self.loc, self.scale))
+
+    def bracket(self, tail, upper):
+        unit = special.ndtri(tail)
+        loc, scale, unit = same_rank(self.loc, self.scale, jnp.where(upper, -unit, unit))
+        return loc + scale * unit, loc + scale * unit
+
+    def sample(self, key, shape=()):
+        drawn = jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
+        loc, scale, unit = same_rank(self.loc, self.scale, drawn)
+        return loc + scale * unit
+
+    def entropy(self):
+        each = 0.5 * jnp.log(2 * jnp.pi * jnp.e * self.scale**2)
+        return jnp.broadcast_to(each, self.loc.shape).sum(-1)
