@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from numbers import Real
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -59,7 +59,13 @@ class AbstractMixed(AbstractDistribution):
     """A mixture of `components`, which are stacked on a leading axis; `log_weights` need not be normalised."""
 
     log_weights: eqx.AbstractVar[Float[Array, " particles"]]
-    components: eqx.AbstractVar[AbstractDistribution]
+
+    if TYPE_CHECKING:  # An abstract field could not be narrowed by a subclass.
+
+        @property
+        def components(self) -> AbstractDistribution:
+            """The distributions that are mixed."""
+            ...
 
 
 class AbstractContinuous(AbstractDistribution):
@@ -88,8 +94,8 @@ class AbstractContinuous(AbstractDistribution):
             return self.tail_quantile(jnp.minimum(q, 1 - q), q > 0.5)
         if isinstance(q, Real) or np.ndim(q) == 0:
             return self.tail_quantile(*split_level(q))
-        q = np.asarray(q, np.float64)
-        return self.tail_quantile(jnp.asarray(np.minimum(q, 1 - q), jnp.zeros(()).dtype), jnp.asarray(q > 0.5))
+        levels = np.asarray(q, np.float64)
+        return self.tail_quantile(jnp.asarray(np.minimum(levels, 1 - levels), jnp.zeros(()).dtype), jnp.asarray(levels > 0.5))
 
     def tail_quantile(self, tail: Float[Array, "*levels"], upper: Bool[Array, "*levels"]) -> Array:
         """Value of each output below which the probability is `tail`, or where `upper`, above which it is.
