@@ -86,16 +86,13 @@ class AbstractContinuous(AbstractDistribution):
     def quantile(self, q: float | Array) -> Array:
         """Quantile of level `q` (a probability) of each output.
 
-        Raises: InputError if `q` is a number that is not strictly between 0 and 1, or too near to one of them for the
-        precision of the numbers.
+        Raises: InputError if `q` is not one number strictly between 0 and 1, or leaves a tail too small for the numbers'
+        precision. A level inside a compiled program is not checked.
         """
-        if isinstance(q, Tracer):
+        if isinstance(q, Tracer):  # An array; it may have an axis of outputs.
             q = q.astype(jnp.zeros(()).dtype)
             return self.tail_quantile(jnp.minimum(q, 1 - q), q > 0.5)
-        if isinstance(q, Real) or np.ndim(q) == 0:
-            return self.tail_quantile(*split_level(q))
-        levels = np.asarray(q, np.float64)
-        return self.tail_quantile(jnp.asarray(np.minimum(levels, 1 - levels), jnp.zeros(()).dtype), jnp.asarray(levels > 0.5))
+        return self.tail_quantile(*split_level(q))
 
     def tail_quantile(self, tail: Float[Array, "*levels"], upper: Bool[Array, "*levels"]) -> Array:
         """Value of each output below which the probability is `tail`, or where `upper`, above which it is.
