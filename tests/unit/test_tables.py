@@ -26,7 +26,6 @@ def schema(table):
 
 def test_every_way_in_gives_the_same_table(tmp_path, table):
     pandas = pytest.importorskip("pandas")
-    pytest.importorskip("pyarrow")
     frame = pandas.read_csv(tmp_path / "t.csv")
     frame.to_parquet(tmp_path / "t.parquet")
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(TEXT.encode()))

@@ -1,7 +1,6 @@
 """Every bad table is refused with one sentence that names the place."""
 
 import gzip
-import sys
 
 import numpy as np
 import pytest
@@ -129,14 +128,7 @@ def test_files_that_are_no_tables(tmp_path, good):
     _refused(["zeros.csv", "binary"], read_table, tmp_path / "zeros.csv")
     _refused(["cut.csv.gz", "damaged"], read_table, tmp_path / "cut.csv.gz")
     _refused(["plain.csv.gz", "not gzip"], read_table, tmp_path / "plain.csv.gz")
-    pytest.importorskip("pyarrow")
     _refused(["t.parquet", "not a readable Parquet"], read_table, tmp_path / "t.parquet")
-
-
-def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
-    (tmp_path / "t.parquet").write_bytes(b"")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    _refused(["pip install 'bmaml[parquet]'"], read_table, tmp_path / "t.parquet")
 
 
 @pytest.mark.unchecked

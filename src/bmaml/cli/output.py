@@ -19,7 +19,6 @@ from bmaml.inference.acquisitions import Acquisition
 from bmaml.io.files import write_atomically
 from bmaml.tables import ColumnRoles, Schema, Table
 from bmaml.tables.new import NewTask
-from bmaml.tables.table import as_text
 
 
 @contextmanager
@@ -135,7 +134,8 @@ def _leading(model: FewShotRegressor, tasks: Sequence[NewTask]) -> list[str]:
 
 def _cells(model: FewShotRegressor, task: NewTask, row: int) -> list[str]:
     named = [task.name] if task.name else []
-    return [*named, *(as_text(task.asked.column(column.name)[row]) for column in model.schema_.inputs)]
+    one = task.asked.take(np.array([row]))
+    return [*named, *(one.shown(column.name)[0] for column in model.schema_.inputs)]
 
 
 def _predicted(model: FewShotRegressor, task: NewTask, level: float) -> list[list[str]]:

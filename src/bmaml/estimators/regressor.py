@@ -249,7 +249,7 @@ def _named(table: Table, schema: Schema) -> Table:
         raise InputError(f"{given} and the model {len(own) - 1} ({', '.join(own[:-1])}): give as many, in this order.")
     if set(own) == set(table.columns):
         return table
-    return Table(table.name, dict(zip(own, table.columns.values(), strict=True)), table.places, table.unit)
+    return replace(table, columns=dict(zip(own, table.columns.values(), strict=True)))
 
 
 def columns_of(values: ArrayLike, letter: str) -> dict[str, np.ndarray]:

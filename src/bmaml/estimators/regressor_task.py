@@ -193,14 +193,13 @@ def _as_table(X: TableLike | ArrayLike, schema: Schema) -> Table:
 
 def _with_outputs(table: Table, y: ArrayLike, schema: Schema) -> Table:
     """Return the table with the targets as its output columns."""
-    array = np.asarray(y)
+    array = np.asanyarray(y)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape != (len(table), len(schema.outputs)):
         raise InputError(
             f"y has shape {np.shape(y)} and X has {len(table)} rows: give one row of {len(schema.outputs)} for each."
         )
-    columns = dict(table.columns) | {c.name: array[:, i] for i, c in enumerate(schema.outputs)}
-    return Table(table.name, columns, table.places, table.unit)
+    return table.with_columns({c.name: array[:, i] for i, c in enumerate(schema.outputs)})
 
 
 @eqx.filter_jit

@@ -82,8 +82,11 @@ def _grid(x: np.ndarray, log: bool) -> np.ndarray:
 def _grid_table(task: NewTask, model: FewShotRegressor, moving: str, grid: np.ndarray) -> Table:
     """Return the grid as a table: the other inputs do not change within the task."""
     some = task.given if len(task.given) else task.asked
-    columns = {c.name: np.full(len(grid), some.column(c.name)[0], dtype=object) for c in model.schema_.inputs}
-    return Table("the grid", columns | {moving: grid}, np.arange(len(grid)))
+    table = Table("the grid", {moving: grid}, np.arange(len(grid)))
+    for column in model.schema_.inputs:
+        if column.name != moving:
+            table = table.borrow(some, column.name, 0)
+    return table
 
 
 def _measured(rows: Table, x: str, outputs: Sequence[str]) -> Points:

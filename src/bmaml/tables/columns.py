@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from bmaml.errors import InputError
 from bmaml.tables.table import Table, listed
@@ -51,7 +52,7 @@ class Column:
         Raises: InputError that names the cell that does not fit.
         """
         if self.kind == "category":
-            return self._one_hot(table.texts(self.name))
+            return self._one_hot(*table.coded(self.name))
         values = (_raw(table, self.name, self.log) - self.mean) / self.scale
         far = np.flatnonzero(~(np.abs(values) <= _FURTHEST))
         if len(far):
@@ -61,10 +62,10 @@ class Column:
             )
         return values[:, None]
 
-    def _one_hot(self, texts: np.ndarray) -> np.ndarray:
+    def _one_hot(self, codes: np.ndarray, levels: list[str]) -> np.ndarray:
         place = {level: i for i, level in enumerate(self.levels)}
-        codes = np.array([place.get(text, -1) for text in texts])
-        unknown = sorted(set(texts[codes < 0]))
+        unknown = sorted(set(levels) - set(place))
+        codes = np.array([place.get(level, -1) for level in levels])[codes]
         if unknown:
             warnings.warn(
                 f"column {self.name!r} has levels that training did not see ({listed(unknown, 5)}): "
@@ -121,11 +122,10 @@ def fit_output(table: Table, name: str) -> Column:
 
 
 def _are_dates(table: Table, name: str) -> bool:
-    cells = table.column(name)
-    if cells.dtype.kind == "M":
+    if pa.types.is_temporal(table.column(name).type):
         return True
     try:
-        return not table.is_numeric(name) and all(datetime.fromisoformat(text) for text in set(table.texts(name)))
+        return not table.is_numeric(name) and all(datetime.fromisoformat(text) for text in table.coded(name)[1])
     except ValueError:
         return False
 
@@ -143,21 +143,21 @@ def _std(values: np.ndarray) -> float:
 
 
 def _fit_category(table: Table, name: str, tasks: Sequence[str]) -> Column:
-    texts = table.texts(name)
-    levels = sorted(set(texts))
-    rows, count = len(texts), len(set(tasks))
+    codes, found = table.coded(name)
+    levels = sorted(found)
+    rows, count = len(codes), len(set(tasks))
     where = f"{table.name}, categorical column {name!r} has {len(levels)} levels in {rows} rows"
     if len(levels) > max(2, rows // 2):
         raise InputError(f"{where}: it looks like an id or free text; leave it out.")
-    if len(levels) == count > 2 and _one_to_one(texts, tasks):
+    if len(levels) == count > 2 and _one_to_one(codes, tasks):
         raise InputError(f"{where}, one for each task: a new task's level is never known; leave it out.")
     if len(levels) > _MOST_LEVELS:
         raise InputError(f"{where}: at most {_MOST_LEVELS} can be encoded; group the rare ones or leave it out.")
     return Column(name, "category", levels=tuple(levels))
 
 
-def _one_to_one(texts: np.ndarray, tasks: Sequence[str]) -> bool:
-    return len(set(zip(texts, tasks, strict=True))) == len(set(tasks))
+def _one_to_one(codes: np.ndarray, tasks: Sequence[str]) -> bool:
+    return len(set(zip(codes.tolist(), tasks, strict=True))) == len(set(tasks))
 
 
 def _raw(table: Table, name: str, log: bool) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from bmaml.errors import InputError
 from bmaml.tables.columns import Column
 from bmaml.tables.schema import Schema
-from bmaml.tables.table import Table, as_text, listed
+from bmaml.tables.table import Table, listed
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def moving_inputs(tasks: list[NewTask], schema: Schema) -> list[Column]:
 
 
 def _values(task: NewTask, name: str) -> set[str]:
-    return {as_text(cell) for part in (task.given, task.asked) for cell in part.column(name).tolist()}
+    return {text for part in (task.given, task.asked) for text in part.coded(name, missing=True)[1]}
 
 
 def _labels(table: Table, schema: Schema) -> np.ndarray:
@@ -89,18 +89,17 @@ def _check_tasks(at: Table, table: Table, schema: Schema, names: list[str]) -> N
 
 def _asked_at(at: Table, name: str, task_rows: Table, schema: Schema) -> Table:
     rows = at.take(at.texts(schema.task).astype(str) == name) if schema.task in at.columns and name else at
-    columns = dict(rows.columns)
     for column in schema.inputs:
-        if column.name not in columns:
-            columns[column.name] = np.full(len(rows), _constant(at, task_rows, column.name, name), dtype=object)
-    return Table(rows.name, columns, rows.places, rows.unit)
+        if column.name not in rows.columns:
+            _check_constant(at, task_rows, column.name, name)
+            rows = rows.borrow(task_rows, column.name, 0)
+    return rows
 
 
-def _constant(at: Table, task_rows: Table, column: str, task: str) -> object:
+def _check_constant(at: Table, task_rows: Table, column: str, task: str) -> None:
     if column not in task_rows.columns:
         at.column(column)
-    cells = task_rows.column(column).tolist()
-    if len({as_text(cell) for cell in cells}) > 1:
+    codes = task_rows.coded(column, missing=True)[0]
+    if len(set(codes.tolist())) > 1:
         where = f"task {task!r} of {task_rows.name}" if task else task_rows.name
         raise InputError(f"{at.name} has no column {column!r}, and it is not constant in {where}: add the column.")
-    return cells[0]

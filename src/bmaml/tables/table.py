@@ -3,16 +3,48 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
+from bmaml.tables import cells as of_cells
+from bmaml.tables.cells import MISSING, Numbers
 
-_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "nat", "?"})
+
+@dataclass(frozen=True)
+class Reading:
+    """How the cells of a table are to be read, where this is a choice.
+
+    - `missing`: texts that mean "no value" (in lower case). An empty cell always does.
+    - `columns`: other such texts for some columns, by name.
+    - `day_first`: whether 03/04/2024 is the third of April (None: as the column shows).
+    - `decimal`: mark in front of decimals: "." or "," (None: as the file shows).
+    """
+
+    missing: tuple[str, ...] = MISSING
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    day_first: bool | None = None
+    decimal: Literal[".", ","] | None = None
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """Return the texts that mean "no value" in the column `name`."""
+        return self.columns.get(name, self.missing)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the choices as values that JSON can hold."""
+        columns = {name: list(texts) for name, texts in self.columns.items()}
+        return {"missing": list(self.missing), "columns": columns, "day_first": self.day_first, "decimal": self.decimal}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Reading:
+        """Return the choices from `values`, which `to_json` wrote."""
+        columns = {name: tuple(texts) for name, texts in values["columns"].items()}
+        return Reading(tuple(values["missing"]), columns, values["day_first"], values["decimal"])
 
 
 @dataclass(frozen=True)
@@ -20,25 +52,41 @@ class Table:
     """Columns of equal length, as read, and the place of each row.
 
     - `name`: the file's path, or the name that messages use.
-    - `columns`: arrays by column name.
-    - `places`: the line of each row in a text file (`unit="line"`), else its number counted from 0 (`unit="row"`).
-    - `unit`: what `places` counts.
+    - `columns`: Arrow arrays by column name; any other array is converted.
+    - `places`: number of each row in its source, counted from 0 (among the rows of a text file that are not blank).
+    - `unit`: `"line"` if messages name lines of a text file.
+    - `reading`: how cells are read.
+    - `line_of`: gives the line of a row's number in a text file.
+    - `notes`: sentences on how the file was read.
+    - `marks`: mark in front of decimals ("." or ","), by column, where the file shows it; "?" where it could be either.
     """
 
     name: str
-    columns: Mapping[str, np.ndarray]
+    columns: Mapping[str, pa.Array]
     places: np.ndarray
     unit: Literal["line", "row"] = "row"
+    reading: Reading = Reading()
+    line_of: Callable[[int], int] | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Make every column an Arrow array."""
+        arrays = {n: of_cells.as_cells(c, f"{self.name}, column {n!r}") for n, c in self.columns.items()}
+        object.__setattr__(self, "columns", arrays)
 
     def __len__(self) -> int:
         """Number of rows."""
-        return len(next(iter(self.columns.values())))
+        return len(self.places)
 
     def place(self, row: int | np.integer) -> str:
         """Return the place of row number `row`, for a message."""
-        return f"{self.unit} {self.places[row]}" + (" (counted from 0)" if self.unit == "row" else "")
+        number = int(self.places[row])
+        if self.unit == "line" and self.line_of is not None:
+            return f"line {self.line_of(number)}"
+        return f"row {number} (counted from 0)"
 
-    def column(self, name: str) -> np.ndarray:
+    def column(self, name: str) -> pa.Array:
         """Return the column `name` as it was read.
 
         Raises: InputError that lists the columns, if there is none of that name.
@@ -49,75 +97,116 @@ class Table:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(f"{self.name} has no column {name!r}: {hint}its columns are {listed(list(self.columns))}.")
 
+    def coded(self, name: str, *, missing: bool = False) -> tuple[np.ndarray, list[str]]:
+        """Return the place of each cell of column `name` in the list of its levels, and this list in order of appearance.
+
+        Levels are stripped texts in Unicode's composed form; whole numbers have no decimal point. With `missing`, an empty cell
+        has the place -1.
+        Raises: InputError that names the first empty cell.
+        """
+        codes, spelled = of_cells.coded(of_cells.without_missing(self.column(name), self.reading.of(name)))
+        none = np.flatnonzero(codes < 0)
+        if len(none) and not missing:
+            raise InputError(f"{self._missing_cell(name, none[0])}: fill it in, remove the row, or {_NA_VALUES}.")
+        levels = [of_cells.label(text) for text in spelled]
+        place = {level: i for i, level in enumerate(dict.fromkeys(levels))}
+        return np.array([*(place[level] for level in levels), -1])[codes], list(place)
+
+    def spellings(self, name: str) -> dict[str, list[str]]:
+        """Return the levels of column `name` that are written in several ways, with the ways."""
+        ways: dict[str, list[str]] = {}
+        for text in of_cells.coded(of_cells.without_missing(self.column(name), self.reading.of(name)))[1]:
+            ways.setdefault(of_cells.label(text), []).append(text)
+        return {level: texts for level, texts in ways.items() if len(texts) > 1}
+
     def texts(self, name: str) -> np.ndarray:
-        """Return the column `name` as stripped strings; whole numbers have no decimal point.
+        """Return the column `name` as the texts of its levels (see `coded`).
 
         Raises: InputError that names the first empty cell.
         """
-        cells = self.column(name)
-        texts = np.array([as_text(cell) for cell in cells.tolist()], dtype=object)
-        for row, text in enumerate(texts):
-            if text.lower() in _MISSING:
-                raise InputError(f"{self.cell(name, row)} is {_shown(text)}: fill it in, or remove the row.")
-        return texts
+        codes, levels = self.coded(name)
+        return np.array(levels, dtype=object)[codes]
 
-    def numbers(self, name: str) -> np.ndarray:
-        """Return the column `name` as float64.
+    def shown(self, name: str) -> list[str]:
+        """Return the cells of column `name` as they are written, stripped; "" where there is none."""
+        return [text or "" for text in of_cells.strings(self.column(name)).to_pylist()]
+
+    def parsed(self, name: str) -> Numbers:
+        """Return the column `name` as numbers, with the cells that are missing and those that are no number.
+
+        Raises: InputError if its commas could be decimal marks or mark thousands.
+        """
+        mark = self.reading.decimal or self.marks.get(name, ".")
+        if mark == "?":
+            some = next(text for text in self.shown(name) if "," in text)
+            raise InputError(
+                f"{self.name}, column {name!r} has numbers such as {some!r}, whose comma could mark decimals or thousands: "
+                "give --decimal , (decimal=',' in Python), or write them without separators."
+            )
+        return of_cells.numbers(self.column(name), self.reading.of(name), mark)
+
+    def numbers(self, name: str, *, missing: bool = False) -> np.ndarray:
+        """Return the column `name` as float64. With `missing`, an empty cell is NaN.
 
         Raises: InputError that names the first cell that is empty, not a number, or not finite.
         """
-        cells = self.column(name)
-        values = _fast_numbers(cells)
-        if values is None:
-            values = np.array([self._number(name, row, cell) for row, cell in enumerate(cells.tolist())])
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
-            what = _shown(as_text(cells[bad[0]]))
-            raise InputError(f"{self.cell(name, bad[0])} is {what}: give a finite number, or remove the row.")
-        return values
+        values, none, wrong = self.parsed(name)
+        bad = np.flatnonzero(~np.isfinite(values) & ~(none if missing else np.zeros(len(none), bool)))
+        if not len(bad):
+            return values
+        row = bad[0]
+        if none[row]:
+            raise InputError(f"{self._missing_cell(name, row)}: give a finite number, or remove the row.")
+        what = f"{self.cell(name, row)} is {_shown(self.take(np.array([row])).shown(name)[0])}"
+        if wrong[row]:
+            fix = "correct it (a decimal point, no separators), or list an input as categorical when fitting"
+            raise InputError(f"{what}, which is not a number: {fix}.")
+        raise InputError(f"{what}: give a finite number, or remove the row.")
 
     def is_numeric(self, name: str) -> bool:
         """Whether most cells of the column `name` are numbers. The other cells are then mistakes to report, not levels."""
-        cells = self.column(name)
-        if cells.dtype.kind in "biuf":
-            return True
-        if _fast_numbers(cells) is not None:
-            return True
-        return 2 * sum(_parse(cell) is not None for cell in cells.tolist()) > len(cells)
+        _, none, wrong = self.parsed(name)
+        return 2 * int(wrong.sum()) < len(none) - int(none.sum()) or bool(none.all())
 
     def empty(self, name: str) -> np.ndarray:
         """Return which cells of the column `name` are empty or marked as missing (NA, null, ...)."""
-        return np.array([as_text(cell).lower() in _MISSING for cell in self.column(name).tolist()], dtype=bool)
+        return of_cells.empty(self.column(name), self.reading.of(name))
 
     def take(self, rows: np.ndarray) -> Table:
         """Return the table of some `rows` (indices or a boolean mask). The rows keep their places."""
-        kept = {name: column[rows] for name, column in self.columns.items()}
-        return Table(self.name, kept, self.places[rows], self.unit)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        kept = {name: column.take(pa.array(rows)) for name, column in self.columns.items()}
+        return replace(self, columns=kept, places=self.places[rows])
+
+    def with_columns(self, columns: Mapping[str, Any]) -> Table:
+        """Return the table with further or other `columns`, arrays of the same length by name."""
+        marks = {name: mark for name, mark in self.marks.items() if name not in columns}
+        return replace(self, columns=dict(self.columns) | dict(columns), marks=marks)
+
+    def borrow(self, other: Table, name: str, row: int) -> Table:
+        """Return the table with a column `name` that repeats one cell, in row number `row`, of the table `other`."""
+        cells = other.column(name).take(pa.array(np.full(len(self), row)))
+        mark = {name: other.marks[name]} if name in other.marks else {}
+        return replace(self.with_columns({name: cells}), marks=dict(self.marks) | mark)
 
     def cell(self, name: str, row: int | np.integer) -> str:
         """Return the place of the cell in column `name` and row number `row`, for a message."""
         return f"{self.name}, {self.place(row)}, column {name!r}"
 
-    def _number(self, name: str, row: int, cell: Any) -> float:
-        value = _parse(cell)
-        if value is None:
-            text = as_text(cell)
-            if text.lower() in _MISSING:
-                raise InputError(f"{self.cell(name, row)} is {_shown(text)}: give a finite number, or remove the row.")
-            raise InputError(
-                f"{self.cell(name, row)} is {_shown(text)}, which is not a number: "
-                "correct it (a decimal point, no separators), or list an input as categorical when fitting."
-            )
-        return value
+    def _missing_cell(self, name: str, row: int | np.integer) -> str:
+        return f"{self.cell(name, row)} is {_shown(self.take(np.array([row])).shown(name)[0])}"
+
+
+_NA_VALUES = "say with --na-values (na_values= in Python) what means missing"
 
 
 def as_array(values: ArrayLike, name: str) -> np.ndarray:
-    """Return `values` as an array; `name` is the column's name in messages.
+    """Return `values` as an array, masked if they are; `name` is the column's name in messages.
 
     Raises: InputError if rows have different lengths.
     """
     try:
-        return np.asarray(values)
+        return np.asanyarray(values)
     except ValueError:
         raise InputError(f"{name} has rows of different lengths: give as many numbers in each.") from None
 
@@ -129,7 +218,7 @@ def listed(names: Sequence[object], most: int = 12) -> str:
 
 
 def as_text(cell: object) -> str:
-    """Return `cell` as a stripped string. 3.0 becomes 3, because a missing value elsewhere makes integers floats."""
+    """Return one `cell` as a stripped string. 3.0 becomes 3, because a missing value elsewhere makes integers floats."""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return str(cell).strip()
@@ -139,23 +228,3 @@ def _shown(text: str) -> str:
     if not text:
         return "empty"
     return repr(text if len(text) <= 40 else text[:37] + "...")
-
-
-def _parse(cell: Any) -> float | None:
-    """Return a cell as a float, or None. An underscore is a mistake here, not a digit separator as in Python."""
-    try:
-        return None if isinstance(cell, str) and "_" in cell else float(cell)
-    except (TypeError, ValueError):
-        return None
-
-
-def _fast_numbers(cells: np.ndarray) -> np.ndarray | None:
-    """Return a whole column as float64 in one conversion, or None if a cell prevents that."""
-    if cells.dtype.kind == "M":
-        return None
-    try:
-        if cells.dtype.kind in "OU" and any(isinstance(c, str) and "_" in c for c in cells.tolist()):
-            return None
-        return cells.astype(np.float64)
-    except (TypeError, ValueError):
-        return None

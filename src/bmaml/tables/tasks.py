@@ -76,14 +76,12 @@ def task_rows(table: Table, schema: Schema) -> dict[str, np.ndarray]:
     """Return the row numbers of each task of `table`: tasks in order of appearance, rows sorted by the order column of
     `schema`.
     """
-    labels = table.texts(schema.task)
+    codes, names = table.coded(schema.task)
     rows = np.arange(len(table))
     if schema.order is not None:
         rows = np.argsort(table.numbers(schema.order), kind="stable")
-    names, codes = np.unique(labels.astype(str), return_inverse=True)
     parts = np.split(rows[np.argsort(codes[rows], kind="stable")], np.cumsum(np.bincount(codes))[:-1])
-    first = np.argsort([part.min() for part in parts])
-    return {str(names[i]): parts[i] for i in first}
+    return dict(zip(names, parts, strict=True))
 
 
 def default_shots(sizes: Sequence[int], selection: Selection = "random") -> tuple[int, ...]:

@@ -1,0 +1,214 @@
+"""The cells of one column in memory, as an Arrow array: what is missing, what is a number, and what a cell says."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from bmaml.errors import InputError
+
+# Arrow makes these functions when it is imported, so that a type checker sees none of them.
+pc: Any = pyarrow.compute
+# Texts that mean "no value" unless the user says otherwise. Compared without case.
+MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>", "nat", "?")
+_SPACES = " \t\r\n\v\f\u00a0"
+
+
+class Numbers(NamedTuple):
+    """A column as numbers.
+
+    - `values`: float64, NaN where there is no number.
+    - `missing`: which cells are missing.
+    - `wrong`: which cells are there and are no number.
+    """
+
+    values: np.ndarray
+    missing: np.ndarray
+    wrong: np.ndarray
+
+
+def as_cells(values: Any, where: str) -> pa.Array:
+    """Return a column of any library as one Arrow array.
+
+    - `values`: an Arrow, NumPy (masked or not), pandas or polars column, or a sequence.
+    - `where`: name of table and column, for messages.
+
+    Raises: InputError if it has no single value for each row.
+    """
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    elif not isinstance(values, pa.Array):
+        values = _from_memory(values, where)
+    if isinstance(values, pa.ChunkedArray):  # Arrow joins no chunks where there are none, or where they are too long.
+        values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+    if pa.types.is_nested(values.type):
+        raise InputError(f"{where} holds lists or records: give one value for each row.")
+    if pa.types.is_string(values.type) or pa.types.is_string_view(values.type) or pa.types.is_null(values.type):
+        return pc.cast(values, pa.large_string())
+    if pa.types.is_decimal(values.type) or pa.types.is_float16(values.type):
+        return pc.cast(values, pa.float64())
+    return values
+
+
+def _from_memory(values: Any, where: str) -> pa.Array | pa.ChunkedArray:
+    import narwhals.stable.v2 as nw
+
+    series = nw.from_native(values, series_only=True, pass_through=True)
+    if isinstance(series, nw.Series):
+        try:
+            return series.to_arrow()
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            values = series.to_list()
+    mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise InputError(f"{where} has rows of different lengths: give one value for each row.") from None
+    if array.ndim != 1:
+        raise InputError(f"{where} has shape {array.shape}: give one value for each row.")
+    if array.dtype.kind == "c":
+        raise InputError(f"{where} holds complex numbers: give real and imaginary parts as two columns.")
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
+    if array.dtype.kind == "S":
+        array = array.astype(object)
+    try:
+        return pa.array(array, mask=mask)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        # Cells of several types, as in an object column that a spreadsheet filled.
+        hidden = np.zeros(len(array), bool) if mask is None else mask
+        cells = zip(array.tolist(), hidden, strict=True)
+        return pa.array([None if gone else _text(cell) for cell, gone in cells], pa.large_string())
+
+
+def _text(cell: object) -> str | None:
+    if cell is None:
+        return None
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "replace")
+    text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+    return text.encode("utf-8", "replace").decode()
+
+
+def is_text(cells: pa.Array) -> bool:
+    """Whether `cells` are texts as read, whose meaning is still open."""
+    kind = cells.type
+    return pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
+
+
+def strings(cells: pa.Array) -> pa.Array:
+    """Return `cells` as stripped texts, null where there is none. 3.0 becomes 3, because a missing value elsewhere makes
+    integers floats.
+    """
+    kind = cells.type
+    if pa.types.is_dictionary(kind):
+        cells = pc.cast(cells, kind.value_type)
+        return strings(as_cells(cells, ""))
+    if pa.types.is_floating(kind):
+        whole = pc.and_(pc.equal(cells, pc.round(cells)), pc.less(pc.abs(cells), 1e18))
+        if pc.all(pc.fill_null(whole, True)).as_py():
+            return pc.cast(pc.cast(cells, pa.int64()), pa.large_string())
+        return pa.array([_text(cell) for cell in cells.to_pylist()], pa.large_string())
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return pa.array([_text(cell) for cell in cells.to_pylist()], pa.large_string())
+    if not pa.types.is_large_string(kind):
+        return pc.cast(cells, pa.large_string())
+    return pc.utf8_trim(cells, _SPACES)
+
+
+def without_missing(cells: pa.Array, missing: Iterable[str]) -> pa.Array:
+    """Return `cells` as texts, null where a text is one of `missing` (in lower case) or there is none."""
+    texts = strings(cells)
+    if not is_text(cells) and not pa.types.is_floating(cells.type):
+        return texts
+    gone = pc.is_in(pc.utf8_lower(texts), pa.array(sorted({"", *missing}), pa.large_string()))
+    return pc.if_else(gone, pa.scalar(None, pa.large_string()), texts)
+
+
+def empty(cells: pa.Array, missing: Iterable[str]) -> np.ndarray:
+    """Return which of `cells` have no value: null, NaN, or a text of `missing`."""
+    if is_text(cells):
+        cells = without_missing(cells, missing)
+    return pc.is_null(cells, nan_is_null=True).to_numpy(zero_copy_only=False)
+
+
+def numbers(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> Numbers:
+    """Return `cells` as numbers; `decimal` is the mark in front of decimals, and `missing` the texts that mean no value.
+
+    Dates and times are no numbers here.
+    """
+    kind = cells.type
+    if pa.types.is_temporal(kind):
+        none = empty(cells, missing)
+        return Numbers(np.full(len(cells), np.nan), none, ~none)
+    if not is_text(cells):
+        values = pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
+        return Numbers(values, np.isnan(values), np.zeros(len(values), bool))
+    texts = without_missing(cells, missing)
+    none = pc.is_null(texts).to_numpy(zero_copy_only=False)
+    try:
+        if decimal != ".":
+            raise pa.ArrowInvalid("decimal mark")
+        values = pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False)
+        return Numbers(values.astype(np.float64), none, np.zeros(len(none), bool))
+    except pa.ArrowInvalid:
+        values = by_level(texts, lambda text: _parse(text, decimal), np.nan)
+        # A text "nan" that does not mean "missing" is no number either.
+        return Numbers(values, none, np.isnan(values) & ~none)
+
+
+def by_level(texts: pa.Array, convert: Callable[[str], float], none: float) -> np.ndarray:
+    """Return `convert` of each of `texts` as float64, computed once for each different text; `none` where there is none."""
+    codes, levels = coded(texts)
+    converted = np.array([*(convert(level) for level in levels), none], np.float64)
+    return converted[codes]
+
+
+def coded(texts: pa.Array) -> tuple[np.ndarray, list[str]]:
+    """Return the place of each of `texts` in the list of different texts (-1 for none), and this list in order of
+    appearance.
+    """
+    found = pc.dictionary_encode(texts)
+    codes = pc.fill_null(found.indices, -1).to_numpy(zero_copy_only=False)
+    return codes.astype(np.int64), found.dictionary.to_pylist()
+
+
+def shifted(cells: pa.Array, origin: int) -> np.ndarray | None:
+    """Return whole numbers minus `origin` as float64, exact even where double precision has no such neighbours; None if
+    `cells` are not whole numbers of 64 bits.
+    """
+    if is_text(cells):
+        try:
+            cells = pc.cast(strings(cells), pa.int64())
+        except pa.ArrowInvalid:
+            try:
+                cells = pc.cast(strings(cells), pa.uint64())
+            except pa.ArrowInvalid:
+                return None
+    if not pa.types.is_integer(cells.type):
+        return None
+    if pa.types.is_uint64(cells.type) or not -(2**62) < origin < 2**62:
+        return np.array([np.nan if cell is None else float(cell - origin) for cell in cells.to_pylist()])
+    return pc.cast(pc.subtract(pc.cast(cells, pa.int64()), origin), pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def label(text: str) -> str:
+    """Return the form of a label that all its spellings share: Unicode's composed form, and 3 for 3.0."""
+    text = unicodedata.normalize("NFC", text)
+    whole, point, rest = text.partition(".")
+    return whole if point and not rest.strip("0") and rest and whole.lstrip("-").isdecimal() else text
+
+
+def _parse(text: str, decimal: str) -> float:
+    """Return a text as a number, or NaN. An underscore is a mistake here, not a digit separator as in Python."""
+    if decimal != ".":
+        text = text.replace(".", "_").replace(decimal, ".")
+    try:
+        return float("nan") if "_" in text else float(text)
+    except ValueError:
+        return float("nan")

@@ -1,0 +1,213 @@
+"""CSV and TSV files: Arrow reads them, and what it refuses is looked up line by line to name the place."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import mmap
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+
+from bmaml.errors import InputError
+from bmaml.tables.cells import pc
+
+_HEAD = 1 << 16
+_SAMPLE = 50
+_DELIMITERS = ",;\t|"
+_NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+# A number whose comma marks decimals, and one whose commas could mark thousands instead.
+_COMMA = r"^\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*$"
+_THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*$"
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """The cells of a text file, all as texts.
+
+    - `names`: the header's cells.
+    - `columns`: Arrow arrays of texts.
+    - `marks`: mark in front of decimals of each column that has commas in numbers, by name ("?" where it could be either).
+    - `lines`: gives the line of a row.
+    - `notes`: sentences on how the file was read.
+    """
+
+    names: list[str]
+    columns: list[pa.Array]
+    marks: dict[str, str]
+    lines: Lines
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Finds the line of a row in a text file. It reads the file again, so that reading itself need not count lines."""
+
+    path: Path
+    delimiter: str
+
+    def __call__(self, row: int) -> int:
+        """Return the line on which row number `row` starts, counted from 1, the header's included."""
+        with _reading(self.path):
+            for number, (line, _) in enumerate(_records(self.path, self.delimiter)):
+                if number == row + 1:
+                    return line
+        return row + 2
+
+
+def read_text(path: Path) -> TextFile:
+    """Return the cells of the CSV or TSV file at `path`, plain or compressed by gzip.
+
+    Raises: InputError that names the line that does not fit.
+    """
+    with _reading(path):
+        content = _content(path)
+        head = _head(path, content)
+        delimiter = "\t" if ".tsv" in path.name.lower() else _delimiter(head)
+        first = next(_rows(path, io.StringIO(head), delimiter), None)
+        if first is None:
+            raise InputError(f"{path} is empty: give a header line and at least one row.")
+        names = [text.strip() or f"column {i + 1}" for i, text in enumerate(first[1])]
+        columns = _parsed(path, content, delimiter, len(names))
+        marks = {} if delimiter == "," else {n: mark for n, c in zip(names, columns, strict=True) if (mark := _mark(c))}
+        return TextFile(names, columns, marks, Lines(path, delimiter), _notes(delimiter, marks))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what can go wrong when a file is opened and decoded into a sentence."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}): save the table as CSV in UTF-8.") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged or not gzip ({error}): compress it again.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): check its permissions.") from error
+
+
+def _zipped(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _content(path: Path) -> Any:
+    """Return the file's bytes, mapped into memory where they are plain."""
+    if _zipped(path):
+        return gzip.decompress(path.read_bytes())
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+
+
+def _head(path: Path, content: Any) -> str:
+    """Return the first lines as text, whole lines where there are several."""
+    head = codecs.getincrementaldecoder("utf-8-sig")().decode(content[:_HEAD])
+    if "\0" in head:
+        raise InputError(f"{path} is not text but a binary file: save the table as CSV in UTF-8.")
+    # Arrow takes a lone carriage return for a line's end, as old spreadsheets write it, and so does `csv`.
+    ends = [match.end() for match in re.finditer(r"\r\n|\n|\r", head)]
+    return head[: ends[-1]] if len(content) > _HEAD and ends else head
+
+
+def _delimiter(head: str) -> str:
+    """Return the mark between cells: the one that gives the first lines equally many cells, and most of them."""
+    found: dict[str, list[int]] = {}
+    for mark in _DELIMITERS:
+        try:
+            rows = [len(row) for row in csv.reader(io.StringIO(head, newline=""), delimiter=mark) if row]
+        except csv.Error:
+            continue
+        # The last line of a head that was cut may be half a row.
+        found[mark] = rows[: max(1, min(len(rows) - 1, _SAMPLE))]
+    even = [mark for mark, counts in found.items() if counts and len(set(counts)) == 1 and counts[0] > 1]
+    some = even or [mark for mark, counts in found.items() if counts]
+    return max(some, key=lambda mark: found[mark][0], default=",")
+
+
+def _parsed(path: Path, content: Any, delimiter: str, width: int) -> list[pa.Array]:
+    """Return the columns below the header. Rows whose cells are all empty are left out."""
+    types = {f"f{i}": pa.large_string() for i in range(width)}
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(pa.py_buffer(content)),
+            pyarrow.csv.ReadOptions(autogenerate_column_names=True, block_size=1 << 24),
+            pyarrow.csv.ParseOptions(
+                delimiter=delimiter,
+                newlines_in_values=content.find(b'"') >= 0,
+                invalid_row_handler=lambda row: "skip" if not (row.text or "").strip(" \t" + delimiter) else "error",
+            ),
+            pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=False),
+        )
+    except pa.ArrowException as error:
+        _explain(path, delimiter, width)
+        raise InputError(f"{path} cannot be read as CSV ({str(error).splitlines()[0]}): correct it.") from error
+    columns = [column.combine_chunks() for column in table.slice(1).columns]
+    columns = [pa.concat_arrays(c.chunks) if isinstance(c, pa.ChunkedArray) else c for c in columns]
+    blank = pc.equal(pc.utf8_trim_whitespace(columns[0]), "")
+    if pc.any(blank).as_py():
+        for column in columns[1:]:
+            blank = pc.and_(blank, pc.equal(pc.utf8_trim_whitespace(column), ""))
+        if pc.any(blank).as_py():
+            columns = [column.filter(pc.invert(blank)) for column in columns]
+    return columns
+
+
+def _explain(path: Path, delimiter: str, width: int) -> None:
+    """Find the line that Arrow refused.
+
+    Raises: InputError that names it.
+    """
+    for line, row in _records(path, delimiter):
+        if len(row) != width:
+            raise InputError(
+                f"{path}, line {line} has {len(row)} cells and the header has {width} columns: "
+                "make them agree (a cell with a comma in it needs quotes)."
+            )
+
+
+def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    opener: Any = gzip.open if _zipped(path) else open
+    with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
+        yield from _rows(path, stream, delimiter)
+
+
+def _rows(path: Path, stream: Any, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line on which each non-blank row starts (quoted cells may span lines), and its cells."""
+    reader = csv.reader(stream, delimiter=delimiter)
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): correct the line.") from error
+        if row is None:
+            return
+        if any(cell.strip() for cell in row):
+            yield line, row
+
+
+def _mark(column: pa.Array) -> str | None:
+    """Return what a column's commas are: "," for decimals, "?" if they could be thousands, or None without such numbers."""
+    comma = pc.match_substring_regex(column, _COMMA)
+    if not pc.any(comma).as_py():
+        return None
+    thousands = pc.match_substring_regex(column, _THOUSANDS)
+    return "," if pc.any(pc.and_(comma, pc.invert(thousands))).as_py() else "?"
+
+
+def _notes(delimiter: str, marks: dict[str, str]) -> tuple[str, ...]:
+    notes = []
+    if delimiter != ",":
+        notes.append(f"cells are separated by {_NAMED[delimiter]}")
+    comma = [name for name, mark in marks.items() if mark == ","]
+    if comma:
+        notes.append(f"a comma marks decimals in {', '.join(map(repr, comma))}")
+    return tuple(notes)

@@ -1,0 +1,100 @@
+"""Files as people have them: other marks, other encodings of nothing, other libraries' columns."""
+
+import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from bmaml.errors import InputError
+from bmaml.tables import read_table
+from bmaml.tables.table import Reading
+
+
+def table_of(tmp_path, text, reading=None, name="t.csv"):
+    (tmp_path / name).write_text(text)
+    return read_table(tmp_path / name, reading=reading)
+
+
+def test_the_mark_between_cells_is_the_one_that_all_lines_agree_on(tmp_path):
+    table = table_of(tmp_path, "patient;time (h, since dose);conc\n1;0.5;3,2\n2;1.5;4,25\n")
+    assert list(table.columns) == ["patient", "time (h, since dose)", "conc"]
+    assert table.numbers("conc").tolist() == [3.2, 4.25]
+    assert table.numbers("time (h, since dose)").tolist() == [0.5, 1.5]
+    assert table.notes == ("cells are separated by semicolons", "a comma marks decimals in 'conc'")
+    assert list(table_of(tmp_path, "a|b\n1|2\n").columns) == ["a", "b"]
+    assert list(table_of(tmp_path, 'a,"b;c"\n1,2\n').columns) == ["a", "b;c"]
+
+
+def test_a_comma_that_could_mark_thousands_is_asked_about(tmp_path):
+    text = "task;y\na;1,234\nb;5,678\n"
+    with pytest.raises(InputError, match=r"'1,234', whose comma could mark decimals or thousands: give --decimal"):
+        table_of(tmp_path, text).numbers("y")
+    assert table_of(tmp_path, text, Reading(decimal=",")).numbers("y").tolist() == [1.234, 5.678]
+    with pytest.raises(InputError, match=r"line 3, column 'y' is '1\.5', which is not a number"):
+        table_of(tmp_path, "task;y\na;0,5\nb;1.5\n").numbers("y")
+
+
+def test_what_means_missing_can_be_said_for_all_columns_or_for_one(tmp_path):
+    text = "country,x\nNA,1\nDE,-999\n"
+    with pytest.raises(InputError, match=r"line 2, column 'country' is 'NA': fill it in, remove the row, or say with --na-v"):
+        table_of(tmp_path, text).texts("country")
+    table = table_of(tmp_path, text, Reading(missing=("-999",)))
+    assert table.texts("country").tolist() == ["NA", "DE"]
+    assert table.empty("x").tolist() == [False, True]
+    table = table_of(tmp_path, "country,x\nNA,NA\nDE,2\n", Reading(columns={"country": ()}))
+    assert (table.texts("country").tolist(), table.empty("x").tolist()) == (["NA", "DE"], [True, False])
+    assert Reading.from_json(table.reading.to_json()) == table.reading
+
+
+def test_spellings_of_one_label_are_one_label():
+    table = read_table({"task": ["1", "1.0", "cafe\u0301", "caf\u00e9", "1.50", "007"]})
+    assert table.texts("task").tolist() == ["1", "1", "caf\u00e9", "caf\u00e9", "1.50", "007"]
+    assert table.spellings("task") == {"1": ["1", "1.0"], "caf\u00e9": ["cafe\u0301", "caf\u00e9"]}
+
+
+def test_columns_of_other_libraries():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    masked = np.ma.MaskedArray([1.0, 2.0], [False, True])
+    day = datetime.datetime(2024, 3, 1, 14, 30)
+    sources = [
+        {"n": masked, "s": ["a", None], "d": np.array(["2024-03-01T14:30", "NaT"], "datetime64[ns]")},
+        pandas.DataFrame(
+            {"n": pandas.array([1, None], "Int64"), "s": pandas.Categorical(["a", None]), "d": pandas.to_datetime([day, None])}
+        ),
+        polars.DataFrame({"n": [1, None], "s": ["a", None], "d": [day, None]}, schema_overrides={"s": polars.Categorical}),
+        pa.table({"n": [1, None], "s": ["a", None], "d": [day, None]}),
+        pandas.DataFrame({"n": [1.0, None], "s": ["a", None], "d": [day, None]}, dtype=object),
+    ]
+    for source in sources:
+        table = read_table(source)
+        for name in table.columns:
+            assert table.empty(name).tolist() == [False, True], (type(source), name)
+        assert table.numbers("n", missing=True)[0] == 1.0
+        assert table.coded("s", missing=True)[1] == ["a"]
+        assert table.shown("d")[0].startswith("2024-03-01 14:30")
+
+
+def test_whole_numbers_keep_every_digit():
+    table = read_table({"task": pa.array([2**63 + 1, None], pa.uint64()), "f": np.array([1e15, np.nan])})
+    assert table.shown("task") == [str(2**63 + 1), ""]
+    assert table.coded("f", missing=True)[1] == ["1000000000000000"]
+
+
+def test_columns_that_hold_no_single_value_are_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match=r"column 'a' holds lists or records"):
+        read_table({"a": pa.array([[1], [2]])})
+    with pytest.raises(InputError, match=r"column 'a' holds complex numbers"):
+        read_table({"a": np.array([1j])})
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    pyarrow.parquet.write_table(twice, tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"2 columns named 'a'"):
+        read_table(tmp_path / "t.parquet")
+
+
+def test_blank_lines_do_not_move_the_line_that_a_message_names(tmp_path):
+    table = table_of(tmp_path, 'task,y\n\n"a\n",1\n  \n,\nb,tall\n')
+    assert len(table) == 2
+    with pytest.raises(InputError, match=r"line 7, column 'y' is 'tall'"):
+        table.numbers("y")
