@@ -11,6 +11,7 @@ import pytest
 from bmaml import methods
 from bmaml.cli import main
 from bmaml.data import Data, Task
+from bmaml.errors import InputError
 from bmaml.methods.made_of import Offer, OfHead
 from bmaml.models import MLP, CategoricalModel, GaussianModel, MLPFeatures
 from bmaml.tasks import FixedTasks
@@ -94,6 +95,18 @@ def is_one_sentence(message, *, tells=TELLS):
     """Whether a message is one sentence on one line that says what to do."""
     message = str(message)
     return message.endswith((".", ").")) and not re.search(r"\n|[.!?] +[A-Z]", message) and bool(re.search(tells, message))
+
+
+def sentence(action):
+    """The sentence by which an action is refused, or None if it is not. Any other error passes through."""
+    try:
+        action()
+    except InputError as error:
+        said = str(error)
+    else:
+        return None
+    assert is_one_sentence(said), said
+    return said
 
 
 def run(*arguments):

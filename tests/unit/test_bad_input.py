@@ -11,7 +11,7 @@ import shutil
 import pytest
 from cases import content, is_one_sentence, run
 
-from bmaml.io.checkpoint import _sealed
+from bmaml.io.sealed import sealed
 
 HEADER = "patient,time,conc"
 FIT = ["--task", "patient", "--x", "time", "--y", "conc", "--steps", "2", "--particles", "2", "--shots", "1"]
@@ -280,7 +280,7 @@ def back_to_step_2(folder):
     """Take the last checkpoint away, as if the run had been stopped before it."""
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / f"checkpoint-{manifest['checkpoints'].pop()['step']:08d}.safetensors").unlink()
-    (folder / "manifest.json").write_text(json.dumps(_sealed(manifest)))
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
 
 
 def test_a_disk_that_fills_while_training_keeps_what_there_was(runs, tmp_path, capsys, monkeypatch):

@@ -16,9 +16,9 @@ from cases import content, fixed_tasks, is_one_sentence, preset
 
 import bmaml
 from bmaml.errors import InputError
-from bmaml.io import checkpoint
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved, from_config, to_config
+from bmaml.io.sealed import seal
 from bmaml.methods import METHODS, maml
 from bmaml.models import Functional, GaussianModel
 from bmaml.tasks import Sinusoids, ambiguous
@@ -304,7 +304,7 @@ def forged(file, change):
     """Change a file of a run's as somebody would who knows how its checksum is made."""
     content = json.loads(file.read_text())
     content = change(content) or content
-    file.write_text(json.dumps(content | {"sha256": checkpoint._seal(content)}))
+    file.write_text(json.dumps(content | {"sha256": seal(content)}))
 
 
 def places(content, path=()):

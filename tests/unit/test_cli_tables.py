@@ -13,7 +13,7 @@ from bmaml.cli.on_tables import split
 from bmaml.errors import InputError
 from bmaml.estimators.held_out_tasks import score_held_out
 from bmaml.estimators.regressor import FewShotRegressor
-from bmaml.io.checkpoint import _sealed
+from bmaml.io.sealed import sealed
 from bmaml.tables import Column, Schema, read_table
 from bmaml.tables.new import moving_inputs, new_tasks
 
@@ -214,7 +214,7 @@ def test_a_run_that_was_stopped_is_not_taken_for_a_model(folder, new, tmp_path, 
     shutil.copytree(folder / "model", copy)
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["checkpoints"].pop()
-    (copy / "manifest.json").write_text(json.dumps(_sealed(manifest)))
+    (copy / "manifest.json").write_text(json.dumps(sealed(manifest)))
     assert run("predict", copy, new) == 2
     assert "stopped at meta-step 3 of 4: finish it with bmaml resume" in capsys.readouterr().err
 

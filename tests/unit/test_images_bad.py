@@ -1,6 +1,7 @@
 """Images that cannot be used are refused in one sentence that names them; nothing is run, unpacked or left half-written."""
 
 import io
+import os
 import struct
 import sys
 import zipfile
@@ -8,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from cases import is_one_sentence
+from cases import is_one_sentence, sentence
 
 from bmaml.errors import InputError
 from bmaml.images import read_images
@@ -77,6 +78,42 @@ def test_a_picture_that_claims_to_be_huge_is_refused(folder):
     refused(lambda: read_images(folder, size=8), "ant/9.png", "larger than")
 
 
+@pytest.mark.parametrize("shape", [(1, 40_000), (8200, 8200)], ids=["narrow", "large"])
+def test_pixels_are_counted_before_any_is_decoded(folder, shape, monkeypatch):
+    Image.new("1", shape).save(folder / "ant" / "9.png")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda *_: pytest.fail("decoded"))
+    refused(lambda: read_images(folder, size=8), "ant/9.png is larger than")
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO", "PCX"])
+def test_a_format_that_is_not_on_the_list_is_not_opened_by_another_name(folder, kind, monkeypatch):
+    """Pillow would start Ghostscript for an EPS, whatever its name."""
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
+    Image.new("L", (6, 6)).save(folder / "ant" / "9.png", kind)
+    refused(lambda: read_images(folder), "ant/9.png", "unknown format")
+
+
+def test_links_to_what_is_no_plain_file_are_refused(folder):
+    os.mkfifo(folder.parent / "pipe")
+    for target in ("/dev/zero", folder.parent / "pipe", folder.parent / "none", folder.parent):
+        (folder / "ant" / "9.png").symlink_to(target)
+        read = folder / "ant" / "9.png"
+        if target != folder.parent:  # a folder of that name would be a folder of images
+            refused(lambda: read_images(folder), f"{read} cannot be read")
+        read.unlink()
+    (folder / "more.zip").symlink_to("/dev/zero")
+    refused(lambda: read_images(folder), "more.zip is not a zip that can be read (it is a device")
+    refused(lambda: read_images(folder.parent / "pipe"), "it is a pipe")
+
+
+def test_file_names_that_are_no_text_are_read_all_the_same(folder, tmp_path):
+    """Linux allows any bytes in a name."""
+    (folder / "ant").rename(folder / os.fsdecode(b"\xff\xfe"))
+    (folder / "bee" / "0.png").rename(folder / "bee" / os.fsdecode(b"\xe9.png"))
+    for _ in range(2):  # decoded, and from the cache
+        assert read_images(folder).classes == ("bee", os.fsdecode(b"\xff\xfe"))
+
+
 def test_mixed_sizes_are_named_and_a_size_makes_them_one(folder):
     (folder / "bee" / "9.png").write_bytes(png(8))
     refused(lambda: read_images(folder), "bee/9.png is 8x8", "6x6", "give a size")
@@ -143,10 +180,19 @@ def test_damaged_zips_are_named(tmp_path):
     path = tmp_path / "in.zip"
     path.write_bytes(b"PK no zip")
     refused(lambda: read_images(path), "in.zip is not a zip")
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("ant/1.png", png())
-        archive.writestr("ant/2.png", png())
-    content = bytearray(path.read_bytes())
-    content[60] ^= 255
-    path.write_bytes(content)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("ant/1.png", "ant/2.png", "bee/1.png"):
+            archive.writestr(name, png(12))
+    content = path.read_bytes()
+    changed = bytearray(content)
+    changed[60] ^= 255
+    path.write_bytes(changed)
     refused(lambda: read_images(path), "ant/1.png", "cannot be read")
+    rng, refusals = np.random.default_rng(0), 0
+    for _ in range(100):
+        changed = bytearray(content)
+        for place in rng.integers(len(content), size=8):
+            changed[place] = rng.integers(256)
+        path.write_bytes(changed[: rng.integers(len(content))] if rng.random() < 0.3 else changed)
+        refusals += sentence(lambda: read_images(path)) is not None
+    assert refusals > 50

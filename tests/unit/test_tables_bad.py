@@ -1,10 +1,13 @@
 """Every bad table is refused with one sentence that names the place."""
 
 import gzip
+import os
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
-from cases import is_one_sentence
+from cases import is_one_sentence, sentence
 
 from bmaml.errors import InputError
 from bmaml.tables import ColumnRoles, fit_schema, read_table, split_tasks, table_tasks
@@ -129,6 +132,40 @@ def test_files_that_are_no_tables(tmp_path, good):
     _refused(["cut.csv.gz", "damaged"], read_table, tmp_path / "cut.csv.gz")
     _refused(["plain.csv.gz", "not gzip"], read_table, tmp_path / "plain.csv.gz")
     _refused(["t.parquet", "not a readable Parquet"], read_table, tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.parquet"])
+def test_damaged_archives_are_refused_or_read(tmp_path, good, name):
+    path, rng, refusals = tmp_path / name, np.random.default_rng(0), 0
+    if name.endswith("gz"):
+        path.write_bytes(gzip.compress(good.read_bytes()))
+    else:
+        table = pyarrow.table(dict(zip(GOOD[0], zip(*GOOD[1:], strict=True), strict=True)))
+        pyarrow.parquet.write_table(table, path)
+    content = path.read_bytes()
+    for _ in range(60):
+        changed = bytearray(content)
+        for place in rng.integers(len(content), size=8):
+            changed[place] = rng.integers(256)
+        path.write_bytes(changed)
+        refusals += sentence(lambda: read_table(path)) is not None
+    assert refusals > 20
+
+
+def test_text_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    with gzip.open(tmp_path / "many.csv.gz", "wb") as file:
+        file.write(b"task,x,y\n" + b"a,1,2\n" * 1000)
+    monkeypatch.setattr("bmaml.tables.text_files.free_memory", lambda: 1000)
+    _refused(["many.csv.gz holds over 250 bytes", "give a part"], read_table, tmp_path / "many.csv.gz")
+
+
+def test_a_table_whose_name_is_no_text_is_read(tmp_path, good):
+    path = tmp_path / os.fsdecode(b"\xff.csv")
+    path.write_bytes(good.read_bytes())
+    assert len(read_table(path)) == len(GOOD) - 1
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1]}), tmp_path / "p.parquet")
+    (tmp_path / "p.parquet").rename(path.with_suffix(".parquet"))
+    assert len(read_table(path.with_suffix(".parquet"))) == 1
 
 
 @pytest.mark.unchecked

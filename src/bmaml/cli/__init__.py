@@ -7,6 +7,8 @@ and exit code 2. Output files of a user are never overwritten.
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 import traceback
 import warnings
@@ -74,6 +76,8 @@ def main(arguments: list[str] | None = None) -> None:
     from bmaml.errors import BmamlError
 
     _DEBUG.set(False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # A file's name may hold what is no text.
     try:
         with _plain_plugin_warnings():
             code = app(arguments, standalone_mode=True)
@@ -90,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
     except MemoryError:
         _fail(_NO_MEMORY)
     except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}.")
+        _fail(_of_the_system(error))
     except Exception as error:
         # XLA raises its own error when a device has no memory left.
         if "RESOURCE_EXHAUSTED" in str(error):
@@ -130,6 +134,13 @@ def _stop(stop: KeyboardInterrupt) -> None:
     run = stop.run
     sys.stderr.write(f"stopped at meta-step {run.step} of {run.steps}; go on with: bmaml resume {stop.directory}\n")
     sys.exit(130)
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return the sentence about an error of the operating system, such as a full disk."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    what = "free some space, or give another place" if full else "check the place and its permissions"
+    return f"{error.filename or 'a file'} cannot be read or written ({error.strerror or error}): {what}."
 
 
 def _unforeseen(error: Exception) -> str:

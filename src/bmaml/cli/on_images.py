@@ -17,7 +17,7 @@ from bmaml.cli.options import must_be_new, whole_numbers
 from bmaml.cli.output import as_texts, plain_warnings, write
 from bmaml.cli.train import report
 from bmaml.errors import InputError
-from bmaml.io.files import write_atomically
+from bmaml.io.files import read_plain, write_atomically
 
 if TYPE_CHECKING:
     from bmaml.estimators.classifier import FewShotClassifier
@@ -164,7 +164,7 @@ def _threshold(model: Path) -> float:
         warnings.warn(text, stacklevel=2)
         return 0.0
     try:
-        return float(json.loads(path.read_text())["scores"][0]["abstain_below"])
+        return float(json.loads(read_plain(path, 2**24))["scores"][0]["abstain_below"])
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise InputError(f"{path} is damaged: restore it, or give --abstain-below.") from error
 

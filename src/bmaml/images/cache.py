@@ -10,10 +10,10 @@ does not match its manifest or if the files have other content than the manifest
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -24,9 +24,11 @@ import numpy as np
 
 from bmaml.errors import InputError
 from bmaml.images.decode import Form
-from bmaml.io.files import digest, write_atomically
+from bmaml.io.files import digest, open_plain, read_plain, replacing, write_atomically
 
 FORMAT = 1
+# Bytes of a manifest, which has a dozen fields.
+_MOST = 2**20
 
 
 def cache_folder() -> Path:
@@ -47,7 +49,7 @@ class Cache:
     def describe(self) -> dict[str, Any] | None:
         """Return the manifest, or None if there is none that can be read (the cache is then made again)."""
         try:
-            content = json.loads(self.manifest.read_text())
+            content = json.loads(read_plain(self.manifest, _MOST))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError):
@@ -63,7 +65,7 @@ class Cache:
             array = np.load(self.array, mmap_mode="r")
             if array.dtype == np.uint8 and _digest(self.array) == described["array"]:
                 return array
-        except (OSError, ValueError, EOFError, KeyError):
+        except Exception:  # A damaged header raises any error of Python's parser.
             pass
         self._say("is damaged")
         return None
@@ -91,27 +93,25 @@ class Cache:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{self.name}.", dir=self.folder)
-            os.close(handle)
+            if not os.access(self.folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
         except OSError as error:
             return self._in_memory(rows, count, form, error)
+        head = {"descr": "|u1", "fortran_order": False, "shape": (count, *form.shape)}
         try:
-            target = np.lib.format.open_memmap(name, "w+", np.uint8, (count, *form.shape))
-            for place, row in enumerate(rows):
-                target[place] = row
-            target.flush()
-            del target
-            described = described | {"format": FORMAT, "array": _digest(Path(name)), "form": asdict(form)}
-            os.chmod(name, 0o644)
-            os.replace(name, self.array)
-            self._write_manifest(described)
+            # Written like any file, because a full disk ends a process that writes into mapped memory.
+            with replacing(self.array) as file:
+                np.lib.format.write_array_header_1_0(file, head)
+                for row in rows:
+                    file.write(np.ascontiguousarray(row, np.uint8).tobytes())
+                file.seek(0)
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            self._write_manifest(described | {"format": FORMAT, "array": found, "form": asdict(form)})
         except OSError as error:
             raise InputError(
                 f"cannot write the cache {self.array} ({error.strerror or error}): free some space, or set BMAML_CACHE to "
                 "another folder."
             ) from error
-        finally:
-            Path(name).unlink(missing_ok=True)
         return np.load(self.array, mmap_mode="r")
 
     def _in_memory(self, rows: Iterable[np.ndarray], count: int, form: Form, error: OSError) -> np.ndarray:
@@ -136,5 +136,5 @@ class Cache:
 
 
 def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,10 @@ from bmaml.io.files import digest
 
 _GREY = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
 _WIDE = ("I", "F")
+# Pillow reads more formats than these, and one of them (EPS) runs a program.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+# The largest photographs have fewer pixels. A picture of few pixels a row takes long for its size.
+_MOST_PIXELS, _LONGEST_SIDE = 2**26, 2**15
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def common_form(
         digests.append(f"{place}:{digest(content)}")
     assert first is not None
     height, width = size or first[1]
-    return Form(height, width, channels or (1 if grey else 3), invert), digest("\n".join(sorted(digests)).encode())
+    return Form(height, width, channels or (1 if grey else 3), invert), digest("\n".join(sorted(digests)))
 
 
 def decode(name: str, content: bytes, form: Form) -> np.ndarray:
@@ -101,7 +105,14 @@ def decode(name: str, content: bytes, form: Form) -> np.ndarray:
 
 def _opened(name: str, content: bytes) -> Any:
     with _named(name, "is not an image that can be read"):
-        return pillow().open(io.BytesIO(content))
+        image = pillow().open(io.BytesIO(content), formats=_FORMATS)
+    if image.width * image.height > _MOST_PIXELS or max(image.size) > _LONGEST_SIDE:
+        raise _too_large(name)
+    return image
+
+
+def _too_large(name: str) -> InputError:
+    return InputError(f"{name} is larger than {_MOST_PIXELS} pixels, or than {_LONGEST_SIDE} a side: use a smaller image.")
 
 
 @contextmanager
@@ -116,7 +127,7 @@ def _named(name: str, what: str) -> Iterator[None]:
     except InputError:
         raise
     except (library.DecompressionBombWarning, library.DecompressionBombError) as error:
-        raise InputError(f"{name} claims to be larger than {library.MAX_IMAGE_PIXELS} pixels: use a smaller image.") from error
+        raise _too_large(name) from error
     except Exception as error:  # Damaged files also raise struct.error, zlib.error, KeyError, ...
         text = " ".join(str(error).split()).rstrip(".")
         reason = "unknown format" if "cannot identify" in text or not text else text

@@ -15,7 +15,7 @@ from bmaml.images.decode import Form, common_form, decode
 from bmaml.images.image_set import AbstractImageSource, ImageSet
 from bmaml.images.layout import Layout, lay_out, read_superclasses
 from bmaml.images.listing import Listing, list_files
-from bmaml.io.files import digest
+from bmaml.io.files import digest, read_plain
 from bmaml.io.registry import register
 from bmaml.tasks.episodes import Bank
 
@@ -119,7 +119,7 @@ def _sides(size: int | Sequence[int] | None) -> tuple[int, int] | None:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_plain(path)
     except OSError as error:
         why = error.strerror or error
         raise InputError(f"{path} cannot be read ({why}): give a CSV of classes and superclasses.") from error

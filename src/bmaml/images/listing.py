@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from bmaml.errors import InputError
-from bmaml.io.files import digest
+from bmaml.errors import InputError, first_sentence
+from bmaml.io.files import digest, open_plain, read_plain
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 # Files that may lie beside images: notes, splits, and what operating systems leave behind.
@@ -49,19 +49,19 @@ class Listing:
     @property
     def stamp(self) -> str:
         """A digest of names, sizes and times. It stays equal if no file was touched, and needs no reading of contents."""
-        return digest("\n".join(f"{file.name}:{file.stamp}" for file in (*self.images, *self.texts)).encode())
+        return digest("\n".join(f"{file.name}:{file.stamp}" for file in (*self.images, *self.texts)))
 
 
 def list_files(root: str | Path) -> Listing:
     """Return the files of a folder or a zip at `root`. Zips at the top of a folder are read like folders.
 
     Raises: InputError for a missing path, a zip that is damaged or would write outside its folder, a pickle, a file that is
-    neither an image nor a note, or a root without images.
+    neither an image nor a note, a pipe or a device, a folder that cannot be read, or a root without images.
     """
     root = Path(root)
     if not root.exists():
         raise InputError(f"there is no {root}: give the path of a folder or a zip of images.")
-    files = sorted(_zipped(root) if root.is_file() else _folder(root), key=lambda file: file.name)
+    files = sorted(_folder(root) if root.is_dir() else _zipped(root), key=lambda file: file.name)
     images, texts = [], []
     for file in files:
         kind = PurePosixPath(file.file).suffix.lower()
@@ -91,7 +91,7 @@ def _hidden(parts: tuple[str, ...]) -> bool:
 
 def _folder(root: Path) -> Iterator[Listed]:
     seen = set()
-    for place, folders, files in os.walk(root, followlinks=True):
+    for place, folders, files in os.walk(root, onerror=_unreadable, followlinks=True):
         real = os.path.realpath(place)
         # A link may lead to a folder above it.
         folders[:] = sorted(f for f in folders if not _hidden((f,))) if real not in seen else []
@@ -103,27 +103,39 @@ def _folder(root: Path) -> Iterator[Listed]:
             if path.parent == root and file.lower().endswith(".zip"):
                 yield from _zipped(path)
                 continue
-            about = path.stat()
+            about = _about(path)
             name = path.relative_to(root).as_posix()
             yield Listed(name, f"{about.st_size}:{about.st_mtime_ns}", lambda path=path: _bytes(path))
 
 
+def _unreadable(error: OSError) -> None:
+    raise InputError(f"{error.filename} cannot be read ({error.strerror or error}): restore or remove it.") from error
+
+
+def _about(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:  # Such as a link to nowhere.
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): restore or remove it.") from error
+
+
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_plain(path, _LARGEST)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}): check its permissions.") from error
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): restore or remove it.") from error
 
 
 def _zipped(path: Path) -> Iterator[Listed]:
     if path.suffix.lower() in _PICKLES:
         raise _refused(path.parent, Listed(path.name, "", bytes), path.suffix.lower())
     try:
-        archive = zipfile.ZipFile(path)
+        with open_plain(path):
+            archive = zipfile.ZipFile(path)
         members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except Exception as error:  # A damaged archive also raises struct.error, UnicodeDecodeError, ...
         raise InputError(
-            f"{path} is not a zip that can be read ({error}): give a folder of images, or a good copy of the zip."
+            f"{path} is not a zip that can be read ({_why(error)}): give a folder of images, or a good copy of the zip."
         ) from error
     for member in members:
         _check_member(path, member)
@@ -144,5 +156,9 @@ def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
 def _member(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(member)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
-        raise InputError(f"{path}, member {member.filename!r} cannot be read ({error}): give a good copy.") from error
+    except Exception as error:  # A damaged member also raises zlib.error, lzma.LZMAError, ...
+        raise InputError(f"{path}, member {member.filename!r} cannot be read ({_why(error)}): give a good copy.") from error
+
+
+def _why(error: Exception) -> str:
+    return str(error.strerror) if isinstance(error, OSError) and error.strerror else first_sentence(error)

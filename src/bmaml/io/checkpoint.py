@@ -20,23 +20,23 @@ import re
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 import safetensors.numpy
 from safetensors import SafetensorError
 
 from bmaml.errors import InputError, first_sentence
 from bmaml.io.config import Arrays, from_config, to_config
-from bmaml.io.files import digest, write_atomically
+from bmaml.io.files import digest, open_plain, read_plain, write_atomically
+from bmaml.io.lock import LOCK, locked
+from bmaml.io.sealed import FORMAT, MAGIC, read_sealed, sealed
 
-FORMAT = 2
-_MAGIC = "bmaml-run"
-_MARK = {"format": _MAGIC}
+_MARK = {"format": MAGIC}
 # What a process leaves behind that was killed while it wrote one of a run's files.
 _NAMES = r"(run\.json|manifest\.json|metrics\.jsonl|arrays\.safetensors|checkpoint-\d{8,}\.safetensors)"
 _OURS, _LEFT = re.compile(rf"{_NAMES}|\.{_NAMES}\.\w+", re.ASCII), re.compile(rf"\.{_NAMES}\.\w+", re.ASCII)
@@ -80,45 +80,6 @@ def _tensors(content: bytes, where: str) -> Arrays:
         raise InputError(f"{where} is damaged ({first_sentence(error)}): restore it from a copy.") from error
 
 
-def _seal(content: dict[str, Any]) -> str:
-    return digest(json.dumps({k: v for k, v in content.items() if k != "sha256"}, sort_keys=True).encode())
-
-
-def _sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """Return JSON with its checksum, because a changed digit would still be valid JSON, but a model with other numbers.
-
-    Raises: InputError if JSON cannot hold the content.
-    """
-    try:
-        whole = json.loads(json.dumps(content))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"about cannot be written as JSON ({error}): give numbers, texts, lists and dictionaries.") from error
-    return whole | {"sha256": _seal(whole)}
-
-
-def _read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
-    """Return one of a run's JSON files, after a check that nothing has changed and that fields have these kinds."""
-    try:
-        content = json.loads(path.read_bytes())
-        intact = not isinstance(content, dict) or content.get("sha256") == _seal(content)
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(
-            f"{path.parent} is not a run of bmaml (no {path.name}): give the folder that training wrote."
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}): restore it from a copy.") from error
-    except (ValueError, RecursionError):  # Also too many digits, and brackets deeper than the interpreter can follow.
-        raise InputError(f"{path} is damaged (not JSON): restore it from a copy.") from None
-    if not isinstance(content, dict) or content.get("format") != _MAGIC:
-        raise InputError(f"{path} is not a file of bmaml's: give the folder that training wrote.")
-    if content.get("version") != FORMAT:
-        found = f"{path} has format {content.get('version')} and this bmaml reads format {FORMAT}"
-        raise InputError(f"{found}: use the version of bmaml that wrote it.")
-    if not intact or not all(isinstance(content.get(name), kind) for name, kind in kinds.items()):
-        raise InputError(f"{path} is damaged (its checksum differs, or a part is missing): restore it from a copy.")
-    return content
-
-
 def _described(parts: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Return the descriptions of some parts, and their arrays as one file's content (empty without arrays)."""
     arrays: Arrays = {}
@@ -137,14 +98,32 @@ class RunFolder:
         """Whether the folder holds a run, or a part of one that would be overwritten."""
         return any((self.path / name).exists() for name in ("run.json", "manifest.json"))
 
+    def lock(self) -> ExitStack:
+        """Return a context that keeps other trainings out of the folder, which is made if it is not there.
+
+        Raises: InputError if another training writes there, or the folder cannot be written.
+        """
+        held = ExitStack()
+        try:
+            held.enter_context(locked(self.path))
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        return held
+
+    def clean(self) -> None:
+        """Remove the half-written files that a killed process left in the run's folder, which has to be locked."""
+        for file in self.path.iterdir():
+            if _LEFT.fullmatch(file.name) and file.is_file():
+                file.unlink(missing_ok=True)
+
     def create(self, parts: dict[str, Any], about: dict[str, Any], *, overwrite: bool = False) -> None:
         """Write what the run is: `parts` are library objects, `about` is JSON. With `overwrite` it replaces a run.
 
         Raises: InputError if the folder holds a run or anything else, or cannot be written, or JSON cannot hold `about`.
         """
         config, packed = _described(parts)
-        head = {"format": _MAGIC, "version": FORMAT, "versions": versions(), "about": about, "arrays": digest(packed)}
-        content = _sealed(head | {"parts": config})
+        head = {"format": MAGIC, "version": FORMAT, "versions": versions(), "about": about, "arrays": digest(packed)}
+        content = sealed(head | {"parts": config})
         try:
             for file in self.replaced(overwrite):
                 file.unlink()
@@ -175,6 +154,7 @@ class RunFolder:
         """
         self._check_writable()
         found = sorted(self.path.iterdir()) if self.path.exists() else []
+        found = [file for file in found if file.name != LOCK]
         if overwrite and (self.path / "run.json").exists():
             self._content()
             return [file for file in found if _OURS.fullmatch(file.name) and file.is_file()]
@@ -209,7 +189,7 @@ class RunFolder:
 
     def _content(self) -> dict[str, Any]:
         """Return run.json, after a check that nothing in it has changed."""
-        return _read_json(self.path / "run.json", {"about": dict, "arrays": str, "parts": dict})
+        return read_sealed(self.path / "run.json", {"about": dict, "arrays": str, "parts": dict})
 
     def parts(self, *names: str, given: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
         """Return the library objects called `names` (`method`, `tasks`, `plan`).
@@ -219,7 +199,7 @@ class RunFolder:
         """
         content, arrays = self._content(), self.path / "arrays.safetensors"
         try:
-            packed = arrays.read_bytes() if arrays.exists() else b""
+            packed = read_plain(arrays) if arrays.exists() else b""
         except OSError as error:
             raise InputError(f"{arrays} cannot be read ({error.strerror or error}): restore it from a copy.") from error
         if content["arrays"] != digest(packed):
@@ -271,10 +251,10 @@ class RunFolder:
         content = pack(state)
         entries = [entry for entry in self._entries() if entry["step"] < step]
         entries = [*entries, {"step": step, "sha256": digest(content), "notes": dict(notes or {})}]
-        manifest = {"format": _MAGIC, "version": FORMAT, "checkpoints": entries[-self.keep :], "history": history}
+        manifest = {"format": MAGIC, "version": FORMAT, "checkpoints": entries[-self.keep :], "history": history}
         try:
             write_atomically(self._file(step), content)
-            write_atomically(self.path / "manifest.json", json.dumps(_sealed(manifest)))
+            write_atomically(self.path / "manifest.json", json.dumps(sealed(manifest)))
             for entry in entries[: -self.keep]:
                 self._file(entry["step"]).unlink(missing_ok=True)
         except OSError as error:
@@ -291,7 +271,7 @@ class RunFolder:
             if len(list(self.path.glob("checkpoint-*.safetensors"))) > 1:
                 raise InputError(f"{path} is gone and the checkpoints that it listed are there: restore it from a copy.")
             return {"checkpoints": [], "history": []}
-        content = _read_json(path, {"checkpoints": list, "history": list})
+        content = read_sealed(path, {"checkpoints": list, "history": list})
         if not all(map(_is_entry, content["checkpoints"])) or not all(map(_is_record, content["history"])):
             raise InputError(f"{path} is damaged (it lists something else than checkpoints): restore it from a copy.")
         return content
@@ -341,7 +321,7 @@ class RunFolder:
         if entry != last:
             warnings.warn(f"{self._file(last['step'])} is gone: {path.name} is used instead.", stacklevel=2)
         try:
-            content = path.read_bytes()
+            content = read_plain(path)
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror or error}): restore it from a copy.") from error
         if digest(content) != entry["sha256"]:
@@ -377,13 +357,15 @@ def _is_left(file: Path) -> bool:
     if file.name != "arrays.safetensors" or not file.is_file() or file.is_symlink():
         return False
     try:
-        with safetensors.safe_open(file, "numpy") as content:
-            return content.metadata() == _MARK
-    except (SafetensorError, OSError):
+        with open_plain(file) as content:
+            header = content.read(min(int.from_bytes(content.read(8), "little"), 2**24))
+        return json.loads(header).get("__metadata__") == _MARK
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
     if isinstance(error, FileExistsError | NotADirectoryError):
         return InputError(f"cannot write to {path}, since a file is where a folder has to be: give another folder.")
-    return InputError(f"cannot write to {path} ({error.strerror or error}): free some space or give another folder.")
+    where = error.filename or path
+    return InputError(f"cannot write to {where} ({error.strerror or error}): free some space or give another folder.")

@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from bmaml.io.files import replacing
 from bmaml.methods import METHODS, MethodSpec
 from bmaml.rows import Rows
 
@@ -44,10 +45,8 @@ def colour(name: str, table: Rows[MethodSpec] = METHODS) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """Write `figure` as a PNG at `path`, whole or not at all, and close the figure."""
-    part = path.with_name(f".{path.stem}.part.png")
     try:
-        figure.savefig(part, dpi=150)
-        part.replace(path)
+        with replacing(path) as file:
+            figure.savefig(file, format="png", dpi=150)
     finally:
-        part.unlink(missing_ok=True)
         plt.close(figure)

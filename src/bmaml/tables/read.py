@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
+from bmaml.io.files import open_plain
 from bmaml.tables.table import Reading, Table
 from bmaml.tables.text_files import read_text
 
@@ -84,15 +85,16 @@ def _read_parquet(path: Path) -> Table:
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
-        _check_once(str(path), file.schema_arrow.names)
-        table = file.read()
+        # Opened here, because Arrow takes no path that is not UTF-8.
+        with open_plain(path) as stream:
+            file = pyarrow.parquet.ParquetFile(stream)
+            _check_once(str(path), file.schema_arrow.names)
+            table = file.read()
+        return _checked(str(path), table.column_names, table.columns)
     except InputError:
         raise
-    # Arrow's own errors, and Python's where its bindings meet bytes that they do not expect.
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+    except Exception as error:  # Arrow's errors, and any of Python's where damaged bytes are converted.
         raise InputError(f"{path} is not a readable Parquet file: write it again, or give a CSV.") from error
-    return _checked(str(path), table.column_names, table.columns)
 
 
 def _check_once(name: str, names: list[str]) -> None:

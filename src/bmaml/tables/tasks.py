@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from bmaml.data import Data, stack
 from bmaml.errors import InputError
+from bmaml.io.files import digest
 from bmaml.tables.schema import Schema
 from bmaml.tables.table import Table, listed
 from bmaml.tasks.base import FixedTasks, Selection
@@ -42,7 +42,7 @@ def split_tasks(
     """
     groups = np.asarray(groups).astype(str)
     units = groups if by is None else _coarse(groups, np.asarray(by).astype(str))
-    labels = sorted(set(units.tolist()), key=lambda label: hashlib.sha256(f"{seed}:{label}".encode()).digest())
+    labels = sorted(set(units.tolist()), key=lambda label: digest(f"{seed}:{label}"))
     if min(shares) < 0 or not 0.999 < sum(shares) < 1.001:
         raise InputError(f"the shares of train, validation and test are {shares}: give three that add to 1.")
     if len(labels) < 3:

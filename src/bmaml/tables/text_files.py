@@ -8,6 +8,7 @@ import gzip
 import io
 import mmap
 import re
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +20,13 @@ import pyarrow as pa
 import pyarrow.csv
 
 from bmaml.errors import InputError
+from bmaml.io.files import free_memory, open_plain
 from bmaml.tables.cells import pc
 
 _HEAD = 1 << 16
 _SAMPLE = 50
+# Bytes of memory that a byte of text takes while it is read.
+_GROWTH = 4
 _DELIMITERS = ",;\t|"
 _NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # A number whose comma marks decimals, and one whose commas could mark thousands instead.
@@ -89,7 +93,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}): save the table as CSV in UTF-8.") from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error, struct.error) as error:
         raise InputError(f"{path} is damaged or not gzip ({error}): compress it again.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): check its permissions.") from error
@@ -102,8 +106,14 @@ def _zipped(path: Path) -> bool:
 def _content(path: Path) -> Any:
     """Return the file's bytes, mapped into memory where they are plain."""
     if _zipped(path):
-        return gzip.decompress(path.read_bytes())
-    with path.open("rb") as file:
+        # A small file can hold any amount of text.
+        most = free_memory() // _GROWTH
+        with open_plain(path) as file, gzip.GzipFile(fileobj=file) as text:
+            content = text.read(most + 1)
+        if len(content) > most:
+            raise InputError(f"{path} holds over {most} bytes of text, more than fits the memory: give a part of it.")
+        return content
+    with open_plain(path) as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
 
 
@@ -174,9 +184,10 @@ def _explain(path: Path, delimiter: str, width: int) -> None:
 
 
 def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    opener: Any = gzip.open if _zipped(path) else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
-        yield from _rows(path, stream, delimiter)
+    with open_plain(path) as file:
+        content: Any = gzip.GzipFile(fileobj=file) if _zipped(path) else file
+        with io.TextIOWrapper(content, "utf-8-sig", newline="") as stream:
+            yield from _rows(path, stream, delimiter)
 
 
 def _rows(path: Path, stream: Any, delimiter: str) -> Iterator[tuple[int, list[str]]]:

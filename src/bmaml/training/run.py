@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Generic, overload
 
@@ -18,6 +19,7 @@ from bmaml.data import Data, data
 from bmaml.errors import InputError, first_sentence
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved
+from bmaml.io.lock import check_unlocked
 from bmaml.learners.base import Meta
 from bmaml.learners.predictor import Predictor
 from bmaml.tasks.base import AbstractSource
@@ -89,13 +91,16 @@ class Run(eqx.Module, Generic[Given, Adapted]):
         Raises: InputError if the folder holds a run already or cannot be written.
         """
         folder = RunFolder(directory)
-        folder.create({"method": self.method, "tasks": None, "plan": self.plan, "options": {"save_every": None}}, about or {})
+        folder.replaced()  # A folder that holds other things is not even locked.
+        parts = {"method": self.method, "tasks": None, "plan": self.plan, "options": {"save_every": None}}
         fresh = self.method.begin(self.plan)
         counts = [jnp.asarray(count, fresh.step.dtype) for count in (self.step, self.skipped)]
         state = eqx.tree_at(lambda s: (s.meta, s.step, s.skipped), fresh, (self.meta, *counts))
-        keeper = Keeper(folder, self.steps)
-        keeper.begin(self.history)
-        keeper.save(state, self.step, self.history, {"seconds": self.seconds, "stopped": self.stopped, "part": {}}, {})
+        with folder.lock():
+            folder.create(parts, about or {})
+            keeper = Keeper(folder, self.steps)
+            keeper.begin(self.history)
+            keeper.save(state, self.step, self.history, {"seconds": self.seconds, "stopped": self.stopped, "part": {}}, {})
 
     @property
     def predictor(self) -> Predictor:
@@ -169,14 +174,17 @@ def train(
     check_arguments(method, tasks, plan, options)
     plan, heard, progress = dataclasses.replace(plan or Plan(), **options), Callbacks(callbacks), as_progress(progress)
     method.check(tasks)
-    with Interrupt() as interrupt:
+    with ExitStack() as held:
+        interrupt = held.enter_context(Interrupt())
         if directory is None:
             return _trained(Loop(method, tasks, plan, callbacks=heard), progress, None, interrupt)
         folder = RunFolder(directory, keep)
+        check_unlocked(folder.path)
         folder.replaced(overwrite)  # The folder is checked before the program is compiled, which takes longer.
 
         def create() -> None:
             parts = {"method": method, "tasks": tasks, "plan": plan, "options": {"save_every": save_every}}
+            held.enter_context(folder.lock())
             folder.create(parts, about or {}, overwrite=overwrite)
 
         keeper = Keeper(folder, _every(plan, save_every), create=create)
@@ -231,14 +239,22 @@ def resume(
     made, plan, source, options = folder.parts("method", "plan", "tasks", "options", given=given)
     if source is None:
         raise InputError(f"{directory} was saved without the tasks that it was trained on: pass tasks= to go on.")
-    with Interrupt() as interrupt:
+    with ExitStack() as held:
+        interrupt = held.enter_context(Interrupt())
+        if not _is_finished(folder, plan):
+            held.enter_context(folder.lock())
+            folder.clean()
         state, notes = folder.load(_shapes(folder, made, plan)), Notes.read(folder)
-        if state is not None and (notes.stopped or int(state.step) >= plan.steps):
+        if state is not None and _is_finished(folder, plan):
             return _loaded(folder, made, plan, state)
         ledger = Ledger(plan, folder.history(), notes.part)
         told = {"ledger": ledger, "callbacks": Callbacks(callbacks), "seconds": notes.seconds}
         keeper = Keeper(folder, _every(plan, options["save_every"]))
         return _trained(Loop(made, source, plan, state, **told), as_progress(progress), keeper, interrupt)
+
+
+def _is_finished(folder: RunFolder, plan: Plan) -> bool:
+    return Notes.read(folder).stopped is not None or folder.step() >= plan.steps
 
 
 def _loaded(folder: RunFolder, method: AbstractMethod, plan: Plan, state: TrainState) -> Run:

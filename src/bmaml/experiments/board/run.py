@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import equinox as eqx
 import jax
@@ -20,7 +19,7 @@ from bmaml.evaluation.evaluate import Evaluation, answering, evaluate
 from bmaml.evaluation.recalibrate import recalibrate
 from bmaml.experiments.board.arenas import AbstractArena
 from bmaml.io.checkpoint import RunFolder
-from bmaml.io.files import write_atomically
+from bmaml.io.files import read_plain, write_atomically
 from bmaml.learners.base import Meta
 from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
 from bmaml.learners.predictor import Predictor
@@ -197,12 +196,12 @@ def _write(path: Path, entry: Entry, stamp: dict[str, Any]) -> None:
 def _read(path: Path, stamp: dict[str, Any]) -> Entry | None:
     """Return a kept entry, or None if it is missing, damaged, or one of something else."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
+        with np.load(io.BytesIO(read_plain(path)), allow_pickle=False) as kept:
             head = json.loads(str(kept["head"]))
             if head["stamp"] != stamp:
                 return None
             names = [name.split("/", 1) for name in kept.files if name != "head"]
             scores = {(int(shots), name): kept[f"{shots}/{name}"] for shots, name in names}
-    except (FileNotFoundError, BadZipFile, KeyError, ValueError, EOFError):
+    except Exception:  # A damaged archive also raises zlib.error, struct.error, MemoryError, ...
         return None
     return Entry(stamp["method"], stamp["seed"], scores, stamp["train_seconds"], head["adapt_seconds"], stamp["steps"])
