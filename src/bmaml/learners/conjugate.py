@@ -29,7 +29,7 @@ from bmaml.io.registry import register
 from bmaml.learners.base import AbstractDrawingLearner, AbstractEvidenceLearner
 from bmaml.learners.codes import draw_codes, spread_codes, thin
 from bmaml.learners.exact_heads import AbstractExactHead, AbstractExactHeadPosterior, InverseGammaHead
-from bmaml.models.features import AbstractFeatures
+from bmaml.models.features import AbstractFeatures, check_features
 
 Codes = Literal["learned", "drawn"]
 # Bins of the density of drawn codes, along each axis.
@@ -147,6 +147,7 @@ class ConjugateLearner(AbstractEvidenceLearner, AbstractDrawingLearner):
     kept: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
+        check_features(self.features, "ConjugateLearner")
         if self.particles < 1 or not 0 < self.kept <= 1:
             counts = f"{self.particles} particles, of which the share {self.kept} is kept"
             raise InputError(f"{counts}: give at least 1, and a share above 0 of at most 1.")

@@ -15,7 +15,7 @@ from bmaml.learners.predictor import Predictor
 from bmaml.learners.wrappers import core
 from bmaml.tasks.base import AbstractTasks
 from bmaml.training.meta_step import build_chunk, init_state
-from bmaml.training.method import AbstractMethod
+from bmaml.training.method import AbstractMethod, check_parts
 
 
 @register("method/pair")
@@ -30,6 +30,7 @@ class Method(AbstractMethod[Data, AbstractPosterior]):
     answering: AbstractLearner | None = None
 
     def __check_init__(self):
+        check_parts(self.learner, self.objective, "Method")
         if isinstance(core(self.learner), AbstractPolicyLearner):
             raise PairError(
                 f"Method learns from points that are given and {type(core(self.learner)).__name__} from trajectories that its "

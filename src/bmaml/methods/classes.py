@@ -10,6 +10,7 @@ from bmaml.learners.features import FeatureLearner
 from bmaml.learners.matching import MatchingLearner
 from bmaml.learners.prototypes import Distance, PrototypeLearner
 from bmaml.learners.ridge import RidgeLearner
+from bmaml.methods.arguments import explained
 from bmaml.methods.base import Method
 from bmaml.methods.presets import bfa, bmaml, emaml, maml
 from bmaml.models import AbstractModel, AbstractNetwork
@@ -27,6 +28,7 @@ def shared(extractor: AbstractNetwork, method: Method, *, name: str | None = Non
     return Method(FeatureLearner(extractor, method.learner), method.objective, answering, name=name or method.name)
 
 
+@explained
 def protonet(
     extractor: AbstractNetwork, classes: int, *, distance: Distance = "euclidean", scale: float = 1.0, learn_scale: bool = True
 ) -> Method:
@@ -44,6 +46,7 @@ def protonet(
     return Method(FeatureLearner(extractor, learner), QueryLoss("points"), name="protonet")
 
 
+@explained
 def matching(
     extractor: AbstractNetwork, classes: int, *, scale: float = 10.0, background: float = 0.0, learn_scale: bool = True
 ) -> Method:
@@ -60,6 +63,7 @@ def matching(
     return Method(FeatureLearner(extractor, learner), QueryLoss("points"), name="matching")
 
 
+@explained
 def ridge(
     extractor: AbstractNetwork,
     width: int,
@@ -86,6 +90,7 @@ def ridge(
     return Method(FeatureLearner(extractor, learner), QueryLoss("points"), name="ridge")
 
 
+@explained
 def anil(
     extractor: AbstractNetwork,
     model: AbstractModel,
@@ -104,6 +109,7 @@ def anil(
     )
 
 
+@explained
 def shared_emaml(
     extractor: AbstractNetwork,
     model: AbstractModel,
@@ -125,6 +131,7 @@ def shared_emaml(
     )
 
 
+@explained
 def shared_bfa(
     extractor: AbstractNetwork,
     model: AbstractModel,
@@ -150,6 +157,7 @@ def shared_bfa(
     )
 
 
+@explained
 def shared_bmaml(
     extractor: AbstractNetwork,
     model: AbstractModel,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bmaml.learners import AbmlLearner, LearnedRates, PlatipusLearner
+from bmaml.methods.arguments import explained
 from bmaml.methods.base import Method
 from bmaml.methods.presets import point_learner
 from bmaml.models import AbstractModel
 from bmaml.objectives import Elbo
 
 
+@explained
 def platipus(
     model: AbstractModel,
     *,
@@ -39,6 +41,7 @@ def platipus(
     return Method(PlatipusLearner(inner, particles, gamma=inner_learning_rate), Elbo(kl_weight, samples), name="platipus")
 
 
+@explained
 def abml(
     model: AbstractModel,
     *,

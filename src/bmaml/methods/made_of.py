@@ -10,6 +10,7 @@ from typing import Any
 
 from bmaml.errors import InputError
 from bmaml.learners import AbstractLearner
+from bmaml.methods.arguments import explained
 from bmaml.methods.base import Method
 from bmaml.methods.classes import shared
 from bmaml.models import AbstractFeatures, AbstractModel, AbstractNetwork
@@ -147,4 +148,4 @@ def pair(learner: type[AbstractLearner], objective: AbstractObjective) -> Preset
     own = [one.replace(kind=kinds[one.default is inspect.Parameter.empty]) for one in every]
     preset.__name__, preset.__doc__ = learner.__name__, learner.__doc__
     preset.__signature__ = inspect.Signature(own)  # pyright: ignore[reportFunctionMemberAccess]
-    return preset
+    return explained(preset)

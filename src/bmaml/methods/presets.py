@@ -22,6 +22,7 @@ from bmaml.learners.conjugate import Codes
 from bmaml.learners.exact_heads import AbstractExactHead, InverseGammaHead
 from bmaml.learners.gradient import Fit
 from bmaml.learners.resized import finely_drawn
+from bmaml.methods.arguments import explained
 from bmaml.methods.base import Method
 from bmaml.models import AbstractFeatures, AbstractModel, GaussianModel
 from bmaml.objectives import ChaserLoss, LaplaceLoss, PooledLoss, QueryLoss
@@ -49,6 +50,7 @@ def point_learner(
     return GradientLearner(model, rule=rule, steps=inner_steps, particles=particles, fit=_point_losses(model)[0], **kwargs)
 
 
+@explained
 def maml(
     model: AbstractModel,
     *,
@@ -74,6 +76,7 @@ def maml(
     return Method(learner, QueryLoss(_point_losses(model)[1]), name="maml")
 
 
+@explained
 def fomaml(
     model: AbstractModel, *, inner_learning_rate: float = 0.01, inner_steps: int = 1, clip: float | None = None
 ) -> Method:
@@ -88,6 +91,7 @@ def fomaml(
     return Method(learner, QueryLoss(_point_losses(model)[1]), name="fomaml")
 
 
+@explained
 def meta_sgd(
     model: AbstractModel, *, inner_learning_rate: float = 0.01, inner_steps: int = 1, clip: float | None = None
 ) -> Method:
@@ -106,6 +110,7 @@ def meta_sgd(
     return Method(learner, QueryLoss(_point_losses(model)[1]), name="meta-sgd")
 
 
+@explained
 def imaml(
     model: AbstractModel,
     *,
@@ -131,6 +136,7 @@ def imaml(
     return Method(learner, QueryLoss(_point_losses(model)[1]), name="imaml")
 
 
+@explained
 def reptile(
     model: AbstractModel, *, inner_learning_rate: float = 0.02, inner_steps: int = 5, clip: float | None = None
 ) -> Method:
@@ -146,6 +152,7 @@ def reptile(
     )
 
 
+@explained
 def emaml(
     model: AbstractModel,
     *,
@@ -169,6 +176,7 @@ def _in_nats(model: AbstractModel, inner_learning_rate: float, inner_steps: int,
     return GradientLearner(model, rule=Sgd(inner_learning_rate), steps=inner_steps, clip=clip, adapt_noise=False)
 
 
+@explained
 def ml_point(
     model: AbstractModel, *, inner_learning_rate: float = 1e-3, inner_steps: int = 5, clip: float | None = None
 ) -> Method:
@@ -181,6 +189,7 @@ def ml_point(
     return Method(_in_nats(model, inner_learning_rate, inner_steps, clip), QueryLoss("each"), name="ml-point")
 
 
+@explained
 def ml_laplace(
     model: AbstractModel,
     *,
@@ -227,6 +236,7 @@ def _stein(
     )
 
 
+@explained
 def bfa(
     model: AbstractModel,
     *,
@@ -250,6 +260,7 @@ def bfa(
     )
 
 
+@explained
 def bmaml(
     model: AbstractModel,
     *,
@@ -274,6 +285,7 @@ def bmaml(
     )
 
 
+@explained
 def pretrain(
     model: AbstractModel, *, inner_learning_rate: float = 0.01, inner_steps: int = 10, clip: float | None = None
 ) -> Method:
@@ -289,6 +301,7 @@ def pretrain(
     )
 
 
+@explained
 def experts(
     features: AbstractFeatures,
     *,

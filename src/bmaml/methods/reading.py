@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bmaml.learners import AmortisedLearner
+from bmaml.methods.arguments import explained
 from bmaml.methods.base import Method
 from bmaml.models import AbstractContextNetwork, CategoricalHead, DeepSets, NormalHead, Recurrent, Transformer
 from bmaml.objectives import QueryLoss
@@ -15,6 +16,7 @@ def _amortised(
     return Method(AmortisedLearner(network, head), QueryLoss("points"), name=name)
 
 
+@explained
 def cnp(
     inputs: int = 1,
     outputs: int = 1,
@@ -41,6 +43,7 @@ def cnp(
     return _amortised(network, outputs, classes, output_scale, floor, name="cnp")
 
 
+@explained
 def tnp(
     inputs: int = 1,
     outputs: int = 1,
@@ -62,6 +65,7 @@ def tnp(
     return _amortised(network, outputs, classes, output_scale, floor, name="tnp")
 
 
+@explained
 def rnn(
     inputs: int = 1,
     outputs: int = 1,

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.distributions import AbstractDistribution, Categorical, Normal
-from bmaml.errors import InputError, PairError
+from bmaml.errors import InputError, PairError, said
 from bmaml.io.registry import register
 from bmaml.models.network import AbstractNetwork, check_network
 
@@ -69,7 +69,7 @@ def check_model(model: object, who: str) -> None:
     if not isinstance(model, AbstractModel):
         name = type(model).__name__
         how = f"GaussianModel({name}(...))" if isinstance(model, AbstractNetwork) else "GaussianModel(MLP((1, 40, 1)))"
-        raise PairError(f"{who} needs a model, p(y | x, parameters), and was given a {name}: give one such as {how}.")
+        raise PairError(f"{who} needs a model, p(y | x, parameters), and was given {said(model)}: give one such as {how}.")
 
 
 @register("model/gaussian")

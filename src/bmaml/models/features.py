@@ -9,9 +9,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, PairError, said
 from bmaml.io.registry import register
-from bmaml.models.network import MLP, Activation, affine
+from bmaml.models.network import MLP, Activation, affine, as_widths
 
 
 class AbstractFeatures(eqx.Module):
@@ -40,6 +40,17 @@ class AbstractFeatures(eqx.Module):
         """
 
 
+def check_features(features: object, who: str) -> None:
+    """Check that `features`, a part of `who`, are features for exact heads.
+
+    Raises: PairError that says what to write instead.
+    """
+    if not isinstance(features, AbstractFeatures):
+        raise PairError(
+            f"{who} needs features for exact heads and was given {said(features)}: give some such as MLPFeatures(1)."
+        )
+
+
 @register("features/mlp")
 class MLPFeatures(AbstractFeatures):
     """An MLP of (x, code) whose last feature is a constant, with optional noise that depends on (x, code).
@@ -57,7 +68,9 @@ class MLPFeatures(AbstractFeatures):
 
     inputs: int = eqx.field(static=True)
     learned: int = eqx.field(static=True, default=8)
-    hidden: tuple[int, ...] = eqx.field(static=True, default=(64, 64, 64), converter=tuple)
+    hidden: tuple[int, ...] = eqx.field(
+        static=True, default=(64, 64, 64), converter=lambda given: as_widths(given, "the hidden widths", "(64, 64)")
+    )
     code: int = eqx.field(static=True, default=4)
     activation: Activation = eqx.field(static=True, default="silu")
     input_scale: float = eqx.field(static=True, default=1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any, Literal
 
 import equinox as eqx
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import same_rank
-from bmaml.errors import InputError, PairError
+from bmaml.errors import InputError, PairError, said
 from bmaml.io.registry import register
 
 Params = PyTree[Any]
@@ -40,6 +41,18 @@ class AbstractNetwork(eqx.Module):
         """
 
 
+def as_widths(given: Any, what: str, such_as: str) -> tuple[int, ...]:
+    """Return the widths of several layers (`given`) as a tuple.
+
+    `what` is what the message calls the widths, and `such_as` an example of them.
+    Raises: InputError if they are no sequence of whole numbers.
+    """
+    try:
+        return tuple(map(index, given))
+    except TypeError:
+        raise InputError(f"{what} were given as {given!r}: give one sequence of whole numbers, such as {such_as}.") from None
+
+
 def affine(layer: dict[str, Array], h: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
     """Return rows `h` times the `weight` of a `layer`, plus its `bias`."""
     return jnp.add(*same_rank(h @ layer["weight"], layer["bias"]))
@@ -59,7 +72,7 @@ class MLP(AbstractNetwork):
     Raises: InputError for fewer than two sizes, an unknown activation or start, or a negative `head_scale`.
     """
 
-    sizes: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    sizes: tuple[int, ...] = eqx.field(static=True, converter=lambda given: as_widths(given, "MLP's sizes", "(1, 40, 1)"))
     activation: Activation = eqx.field(static=True, default="relu")
     initial: Literal["glorot", "lecun"] = eqx.field(static=True, default="glorot")
     input_scale: float = eqx.field(static=True, default=1.0)
@@ -67,7 +80,7 @@ class MLP(AbstractNetwork):
 
     def __check_init__(self):
         if not self.head_scale >= 0:
-            raise InputError(f"MLP's spread is {self.head_scale}: give a number of at least 0.")
+            raise InputError(f"MLP's head_scale is {self.head_scale}: give a number of at least 0.")
         if len(self.sizes) < 2 or min(self.sizes) < 1:
             raise InputError(f"MLP sizes are {self.sizes}: give inputs, hidden widths and outputs, such as (1, 40, 1).")
         if self.activation not in _ACTIVATIONS:
@@ -208,7 +221,7 @@ def check_network(network: object, who: str) -> None:
         "linen": f"FromFlax({name}(...), (inputs,)), with the shape of one example",
         "function": "Functional(init, apply), with the function that makes its parameters",
     }.get(framework, "one of bmaml.models, such as MLP((1, 40, 1))")
-    raise PairError(f"{who} needs a network of bmaml.models and was given a {name}: give {give}.")
+    raise PairError(f"{who} needs a network of bmaml.models and was given {said(network)}: give {give}.")
 
 
 def _framework(found: object) -> str:

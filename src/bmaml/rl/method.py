@@ -23,7 +23,7 @@ from bmaml.rl.sampling import Collected, Sampling, collect, inner_step, no_rows
 from bmaml.rl.trajectories import Trajectories
 from bmaml.tasks.base import AbstractSource
 from bmaml.training.meta_step import LONGEST, MetaBatch, as_row, by_name, first_state, fresh_meta, settle, step_key
-from bmaml.training.method import AbstractMethod, Chunk, TrainState
+from bmaml.training.method import AbstractMethod, Chunk, TrainState, check_parts
 from bmaml.training.plan import Plan
 
 
@@ -44,6 +44,7 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
     step: AbstractOuterStep = GradientStep()
 
     def __check_init__(self):
+        check_parts(self.learner, self.objective, "PolicyMethod")
         policies(self.learner, "PolicyMethod")
         self.objective.check(self.learner)
         self.step.check(self.learner, self.objective)

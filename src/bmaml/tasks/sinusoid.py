@@ -7,6 +7,7 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
@@ -52,7 +53,7 @@ class Sinusoids(AbstractTasks):
     - `lines`: probability that a task is a line, with slope and intercept ~ U[-3, 3] (Finn et al., 2018,
       https://arxiv.org/abs/1806.02817).
 
-    Raises: InputError for shots below 0 or all 0, or queries below 1.
+    Raises: InputError for shots below 0 or all 0, queries below 1, or a range that is no pair (low, high).
 
     >>> task = Sinusoids(shots=5).sample(jax.random.key(0))
     >>> task.support.x.shape, task.query.y.shape
@@ -74,6 +75,11 @@ class Sinusoids(AbstractTasks):
             raise InputError(
                 f"shots {self.shots} and queries {self.queries}: give at least 1 of each (several shots may include 0)."
             )
+
+        for name in ("amplitude", "phase", "frequency", "domain"):
+            ends = getattr(self, name)
+            if np.shape(ends) != (2,) or not ends[0] <= ends[1]:
+                raise InputError(f"the {name} of sinusoids is {ends!r}: give a pair (low, high), such as (0.5, 2.0).")
 
     @property
     def inputs(self):

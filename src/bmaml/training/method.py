@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import equinox as eqx
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from bmaml.errors import PairError, said
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.objectives.base import AbstractObjective, Metrics
 from bmaml.tasks.base import AbstractSource
@@ -39,6 +40,24 @@ Chunk = Callable[[TrainState, AbstractSource, Array, Array], tuple[TrainState, M
 
 Given = TypeVar("Given")
 Adapted = TypeVar("Adapted")
+
+
+def check_parts(learner: object, objective: object, kind: str) -> None:
+    """Check that a method has a `learner` and an `objective`; `kind` is the name of its class.
+
+    Raises: PairError that says what to write.
+    """
+    if isinstance(learner, AbstractObjective) and isinstance(objective, AbstractLearner):
+        raise PairError(
+            f"{kind} was given the objective {type(learner).__name__} before the learner {type(objective).__name__}: give the "
+            "learner first and the objective second."
+        )
+    if not isinstance(learner, AbstractLearner):
+        raise PairError(
+            f"{kind} was given {said(learner)} as its learner: give a learner, such as bmaml.learners.GradientLearner(model)."
+        )
+    if not isinstance(objective, AbstractObjective):
+        raise PairError(f"{kind} was given {said(objective)} as its objective: give one such as bmaml.objectives.QueryLoss().")
 
 
 class AbstractMethod(eqx.Module, Generic[Given, Adapted]):

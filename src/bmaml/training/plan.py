@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import equinox as eqx
 
 from bmaml.errors import InputError
@@ -27,7 +25,7 @@ class Plan(eqx.Module):
     - `skip_limit`: a run stops after more than this many meta-steps with a loss or gradient that is not finite.
     - `record_every`: meta-steps in a record of metrics (None: a two-hundredth of the run), however the run was interrupted.
 
-    Raises: InputError for a number that is not whole, an `outer` that is no optimiser, fewer than one step, task or meta-step
+    Raises: InputError for an `outer` that is no optimiser, fewer than one step, task or meta-step
     in a record, groups that do not divide the batch, or a seed that is negative or above 32 bits.
     """
 
@@ -45,10 +43,6 @@ class Plan(eqx.Module):
         return self.record_every or max(self.steps // _RECORDS, 1)
 
     def __check_init__(self):
-        for name in ("steps", "batch", "seed", "accumulation_steps", "skip_limit", "record_every"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
-                raise InputError(f"{name} is {value!r}: give a whole number.")
         if self.record_every is not None and self.record_every < 1:
             raise InputError(f"a record covers {self.record_every} meta-steps: give at least 1, or None.")
         if self.steps < 1 or self.batch < 1:
