@@ -35,6 +35,7 @@ EXCEPTIONS = {
     """,
     "whatever somebody gives, which the function itself checks": """
         preset as_method as_objective as_world as_family family as_outer check_arguments imported import_module
+        check_numbers as_widths
         Named.made_by Rows.__init__
     """,
     "an object of a package that need not be installed": """
