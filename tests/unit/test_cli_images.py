@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from bmaml.cli import main
+from bmaml.cli.on_images import threshold
+from bmaml.images import read_images
 
 Image = pytest.importorskip("PIL.Image")
 CLASSES = 10
@@ -91,6 +93,43 @@ def test_a_model_without_scores_never_abstains_and_says_so(place, tmp_path, caps
     assert {row["abstain"] for row in csv.DictReader(said.out.splitlines())} == {"false"}
 
 
+def test_when_to_abstain_is_known_for_the_numbers_of_classes_and_images_that_were_scored(place, tmp_path, capsys):
+    shutil.copytree(place / "model", tmp_path / "model")
+    pictures(tmp_path / "few", ["x", "y", "z", "w"], 1, seed=9)
+    asked = ["predict", tmp_path / "model", "--support", tmp_path / "few", "--query", tmp_path / "few"]
+    assert run(*asked) == 0
+    assert "this task has 4 classes and 1 labelled images" in capsys.readouterr().err
+    assert run("evaluate", tmp_path / "model", "--way", "4", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    three, four = json.loads((tmp_path / "model" / "scores.json").read_text())["scores"]
+    assert (three["way"], four) == (3, row)
+    assert run(*asked) == 0
+    assert "this task has" not in capsys.readouterr().err
+    assert threshold([three, four], 4, 1) == row["abstain_below"]
+
+
+def test_caches_are_listed_and_removed_with_nothing_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BMAML_CACHE", str(tmp_path / "cache"))
+    assert run("cache") == 0
+    assert "0 caches" in capsys.readouterr().out
+    read_images(pictures(tmp_path / "in", ["a", "b"], 3))
+    (array,) = (tmp_path / "cache").glob("*.npy")
+    others = {name: tmp_path / "cache" / name for name in ("notes.json", "mine.npy", ".mine.json.0123abcd")}
+    for file in others.values():
+        file.write_text("{}")
+    left = array.with_name(f".{array.name}.0123abcd")
+    left.write_text("")
+    assert run("cache") == 0
+    out = capsys.readouterr().out
+    assert str(tmp_path / "in") in out
+    assert "1 caches" in out
+    assert array.exists()
+    assert run("cache", "--clear") == 0
+    assert set((tmp_path / "cache").iterdir()) == set(others.values())
+    read_images(tmp_path / "in")
+    assert array.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "tells"),
     [
@@ -108,6 +147,8 @@ def test_a_model_without_scores_never_abstains_and_says_so(place, tmp_path, caps
         (["predict", "MODEL", "--support", "IN", "--query", "IN", "--abstain-below", "2"], "--abstain-below is 2"),
         (["predict", "MODEL", "--support", "IN", "--query", "IN", "--plot", "a.png"], "--plot is a.png"),
         (["evaluate", "MODEL", "--shots", "9"], "has 7 images"),
+        (["evaluate", "MODEL", "--way", "5"], "way is 5"),
+        (["evaluate", "MODEL", "--split-by", "a"], "--split-by"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(place, tmp_path, monkeypatch, capsys, arguments, tells):

@@ -262,7 +262,23 @@ def test_scores_of_a_plain_guess_are_the_ones_worked_out_by_hand():
     assert last.coverage["y"].value == pytest.approx(np.mean(np.abs(errors) < 1.6449 * np.sqrt(variance)))
     pooled = scores[0, "mean of all training rows"]
     assert pooled.rmse["y"].value == pytest.approx(np.sqrt(np.mean((tasks - past.mean()) ** 2)), rel=1e-5)
-    assert {s.tasks for s in scores.values()} == {3}
+    assert {(s.tasks, s.units) for s in scores.values()} == {(3, 3)}
+    # Four copies of each task tell no more than one, if the interval is over what was held out together.
+    copies = read_table(
+        {
+            "g": np.arange(18 * 4) // 6,
+            "set": np.repeat(groups[30:], 4),
+            "x": np.tile(x[:6], 12),
+            "y": np.tile(tasks[:, None], (1, 4, 1)).ravel(),
+        }
+    )
+    ours, theirs = (score_held_out(model, table, None, (2,), by=by)[0] for table, by in ((copies, "set"), (held, None)))
+    assert (ours.tasks, ours.units) == (12, 3)
+    np.testing.assert_allclose(ours.rmse["y"], theirs.rmse["y"], rtol=1e-5)
+    narrow = score_held_out(model, copies, None, (2,))[0].rmse["y"]
+    assert narrow.high - narrow.low < 0.7 * (ours.rmse["y"].high - ours.rmse["y"].low)
+    with pytest.raises(InputError, match="task '0' of the table has several values of 'x'"):
+        score_held_out(model, copies, None, (2,), by="x")
 
 
 def test_recalibrate_writes_another_model_with_other_intervals_and_the_same_means(folder, new, tmp_path, capsys):

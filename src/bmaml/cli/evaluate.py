@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 # The flags that have no meaning for each kind of run, and the reason.
 _NOT_OF = {
-    "family": (("--table",), "was not fitted on a table"),
-    "control": (("--shots", "--queries", "--particles", "--optimal", "--table"), "is a run of policies"),
-    "FewShotClassifier": (("--steps", "--particles", "--optimal", "--table"), "is of images"),
-    "FewShotRegressor": (("--steps", "--particles", "--count", "--queries", "--optimal"), "was fitted on a table"),
+    "family": (("--way", "--table", "--split-by"), "was not fitted on a table or on images"),
+    "control": (
+        ("--shots", "--queries", "--particles", "--optimal", "--way", "--table", "--split-by"),
+        "is a run of policies",
+    ),
+    "FewShotClassifier": (("--steps", "--particles", "--optimal", "--table", "--split-by"), "is of images"),
+    "FewShotRegressor": (("--steps", "--particles", "--count", "--queries", "--optimal", "--way"), "was fitted on a table"),
 }
 
 
@@ -47,7 +50,12 @@ class Asked(OptionGroup):
     ] = None
     seed: Annotated[int, typer.Option(help="Seed of the new tasks.")] = 1
     optimal: Annotated[bool, typer.Option("--optimal", help="Also score the Bayes-optimal predictor.")] = False
+    way: Annotated[int | None, typer.Option(min=2, help="For images: classes of a task (default: as fitted).")] = None
     table: Annotated[Path | None, typer.Option(help="For a model of a table: further tasks, all measured.")] = None
+    split_by: Annotated[
+        str | None,
+        typer.Option(help="Column of the table whose values the intervals are over (default: the one that fit held out by)."),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -81,9 +89,10 @@ def evaluate(run: Annotated[Path, typer.Argument(help="Folder of the run.")], as
     refuse(asked, f"{run} {why}", only=flags)
     shots = whole_numbers(asked.shots, "--shots", 0 if kind == "FewShotRegressor" else 1)
     if kind == "FewShotRegressor":
-        _on_table(run, asked.table, shots, output)
+        _on_table(run, asked, shots, output)
     elif kind == "FewShotClassifier":
-        on_images.evaluate(run, shots, asked.queries, asked.count or 600, asked.seed, output.json, output.out)
+        drawn = on_images.Drawn(shots, asked.way, asked.queries, asked.count or on_images.EPISODES, asked.seed)
+        on_images.evaluate(run, drawn, output.json, output.out)
     elif kind == "control":
         _of_policies(run, about.get("method") or "policies", asked, output)
     else:
@@ -191,17 +200,18 @@ def _answer(
     typer.echo(text) if output.json else shown(results)
 
 
-def _on_table(run: Path, table: Path | None, shots: tuple[int, ...] | None, output: Output) -> None:
+def _on_table(run: Path, asked: Asked, shots: tuple[int, ...] | None, output: Output) -> None:
     from bmaml.cli import on_tables as held_out
     from bmaml.cli.output import plain_warnings
     from bmaml.errors import InputError
     from bmaml.estimators.regressor import FewShotRegressor
     from bmaml.tables import read_table
 
-    if table is None:
+    if asked.table is None:
         raise InputError(f"{run} was fitted on a table: give --table, further tasks to score it on, all measured.")
     with plain_warnings():
-        held_out.evaluate(FewShotRegressor.load(run), read_table(table), shots, as_json=output.json, out=output.out)
+        model, table = FewShotRegressor.load(run), read_table(asked.table)
+        held_out.evaluate(model, table, shots, by=asked.split_by, as_json=output.json, out=output.out)
 
 
 def _drawing(predictor: Predictor, particles: int) -> Predictor:

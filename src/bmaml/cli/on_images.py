@@ -7,11 +7,13 @@ import dataclasses
 import io
 import json
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from bmaml.cli.on_tables import SCORES, aligned, shown_estimate
 from bmaml.cli.option_groups import Fitting, HeldOut, ImageFitting
 from bmaml.cli.options import must_be_new, whole_numbers
 from bmaml.cli.output import as_texts, plain_warnings, write
@@ -41,6 +43,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, drawn: ImageFitting, held_ou
     from bmaml.estimators.classifier import FewShotClassifier
     from bmaml.estimators.held_out_classes import score_episodes
     from bmaml.images import read_images
+    from bmaml.tables.table import listed
     from bmaml.training.progress import BarProgress
 
     shots, way = whole_numbers(fitting.shots, "--shots") or (1,), drawn.way or 5
@@ -64,6 +67,9 @@ def fit(path: Path, folder: Path, fitting: Fitting, drawn: ImageFitting, held_ou
     )
     asked = None if held is None else model.episodes(held)
     notes = {"images": str(path.absolute()), "held_out": [] if held is None else list(held.classes)}
+    if held is not None:
+        held_out_of = f"{len(held.classes)} of {len(images.classes)} classes"
+        typer.echo(f"{held_out_of} are held out to score on: {listed(held.classes, 6)}", err=True)
     model.fit(training, directory=folder, notes=notes)
     report(model.run_, folder)
     if asked is None or held is None:
@@ -96,8 +102,6 @@ def _split(images: ImageSet, by: str | None, share: float, way: int, seed: int) 
 
 def shown(rows: list[EpisodeScores]) -> str:
     """Return scores `rows` as an aligned table, with a line on when the model should abstain."""
-    from bmaml.cli.on_tables import aligned, shown_estimate
-
     head = ["way", "shots", "accuracy", "NLL (nats)", "Brier", "ECE", "answers if 95% right", "from a confidence of"]
     cells = [
         [
@@ -129,20 +133,23 @@ def predict(model: Path, support: Path | None, query: Path | None, abstain_below
         raise InputError(f"--abstain-below is {abstain_below:g}: give a confidence from 0 to 1, such as 0.8.")
     must_be_new(out)
     with plain_warnings():
-        content = predictions(_finished(model), support, query, _threshold(model) if abstain_below is None else abstain_below)
+        content = predictions(_finished(model), support, query, abstain_below, _scores(model))
     write(content, out)
 
 
-def predictions(model: FewShotClassifier, support: Path, query: Path, below: float) -> str:
+def predictions(model: FewShotClassifier, support: Path, query: Path, below: float | None, scores: list[dict[str, Any]]) -> str:
     """Return the CSV of class probabilities, and say how many answers are right if the folders of the images show it.
 
     - `model`: the classifier.
     - `support`, `query`: labelled images, and images to classify.
-    - `below`: abstain below this confidence.
+    - `below`: abstain below this confidence. None takes the one of `scores`.
+    - `scores`: scores on held-out classes, with a confidence for each number of classes and of images.
     """
     from bmaml.images.rows import image_rows
 
     task, rows = model.adapt(support), image_rows(query, model.form_)
+    given = min(Counter(task.labels.tolist()).values())
+    below = threshold(scores, len(task.classes_), given) if below is None else below
     p = task.probabilities(rows)
     names = [str(name) for name in task.classes_]
     text = io.StringIO()
@@ -156,17 +163,47 @@ def predictions(model: FewShotClassifier, support: Path, query: Path, below: flo
     return text.getvalue()
 
 
-def _threshold(model: Path) -> float:
-    """Return the confidence chosen on held-out episodes, or 0 (never abstain) without such episodes."""
-    path = model / "scores.json"
-    if not path.exists():
-        text = f"{model} has no scores of held-out classes, so it never abstains: give --abstain-below, or run bmaml evaluate."
+def threshold(scores: list[dict[str, Any]], way: int, shots: int) -> float:
+    """Return the confidence below which to abstain in a task, with a warning if it was not measured for such tasks.
+
+    - `scores`: scores on held-out classes.
+    - `way`, `shots`: classes of the task, and labelled images of its smallest class.
+
+    Without scores the result is 0, which never abstains.
+    """
+    if not scores:
+        text = "the model has no scores of held-out classes, so it never abstains: give --abstain-below, or run bmaml evaluate."
         warnings.warn(text, stacklevel=2)
         return 0.0
+    for row in scores:
+        if _task(row) == (way, shots):
+            return row["abstain_below"]
+    known = ", ".join(f"{way} classes and {shots} images of each" for way, shots in map(_task, scores))
+    warnings.warn(
+        f"this task has {way} classes and {shots} labelled images of the smallest, and when to abstain is known for {known}: "
+        f"run bmaml evaluate with --way {way} --shots {shots}, or give --abstain-below.",
+        stacklevel=2,
+    )
+    return max(row["abstain_below"] for row in scores)
+
+
+def _task(row: dict[str, Any]) -> tuple[int, int]:
+    return row["way"], row["shots"]
+
+
+def _scores(model: Path) -> list[dict[str, Any]]:
+    """Return the scores on held-out classes that lie beside a model."""
+    path = model / "scores.json"
+    if not path.exists():
+        return []
     try:
-        return float(json.loads(read_plain(path, 2**24))["scores"][0]["abstain_below"])
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise InputError(f"{path} is damaged: restore it, or give --abstain-below.") from error
+        rows = json.loads(read_plain(path, SCORES))["scores"]
+        whole = all(isinstance(row["abstain_below"], float) and min(_task(row)) > 0 for row in rows)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: restore or remove it.") from error
+    if not whole:
+        raise InputError(f"{path} is damaged: restore or remove it.")
+    return rows
 
 
 def _finished(model: Path) -> FewShotClassifier:
@@ -179,29 +216,41 @@ def _finished(model: Path) -> FewShotClassifier:
     return fitted
 
 
-def evaluate(
-    model: Path, shots: tuple[int, ...] | None, queries: int | None, count: int, seed: int, as_json: bool, out: Path | None
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """How episodes are drawn: support and query images of each class, classes, episodes and seed. None is as fitted."""
+
+    shots: tuple[int, ...] | None
+    way: int | None
+    queries: int | None
+    count: int
+    seed: int
+
+
+def evaluate(model: Path, drawn: Drawn, as_json: bool, out: Path | None) -> None:
     """Score a saved classifier on new episodes of its held-out classes, whose images are read again.
 
-    A resumed model gets its scores.json here, which says when to abstain.
+    The model's scores.json, which says when to abstain, gets the scores of numbers of classes and of images that it lacks.
 
     - `model`: the model's folder.
-    - `shots`, `queries`, `count`: support and query images of each class, and number of episodes.
+    - `drawn`: how episodes are drawn.
+    - `as_json`, `out`: whether to print JSON, and a file to write.
     """
     from bmaml.estimators.held_out_classes import score_episodes
 
     fitted = _finished(model)
-    tasks = _held_out(model, fitted)
+    tasks, way = _held_out(model, fitted), drawn.way or fitted.way
     rows = []
-    for given in shots or (max(tasks.shots),):
-        asked = dataclasses.replace(tasks, shots=(given,), queries=queries or tasks.queries)
-        rows.append(score_episodes(fitted.learner(), fitted.run_.meta, asked, count, seed))
+    for given in drawn.shots or (max(tasks.shots),):
+        asked = dataclasses.replace(tasks, way=way, shots=(given,), queries=drawn.queries or tasks.queries)
+        rows.append(score_episodes(fitted.learner(way), fitted.run_.meta, asked, drawn.count, drawn.seed))
     scores = [row.to_json() for row in rows]
     if out is not None:
         _write_json(out, scores)
-    if not (model / "scores.json").exists():
-        _write_json(model / "scores.json", fitted.notes_ | {"scores": scores})
+    known = _scores(model)
+    new = [row for row in scores if not any(_task(row) == _task(other) for other in known)]
+    if new and drawn.count >= EPISODES:
+        _write_json(model / "scores.json", fitted.notes_ | {"scores": [*known, *new]})
     typer.echo(json.dumps(scores, indent=1) if as_json else shown(rows))
 
 

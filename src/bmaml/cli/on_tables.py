@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from bmaml.errors import InputError
 from bmaml.estimators.held_out_tasks import Estimate, Score, score_held_out
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.evaluation.metrics import LEVEL
-from bmaml.io.files import write_atomically
+from bmaml.io.files import read_plain, write_atomically
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import (
     ColumnRoles,
@@ -30,6 +31,8 @@ from bmaml.tables import (
     task_rows,
 )
 from bmaml.tasks.base import Selection
+
+SCORES = 2**24  # bytes that are read of a model's scores
 
 
 def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_out: HeldOut) -> None:
@@ -75,7 +78,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
     report(model.run_, folder)
     if held is not None:
         with plain_warnings():
-            report_scores(model, held, training, counts, folder)
+            report_scores(model, held, training, counts, folder, by=held_out.split_by)
 
 
 def split(table: Table, task: str, by: str | None, share: float, seed: int) -> tuple[Table, Table | None]:
@@ -118,45 +121,77 @@ def checked_shots(
     return tuple(shots or default_shots([len(rows) for rows in task_rows(training, schema).values()], selection))
 
 
-def report_scores(model: FewShotRegressor, held: Table, training: Table, shots: Sequence[int], folder: Path) -> None:
+def report_scores(
+    model: FewShotRegressor, held: Table, training: Table, shots: Sequence[int], folder: Path, *, by: str | None = None
+) -> None:
     """Print the scores on the held-out tasks at some of `shots` and write them to scores.json beside the model.
 
     - `model`: the fitted model.
     - `held`, `training`: held-out rows, and rows that were trained on.
     - `folder`: the model's folder.
+    - `by`: column whose values were held out together.
 
     Raises: InputError if the file cannot be written.
     """
     parts = task_rows(held, model.schema_)
-    scores = score_held_out(model, held, training, some_shots(shots, max(len(rows) for rows in parts.values())))
-    head = {"table": held.name, "task": model.schema_.task, "held_out": list(parts), "level": LEVEL}
+    scores = score_held_out(model, held, training, some_shots(shots, max(len(rows) for rows in parts.values())), by=by)
+    head = {"table": held.name, "task": model.schema_.task, "held_out": list(parts), "split_by": by, "level": LEVEL}
     path = folder / "scores.json"
     try:
         write_atomically(path, json.dumps(head | {"scores": [score.to_json() for score in scores]}, indent=1))
     except OSError as error:
         raise InputError(f"cannot write {path} ({error.strerror or error}): the model itself is saved.") from error
-    _show(scores, model, f"{len(parts)} held-out tasks")
+    _show(scores, model, f"{len(parts)} held-out tasks", by)
     typer.echo(f"\nscores in {path}")
 
 
 def evaluate(
-    model: FewShotRegressor, table: Table, shots: Sequence[int] | None, *, as_json: bool = False, out: Path | None = None
+    model: FewShotRegressor,
+    table: Table,
+    shots: Sequence[int] | None,
+    *,
+    by: str | None = None,
+    as_json: bool = False,
+    out: Path | None = None,
 ) -> None:
     """Print the scores of `model` on the further tasks of `table` at `shots` given rows, and write them to a file if one is
     given.
 
+    `by` is the column whose values are the units of the intervals (None: those of the split that `fit` made, if the table has
+    the column).
     Raises: InputError if a cell or a task does not fit.
     """
     tasks, counts = model.further(table, shots)
-    scores = score_held_out(model, table, None, counts)
+    by = by or _split_column(model, table)
+    scores = score_held_out(model, table, None, counts, by=by)
     text = json.dumps([score.to_json() for score in scores], indent=1)
     if out is not None:
         write_atomically(out, text)
-    typer.echo(text) if as_json else _show(scores, model, f"{len(tasks.rows.mask)} tasks of {table.name}")
+    typer.echo(text) if as_json else _show(scores, model, f"{len(tasks.rows.mask)} tasks of {table.name}", by)
 
 
-def _show(scores: Sequence[Score], model: FewShotRegressor, tasks: str) -> None:
-    typer.echo(f"\non {tasks}, their other rows predicted from those given (95% interval over tasks):")
+def _split_column(model: FewShotRegressor, table: Table) -> str | None:
+    """Return the column by which `fit` held tasks out, if the model remembers one and the table has it."""
+    path = None if model.run_.directory is None else model.run_.directory / "scores.json"
+    if path is None or not path.exists():
+        return None
+    try:
+        by = json.loads(read_plain(path, SCORES)).get("split_by")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: restore or remove it.") from error
+    if by is None or by in table.columns:
+        return by
+    warnings.warn(
+        f"tasks were held out by {by!r}, a column that {table.name} lacks, so intervals are over tasks: add the column if "
+        "tasks share it.",
+        stacklevel=2,
+    )
+    return None
+
+
+def _show(scores: Sequence[Score], model: FewShotRegressor, tasks: str, by: str | None) -> None:
+    over = "tasks" if by is None else f"{scores[0].units} values of {by}"
+    typer.echo(f"\non {tasks}, their other rows predicted from those given (95% interval over {over}):")
     typer.echo(aligned([_header(model), *(_row(score, model) for score in scores)]))
 
 

@@ -18,7 +18,7 @@ from bmaml.images import ImageSet, from_arrays, read_images
 from bmaml.images.decode import Form
 from bmaml.images.rows import ImagesLike
 from bmaml.learners.base import AbstractLearner
-from bmaml.learners.resized import for_classes
+from bmaml.learners.resized import for_classes, takes_any_number
 from bmaml.methods import Method
 from bmaml.models.by_name import Network
 from bmaml.recipes.images import ImageRecipe, build_image_method, image_recipe
@@ -136,12 +136,15 @@ class FewShotClassifier(AbstractEstimator):
     def plan(self) -> Plan:
         return self._recipe.plan(steps=self.steps, batch=self.batch, learning_rate=self.learning_rate, seed=self.seed)
 
-    def learner(self) -> AbstractLearner:
-        """Return the fitted learner in its form for `way` classes.
+    def learner(self, way: int | None = None) -> AbstractLearner:
+        """Return the fitted learner in its form for `way` classes (None: the number that was fitted).
 
-        Raises: InputError before `fit`.
+        Raises: InputError before `fit`, or for another number of classes than its network has outputs.
         """
-        return for_classes(self.fitted().method.answerer, self.way, self.way)
+        learner = self.fitted().method.answerer
+        if way not in (None, self.way) and not takes_any_number(learner):
+            raise InputError(f"way is {way} and the model has {self.way} outputs: use {self.way}, or fit with a way of {way}.")
+        return for_classes(learner, self.way, way or self.way)
 
     def adapt(self, X_few: ImagesLike, y_few: ArrayLike | None = None) -> AdaptedClasses:
         """Return a new object: the model adapted to the classes of some labelled images.

@@ -36,7 +36,9 @@ class Estimate(NamedTuple):
 class Score:
     """How a method predicts the other rows of unseen tasks from `shots` of their rows. Each task has the same weight.
 
-    - `method`, `tasks`: name of the method, and number of tasks.
+    Intervals are over units: tasks, or groups of tasks that were held out together.
+
+    - `method`, `tasks`, `units`: name of the method, and numbers of tasks and units.
     - `rmse`: root mean squared error by output, in its units.
     - `nll`: nats a row, joint over outputs, as a density per unit of the table.
     - `coverage`: share of rows in the central 90% interval, by output.
@@ -45,6 +47,7 @@ class Score:
     shots: int
     method: str
     tasks: int
+    units: int
     rmse: dict[str, Estimate]
     nll: Estimate
     coverage: dict[str, Estimate]
@@ -73,7 +76,13 @@ class _Errors(NamedTuple):
 
 
 def score_held_out(
-    model: FewShotRegressor, held: Table, training: Table | None, shots: Sequence[int], seed: int = 0
+    model: FewShotRegressor,
+    held: Table,
+    training: Table | None,
+    shots: Sequence[int],
+    seed: int = 0,
+    *,
+    by: str | None = None,
 ) -> list[Score]:
     """Return the scores of a model, and of plain baselines, on the held-out tasks at each number of given rows.
 
@@ -86,22 +95,38 @@ def score_held_out(
     - `training`: rows that were trained on. Without them there are no baselines.
     - `shots`: numbers of given rows.
     - `seed`: seed of the given rows.
+    - `by`: column whose values are the units of the intervals. Tasks that share a value may be alike, so that an interval over
+      tasks would be too narrow.
 
-    Raises: InputError if no held-out task has more rows than a shot count, or a cell does not fit.
+    Raises: InputError if no held-out task has more rows than a shot count, a task has two values of `by`, or a cell does not
+    fit.
     """
     most = max(shots)
     seen = [None if training is None else _questions(training, model, count, most, seed) for count in shots]
     asked = [one for count in shots if (one := _questions(held, model, count, most, seed)) is not None]
     if len(asked) < len(shots):
         raise InputError(f"no held-out task of {held.name} has more than {most} rows: score with fewer shots.")
-    scores = []
+    scores, units = [], _units(held, model.schema_, by)
     for count, here, past, own in zip(shots, asked, seen, _model_errors(model, asked), strict=True):
         errors = {_name(model): own}
         if past is not None:
             errors |= {name: _plain_errors(guess, here, past) for name, guess in _baselines(model.selection, count).items()}
-        tasks = len(set(here.task.tolist()))
-        scores += [Score(count, name, tasks, *_summary(e, here.task, model.schema_)) for name, e in errors.items()]
+        tasks = np.unique(here.task)
+        counts = (len(tasks), len(np.unique(units[tasks])))
+        scores += [Score(count, name, *counts, *_summary(e, here.task, units, model.schema_)) for name, e in errors.items()]
     return scores
+
+
+def _units(table: Table, schema: Schema, by: str | None) -> np.ndarray:
+    """Return the unit of each task, as a number."""
+    parts = task_rows(table, schema)
+    if by is None:
+        return np.arange(len(parts))
+    _, codes = np.unique(table.texts(by).astype(str), return_inverse=True)
+    for name, rows in parts.items():
+        if len(set(codes[rows].tolist())) > 1:
+            raise InputError(f"task {name!r} of {table.name} has several values of {by!r}: give each task one.")
+    return np.array([codes[rows[0]] for rows in parts.values()])
 
 
 def _name(model: FewShotRegressor) -> str:
@@ -192,16 +217,21 @@ def _plain_errors(guess: Guess, asked: _Questions, seen: _Questions) -> _Errors:
     return _errors(error, nll, np.abs(z) < NormalDist().inv_cdf(0.5 + LEVEL / 2), asked)
 
 
-def _summary(errors: _Errors, owner: np.ndarray, schema: Schema) -> tuple[dict[str, Estimate], Estimate, dict[str, Estimate]]:
-    """Return RMSE, NLL and coverage in the table's units."""
+def _summary(
+    errors: _Errors, owner: np.ndarray, units: np.ndarray, schema: Schema
+) -> tuple[dict[str, Estimate], Estimate, dict[str, Estimate]]:
+    """Return RMSE, NLL and coverage in the table's scales. `units` is the unit of each task."""
     each = np.concatenate([errors.square, errors.nll[:, None], errors.covered], 1)
-    tasks = np.stack([each[owner == index].mean(0) for index in np.unique(owner)])
-    ends = bootstrap(tasks.T, lambda sample: sample.mean(-1))
+    own = np.unique(owner)
+    tasks = np.stack([np.append(each[owner == index].mean(0), 1.0) for index in own])
+    sums = np.stack([tasks[units[own] == unit].sum(0) for unit in np.unique(units[own])])
+    # Each task has the same weight, also in a resample of units with more tasks than others.
+    ends = bootstrap(sums.T, lambda sample: sample[:-1].sum(-1) / sample[-1].sum(-1))
     names, outputs = [column.name for column in schema.outputs], len(schema.outputs)
     rmse = [np.sqrt(end[:outputs]) * schema.scales for end in ends]
     nll = [-schema.decode_log_prob(-end[outputs]) for end in ends]
     covered = [end[outputs + 1 :] for end in ends]
-    alone = len(tasks) == 1
+    alone = len(sums) == 1
     by_output = [{n: _estimate([end[i] for end in part], alone) for i, n in enumerate(names)} for part in (rmse, covered)]
     return by_output[0], _estimate(nll, alone), by_output[1]
 

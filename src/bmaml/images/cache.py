@@ -14,9 +14,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ import numpy as np
 
 from bmaml.errors import InputError
 from bmaml.images.decode import Form
-from bmaml.io.files import digest, open_plain, read_plain, replacing, write_atomically
+from bmaml.io.files import digest, is_unused, open_plain, read_plain, replacing, write_atomically
 
 FORMAT = 1
+_NAME = re.compile(r".+-[0-9a-f]{16}\.npy", re.ASCII | re.DOTALL)
+_LEFT = re.compile(r"\..+-[0-9a-f]{16}\.(npy|json)\.[0-9a-f]{8}", re.ASCII | re.DOTALL)
 # Bytes of a manifest, which has a dozen fields.
 _MOST = 2**20
 
@@ -36,6 +39,50 @@ def cache_folder() -> Path:
     chosen = os.environ.get("BMAML_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
     return Path(chosen) if chosen else (Path(base) if base else Path.home() / ".cache") / "bmaml"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cache that lies in the folder of caches.
+
+    - `path`: its array.
+    - `source`: the images that it was made from.
+    - `images`: number of images.
+    - `size`: bytes.
+    """
+
+    path: Path
+    source: str
+    images: int
+    size: int
+
+
+def entries(folder: Path | None = None) -> list[Entry]:
+    """Return the caches in `folder` (None: the folder of caches). Files that are no caches are left out."""
+    found = []
+    for manifest in sorted((folder or cache_folder()).glob("*.json")):
+        array = manifest.with_suffix(".npy")
+        with contextlib.suppress(Exception):  # Whatever is no cache of this version, or damaged.
+            content, shape = json.loads(read_plain(manifest, _MOST)), np.load(array, mmap_mode="r").shape
+            if content["format"] == FORMAT and _NAME.fullmatch(array.name):
+                found.append(Entry(array, str(content["path"]), shape[0], array.stat().st_size + manifest.stat().st_size))
+    return found
+
+
+def clear(folder: Path | None = None) -> list[Entry]:
+    """Remove the caches in `folder` (None: the folder of caches) and what killed processes left of any; return the caches.
+
+    Other files stay. The images are decoded again when they are needed.
+    Raises: OSError if a file cannot be removed.
+    """
+    folder, found = folder or cache_folder(), entries(folder)
+    for entry in found:
+        entry.path.with_suffix(".json").unlink()
+        entry.path.unlink()
+    for path in folder.glob(".*"):
+        if _LEFT.fullmatch(path.name) and is_unused(path):
+            path.unlink(missing_ok=True)
+    return found
 
 
 class Cache:

@@ -123,14 +123,17 @@ def _remove_left(path: Path) -> None:
     for entry in os.scandir(str(path.parent)):
         if left.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
             with contextlib.suppress(OSError):
-                if time.time() - entry.stat(follow_symlinks=False).st_mtime > _AGE:
-                    _remove_unused(entry.path)
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime > _AGE and is_unused(entry.path):
+                    os.unlink(entry.path)
 
 
-def _remove_unused(path: str) -> None:
-    with open_plain(path) as file:
-        if _locked(file.fileno()):
-            os.unlink(path)
+def is_unused(path: str | Path) -> bool:
+    """Return whether no process is writing the half-written file `path`."""
+    try:
+        with open_plain(path) as file:
+            return _locked(file.fileno())
+    except OSError:
+        return False
 
 
 def _locked(handle: int) -> bool:

@@ -44,7 +44,7 @@ def for_classes(learner: AbstractLearner, way: int, count: int) -> AbstractLearn
 
     Raises: InputError if the learner's network has `way` outputs and `count` is larger.
     """
-    if count > way and not _takes_any_number(learner):
+    if count > way and not takes_any_number(learner):
         raise InputError(
             f"the task has {count} classes and the model tells up to {way} apart: fit with a way of {count}, or use "
             "'protonet', which takes any number."
@@ -61,5 +61,6 @@ def with_classes(learner: AbstractLearner, count: int) -> AbstractLearner:
     return replace_core(learner, replace)
 
 
-def _takes_any_number(learner: AbstractLearner) -> bool:
+def takes_any_number(learner: AbstractLearner) -> bool:
+    """Return whether `learner` tells any number of classes apart, and not only as many as its network has outputs."""
     return isinstance(core(learner), AbstractClassLearner)

@@ -1,0 +1,31 @@
+"""`bmaml cache`: the decoded images that are kept between runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def add(app: typer.Typer) -> None:
+    """Add this module's command."""
+    app.command()(cache)
+
+
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all caches; images are then decoded again.")] = False,
+) -> None:
+    """List the caches of decoded images, with their sizes, or remove them.
+
+    They lie in the folder that BMAML_CACHE names, or in the user's cache folder.
+    """
+    from bmaml.cli.on_tables import aligned
+    from bmaml.images import cache as caches
+
+    folder = caches.cache_folder()
+    found = caches.clear() if clear else caches.entries()
+    if found:
+        rows = [[str(entry.images), f"{entry.size / 1e6:.1f} MB", entry.source] for entry in found]
+        typer.echo(aligned([["images", "size", "decoded from"], *rows]))
+    total = f"{len(found)} caches of {sum(entry.size for entry in found) / 1e6:.1f} MB"
+    typer.echo(f"{total} {'were removed from' if clear else 'lie in'} {folder}")
