@@ -218,7 +218,12 @@ def _finished(model: Path) -> FewShotClassifier:
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """How episodes are drawn: support and query images of each class, classes, episodes and seed. None is as fitted."""
+    """How episodes are drawn. None is as fitted.
+
+    - `shots`, `queries`: support and query images of each class.
+    - `way`: classes.
+    - `count`, `seed`: number of episodes and their seed.
+    """
 
     shots: tuple[int, ...] | None
     way: int | None
