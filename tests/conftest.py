@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import re
 from contextlib import contextmanager
 from importlib.metadata import version
 
@@ -93,6 +94,8 @@ def refused(capfd, tmp_path):
         assert err.startswith("bmaml: ")
         assert is_one_sentence(sentence), err
         assert "Traceback" not in err
+        # On the command line a message names flags, and what is written in Python only as such.
+        assert "in Python" in sentence or not re.search(r"\b[a-z_]+=[^=]", sentence), sentence
         assert content(tmp_path) == before
         return sentence
 

@@ -20,6 +20,7 @@ from bmaml.learners.predictor import Predictor as Predictor
 from bmaml.methods import Method as Method
 from bmaml.methods.citations import cite as cite
 from bmaml.training.callbacks import Callback as Callback
+from bmaml.training.callbacks import CallbackError as CallbackError
 from bmaml.training.early_stopping import EarlyStopping as EarlyStopping
 from bmaml.training.loop import NonFiniteError as NonFiniteError
 from bmaml.training.optimisers import Adam as Adam

@@ -7,7 +7,14 @@ class BmamlError(Exception):
     """An error whose message is a sentence for the user, and not a fault of the library.
 
     The command line prints the message and exits with code 2. Every other exception is a fault to report.
+
+    - `message`: the sentence, in the words of a Python program.
+    - `typed`: the sentence in the words of the command line, if it names options or commands (None: the same words).
     """
+
+    def __init__(self, message: str = "", *, typed: str | None = None):
+        super().__init__(message)
+        self.typed = message if typed is None else typed
 
 
 class InputError(BmamlError, ValueError):

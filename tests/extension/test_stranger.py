@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -113,19 +114,24 @@ def test_the_library_makes_a_strangers_method_for_its_own_tasks(stranger):
 
 
 @pytest.mark.parametrize(
-    "typed",
+    ("typed", "says"),
     [
-        ("sinusoid", "--method", "stranger:smother"),
-        ("sinusoid", "--method", "stranger:Kinks"),
-        ("stranger:Smoothed"),
-        ("sinusoid", "--method", "nowhere.to_be_found:f"),
-        ("stranger:Kinks", "--method", "protonet"),
-        ("sinusoid", "--method", "maml", "--objective", "stranger:Waves"),
-        ("sinusoid", "--method", "maml", "--objective", "elbo"),
+        ("sinusoid --method stranger:smother", "did you mean 'smoother'"),
+        ("sinusoid --method stranger:Kinks", "the class Kinks, not an object of it, and no method"),
+        ("sinusoid --method stranger:SmoothingLearner", r"returns bmaml.Method\(SmoothingLearner\(...\), objective\)"),
+        ("sinusoid --method my/stranger.py:smoother", "give stranger:smoother, in the folder that holds stranger.py"),
+        ("stranger:Smoothed", "the class Smoothed, .* no source of tasks"),
+        ("stranger:SmoothingLearner", "the class SmoothingLearner, .* no source of tasks"),
+        ("my/stranger.py:Kinks", "give stranger:Kinks, in the folder"),
+        ("stranger.py", "give stranger:NAME"),
+        ("sinusoid --method nowhere.to_be_found:f", "no module 'nowhere'"),
+        ("stranger:Kinks --method protonet", "here numbers are to be predicted"),
+        ("sinusoid --method maml --objective stranger:Waves", "the class Waves, .* no objective"),
+        ("sinusoid --method maml --objective elbo", "Elbo needs"),
     ],
 )
-def test_a_path_that_leads_nowhere_is_refused(typed, stranger, refused, tmp_path):
-    refused("train", *([typed] if isinstance(typed, str) else typed), "--out", tmp_path / "run")
+def test_a_path_that_leads_nowhere_is_refused(typed, says, stranger, refused, tmp_path):
+    assert re.search(says, refused("train", *typed.split(), "--out", tmp_path / "run"))
 
 
 def installed(folder, monkeypatch, module, points):

@@ -7,11 +7,13 @@ import os
 import re
 import resource
 import shutil
+import warnings
 
 import pytest
 from cases import content, is_one_sentence, run
 
 from bmaml.io.sealed import sealed
+from bmaml.training.run import about
 
 HEADER = "patient,time,conc"
 FIT = ["--task", "patient", "--x", "time", "--y", "conc", "--steps", "2", "--particles", "2", "--shots", "1"]
@@ -113,13 +115,48 @@ def test_too_few_tasks_to_hold_some_out_are_refused(refused, table, tmp_path):
 def test_a_run_that_is_there_is_not_written_over(refused, runs, table, tmp_path):
     shutil.copytree(runs / "family", tmp_path / "family")
     shutil.copytree(runs / "model", tmp_path / "model")
-    assert "already holds a run" in refused("train", "sinusoid", "--out", tmp_path / "family", *TRAIN)
+    assert "give another --out" in refused("train", "sinusoid", "--out", tmp_path / "family", *TRAIN)
     assert "is there already" in refused("fit", table(rows()), *FIT, "--out", tmp_path / "model")
     (tmp_path / "family" / "run.json").unlink()
     assert "already holds a run" in refused("train", "sinusoid", "--out", tmp_path / "family", *TRAIN)
     (tmp_path / "answers.csv").write_text("precious")
     new = table(["a,1,3", "a,2,"])
     assert "is there already" in refused("predict", tmp_path / "model", new, "--out", tmp_path / "answers.csv")
+
+
+def test_a_board_goes_into_no_folder_of_something_else_and_no_file(refused, runs, table, tmp_path):
+    shutil.copytree(runs / "family", tmp_path / "family")
+    sizes = ("--methods", "maml", "--quick")
+    assert "which holds a run" in refused("leaderboard", "sinusoid", *sizes, "--out", tmp_path / "family")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("precious")
+    assert "holds no board" in refused("leaderboard", "sinusoid", *sizes, "--out", tmp_path / "notes")
+    path = table(rows())
+    for command in (("leaderboard", "sinusoid", *sizes), ("figure", "svgd-mixture"), ("demo",), ("compare-posteriors",)):
+        assert "is a file: give a folder" in refused(*command, "--out", path)
+
+
+def test_papers_of_a_run_need_its_method_alone(refused, runs, tmp_path, capfd):
+    assert "there is no folder" in refused("cite", tmp_path / "none")
+    shutil.copytree(runs / "family", tmp_path / "family")
+    flip(sorted((tmp_path / "family").glob("checkpoint-*"))[-1], 0.5)
+    assert run("cite", tmp_path / "family") == 0
+    assert "finn2017" in capfd.readouterr().out
+
+
+def test_a_warning_of_the_library_is_a_note(runs, tmp_path, capsys):
+    shutil.copytree(runs / "family", tmp_path / "family")
+    sorted((tmp_path / "family").glob("checkpoint-*"))[-1].unlink()
+    warnings.simplefilter("always", UserWarning)
+    assert run("resume", tmp_path / "family") == 0
+    note = next(line for line in capsys.readouterr().err.splitlines() if "is gone" in line)
+    assert note.startswith("bmaml: note: ")
+
+
+def test_a_run_by_another_objective_is_not_called_by_its_method_alone(tmp_path):
+    size = ("--steps", "1", "--out", tmp_path / "run")
+    assert run("train", "sinusoid", "--method", "maml", "--objective", "query-joint", *size) == 0
+    assert about(tmp_path / "run")["method"] == "maml by query-joint"
 
 
 def test_scores_are_written_over_no_file_and_into_no_missing_folder(refused, runs, table, tmp_path):

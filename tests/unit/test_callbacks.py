@@ -301,3 +301,34 @@ def test_a_saved_model_keeps_the_plan_that_trained_it(tmp_path):
         model.save(tmp_path / "model")
     run = bmaml.load(tmp_path / "model")
     assert (run.steps, run.finished, run.history) == (3, True, model.run_.history)
+
+
+class Broken(bmaml.Callback):
+    """A user's callback with a fault, which shows at one meta-step."""
+
+    def __init__(self, where, step=6):
+        self.where, self.step = where, step
+
+    def measure(self, training):
+        return {"halved": training.step / 2} if self._works("measure", training.step) else {}
+
+    def record(self, training, record):
+        self._works("record", training.step)
+
+    def _works(self, where, step):
+        return {}["nothing"] if (where, step) == (self.where, self.step) else True
+
+
+@pytest.mark.parametrize("where", ["measure", "record"])
+def test_a_callback_with_a_fault_loses_no_meta_step(where, tmp_path):
+    """Its error names it, and the run goes on from the meta-step at which it was raised."""
+    plan, method = Plan(9, 2, record_every=3), fomaml(MODEL)
+    with pytest.raises(bmaml.CallbackError, match=r"the callback Broken raised an error \(KeyError: 'nothing'\)") as caught:
+        bmaml.train(method, TASKS, plan, directory=tmp_path / "run", save_every=9, callbacks=Broken(where))
+    assert is_one_sentence(caught.value)
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert (caught.value.run.step, bmaml.load(tmp_path / "run").step) == (6, 6)
+    whole, resumed = bmaml.train(method, TASKS, plan), bmaml.resume(tmp_path / "run", callbacks=Broken("nowhere"))
+    assert eqx.tree_equal(whole.meta, resumed.meta)
+    assert [record["step"] for record in resumed.history] == [3, 6, 9]
+    assert [record["loss"] for record in resumed.history] == [record["loss"] for record in whole.history]

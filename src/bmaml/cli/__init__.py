@@ -79,10 +79,10 @@ def main(arguments: list[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # A file's name may hold what is no text.
     try:
-        with _plain_plugin_warnings():
+        with _plain_warnings():
             code = app(arguments, standalone_mode=True)
     except BmamlError as error:
-        _fail(str(error))
+        _fail(error.typed)
     except KeyboardInterrupt as stop:
         _stop(stop)
     except SystemExit as ended:
@@ -105,14 +105,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @contextmanager
-def _plain_plugin_warnings() -> Iterator[None]:
-    """Say in one sentence that an installed package cannot be used, without the place in the code."""
-    from bmaml.rows import PluginWarning
-
+def _plain_warnings() -> Iterator[None]:
+    """Say what the library warns of in one sentence, without the place in the code."""
     before = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
-        if issubclass(category, PluginWarning):
+        if issubclass(category, UserWarning):
             sys.stderr.write(f"bmaml: note: {message}\n")
         else:
             before(message, category, *rest, **options)

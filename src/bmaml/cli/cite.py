@@ -20,6 +20,12 @@ def cite(
 ) -> None:
     """Print BibTeX of the papers behind a method or a saved run."""
     import bmaml
+    from bmaml.errors import InputError
+    from bmaml.methods import METHODS, POLICY_METHODS
+    from bmaml.training.run import method_of
 
-    folder = Path(method)
-    typer.echo(bmaml.cite(bmaml.load(folder) if folder.is_dir() else method), nl=False)
+    folder, known = Path(method), method in METHODS or method in POLICY_METHODS
+    if not known and not folder.is_dir() and len(folder.parts) > 1:
+        raise InputError(f"there is no folder {method}: give the folder of a run, or the name of a method.")
+    # Papers depend on the method alone, so a run without a whole checkpoint has them, too.
+    typer.echo(bmaml.cite(method_of(folder) if folder.is_dir() and not known else method), nl=False)

@@ -21,6 +21,7 @@ def compare(
     """Infer one task's posterior over a 1-16-1 network with every inference, and compare each with NUTS."""
     import json
 
+    from bmaml.cli.options import make_folder
     from bmaml.experiments import posteriors
     from bmaml.experiments.inferences import Size
     from bmaml.experiments.one_task import OneTask
@@ -29,7 +30,7 @@ def compare(
     from bmaml.plots import style
     from bmaml.training.progress import BarProgress
 
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     task = OneTask.draw(seed)
     size = Size(500, 5000, (10, 30), 1000, 250) if quick else Size()
     chains = {"warmup": 100, "draws": 100} if quick else {}

@@ -22,6 +22,7 @@ def demo(
     import json
 
     from bmaml.cli.evaluate import show
+    from bmaml.cli.options import make_folder
     from bmaml.evaluation.evaluate import to_records
     from bmaml.experiments import demo as job
     from bmaml.io.files import write_atomically
@@ -29,7 +30,7 @@ def demo(
     from bmaml.plots import style
     from bmaml.training.progress import BarProgress
 
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     runs = {name: job.fit(name, seed=seed, share=share, progress=BarProgress(name)) for name in ("experts", "bmaml")}
     task = job.NewTask.draw(seed + 20)
     rows = {

@@ -126,7 +126,7 @@ def _trained_on(run: Path) -> Any:
     try:
         found = source(run)
     except NotSaved as error:
-        why = str(error).split(":")[0]
+        why = error.typed.split(":")[0]
         raise InputError(f"{run}: {why}, so use bmaml.evaluate in Python, which is given the tasks.") from error
     if found is None:
         raise InputError(f"{run} was saved without its tasks, so use bmaml.evaluate in Python, which is given them.")
@@ -271,10 +271,12 @@ def show(results: dict[str, Evaluation]) -> None:
     """Print a table for each method in `results`, and the regret if the Bayes-optimal predictor is among them."""
     from rich.console import Console
 
+    from bmaml.evaluation.intervals import as_text
+
     console = Console(width=None if Console().is_terminal else 160)
     for name, evaluation in results.items():
         console.print(evaluation.table(name))
     if "bayes-optimal" in results and len(results) == 2:
         for row in _regrets(results):
-            setting, values = f"{row['metric']} at {row['shots']} shots", [f"{row[k]:.4g}" for k in ("mean", "low", "high")]
-            console.print(f"{setting}: {values[0]} [{values[1]}, {values[2]}]", highlight=False)
+            shown = as_text(row["mean"], row["low"], row["high"])
+            console.print(f"{row['metric']} at {row['shots']} shots: {shown}", highlight=False, markup=False)

@@ -213,6 +213,7 @@ def figure(
     out: Annotated[Path, typer.Option(help="Folder for the picture and its numbers.")] = Path("figures"),
 ) -> None:
     """Make a figure: NAME.png, and the numbers behind it as CSV."""
+    from bmaml.cli.options import make_folder
     from bmaml.plots import style
     from bmaml.rows import pick
 
@@ -221,7 +222,7 @@ def figure(
         refuse(options, f"figure {name} trains its own methods", only=("--runs",))
     if name not in _OF_IMAGES:
         refuse(options, f"figure {name} is not of images", only=("--images", "--data"))
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     drawn = make(options)
     style.save(drawn.picture, out / f"{name}.png")
     written = [str(_write(out, stem, numbers)) for stem, numbers in drawn.numbers.items()]

@@ -12,7 +12,7 @@ import typer
 from bmaml.cli.groups import OptionGroup, add_command, refuse
 from bmaml.cli.names import FAMILY_NAMES, NUMBER_METHODS, PATHS
 from bmaml.cli.option_groups import HeldOut, TableColumns
-from bmaml.cli.options import names_of, whole_numbers
+from bmaml.cli.options import check_folder, make_folder, names_of, whole_numbers
 from bmaml.cli.train import Shots
 from bmaml.errors import InputError
 
@@ -79,6 +79,7 @@ def leaderboard(
     from bmaml.experiments.board.run import Board
     from bmaml.experiments.image_tasks import IMAGES
 
+    check_board(out)
     shots, seeds = whole_numbers(board.shots, "--shots"), tuple(range(1 if board.quick else board.seeds))
     if columns.task is not None:
         refuse(family, f"{tasks} is a table, whose tasks are not endless")
@@ -91,6 +92,19 @@ def leaderboard(
     chosen = _chosen(names_of(board.methods), arenas[0])
     steps, count = board.steps or (300 if board.quick else None), 50 if board.quick else board.count
     _run(Board(arenas, chosen, seeds, steps=steps, count=count, recalibrated=board.recalibrated), out)
+
+
+def check_board(out: Path) -> None:
+    """Check that the folder `out` is new, empty or that of a board.
+
+    Raises: InputError if it holds something else.
+    """
+    check_folder(out)
+    if (out / "run.json").exists():
+        raise InputError(f"--out is {out}, which holds a run: give another folder for the board.")
+    held = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if held and not held & {"runs", "scores", "recalibrated", "results.json"}:
+        raise InputError(f"--out is {out}, which is not empty and holds no board: give a new folder, or that of a board.")
 
 
 def _chosen(typed: list[str], arena: AbstractArena) -> tuple[str, ...]:
@@ -109,7 +123,7 @@ def _run(board: Board, out: Path) -> None:
     from bmaml.experiments.board import standings
     from bmaml.training.progress import BarProgress
 
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     try:
         entries = board.run(out, BarProgress, lambda line: typer.echo(line, err=True))
     except KeyboardInterrupt:
@@ -173,6 +187,7 @@ def _report(numbers: Numbers, times: Numbers, bins: Numbers, out: Path) -> None:
     import json
     import sys
 
+    from bmaml.evaluation.intervals import as_json
     from bmaml.experiments.board.standings import rejections, to_markdown
     from bmaml.io.files import write_atomically
     from bmaml.plots import leaderboard as plot
@@ -180,7 +195,7 @@ def _report(numbers: Numbers, times: Numbers, bins: Numbers, out: Path) -> None:
 
     command = shlex.join(["bmaml", *sys.argv[1:]])
     text = to_markdown(numbers, times, command)
-    rows = {"command": command, "scores": numbers.where(), "times": times.where()}
+    rows = {"command": command, "scores": [as_json(row) for row in numbers.where()], "times": times.where()}
     write_atomically(out / "results.json", json.dumps(rows, indent=1))
     write_atomically(out / "results.md", text)
     numbers.write(out / "results.csv")

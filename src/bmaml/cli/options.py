@@ -41,6 +41,30 @@ def must_be_writable(*files: Path | None) -> None:
             raise InputError(f"{file} cannot be written because there is no folder {file.parent}: make it first.")
 
 
+def check_folder(folder: Path) -> None:
+    """Check that `folder` is a folder, or can be made.
+
+    Raises: InputError if a file is in its place.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    if not place.is_dir():
+        raise InputError(f"--out is {folder} and {place} is a file: give a folder.")
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` if it is not there yet.
+
+    Raises: InputError if that cannot be.
+    """
+    check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out is {folder}, which cannot be made ({error.strerror or error}): give another folder."
+        ) from error
+
+
 def names_of(text: str | None) -> list[str]:
     """Return the comma-separated names in `text`."""
     return [name.strip() for name in (text or "").split(",") if name.strip()]

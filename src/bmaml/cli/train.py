@@ -99,7 +99,7 @@ def train(
     method = typed_method(method, policies=acts) if method else "maml" if acts else default_method(tasks)
     common = {
         "directory": out,
-        "about": {"kind": "control" if acts else "family", "tasks": tasks, "method": method},
+        "about": {"kind": "control" if acts else "family", "tasks": tasks, "method": _title(method, points.objective)},
         "save_every": save_every,
         "progress": BarProgress(f"{method} on {tasks}"),
     }
@@ -110,6 +110,11 @@ def train(
         refuse(acting, f"{tasks} is no family of environments, in which policies act")
         run = bmaml.train(*_of_points(tasks, method, plan, inner, points), **common)
     report(run, out)
+
+
+def _title(method: str, objective: str | None) -> str:
+    """Return what a run is called: its learner's method, and another objective if one was asked for."""
+    return method if objective is None else f"{method} by {objective}"
 
 
 def _of_points(

@@ -8,13 +8,16 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, said
+from bmaml.learners.base import AbstractLearner
 from bmaml.methods import METHODS, POLICY_METHODS
 from bmaml.objectives import OBJECTIVES
 from bmaml.rl import AbstractWorld
 from bmaml.rl.recipes import WORLDS, WorldSpec
-from bmaml.rows import imported, is_path
+from bmaml.rows import check_path, imported, is_path
 from bmaml.tasks import FAMILIES, AbstractTasks, TaskSpec
+from bmaml.tasks.base import AbstractSource
+from bmaml.training.method import AbstractMethod
 
 
 def typed_family(text: str) -> str:
@@ -23,6 +26,7 @@ def typed_family(text: str) -> str:
     Raises: InputError if a path leads to no family.
     """
     if not is_path(text) or text in FAMILIES or text in WORLDS:
+        check_path(text)
         return text
     table: Any = WORLDS if _is_world(text, imported(text)) else FAMILIES
     return table.typed(text).name
@@ -33,13 +37,17 @@ def _is_world(text: str, found: Any) -> bool:
         return False
     if isinstance(found, AbstractWorld | WorldSpec) or (inspect.isclass(found) and issubclass(found, AbstractWorld)):
         return True
-    if not callable(found):
-        raise InputError(f"{text} is a {type(found).__name__}: give a source of tasks, or a class or function that makes one.")
+    wrong_class = inspect.isclass(found) and not issubclass(found, AbstractSource)
+    if wrong_class or not callable(found) or isinstance(found, AbstractMethod | AbstractLearner):
+        raise InputError(f"{text} is {said(found)}, and no source of tasks: give a source, or what makes one.")
     try:
         inspect.signature(found).bind()
     except TypeError as error:
         raise InputError(f"{text} cannot be called without arguments ({error}): give a function that needs none.") from error
-    return isinstance(found(), AbstractWorld)
+    made = found()
+    if not isinstance(made, AbstractSource):
+        raise InputError(f"{text} returns {said(made)}, and no source of tasks: give a function that returns a source.")
+    return isinstance(made, AbstractWorld)
 
 
 def typed_method(text: str, *, policies: bool = False) -> str:

@@ -99,7 +99,10 @@ def saved(
     """
     about = RunFolder(path).about()
     if about.get("kind") != kind:
-        raise InputError(f"{path} is no fitted {what}: use bmaml.load.")
+        raise InputError(
+            f"{path} is no fitted {what}: use bmaml.load.",
+            typed=f"{path} is no fitted {what}: give a folder that bmaml fit wrote for one, or use bmaml evaluate.",
+        )
     run, params = load(path, method=method), about["params"]
     return about, params | ({"method": run.method} if params["method"] is None else {}), run
 

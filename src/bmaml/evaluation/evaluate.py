@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from rich.table import Table
 from bmaml.distributions import AbstractContinuous
 from bmaml.errors import InputError
 from bmaml.evaluation.draws import draw_task
-from bmaml.evaluation.intervals import interval
+from bmaml.evaluation.intervals import as_json, as_text, interval
 from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, range_of, regression_scores
 from bmaml.learners.base import AbstractIterativeLearner
 from bmaml.learners.predictor import Predictor
@@ -39,7 +38,7 @@ class Row(eqx.Module):
 
     - `shots`, `steps`: the setting; `steps` is None unless several were asked for.
     - `metric`: name of the score.
-    - `mean`, `low`, `high`: mean over tasks and its 95% interval.
+    - `mean`, `low`, `high`: mean over tasks and its 95% interval, whose ends are NaN if there is one task alone.
     - `tasks`: number of tasks.
     """
 
@@ -75,9 +74,7 @@ class Evaluation(eqx.Module):
 
     def to_json(self) -> str:
         """Return the rows as JSON. A score that is not a number, such as an interval of one task, becomes null."""
-        rows = [dataclasses.asdict(row) for row in self.rows]
-        plain = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
-        return json.dumps(plain, indent=1)
+        return json.dumps([as_json(dataclasses.asdict(row)) for row in self.rows], indent=1)
 
     def table(self, title: str = "", given: str = "shots", taken: str = "steps") -> Table:
         """Return the rows as a rich table with one line for each setting.
@@ -88,7 +85,7 @@ class Evaluation(eqx.Module):
         table = Table(given, taken, *metrics, title=title or None)
         for shots, steps in self.scores:
             cells = [next(r for r in self.rows if (r.shots, r.steps, r.metric) == (shots, steps, m)) for m in metrics]
-            shown = [f"{row.mean:.4g} [{row.low:.4g}, {row.high:.4g}]" for row in cells]
+            shown = [as_text(row.mean, row.low, row.high) for row in cells]
             table.add_row(str(shots), "-" if steps is None else str(steps), *shown)
         return table
 
@@ -212,5 +209,5 @@ def _rows(shots: int, steps: int | None, scores: dict[str, np.ndarray]) -> list[
 
 
 def to_records(evaluations: dict[str, Evaluation]) -> list[dict[str, Any]]:
-    """Return the rows of several methods as plain records, each with its method; `evaluations` holds them by name."""
-    return [{"method": name, **dataclasses.asdict(row)} for name, e in evaluations.items() for row in e.rows]
+    """Return the rows of several methods as records for JSON, each with its method; `evaluations` holds them by name."""
+    return [as_json({"method": name, **dataclasses.asdict(row)}) for name, e in evaluations.items() for row in e.rows]

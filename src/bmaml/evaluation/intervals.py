@@ -7,7 +7,8 @@ tasks (a calibration error, a root of a mean) has an interval by the bootstrap o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -28,7 +29,7 @@ def interval(values: Sequence[float] | np.ndarray, within: Range = REAL) -> Ends
 
     - `within`: where a mean can lie at all; the ends are held there (a squared error is never below 0).
 
-    Of one value the ends are NaN.
+    One value alone says nothing of how values vary, so its ends are NaN.
 
     >>> mean, low, high = interval([1.0, 2.0, 3.0])
     >>> print(f"{mean:.2f} [{low:.2f}, {high:.2f}]")
@@ -39,6 +40,20 @@ def interval(values: Sequence[float] | np.ndarray, within: Range = REAL) -> Ends
     if count < 2:
         return float(values.mean()), math.nan, math.nan
     return _ends(float(values.mean()), float(values.var(ddof=1)) / count, count - 1, within)
+
+
+def as_text(mean: float, low: float, high: float) -> str:
+    """Return a `mean` with the ends `low` and `high` of its interval to four digits, without an interval that there is not.
+
+    >>> as_text(0.5, 0.25, 0.75), as_text(0.5, math.nan, math.nan)
+    ('0.5 [0.25, 0.75]', '0.5')
+    """
+    return f"{mean:.4g} [{low:.4g}, {high:.4g}]" if math.isfinite(low) and math.isfinite(high) else f"{mean:.4g}"
+
+
+def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a `row` of scores for JSON, which has no number for an interval that there is not: such a value becomes None."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
 
 
 def two_way(values: Sequence[np.ndarray] | np.ndarray, *, own_tasks: bool = False, within: Range = REAL) -> Ends:

@@ -68,7 +68,8 @@ def unpack(content: bytes, like: Any, where: str) -> Any:
         if name not in found or found[name].shape != leaf.shape or found[name].dtype != leaf.dtype:
             raise InputError(
                 f"{where} does not fit this method and outer optimiser ({name} is missing or has another shape): restore this "
-                "run's own file, or pass method= and outer= as in training."
+                "run's own file, or pass method= and outer= as in training.",
+                typed=f"{where} does not fit the method and the outer optimiser of this run: restore this run's own file.",
             )
     return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(found[name]) for name in names])
 
@@ -159,7 +160,11 @@ class RunFolder:
             self._content()
             return [file for file in found if _OURS.fullmatch(file.name) and file.is_file()]
         if self.exists:
-            raise InputError(f"{self.path} already holds a run: resume it, give another folder, or say overwrite=True.")
+            held = f"{self.path} already holds a run"
+            raise InputError(
+                f"{held}: resume it, give another folder, or say overwrite=True.",
+                typed=f"{held}: go on with bmaml resume {self.path}, or give another --out.",
+            )
         foreign = [file.name for file in found if not _is_left(file)]
         if foreign:
             raise InputError(f"{self.path} is not empty (it holds {foreign[0]}) and is no run: give a new or an empty folder.")

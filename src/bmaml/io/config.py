@@ -106,7 +106,7 @@ def from_config(config: Any, arrays: Arrays, name: str = "root", given: Mapping[
     if "named" in config:
         return _found(config["named"], name)
     if "unsaved" in config:
-        raise NotSaved(_missing(config, name))
+        raise _missing(config, name)
     kind = _found(config["type"], name)
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise InputError(f"the file wants a {config['type']!r} to be built from fields: restore it from a copy.")
@@ -125,11 +125,15 @@ def _argument(name: str) -> str | None:
     return HANDED[fits[0]] if fits else None
 
 
-def _missing(config: dict[str, Any], name: str) -> str:
+def _missing(config: dict[str, Any], name: str) -> NotSaved:
     argument = _argument(name)
     pass_it = f"pass {argument} when loading or resuming" if argument else "train again without it"
+    go_on = (
+        f"use the run in Python, where bmaml.load and bmaml.resume take {argument}" if argument else "train again without it"
+    )
     name_it = "" if config.get("why") == _NO_FIELDS else ", or give it a name with @bmaml.register before training"
-    return f"{name} ({config['unsaved']}) is {config.get('why')}, which the file does not hold: {pass_it}{name_it}."
+    what = f"{name} ({config['unsaved']}) is {config.get('why')}, which the file does not hold"
+    return NotSaved(f"{what}: {pass_it}{name_it}.", typed=f"{what}: {go_on}{name_it}.")
 
 
 def _found(kind: Any, name: str) -> Any:
@@ -139,6 +143,8 @@ def _found(kind: Any, name: str) -> Any:
     prefix, argument = str(kind).split("/")[0], _argument(name)
     if prefix in KINDS or not is_name(kind):
         raise InputError(f"{name} is {kind!r}, which this version of bmaml does not have: use the version that wrote the file.")
-    otherwise = f", or pass {argument}" if argument else ""
-    first = f"import its package ({prefix}, or `bmaml --import {prefix} COMMAND`) before you use the run{otherwise}"
-    raise InputError(f"{name} is {kind!r}, a name that nothing has registered: {first}.")
+    otherwise, what = f", or pass {argument}" if argument else "", f"{name} is {kind!r}, a name that nothing has registered"
+    raise InputError(
+        f"{what}: import its package, {prefix}, before you use the run{otherwise}.",
+        typed=f"{what}: give the option --import {prefix} before the command, with the module that defines it.",
+    )

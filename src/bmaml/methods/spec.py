@@ -8,7 +8,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, said
+from bmaml.learners.base import AbstractLearner
 from bmaml.methods.made_of import AbstractIngredients, Offer, OfModel, OfNothing, Preset, Settings
 from bmaml.training.method import AbstractMethod
 from bmaml.training.optimisers import AbstractOuter, Adam, Muon
@@ -184,6 +185,13 @@ class MethodSpec:
         return dataclasses.replace(method, name=self.name)
 
 
+def _instead_of_method(found: Any) -> str:
+    kind = found if inspect.isclass(found) else type(found)
+    if issubclass(kind, AbstractLearner):
+        return f"give a function that returns bmaml.Method({kind.__name__}(...), objective)"
+    return "give a bmaml.methods.MethodSpec, a bmaml.Method, or a function of a model that returns one"
+
+
 def as_method(name: str, found: Any) -> MethodSpec:
     """Return a row called `name` for what a plug-in or a path leads to (`found`).
 
@@ -195,10 +203,7 @@ def as_method(name: str, found: Any) -> MethodSpec:
     if isinstance(found, AbstractMethod):
         return MethodSpec(name, lambda: found, OfNothing(), ("numbers", "classes", "policies"))
     if not callable(found) or inspect.isclass(found):
-        raise InputError(
-            f"{name} is a {type(found).__name__}: give a bmaml.methods.MethodSpec, a bmaml.Method, or a function of a model "
-            "that returns one."
-        )
+        raise InputError(f"{name} is {said(found)}, and no method: {_instead_of_method(found)}.")
     places = [
         parameter for parameter in inspect.signature(found).parameters.values() if parameter.kind is not parameter.KEYWORD_ONLY
     ]

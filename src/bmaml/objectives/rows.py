@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, said
 from bmaml.objectives.base import AbstractObjective
 from bmaml.objectives.chaser import ChaserLoss
 from bmaml.objectives.elbo import Elbo
@@ -60,7 +60,7 @@ def as_objective(name: str, found: Any) -> ObjectiveSpec:
     made = found() if isinstance(found, type) and issubclass(found, AbstractObjective) else found
     if isinstance(made, AbstractObjective):
         return ObjectiveSpec(name, made)
-    raise InputError(f"{name} is a {type(found).__name__}: give a bmaml.objectives.AbstractObjective.")
+    raise InputError(f"{name} is {said(found)}, and no objective: give a bmaml.objectives.AbstractObjective.")
 
 
 OBJECTIVES: Rows[ObjectiveSpec] = Rows("objective", "bmaml.objectives", as_objective, _ROWS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, said
 from bmaml.methods import Tuned, choose
 from bmaml.methods.made_of import Offer
 from bmaml.models import MLP, AbstractModel, CategoricalModel, GaussianPolicy
@@ -108,7 +108,7 @@ def as_world(name: str, found: Any) -> WorldSpec:
     if isinstance(found, AbstractWorld):
         return WorldSpec(name, lambda: found)
     if not callable(found):
-        raise InputError(f"{name} makes no environment: give a WorldSpec, an AbstractWorld, or a function that returns one.")
+        raise InputError(f"{name} is {said(found)}, and no environment: give an AbstractWorld, or a function that returns one.")
     build: Any = found
     return WorldSpec(name, build)
 

@@ -6,6 +6,7 @@ A new table is one `Rows` in the room of what it lists. A function that several 
 This room knows nothing of methods or tasks: it imports the errors alone.
 """
 
+from bmaml.rows.by_path import check_path as check_path
 from bmaml.rows.by_path import import_module as import_module
 from bmaml.rows.by_path import imported as imported
 from bmaml.rows.by_path import is_path as is_path

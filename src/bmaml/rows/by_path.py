@@ -17,6 +17,20 @@ def is_path(text: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])
 
 
+def check_path(text: str) -> None:
+    """Check that `text`, which a user typed for a name, is no path of a file.
+
+    Raises: InputError that says how an object in a file is written.
+    """
+    file, _, name = text.partition(":")
+    if is_path(text) or not (name or file.endswith(".py")):
+        return
+    stem = Path(file).stem if Path(file).stem.isidentifier() else "module"
+    raise InputError(
+        f"{text} is no name and no package.module:name: give {stem}:{name or 'NAME'}, in the folder that holds {stem}.py."
+    )
+
+
 def imported(text: str) -> Any:
     """Return the object that `text` names as `package.module:name`. The module may also lie in the current folder.
 

@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from bmaml.errors import InputError
-from bmaml.rows.by_path import imported, is_path, said
+from bmaml.rows.by_path import check_path, imported, is_path, said
 from bmaml.rows.lookup import pick
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -107,6 +107,7 @@ class Rows(Mapping[str, Row], Generic[Row]):
         Raises: InputError in the cases of `find`, and for a path that leads to nothing that can be a row.
         """
         if text in self._rows or not is_path(text):
+            check_path(text)
             return self.find(text)
         found = imported(text)
         # The module may have added a row for it, which says more than the object does.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, said
 from bmaml.rows import Rows
 from bmaml.tasks.base import AbstractTasks, drawn_sizes
 from bmaml.tasks.sinusoid import Sinusoids, ambiguous, maml_sinusoids
@@ -78,8 +78,8 @@ def as_family(name: str, found: Any) -> TaskSpec:
         return TaskSpec(name, lambda: found)
     if not callable(found) or (inspect.isclass(found) and not issubclass(found, AbstractTasks)):
         raise InputError(
-            f"{name} is no source of tasks: give a bmaml.tasks.TaskSpec, a bmaml.tasks.AbstractTasks, or a function that "
-            "returns one."
+            f"{name} is {said(found)}, and no source of tasks: give a bmaml.tasks.TaskSpec, a bmaml.tasks.AbstractTasks, or a "
+            "function that returns one."
         )
     make: Any = found
     return TaskSpec(name, make)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxtyping import Array, PyTree
 
-from bmaml.errors import InputError, said
+from bmaml.errors import BmamlError, InputError, first_sentence, said
 from bmaml.learners.base import Meta
 from bmaml.training.method import AbstractMethod
 from bmaml.training.plan import Plan
 from bmaml.training.records import Record
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +85,20 @@ class Callback:
         """Continue from the `state` of a checkpoint. This is called after `start`."""
 
 
+class CallbackError(BmamlError, RuntimeError):
+    """A callback raised an error, which is this one's cause.
+
+    `run` is the run so far. If the run has a folder, a checkpoint was saved first, and `bmaml.resume` goes on from there.
+    """
+
+    run: Any = None
+
+
 class Callbacks:
-    """Several callbacks, each asked in turn."""
+    """Several callbacks, each asked in turn.
+
+    Every question raises CallbackError, which names the callback, if the callback's own code raises an error.
+    """
 
     def __init__(self, several: Iterable[Callback] | Callback = ()):
         self.several = tuple(several) if isinstance(several, Iterable) else (several,)
@@ -100,7 +114,7 @@ class Callbacks:
     def tell(self, hear: Callable[[Callback], Any]) -> None:
         """Call `hear` with every callback."""
         for callback in self.several:
-            hear(callback)
+            _asked(callback, hear)
 
     def measure(self, training: Training) -> Record:
         """Return the numbers that all callbacks add to a record of `training`.
@@ -109,7 +123,7 @@ class Callbacks:
         """
         found: Record = {}
         for callback in self.several:
-            new = {name: float(value) for name, value in callback.measure(training).items()}
+            new = _asked(callback, lambda one: {name: float(value) for name, value in one.measure(training).items()})
             if found.keys() & new.keys():
                 raise InputError(f"two callbacks measure {min(found.keys() & new.keys())!r}: give each number its own name.")
             found |= new
@@ -117,18 +131,21 @@ class Callbacks:
 
     def record(self, training: Training, record: Record) -> str | None:
         """Let every callback hear a `record` of `training`; return the first reason to stop."""
-        reasons = [callback.record(training, dict(record)) for callback in self.several]
+        reasons = [_asked(callback, lambda one: one.record(training, dict(record))) for callback in self.several]
         return next((reason for reason in reasons if reason), None)
 
     def final(self, meta: Meta) -> Meta:
         """Return the meta-parameters that a finished run answers with."""
         for callback in self.several:
-            meta = callback.final(meta)
+            meta = _asked(callback, lambda one, meta=meta: one.final(meta))
         return meta
 
     def state(self) -> dict[str, PyTree[Array]]:
         """Return the state of each callback that has one, under its place and class."""
-        states = {f"{i}-{type(callback).__name__}": callback.state() for i, callback in enumerate(self.several)}
+        states = {
+            f"{i}-{type(callback).__name__}": _asked(callback, lambda one: one.state())
+            for i, callback in enumerate(self.several)
+        }
         return {name: state for name, state in states.items() if state is not None}
 
     def restore(self, states: Mapping[str, PyTree[Array]]) -> None:
@@ -136,4 +153,18 @@ class Callbacks:
         for i, callback in enumerate(self.several):
             name = f"{i}-{type(callback).__name__}"
             if name in states:
-                callback.restore(states[name])
+                _asked(callback, lambda one, name=name: one.restore(states[name]))
+
+
+def _asked(callback: Callback, ask: Callable[[Callback], _Answer]) -> _Answer:
+    """Return what a callback answers. Errors of the library's own pass through, since they are sentences already."""
+    try:
+        return ask(callback)
+    except BmamlError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {first_sentence(error)}"
+        raise CallbackError(
+            f"the callback {type(callback).__name__} raised an error ({why}): correct it and resume the run, or use the run "
+            "that this error holds."
+        ) from error

@@ -105,7 +105,8 @@ class Keeper:
         if kept != sorted(states):
             names = ", ".join(name.split("-")[-1] for name in kept) or "no callback with a state"
             raise InputError(
-                f"{self.directory} was trained with {names}: pass the same callbacks= when resuming, in the same order."
+                f"{self.directory} was trained with {names}: pass the same callbacks= when resuming, in the same order.",
+                typed=f"{self.directory} was trained with {names}: resume it in Python, where bmaml.resume takes callbacks.",
             )
         if states:
             content = self.folder.load({"callbacks": states})

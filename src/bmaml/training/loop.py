@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 
@@ -13,9 +14,9 @@ from jax import stages
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from bmaml.errors import BmamlError
+from bmaml.errors import BmamlError, InputError
 from bmaml.tasks.base import AbstractSource
-from bmaml.training.callbacks import Callbacks, Training
+from bmaml.training.callbacks import CallbackError, Callbacks, Training
 from bmaml.training.interrupt import Interrupt
 from bmaml.training.jaxlib_versions import check_platform
 from bmaml.training.keeper import Keeper
@@ -69,6 +70,7 @@ class Loop:
         self.step = int(start.step)
         self.ledger, self.callbacks, self.seconds = ledger or Ledger(plan), callbacks or Callbacks(), seconds
         self.stopped: str | None = None
+        self.due: list[Record] = []
 
     @property
     def finished(self) -> bool:
@@ -130,7 +132,7 @@ class Loop:
                 if interrupt.raised:
                     return False
                 self._begin(keeper)
-                self._go(progress, keeper, interrupt)
+                self._go_or_rescue(progress, keeper, interrupt)
                 self._end(keeper)
             finally:
                 progress.close()
@@ -150,6 +152,20 @@ class Loop:
         if keeper is not None:
             keeper.restore(self.callbacks)
 
+    def _go_or_rescue(self, progress: Progress, keeper: Keeper | None, interrupt: Interrupt) -> None:
+        """Run as `_go` does. If a callback raises an error, save what there is first, so that the run can be resumed.
+
+        A record that was due then has the numbers of the loop alone.
+        """
+        try:
+            self._go(progress, keeper, interrupt)
+        except (CallbackError, InputError):
+            while self.due:
+                self._add(self.due[0], keeper)
+            with contextlib.suppress(BmamlError):
+                self._end(keeper)
+            raise
+
     def _go(self, progress: Progress, keeper: Keeper | None, interrupt: Interrupt) -> None:
         """Run chunks until the run is finished or Ctrl-C has come."""
         # A meta-step of policies can take longer than a chunk should. The first chunk has one meta-step, which shows how long
@@ -160,8 +176,8 @@ class Loop:
             told = self.advance(count)
             speed = count / told["seconds"]
             progress.update(self.step, told["loss"], speed)
-            for record in self.due:
-                self._record(record, keeper)
+            while self.due:
+                self._record(self.due[0], keeper)
             if keeper is not None and self.step % keeper.every == 0 and not self.finished:
                 self._save(keeper)
             count = max(1, int(speed * _SECONDS))
@@ -178,10 +194,15 @@ class Loop:
         training = self.training(keeper)
         if self.callbacks:
             record = record | self.callbacks.measure(training)
+        self._add(record, keeper)
+        self.stopped = self.callbacks.record(training, record) or self.stopped
+
+    def _add(self, record: Record, keeper: Keeper | None) -> None:
+        """Keep a record, the first of those that are due."""
+        del self.due[0]
         self.ledger.history.append(record)
         if keeper is not None:
             keeper.record(record)
-        self.stopped = self.callbacks.record(training, record) or self.stopped
 
     def _save(self, keeper: Keeper) -> None:
         notes = {"seconds": self.seconds, "part": self.ledger.part, "stopped": self.stopped}

@@ -89,7 +89,9 @@ def check_memory(program: stages.Compiled, plan: Plan) -> int:
     accumulate = f"accumulation_steps={plan.batch} in the plan, " if plan.accumulation_steps < plan.batch else ""
     raise NoRoomError(
         f"training would take {in_words(needed)} of memory and {in_words(free)} are free: use {accumulate}checkpoint=True on "
-        "the method, or fewer tasks in a meta-batch, particles, inner steps or queries."
+        "the method, or fewer tasks in a meta-batch, particles, inner steps or queries.",
+        typed=f"training would take {in_words(needed)} of memory and {in_words(free)} are free: give a smaller --batch, "
+        "--particles, --inner-steps or --queries.",
     )
 
 

@@ -24,7 +24,7 @@ from bmaml.learners.base import Meta
 from bmaml.learners.predictor import Predictor
 from bmaml.tasks.base import AbstractSource
 from bmaml.training.arguments import check_arguments
-from bmaml.training.callbacks import Callback, Callbacks
+from bmaml.training.callbacks import Callback, CallbackError, Callbacks
 from bmaml.training.interrupt import Interrupt
 from bmaml.training.keeper import Keeper, Notes
 from bmaml.training.loop import Loop
@@ -166,7 +166,8 @@ def train(
     - `options`: single fields of the plan (`steps`, `batch`, `outer`, `seed`).
 
     Raises: Interrupted (a KeyboardInterrupt) if Ctrl-C or SIGTERM stopped the run; InputError for wrong arguments, or a
-    directory that holds a run or cannot be written; NoRoomError (an InputError) if the program needs more memory than is free;
+    directory that holds a run or cannot be written; CallbackError, which holds the run so far, if a callback raises an error;
+    NoRoomError (an InputError) if the program needs more memory than is free;
     NonFiniteError past the plan's limit.
     """
     if keep < 1 or (save_every is not None and save_every < 1):
@@ -202,15 +203,21 @@ def _trained(loop: Loop, progress: Progress, keeper: Keeper | None, interrupt: I
     """
     try:
         loop.run(progress=progress, keeper=keeper, interrupt=interrupt)
+    except CallbackError as error:
+        error.run = _so_far(loop, keeper)
+        raise
     finally:
         if keeper is not None and not loop.step:
             keeper.forget()
+    if not loop.finished:
+        raise Interrupted(_so_far(loop, keeper))
+    return _so_far(loop, keeper)
+
+
+def _so_far(loop: Loop, keeper: Keeper | None) -> Run:
     state, directory = loop.state, None if keeper is None else keeper.directory
     told = {"seconds": loop.seconds, "stopped": loop.stopped, "directory": directory}
-    run = Run(loop.method, state.meta, loop.plan, loop.step, int(state.skipped), loop.ledger.history, **told)
-    if not loop.finished:
-        raise Interrupted(run)
-    return run
+    return Run(loop.method, state.meta, loop.plan, loop.step, int(state.skipped), loop.ledger.history, **told)
 
 
 def resume(
@@ -238,7 +245,10 @@ def resume(
     given = _given(method=method, tasks=tasks) | _given(**{"plan.outer": None if outer is None else as_outer(outer)})
     made, plan, source, options = folder.parts("method", "plan", "tasks", "options", given=given)
     if source is None:
-        raise InputError(f"{directory} was saved without the tasks that it was trained on: pass tasks= to go on.")
+        without = f"{directory} was saved without the tasks that it was trained on"
+        raise InputError(
+            f"{without}: pass tasks= to go on.", typed=f"{without}: resume it in Python, where bmaml.resume takes tasks."
+        )
     with ExitStack() as held:
         interrupt = held.enter_context(Interrupt())
         if not _is_finished(folder, plan):
@@ -310,6 +320,14 @@ def _plan(folder: RunFolder) -> Plan:
         return folder.parts("plan", given={"plan.outer": CustomOuter(optax.identity())})[0]
 
 
+def method_of(directory: str | Path) -> AbstractMethod:
+    """Return the method of the saved run in `directory`, whatever its checkpoints are like.
+
+    Raises: InputError if the folder holds no run, or NotSaved if the file could not hold the method.
+    """
+    return RunFolder(directory).parts("method")[0]
+
+
 def source(directory: str | Path) -> Any:
     """Return what the saved run in `directory` was trained on.
 
@@ -326,4 +344,4 @@ def about(directory: str | Path) -> dict[str, Any]:
     return RunFolder(directory).about()
 
 
-__all__ = ["Interrupted", "NotSaved", "Run", "about", "load", "resume", "source", "train"]
+__all__ = ["Interrupted", "NotSaved", "Run", "about", "load", "method_of", "resume", "source", "train"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bmaml.evaluation.intervals import two_way
+from bmaml.evaluation.intervals import as_text, two_way
 from bmaml.evaluation.metrics import COVERAGES, bootstrap_calibration, range_of, reliability
 from bmaml.experiments.board.run import OPTIMAL, Entry
 from bmaml.experiments.numbers import Numbers, markdown_table
@@ -97,10 +97,10 @@ def _legend(numbers: Numbers) -> str:
             "accuracy_rejecting its mean over shares of 100 to 50%; calibration is the expected calibration error in 15 bins."
         )
     low, high = (f"{100 * end:.0f}" for end in HONEST)
+    regret = ", regret against the Bayes-optimal on the same tasks" * ("regret_nll" in numbers.distinct("metric"))
     return (
-        "NLL in nats a point, regret against the Bayes-optimal on the same tasks; coverage of the 90% interval, calibration "
-        "error over levels of 5 to 95%. (!) marks methods whose 90% intervals do not cover "
-        f"{low} to {high}% at every number of shots."
+        f"NLL in nats a point{regret}; coverage of the 90% interval, calibration error over levels of 5 to 95%. (!) marks "
+        f"methods whose 90% intervals do not cover {low} to {high}% at every number of shots."
     )
 
 
@@ -123,9 +123,7 @@ def _time_table(numbers: Numbers, times: Numbers) -> str:
 
 
 def _cell(rows: list[dict]) -> str:
-    if not rows:
-        return ""
-    return "{mean:.4g} [{low:.4g}, {high:.4g}]".format(**rows[0])
+    return as_text(*(rows[0][name] for name in ("mean", "low", "high"))) if rows else ""
 
 
 def reliabilities(entries: Sequence[Entry]) -> Numbers:
