@@ -22,7 +22,7 @@ EXCEPTIONS = {
     """,
     "a record of JSON": """
         AbstractEstimator.about AbstractEstimator.described FewShotClassifier.about FewShotRegressor.about
-        FewShotClassifier.fit saved EpisodeScores.to_json Score.to_json to_records AbstractArena.about run
+        FewShotClassifier.fit saved EpisodeScores.to_json Score.to_json to_records as_json AbstractArena.about run
         Cache.__init__ Cache.describe Cache.load Cache.touch Cache.build RunFolder.about RunFolder.notes
         Column.to_json Schema.to_json Schema.from_json Run.save train about Ledger.__init__ Keeper.save
     """,
