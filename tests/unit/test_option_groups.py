@@ -7,8 +7,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from bmaml.cli import app as app_of_all
 from bmaml.cli.groups import OptionGroup, add_command, given, refuse
 from bmaml.errors import InputError
+
+COMMANDS = typer.main.get_command(app_of_all).commands
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,35 @@ def test_what_was_typed_of_a_group_that_has_no_meaning_is_refused_by_its_flag():
     refuse(Fruit(count=2), "there is no fruit", only=("--ripe",))
     with pytest.raises(InputError, match=r"^--ripe is given and there is no fruit: leave it out\.$"):
         refuse(Fruit(count=2, ripe=True), "there is no fruit", only=("--ripe",))
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_a_help_text_fits_a_terminal_and_cuts_no_sentence(name):
+    text = CliRunner().invoke(app_of_all, [*([name] if name else []), "--help"], env={"COLUMNS": "80"}).output
+    assert "..." not in text.replace("[ARGS]...", "")
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert name == "" or f"  bmaml {name}" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_a_help_text_can_be_typed(name):
+    for line in COMMANDS[name].epilog.splitlines():
+        program, command, *words = line.split()
+        assert (program, command) == ("bmaml", name)
+        assert COMMANDS[name].make_context(name, words).params
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("trian", "no such command 'trian'; did you mean 'train'"),
+        ("train sinusoid", "missing option '--out' (give what bmaml train --help lists)"),
+        ("train sinusoid --out x --step 3", "no such option: --step"),
+        ("train sinusoid --out x --steps 1e9", "'--steps'"),
+        ("evaluate x --count 0", "'--count'"),
+        ("evaluate x y", "unexpected extra argument"),
+        ("--bug", "no such option"),
+    ],
+)
+def test_wrong_words_are_one_sentence(typed, says, refused):
+    assert says in refused(*typed.split())

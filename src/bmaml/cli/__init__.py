@@ -23,8 +23,10 @@ from bmaml.cli import cache, cite, compare, demo, figure, leaderboard
 from bmaml.cli import evaluate as scores
 from bmaml.cli import fit as table
 from bmaml.cli import train as training
+from bmaml.cli.groups import CommandLine
 
 app = typer.Typer(
+    cls=CommandLine,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

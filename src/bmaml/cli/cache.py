@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from bmaml.cli.groups import add_command
+
 
 def add(app: typer.Typer) -> None:
     """Add this module's command."""
-    app.command()(cache)
+    add_command(app, cache, "bmaml cache")
 
 
 def cache(

@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from bmaml.cli.names import NUMBER_METHODS
+from bmaml.cli.groups import add_command
 
 
 def add(app: typer.Typer) -> None:
     """Add this module's command."""
-    app.command()(cite)
+    add_command(app, cite, "bmaml cite bmaml")
 
 
 def cite(
-    method: Annotated[str, typer.Argument(help=f"Name of a method ({NUMBER_METHODS}, ...), or folder of a run.")],
+    method: Annotated[str, typer.Argument(help="Folder of a run, or name of a method, such as bmaml or protonet.")],
 ) -> None:
     """Print BibTeX of the papers behind a method or a saved run."""
     import bmaml

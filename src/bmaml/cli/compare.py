@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from bmaml.cli.groups import add_command
+
 
 def add(app: typer.Typer) -> None:
     """Add this module's command."""
-    app.command("compare-posteriors")(compare)
+    add_command(app, compare, "bmaml compare-posteriors --quick --out posteriors", name="compare-posteriors")
 
 
 def compare(

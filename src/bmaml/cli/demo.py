@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from bmaml.cli.groups import add_command
+
 
 def add(app: typer.Typer) -> None:
     """Add this module's command."""
-    app.command()(demo)
+    add_command(app, demo, "bmaml demo --out demo")
 
 
 def demo(

@@ -69,7 +69,7 @@ class Output(OptionGroup):
 
 def add(app: typer.Typer) -> None:
     """Add this module's command."""
-    add_command(app, evaluate)
+    add_command(app, evaluate, "bmaml evaluate runs/sine --shots 5,10 --optimal")
 
 
 def evaluate(run: Annotated[Path, typer.Argument(help="Folder of the run.")], asked: Asked, output: Output) -> None:

@@ -56,7 +56,7 @@ class Drawn(NamedTuple):
 
 def add(app: typer.Typer) -> None:
     """Add this module's command."""
-    add_command(app, figure)
+    add_command(app, figure, "bmaml figure maml --quick --out figures")
 
 
 def _training(options: FigureOptions, **small: Any) -> dict[str, Any]:

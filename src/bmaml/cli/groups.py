@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
 from bmaml.errors import InputError
@@ -27,8 +29,58 @@ class OptionGroup:
     TITLE: ClassVar[str]
 
 
+# What Typer raises for wrong words on the command line. It is public only as the base of one of its classes.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+class CommandLine(TyperGroup):
+    """All commands: the help text lists each with a whole sentence, and wrong words become an error of the library's own."""
+
+    def make_context(self, *arguments, **options):
+        """Read the words before the command's name, with Typer's `arguments` and `options`."""
+        with _as_input_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx):
+        """Read the words after the command's name and run the command. `ctx` is Click's."""
+        with _as_input_errors():
+            return super().invoke(ctx)
+
+    def format_commands(self, ctx, formatter):
+        """Write a line or more for each command, its first sentence uncut. `ctx` and `formatter` are Click's."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_sentence(command.help or "")) for name, command in self.commands.items()])
+
+
+@contextmanager
+def _as_input_errors() -> Iterator[None]:
+    """Turn Typer's errors about what was typed into an InputError of one sentence."""
+    try:
+        yield
+    except _UsageError as error:
+        # This one is no error: it is how Typer shows the help text if nothing is typed.
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        context: Any = getattr(error, "ctx", None)
+        path = ["bmaml", *(context.command_path.split()[-1:] if context is not None and context.parent is not None else [])]
+        text = " ".join(error.format_message().split()).rstrip(".?")  # pyright: ignore[reportAttributeAccessIssue]
+        said = re.sub(r"[.] ([A-Z])", lambda found: f"; {found[1].lower()}", text[:1].lower() + text[1:])
+        raise InputError(f"{said} (give what {' '.join(path)} --help lists).") from error
+
+
+def _first_sentence(text: str) -> str:
+    words = " ".join(text.split("\n\n")[0].split())
+    return words.split(". ")[0].rstrip(".") + "."
+
+
 class GroupedCommand(TyperCommand):
-    """A command whose help text has a section for each group of options."""
+    """A command whose help text has a section for each group of options, and ends with examples."""
+
+    def format_epilog(self, ctx, formatter):
+        """Write the examples, a line for each. `ctx` and `formatter` are Click's."""
+        if self.epilog:
+            with formatter.section("Examples" if "\n" in self.epilog else "Example"):
+                formatter.write("".join(f"{' ' * formatter.current_indent}{line}\n" for line in self.epilog.splitlines()))
 
     def format_options(self, ctx, formatter):
         """Write the sections of the help text: arguments, the command's own options, then those of each group.
@@ -47,9 +99,12 @@ class GroupedCommand(TyperCommand):
                     formatter.write_dl(records)
 
 
-def add_command(app: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
-    """Add `command`, whose parameters may be groups of options, to `app` under `name` (its own name by default)."""
-    app.command(name, cls=GroupedCommand)(flat(command))
+def add_command(app: typer.Typer, command: Callable[..., None], *examples: str, name: str | None = None) -> None:
+    """Add `command`, whose parameters may be groups of options, to `app` under `name` (its own name by default).
+
+    `examples` are lines to type, which the help text shows.
+    """
+    app.command(name, cls=GroupedCommand, epilog="\n".join(examples) or None)(flat(command))
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:

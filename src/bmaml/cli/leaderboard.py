@@ -58,7 +58,7 @@ class BoardImages(OptionGroup):
 
 def add(app: typer.Typer) -> None:
     """Add this module's command."""
-    add_command(app, leaderboard)
+    add_command(app, leaderboard, "bmaml leaderboard sinusoid --methods maml,bmaml --quick --out board")
 
 
 def leaderboard(

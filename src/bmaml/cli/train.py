@@ -73,8 +73,8 @@ class PolicyOptions(OptionGroup):
 
 def add(app: typer.Typer) -> None:
     """Add this module's commands."""
-    add_command(app, train)
-    add_command(app, resume)
+    add_command(app, train, "bmaml train sinusoid --method bmaml --particles 10 --out runs/sine")
+    add_command(app, resume, "bmaml resume runs/sine")
 
 
 def train(
