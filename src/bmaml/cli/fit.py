@@ -15,11 +15,8 @@ from bmaml.cli.predict import predict, recalibrate, suggest
 
 def add(app: typer.Typer) -> None:
     """Add this module's commands."""
-    of_table, of_images = (
-        "bmaml fit table.csv --task patient --x time,dose --y conc --out model",
-        "bmaml fit folder --out classes",
-    )
-    add_command(app, fit, of_table, of_images)
+    of_table = "bmaml fit table.csv --task patient --x time,dose --y conc --out model"
+    add_command(app, fit, of_table, "bmaml fit images.zip --way 5 --shot 1 --out classes")
     add_command(app, recalibrate, "bmaml recalibrate model further.csv --out honest")
     add_command(app, predict, "bmaml predict model new.csv --out later.csv", "bmaml predict classes --support few --query new")
     add_command(app, suggest, "bmaml suggest model new.csv --pool grid.csv --n 2")
