@@ -39,7 +39,8 @@ class Adam(AbstractOuter):
     - `learning_rate`: the rate before the schedule.
     - `decay`: `"cosine"` warms up and then falls to 0. `"staircase"` multiplies the rate by 0.98 at each hundredth of the run,
       as the code of Kim et al. (2018) does. `"none"` keeps the rate.
-    - `warmup`: share of the run that warms up.
+    - `warmup`: share of the run that warms up, from a rate of 0. So the first meta-step moves nothing but the averages of
+      Adam, and a run of one meta-step trains nothing (`decay="none"` does).
     - `clip`: bound on the gradient's global norm (None: no bound).
     - `weight_decay`: decoupled weight decay.
 
