@@ -15,6 +15,8 @@ import pytest
 from cases import is_one_sentence, run
 
 import bmaml
+from bmaml.experiments.board.arenas import FamilyArena
+from bmaml.learners.bayes_optimal import optimal_learner
 from bmaml.methods import METHODS, Method, MethodSpec, Tuned, TunedImages
 from bmaml.objectives import OBJECTIVES
 from bmaml.recipes.families import build_method, build_tasks, methods_for
@@ -111,6 +113,15 @@ def test_the_library_makes_a_strangers_method_for_its_own_tasks(stranger):
     assert build_method("smoother", "sinusoid", width=5).learner.network.width == 5
     assert bmaml.methods.smoother is stranger.smoother
     assert bmaml.methods.smoother(2, 1).name is None
+
+
+def test_a_stranger_says_what_predicts_its_tasks_best(stranger):
+    tasks = build_tasks("kinks")
+    assert optimal_learner(tasks) is None
+    best = stranger.SmoothingLearner(stranger.Waves(1))
+    optimal_learner.register(stranger.Kinks, lambda tasks: best)
+    assert optimal_learner(tasks.sized(2, 3)) is FamilyArena("kinks", (2,)).optimal() is best
+    assert optimal_learner(build_tasks("maml-sinusoid")) is None, "without noise the best is a point"
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ from cases import CLASSES, MODEL, is_one_sentence, jit, labelled, points, task
 from jax.flatten_util import ravel_pytree
 
 from bmaml.data import Data
+from bmaml.errors import PairError
 from bmaml.inference.curvature import Diagonal, ExactHessian, GaussNewton, IndefiniteError, Kronecker, LastLayer
 from bmaml.inference.priors import AroundInit
-from bmaml.learners import GradientLearner, Laplace, Sgd
+from bmaml.learners import AbstractParticleLearner, GradientLearner, Laplace, Sgd
+from bmaml.learners.linear import LinearLearner
 from bmaml.methods import Method
 from bmaml.models import MLP, GaussianModel, log_likelihood
 from bmaml.objectives import EvidenceLoss, LaplaceLoss, QueryLoss
@@ -167,3 +169,57 @@ def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match=r"give|use") as error:
         Laplace(CLIMB, Diagonal(), **wrong)
     assert is_one_sentence(error.value)
+
+
+class Climber(AbstractParticleLearner):
+    """A stranger's learner with states of its own, which are pairs of the particles' and a count."""
+
+    inner: GradientLearner
+
+    @property
+    def model(self):
+        return self.inner.model
+
+    @property
+    def steps(self):
+        return self.inner.steps
+
+    def init(self, key):
+        return {"start": self.inner.init(key)}
+
+    def start(self, meta, support, *, key):
+        return self.inner.start(meta["start"], support), jnp.zeros(())
+
+    def advance(self, meta, state, support, steps, *, key):
+        return self.inner.advance(meta["start"], state[0], support, steps, key=key), state[1] + steps
+
+    def finish(self, meta, state, support, *, key):
+        return self.inner.finish(meta["start"], state[0], support)
+
+    def position(self, state, hyper):
+        return self.inner.position(state[0], hyper)
+
+    def with_steps(self, steps):
+        return dataclasses.replace(self, inner=self.inner.with_steps(steps))
+
+    def adapt(self, meta, support, *, key):
+        return self.inner.adapt(meta["start"], support, key=key)
+
+
+def test_a_gaussian_is_put_about_whatever_moves_parameters():
+    ours, support = dataclasses.replace(CLIMB, steps=3), linear(4)
+    meta = ours.init(KEY)
+    (one, evidence), (other, same) = (
+        jit(lambda meta, learner=learner: learner.weigh(meta, support, key=KEY))(given)
+        for learner, given in ((Laplace(ours), meta), (Laplace(Climber(ours)), {"start": meta}))
+    )
+    np.testing.assert_allclose(one.predict(support.x).variance, other.predict(support.x).variance, rtol=1e-10)
+    np.testing.assert_allclose(evidence, same, rtol=1e-10)
+    assert Method(Laplace(Climber(ours)), EvidenceLoss()).objective.check(Laplace(Climber(ours))) is None
+
+
+@pytest.mark.unchecked
+def test_a_gaussian_needs_parameters_that_move():
+    with pytest.raises(PairError, match="needs a learner whose steps move parameters") as caught:
+        Laplace(LinearLearner(2, 1))
+    assert is_one_sentence(caught.value)

@@ -5,12 +5,17 @@ import sys
 
 import numpy as np
 import pytest
+from cases import MODEL
 
 from bmaml.errors import InputError
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.regressor_task import AdaptedTask
+from bmaml.methods import METHODS, MethodSpec, Tuned, maml
+from bmaml.methods.spec import TABLES
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import read_table
+from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
 from bmaml.training.run import resume
 
 MEAN, SCALE = 500.0, 40.0
@@ -285,3 +290,11 @@ def test_shots_that_no_further_task_can_give_are_refused(model):
     x, y, groups = family(3, 2, 7)
     with pytest.raises(InputError, match=r"has 2 rows and shots are 4: use at most 1 shots"):
         model.recalibrate(x.ravel(), y.ravel(), groups=groups, shots=4)
+
+
+def test_a_methods_row_says_how_it_is_trained_on_a_table():
+    row = METHODS.add(MethodSpec("brief", maml, tables=Tuned(plan=Plan(7, 3, Adam(0.5)))))
+    assert FewShotRegressor("brief").plan() == row.tables.plan
+    assert FewShotRegressor(row.preset(MODEL)).plan() == FewShotRegressor("experts").plan() == Plan(4000, 16, TABLES.outer)
+    changed = FewShotRegressor("brief", steps=5, batch=2, learning_rate=0.1, weight_decay=0.2, seed=4).plan()
+    assert changed == Plan(5, 2, Adam(0.1, weight_decay=0.2), 4)

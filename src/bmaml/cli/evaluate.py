@@ -247,13 +247,15 @@ def _optimal(tasks: AbstractTasks) -> Predictor:
     Raises: InputError for tasks whose predictor is not known.
     """
     from bmaml.errors import InputError
-    from bmaml.learners.bayes_optimal import BayesOptimal
+    from bmaml.learners.bayes_optimal import optimal_learner
     from bmaml.learners.predictor import Predictor
-    from bmaml.tasks import Sinusoids
 
-    if not isinstance(tasks, Sinusoids):
-        raise InputError("--optimal needs tasks whose Bayes-optimal predictor is known, such as sinusoids: leave it out.")
-    return Predictor(BayesOptimal(tasks))
+    learner = optimal_learner(tasks)
+    if learner is None:
+        raise InputError(
+            "--optimal needs tasks whose Bayes-optimal predictor is known, such as sinusoids with noise: leave it out."
+        )
+    return Predictor(learner)
 
 
 def _regrets(results: dict[str, Evaluation]) -> list[dict]:

@@ -18,14 +18,14 @@ from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.evaluation.recalibrate import recalibrate
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.recalibrated import RecalibratedLearner
-from bmaml.methods import Method
+from bmaml.methods import METHODS, Method, Tuned
+from bmaml.methods.spec import TABLES
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import ColumnRoles, Schema, Table, TableLike, fit_schema, read_table, some_shots, table_tasks
 from bmaml.tables.read import DataFrame
 from bmaml.tables.table import as_array
 from bmaml.tasks.base import FixedTasks, Selection
 from bmaml.tasks.shots import Shots
-from bmaml.training.optimisers import Adam
 from bmaml.training.plan import Plan
 from bmaml.training.progress import Progress
 from bmaml.training.run import Run, train
@@ -38,9 +38,9 @@ class FewShotRegressor(AbstractEstimator):
     - `shots`: support points in training, one count or several (None: 0 to 10; for a forecast 1 to 10).
     - `queries`: query points in training (None: 20; for a forecast 32).
     - `selection`: `"random"`, or `"first"` for a task's first rows, so that the model learns to forecast.
-    - `steps`, `batch`: meta-steps, and tasks of a meta-step. The default of 4,000 steps takes one to two minutes on two cores,
-      whatever the table's size.
-    - `learning_rate`: rate of AdamW.
+    - `steps`, `batch`: meta-steps, and tasks of a meta-step (None: those of the method's row, 4,000 and 16 unless it says
+      otherwise). So many steps take one to two minutes on two cores, whatever the table's size.
+    - `learning_rate`, `weight_decay`: those of the outer optimiser (None: those of the method's row).
     - `progress`: True prints a line on stderr from time to time; or a `bmaml.training.progress.Progress`.
     """
 
@@ -53,9 +53,9 @@ class FewShotRegressor(AbstractEstimator):
         shots: Shots | None = None,
         selection: Selection = "random",
         queries: int | None = None,
-        batch: int = 16,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 1e-4,
+        batch: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
         seed: int = 0,
         progress: bool | Progress = False,
     ):
@@ -167,8 +167,12 @@ class FewShotRegressor(AbstractEstimator):
         return tasks, some_shots(tasks.shots, int(tasks.rows.count.max()))
 
     def plan(self) -> Plan:
-        outer = Adam(self.learning_rate, clip=1.0, weight_decay=self.weight_decay)
-        return Plan(4000 if self.steps is None else self.steps, self.batch, outer, self.seed)
+        tuned = METHODS.find(self.method).tables if isinstance(self.method, str) else Tuned(plan=TABLES)
+        plan = tuned.trained(steps=self.steps, batch=self.batch, learning_rate=self.learning_rate, seed=self.seed)
+        if self.weight_decay is None:
+            return plan
+        outer: Any = plan.outer
+        return replace(plan, outer=replace(outer, weight_decay=self.weight_decay))
 
     def adapt(self, X_few: TableLike | ArrayLike | None = None, y_few: ArrayLike | None = None) -> AdaptedTask:
         """Return a new object: the model adapted to a new task. Without points it is what the model expects of any task.

@@ -19,6 +19,7 @@ from bmaml.learners.base import AbstractIterativeLearner as AbstractIterativeLea
 from bmaml.learners.base import AbstractLatentLearner as AbstractLatentLearner
 from bmaml.learners.base import AbstractLearner as AbstractLearner
 from bmaml.learners.base import AbstractLimitedLearner as AbstractLimitedLearner
+from bmaml.learners.base import AbstractParticleLearner as AbstractParticleLearner
 from bmaml.learners.base import AbstractPolicyLearner as AbstractPolicyLearner
 from bmaml.learners.base import AbstractWrapper as AbstractWrapper
 from bmaml.learners.conjugate import ConjugateLearner as ConjugateLearner

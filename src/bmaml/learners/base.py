@@ -77,6 +77,24 @@ class AbstractIterativeLearner(AbstractLearner, Generic[State]):
         """Return the same learner with `steps` inner steps."""
 
 
+class AbstractParticleLearner(AbstractIterativeLearner[State]):
+    """A learner whose steps move parameters of a `model`: one set of them, or several particles. `Laplace` needs this.
+
+    The state before the first step holds the parameters that all tasks start from.
+    """
+
+    if TYPE_CHECKING:
+
+        @property
+        def model(self) -> AbstractModel:
+            """The model of the parameters."""
+            ...
+
+    @abstractmethod
+    def finish(self, meta: Meta, state: State, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
+        """Return the parameters of a `state`, particles on the leading axis."""
+
+
 class AbstractLatentLearner(AbstractLearner):
     """A learner with a latent variable z for each task and a bound on its evidence. `Elbo` combines these pieces."""
 

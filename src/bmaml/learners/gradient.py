@@ -20,7 +20,7 @@ from bmaml.inference.particles import map_particles
 from bmaml.inference.posteriors import ParticlePosterior
 from bmaml.inference.priors import AbstractPrior, FlatPrior, Particle
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractIterativeLearner, AbstractLimitedLearner, Need
+from bmaml.learners.base import AbstractLimitedLearner, AbstractParticleLearner, Need
 from bmaml.learners.rules import AbstractRule, LearnedRates, Sgd, unscaled
 from bmaml.models.base import AbstractModel, CategoricalModel, check_model, log_likelihood, replace_weights, squared_error
 from bmaml.models.surrogates import surrogate
@@ -44,7 +44,7 @@ class GradientState(eqx.Module):
 
 
 @register("learner/gradient")
-class GradientLearner(AbstractIterativeLearner[GradientState], AbstractLimitedLearner):
+class GradientLearner(AbstractParticleLearner[GradientState], AbstractLimitedLearner):
     """Moves particles of a model's parameters by gradient steps from a learned start.
 
     Finn et al. (2017), algorithm 2, https://arxiv.org/abs/1703.03400; Kim et al. (2018), algorithms 2 and 3,

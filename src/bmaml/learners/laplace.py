@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.distributions import AbstractDistribution, Categorical, CategoricalMixture, Normal, mixture
-from bmaml.errors import InputError
+from bmaml.errors import InputError, PairError, said
 from bmaml.inference.curvature import AbstractCurvature, AbstractPrecision, GaussNewton, LastLayer, require_definite
 from bmaml.inference.curvature.outputs import jacobian, natural, output_function, with_natural
 from bmaml.inference.posteriors import (
@@ -31,9 +31,10 @@ from bmaml.learners.base import (
     AbstractEvidenceLearner,
     AbstractIterativeLearner,
     AbstractLimitedLearner,
+    AbstractParticleLearner,
+    Meta,
     Need,
 )
-from bmaml.learners.gradient import GradientLearner, GradientMeta, GradientState
 from bmaml.models.base import AbstractModel, CategoricalModel, log_likelihood, replace_weights
 
 Predictive = Literal["linear", "sample"]
@@ -135,7 +136,7 @@ Adapted = AbstractLaplacePosterior | ParticlePosterior
 
 
 @register("learner/laplace")
-class Laplace(AbstractIterativeLearner[GradientState], AbstractCurvedLearner, AbstractEvidenceLearner, AbstractLimitedLearner):
+class Laplace(AbstractIterativeLearner[Any], AbstractCurvedLearner, AbstractEvidenceLearner, AbstractLimitedLearner):
     """Lets a learner adapt, then puts a Gaussian about the adapted weights. Its precision is the curvature of the support +
     prior.
 
@@ -144,24 +145,30 @@ class Laplace(AbstractIterativeLearner[GradientState], AbstractCurvedLearner, Ab
     it is the paper's approximation, in which the steps stand for a prior of their own. Each particle of `base` gets a Gaussian,
     all with equal weight. The noise precision counts as known.
 
-    - `base`: the learner that adapts.
+    - `base`: the learner that adapts, by steps that move parameters of a model (`AbstractParticleLearner`).
     - `curvature`: form of the curvature.
     - `precision`: precision of the prior, tau of the paper.
     - `predictive`: `"linear"` linearises the network. `"sample"` draws weights with the adaptation's key (`ParticlePosterior`),
       without linearisation, but then uses the network far from where it was fitted.
     - `draws`: weights drawn for each particle.
 
-    Raises: InputError for a precision that is not above 0, fewer than one draw or an unknown predictive; PairError for a model
-    that the curvature does not fit. Adapting raises IndefiniteError in the cases of `require_definite`.
+    Raises: InputError for a precision that is not above 0, fewer than one draw or an unknown predictive; PairError for a base
+    that moves no parameters, or a model that the curvature does not fit. Adapting raises IndefiniteError in the cases of
+    `require_definite`.
     """
 
-    base: GradientLearner
+    base: AbstractParticleLearner[Any]
     curvature: AbstractCurvature = GaussNewton()
     precision: float = eqx.field(static=True, default=1.0)
     predictive: Predictive = eqx.field(static=True, default="linear")
     draws: int = eqx.field(static=True, default=20)
 
     def __check_init__(self):
+        if not isinstance(self.base, AbstractParticleLearner):
+            raise PairError(
+                "Laplace needs a learner whose steps move parameters of a model because its Gaussian is about them, and "
+                f"{said(self.base)} moves none; use GradientLearner."
+            )
         if not self.precision > 0:
             raise InputError(f"the prior precision is {self.precision}: give a number above 0.")
         if self.draws < 1:
@@ -170,7 +177,7 @@ class Laplace(AbstractIterativeLearner[GradientState], AbstractCurvedLearner, Ab
             raise InputError(f"unknown predictive {self.predictive!r}: use 'linear' or 'sample'.")
         self.curvature.check(self.base.model)
 
-    def init(self, key: PRNGKeyArray) -> GradientMeta:
+    def init(self, key: PRNGKeyArray) -> Meta:
         return self.base.init(key)
 
     @property
@@ -179,10 +186,11 @@ class Laplace(AbstractIterativeLearner[GradientState], AbstractCurvedLearner, Ab
         return self.base.steps
 
     def with_steps(self, steps: int) -> Laplace:
-        return dataclasses.replace(self, base=self.base.with_steps(steps))
+        base: Any = self.base.with_steps(steps)
+        return dataclasses.replace(self, base=base)
 
-    def start(self, meta: GradientMeta, support: Data, *, key: PRNGKeyArray | None = None) -> GradientState:
-        return self.base.start(meta, support)
+    def start(self, meta, support, *, key):
+        return self.base.start(meta, support, key=key)
 
     def advance(self, meta, state, support, steps, *, key):
         return self.base.advance(meta, state, support, steps, key=key)
@@ -190,26 +198,27 @@ class Laplace(AbstractIterativeLearner[GradientState], AbstractCurvedLearner, Ab
     def position(self, state, hyper):
         return self.base.position(state, hyper)
 
-    def finish(self, meta: GradientMeta, state: GradientState, support: Data, *, key: PRNGKeyArray) -> Adapted:
-        modes = self.base.finish(meta, state, support)
+    def finish(self, meta: Meta, state: Any, support: Data, *, key: PRNGKeyArray) -> Adapted:
+        modes = self.base.finish(meta, state, support, key=key)
         return self._around(modes, self.curvatures(modes.params, support), support.x, key)
 
-    def adapt(self, meta: GradientMeta, support: Data, *, key: PRNGKeyArray) -> Adapted:
+    def adapt(self, meta: Meta, support: Data, *, key: PRNGKeyArray) -> Adapted:
         step_key, draw_key = jax.random.split(key)
-        state = self.advance(meta, self.start(meta, support), support, self.steps, key=step_key)
+        state = self.advance(meta, self.start(meta, support, key=step_key), support, self.steps, key=step_key)
         return self.finish(meta, state, support, key=draw_key)
 
-    def modes(self, meta: GradientMeta, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
-        return self.base.adapt(meta, support, key=key)
+    def modes(self, meta: Meta, support: Data, *, key: PRNGKeyArray) -> ParticlePosterior:
+        state = self.advance(meta, self.start(meta, support, key=key), support, self.steps, key=key)
+        return self.base.finish(meta, state, support, key=key)
 
     def curvatures(self, params: PyTree[Any], data: Data) -> AbstractPrecision:
         return jax.vmap(lambda p: self.curvature(self.base.model, p, data, self.precision))(params)
 
-    def weigh(self, meta: GradientMeta, data: Data, *, key: PRNGKeyArray) -> tuple[Adapted, Float[Array, ""]]:
+    def weigh(self, meta: Meta, data: Data, *, key: PRNGKeyArray) -> tuple[Adapted, Float[Array, ""]]:
         step_key, draw_key = jax.random.split(key)
         modes = self.modes(meta, data, key=step_key)
         precision = self.curvatures(modes.params, data)
-        evidence = log_evidence(self, meta, modes.params, data, precision).mean()
+        evidence = log_evidence(self, meta, modes.params, data, precision, key=step_key).mean()
         return self._around(modes, precision, data.x, draw_key), evidence
 
     def limit(self, need: Need) -> str | None:
@@ -219,7 +228,7 @@ class Laplace(AbstractIterativeLearner[GradientState], AbstractCurvedLearner, Ab
             return None
         if need == "joint" and self.predictive == "linear":
             return "classes have none in closed form under Gaussian weights (predictive='sample' draws the weights)"
-        return self.base.limit(need)
+        return self.base.limit(need) if isinstance(self.base, AbstractLimitedLearner) else None
 
     def _around(self, modes: ParticlePosterior, precision: AbstractPrecision, x: Array, key: PRNGKeyArray) -> Adapted:
         """Return the posterior of the Gaussians about the modes, for targets of the kind that is predicted at `x`."""
@@ -240,24 +249,32 @@ class Laplace(AbstractIterativeLearner[GradientState], AbstractCurvedLearner, Ab
             moved = jax.tree.map(jnp.add, weights, precision.sample(weights, key=key))
             return replace_weights(model, params, moved)
 
-        keys = jax.random.split(key, (self.base.particles, self.draws))
+        keys = jax.random.split(key, (len(jax.tree.leaves(params)[0]), self.draws))
         drawn = jax.vmap(jax.vmap(draw_params, (None, None, 0)))(params, precision, keys)
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), drawn)
 
 
 def log_evidence(
-    learner: Laplace, meta: GradientMeta, adapted: PyTree[Any], data: Data, precision: AbstractPrecision
+    learner: Laplace,
+    meta: Meta,
+    adapted: PyTree[Any],
+    data: Data,
+    precision: AbstractPrecision,
+    *,
+    key: PRNGKeyArray | None = None,
 ) -> Float[Array, " particles"]:
     """Return Laplace's log evidence of `data` about each particle's adapted parameters, in nats (a sum).
 
     - `learner`: says the model and the prior's precision.
     - `adapted`: the adapted parameters.
     - `precision`: curvature of the data + prior at these parameters.
+    - `key`: key with which adaptation started, if its start is drawn.
     """
-    model, tau = learner.base.model, learner.precision
+    model, tau, key = learner.base.model, learner.precision, jax.random.key(0) if key is None else key
+    start = learner.base.finish(meta, learner.base.start(meta, data, key=key), data, key=key).params
     log_det = jax.vmap(lambda h: h.logdet())(precision)
     fit = jax.vmap(lambda p: log_likelihood(model, p, data))(adapted)
-    square, count = jax.vmap(lambda p, start: _moved(model, p, start))(adapted, meta.particles.params)
+    square, count = jax.vmap(lambda p, start: _moved(model, p, start))(adapted, start)
     return fit - 0.5 * tau * square + 0.5 * (count * jnp.log(tau) - log_det)
 
 

@@ -11,14 +11,15 @@ from jaxtyping import PRNGKeyArray
 from bmaml.data import Task
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.images import ImageSet
-from bmaml.learners.bayes_optimal import BayesOptimal
+from bmaml.learners.base import AbstractLearner
+from bmaml.learners.bayes_optimal import optimal_learner
 from bmaml.methods import Method, fitting
 from bmaml.methods.spec import Outcome
 from bmaml.recipes.families import build_method, build_plan, build_tasks, judged_shots, methods_for, outcome
 from bmaml.recipes.images import build_image_method, compared, image_recipe
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import ColumnRoles, Schema, Table, fit_schema, table_tasks
-from bmaml.tasks import FAMILIES, Sinusoids
+from bmaml.tasks import FAMILIES
 from bmaml.tasks.base import AbstractTasks, FixedTasks, Selection, scored_queries
 from bmaml.training.plan import Plan
 
@@ -72,7 +73,7 @@ class AbstractArena(eqx.Module):
         """Return what a run of the method `name` remembers of its origin."""
 
     @abstractmethod
-    def optimal(self) -> BayesOptimal | None:
+    def optimal(self) -> AbstractLearner | None:
         """Return the predictor that knows the prior, or None."""
 
     def example(self, key: PRNGKeyArray) -> Task:
@@ -128,11 +129,7 @@ class FamilyArena(AbstractArena):
         return {"kind": "family", "tasks": self.name, "method": name}
 
     def optimal(self):
-        family = self.test()
-        # Without noise the optimum is a point mass with infinite likelihood.
-        if not isinstance(family, Sinusoids) or not (family.relative_noise > 0 or family.noise > 0):
-            return None
-        return BayesOptimal(family)
+        return optimal_learner(self.test())
 
 
 class TableArena(AbstractArena):
@@ -189,7 +186,7 @@ class TableArena(AbstractArena):
         return regression_method(name, self.schema.width, len(self.schema.outputs))
 
     def plan(self, name, steps, seed):
-        return FewShotRegressor(steps=steps, seed=seed).plan()
+        return FewShotRegressor(name, steps=steps, seed=seed).plan()
 
     def tasks(self, name, seed):
         return self.training

@@ -20,8 +20,8 @@ from bmaml.evaluation.recalibrate import recalibrate
 from bmaml.experiments.board.arenas import AbstractArena
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.files import read_plain, write_atomically
-from bmaml.learners.base import Meta
-from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
+from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.learners.bayes_optimal import AT_ONCE
 from bmaml.learners.predictor import Predictor
 from bmaml.training.loop import NonFiniteError
 from bmaml.training.progress import Progress
@@ -140,7 +140,7 @@ class Board(eqx.Module):
         # Whatever a file cannot hold of them, such as a method with a network of Python code, is here.
         return resume(path, method=wanted["method"], outer=outer, tasks=wanted["tasks"], progress=progress)
 
-    def _optimal(self, folder: Path, learner: BayesOptimal) -> Entry:
+    def _optimal(self, folder: Path, learner: AbstractLearner) -> Entry:
         about = {"method": OPTIMAL, "seed": 0, "steps": 0, "train_seconds": 0.0}
         return self._scored(folder / "scores" / f"{OPTIMAL}.npz", lambda: Predictor(learner), about, batch=AT_ONCE)
 
