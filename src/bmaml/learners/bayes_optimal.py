@@ -234,8 +234,8 @@ class BayesOptimal(AbstractLearner):
 def optimal_learner(tasks: AbstractTasks) -> AbstractLearner | None:
     """Return the learner, without meta-parameters, that knows the prior of `tasks`; None if no such learner is known.
 
-    Scores on the same tasks then have a regret. For a class of tasks of your own, write a function from its tasks to the learner,
-    with `@optimal_learner.register` above it.
+    Scores on the same tasks then have a regret. For a class of tasks of your own, write a function from its tasks to the
+    learner, with `@optimal_learner.register` above it.
     """
     return None
 

@@ -198,7 +198,7 @@ class Laplace(AbstractIterativeLearner[Any], AbstractCurvedLearner, AbstractEvid
     def position(self, state, hyper):
         return self.base.position(state, hyper)
 
-    def finish(self, meta: Meta, state: Any, support: Data, *, key: PRNGKeyArray) -> Adapted:
+    def finish(self, meta: Meta, state: PyTree[Any], support: Data, *, key: PRNGKeyArray) -> Adapted:
         modes = self.base.finish(meta, state, support, key=key)
         return self._around(modes, self.curvatures(modes.params, support), support.x, key)
 
