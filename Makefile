@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz test-strict test-figures test-lowest test-wheel lint clean
+.PHONY: demo test fuzz faults audit test-strict test-figures test-lowest test-wheel lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
@@ -20,6 +20,16 @@ test-strict: $(VENV)/.ready-test
 # The fuzzers with many new examples each; BMAML_FUZZ says how many.
 fuzz: $(VENV)/.ready-test
 	BMAML_FUZZ=$${BMAML_FUZZ:-1000} $(BIN)/python -m pytest -q -n auto tests/fuzz
+
+# Kills, full disks, two writers and other numbers of devices; BMAML_FAULTS says how often whole trainings are stopped.
+faults: $(VENV)/.ready-test
+	BMAML_FAULTS=$${BMAML_FAULTS:-10} $(BIN)/python tests/faults
+
+# Known vulnerabilities of what is installed (which needs the network), and the licences of all that the package needs.
+audit: $(VENV)/.ready-test
+	$(BIN)/python -m pip install -q --disable-pip-version-check pip-audit
+	$(BIN)/python -m pip_audit --skip-editable
+	$(BIN)/python tests/licences.py
 
 # Every figure at its small size: some minutes.
 test-figures: $(VENV)/.ready-test
