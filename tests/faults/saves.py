@@ -78,7 +78,7 @@ SAVES = (
 
 
 def found(folder: RunFolder) -> int | None:
-    """The step that a folder holds, after a check of all that it holds; None if it holds no checkpoint."""
+    """The step that a folder holds, after a check of its files; None if it holds no checkpoint."""
     if not (folder.path / "run.json").exists():
         return None
     assert folder.describes(PARTS)

@@ -46,16 +46,21 @@ def test_only_plain_files_of_a_size_that_fits_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["run.json", "manifest.json", "checkpoint-00000001.safetensors", "arrays.safetensors"])
-def test_a_run_whose_file_is_a_pipe_or_endless_is_refused(tmp_path, name):
+def test_a_run_whose_file_is_a_pipe_or_a_link_or_endless_is_refused(tmp_path, name):
     made = RunFolder(tmp_path / "run")
     made.create({"method": preset("maml"), "tasks": fixed_tasks(2)}, {})
     made.save({"w": np.zeros(2)}, [], 1)
     (tmp_path / "odd").mkdir()
-    for path in odd_files(tmp_path / "odd").values():
-        (made.path / name).unlink()
-        (made.path / name).symlink_to(path)
+    odd = odd_files(tmp_path / "odd")
+    (made.path / name).rename(tmp_path / "elsewhere")
+    for path in (*odd.values(), tmp_path / "elsewhere"):
+        if path.is_symlink() or path.name == "elsewhere":
+            (made.path / name).symlink_to(path)
+        else:
+            path.rename(made.path / name)
         said = sentence(lambda: made.parts("tasks")) or sentence(lambda: made.load({"w": np.zeros(2)}))
         assert "cannot be read (it " in str(said)
+        (made.path / name).rename(tmp_path / "away") if path.name != "folder" else (made.path / name).rmdir()
 
 
 def test_tables_are_read_from_plain_files_alone(tmp_path):

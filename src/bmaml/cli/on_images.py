@@ -197,7 +197,7 @@ def _scores(model: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        rows = json.loads(read_plain(path, SCORES))["scores"]
+        rows = json.loads(read_plain(path, SCORES, links=False))["scores"]
         whole = all(isinstance(row["abstain_below"], float) and min(_task(row)) > 0 for row in rows)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: restore or remove it.") from error

@@ -176,7 +176,7 @@ def _split_column(model: FewShotRegressor, table: Table) -> str | None:
     if path is None or not path.exists():
         return None
     try:
-        by = json.loads(read_plain(path, SCORES)).get("split_by")
+        by = json.loads(read_plain(path, SCORES, links=False)).get("split_by")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: restore or remove it.") from error
     if by is None or by in table.columns:

@@ -204,7 +204,7 @@ class RunFolder:
         """
         content, arrays = self._content(), self.path / "arrays.safetensors"
         try:
-            packed = read_plain(arrays) if arrays.exists() else b""
+            packed = read_plain(arrays, links=False) if arrays.exists() else b""
         except OSError as error:
             raise InputError(f"{arrays} cannot be read ({error.strerror or error}): restore it from a copy.") from error
         if content["arrays"] != digest(packed):
@@ -326,7 +326,7 @@ class RunFolder:
         if entry != last:
             warnings.warn(f"{self._file(last['step'])} is gone: {path.name} is used instead.", stacklevel=2)
         try:
-            content = read_plain(path)
+            content = read_plain(path, links=False)
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror or error}): restore it from a copy.") from error
         if digest(content) != entry["sha256"]:
@@ -362,7 +362,7 @@ def _is_left(file: Path) -> bool:
     if file.name != "arrays.safetensors" or not file.is_file() or file.is_symlink():
         return False
     try:
-        with open_plain(file) as content:
+        with open_plain(file, links=False) as content:
             header = content.read(min(int.from_bytes(content.read(8), "little"), 2**24))
         return json.loads(header).get("__metadata__") == _MARK
     except (OSError, ValueError, AttributeError, RecursionError):

@@ -30,14 +30,21 @@ _SMALL = 2**28
 _AGE = 60.0
 
 
-def open_plain(path: str | Path) -> BufferedReader:
+def open_plain(path: str | Path, *, links: bool = True) -> BufferedReader:
     """Return the plain file at `path`, open for reading bytes.
 
+    `links` says whether the file may be a link. In a folder from somebody else a link could lead to any file.
     Raises: OSError as the system does, and for a pipe, a socket or a device, of which a read may never end.
     """
     path = Path(path)
-    _check_plain(path, path.stat().st_mode)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    _check_plain(path, (path.stat() if links else path.lstat()).st_mode)
+    flags = (
+        os.O_RDONLY
+        | (0 if links else getattr(os, "O_NOFOLLOW", 0))
+        | getattr(os, "O_NONBLOCK", 0)
+        | getattr(os, "O_CLOEXEC", 0)
+        | getattr(os, "O_BINARY", 0)
+    )
     file = os.fdopen(os.open(path, flags), "rb")
     try:
         _check_plain(path, os.fstat(file.fileno()).st_mode)  # The file may have been exchanged since.
@@ -49,19 +56,20 @@ def open_plain(path: str | Path) -> BufferedReader:
 
 def _check_plain(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a link"}
         raise OSError(errno.EINVAL, f"it is {kinds.get(stat.S_IFMT(mode), 'a device')} and no plain file", str(path))
 
 
-def read_plain(path: str | Path, most: int | None = None, growth: int = 1) -> bytes:
+def read_plain(path: str | Path, most: int | None = None, growth: int = 1, *, links: bool = True) -> bytes:
     """Return the content of the plain file at `path`.
 
     - `most`: bytes that are read at most; None takes what memory is free.
     - `growth`: bytes of memory that a byte of the file takes once it is understood.
+    - `links`: as in `open_plain`.
 
     Raises: OSError as `open_plain` does, and for a larger file.
     """
-    with open_plain(path) as file:
+    with open_plain(path, links=links) as file:
         size = os.fstat(file.fileno()).st_size
         most = _room(size * growth) // growth if most is None else most
         content = file.read(most + 1) if size <= most else b""

@@ -43,7 +43,7 @@ def read_sealed(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     Raises: InputError if the file is missing, damaged, of another format or too large.
     """
     try:
-        content = json.loads(read_plain(path, growth=_GROWTH))
+        content = json.loads(read_plain(path, growth=_GROWTH, links=False))
         intact = not isinstance(content, dict) or content.get("sha256") == seal(content)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
