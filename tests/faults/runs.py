@@ -40,8 +40,8 @@ def started(command: list[str], devices: int = 1) -> subprocess.Popen:
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bmaml.cli import main; main()"
     flags = f"--xla_force_host_platform_device_count={devices} {os.environ.get('XLA_FLAGS', '')}"
     cheap = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": flags}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", code, *command], **pipes, text=True, env=cheap)
+    command = [sys.executable, "-c", code, *command]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cheap)
 
 
 def _table(place: Path) -> Path:
