@@ -21,6 +21,7 @@ from bmaml.io.checkpoint import RunFolder
 from bmaml.io.files import read_plain, replacing, write_atomically
 from bmaml.io.lock import locked
 from bmaml.tables import read_table
+from bmaml.training.keeper import Keeper
 
 
 def odd_files(folder):
@@ -132,6 +133,17 @@ def test_two_trainings_never_write_into_one_folder(tmp_path):
     assert content(folder) == before
     assert bmaml.resume(folder).finished
     assert not list(folder.glob(".*"))
+
+
+def test_a_training_that_comes_second_removes_nothing_of_the_first(tmp_path):
+    """Both were compiled before either had a folder."""
+    shutil.copytree(Path(__file__).parents[1] / "fixtures" / "runs" / "maml", tmp_path / "run")
+    before, folder = content(tmp_path), RunFolder(tmp_path / "run")
+    keeper = Keeper(folder, 1, create=lambda: folder.create({}, {}))
+    with pytest.raises(InputError, match="already holds a run"):
+        keeper.begin([])
+    keeper.forget()
+    assert content(tmp_path) == before
 
 
 def test_a_lock_ends_with_its_process_and_follows_no_link(tmp_path):

@@ -56,6 +56,7 @@ class Keeper:
     def __init__(self, folder: RunFolder, every: int, *, create: Callable[[], None] | None = None):
         self.folder, self.every, self.directory = folder, every, folder.path
         self._create, self._saved = create, 0 if create else folder.step()
+        self._made = False
 
     def begin(self, history: Sequence[Record]) -> None:
         """Make the folder, and write the lines of `history`, the records up to the checkpoint, so that later lines are
@@ -63,6 +64,7 @@ class Keeper:
         """
         if self._create is not None:
             self._create()
+            self._made = True
         self.folder.begin_log("".join(as_line(record) for record in history))
 
     def record(self, record: Record) -> None:
@@ -114,6 +116,6 @@ class Keeper:
             callbacks.restore(content["callbacks"])
 
     def forget(self) -> None:
-        """Remove the folder of a new run that made no meta-step."""
-        if self._create is not None and self.folder.exists:
+        """Remove the folder of a new run that made no meta-step. A folder that could not be made may be another training's."""
+        if self._made:
             self.folder.forget()
