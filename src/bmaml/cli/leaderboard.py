@@ -168,15 +168,17 @@ def _table(
     """Return a table's arena for each seed. Each seed holds out its own tasks."""
     from bmaml.cli.on_tables import split
     from bmaml.experiments.board.arenas import TableArena
-    from bmaml.tables import read_table
+    from bmaml.tables import measured
 
     if not held_out.test_share:
         raise InputError("--test-share is 0 and a board is scored on tasks held out: give a share above 0, such as 0.15.")
-    roles, table, arenas = columns.roles(path), read_table(path), []
+    table, arenas = columns.read(path), []
+    roles = columns.roles(table)
+    table = measured(table, roles.y)
     by, share = held_out.split_by, held_out.test_share
     for seed in seeds:
-        training, held = split(table, roles.task, by, share, seed)
-        training, others = split(training, roles.task, by, share, seed) if spare else (training, None)
+        training, held = split(table, roles.task_columns, by, share, seed)
+        training, others = split(training, roles.task_columns, by, share, seed) if spare else (training, None)
         assert held is not None  # the share is above 0
         arenas.append(TableArena.build(training, held, roles, shots or (2, 5), columns.selection.value, others))
     return arenas

@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import typer
 
 from bmaml.cli.option_groups import Fitting, HeldOut, TableColumns
-from bmaml.cli.options import must_be_new, whole_numbers
+from bmaml.cli.options import make_folder, must_be_new, whole_numbers
 from bmaml.cli.output import check_headers, plain_warnings
 from bmaml.cli.train import report
 from bmaml.errors import InputError
@@ -21,15 +22,19 @@ from bmaml.io.files import read_plain, write_atomically
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import (
     ColumnRoles,
+    Schema,
     Table,
+    column_report,
     default_shots,
     fit_schema,
-    read_table,
+    informed_shots,
+    measured,
     some_shots,
     split_tasks,
     table_tasks,
     task_rows,
 )
+from bmaml.tables.schema import task_codes
 from bmaml.tasks.base import Selection
 
 SCORES = 2**24  # bytes that are read of a model's scores
@@ -48,14 +53,21 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
 
     if not path.exists():
         raise InputError(f"there is no {path}: give the path of a table, or of a folder or zip of images.")
-    roles, method, shots = columns.roles(path), fitting.method or "experts", whole_numbers(fitting.shots, "--shots", 0)
-    check_headers(roles)
+    method, shots = fitting.method or "experts", whole_numbers(fitting.shots, "--shots", 0)
     regression_method(method, 1, 1, fitting.particles)
     must_be_new(folder)
-    table = read_table(path)
-    training, held = split(table, roles.task, held_out.split_by, held_out.test_share, fitting.seed)
+    table = columns.read(path)
+    roles = columns.roles(table)
+    check_headers(roles)
+    with plain_warnings():
+        table = measured(table, roles.y)
+    training, held = split(table, roles.task_columns, held_out.split_by, held_out.test_share, fitting.seed)
     selection: Selection = columns.selection.value
-    counts = checked_shots(table, training, roles, shots, selection)
+    counts, schema = checked_shots(table, training, roles, shots, selection)
+    make_folder(folder)
+    for note in table.notes:
+        typer.echo(f"{path.name}: {note}")
+    typer.echo(aligned(column_report(table, schema)) + "\n")
     model = FewShotRegressor(
         method,
         particles=fitting.particles,
@@ -65,32 +77,48 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
         seed=fitting.seed,
         progress=BarProgress(f"fitting {path.name}"),
     )
-    model.fit(
-        training,
-        roles.y,
-        task=roles.task,
-        x=roles.x,
-        order=roles.order,
-        categorical=roles.categorical,
-        log=roles.log,
-        directory=folder,
-    )
+    with plain_warnings():
+        model.fit(
+            training,
+            roles.y,
+            task=roles.task,
+            x=roles.x,
+            order=roles.order,
+            categorical=roles.categorical,
+            log=roles.log,
+            directory=folder,
+        )
     report(model.run_, folder)
     if held is not None:
         with plain_warnings():
-            report_scores(model, held, training, counts, folder, by=held_out.split_by)
+            report_scores(model, _as_full(held, model.schema_), training, counts, folder, by=held_out.split_by)
 
 
-def split(table: Table, task: str, by: str | None, share: float, seed: int) -> tuple[Table, Table | None]:
+def _as_full(held: Table, schema: Schema) -> Table:
+    """Return the held-out rows without those that have an empty input where no training row had one."""
+    for column in schema.inputs:
+        empty = held.empty(column.name)
+        if not column.gaps and empty.any():
+            warnings.warn(
+                f"{int(empty.sum())} held-out rows have no {column.name!r}, and every training row has: "
+                "the scores leave these rows out.",
+                stacklevel=2,
+            )
+            held = held.take(~empty)
+    return held
+
+
+def split(table: Table, task: tuple[str, ...], by: str | None, share: float, seed: int) -> tuple[Table, Table | None]:
     """Return the rows of the training tasks and of the held-out tasks (None if `share` is 0).
 
-    - `table`, `task`: the table and its task column.
+    - `table`, `task`: the table and its task columns.
     - `by`: a column whose values are held out as a whole, or None.
     - `share`: share of the tasks to hold out.
 
     Raises: InputError if fewer than three tasks would be left to train on.
     """
-    labels = table.texts(task).astype(str)
+    codes, names = task_codes(table, task)
+    labels = np.array(names)[codes]
     coarse = None if by is None else table.texts(by)
     if not share:
         return table, None
@@ -106,8 +134,9 @@ def split(table: Table, task: str, by: str | None, share: float, seed: int) -> t
 
 def checked_shots(
     table: Table, training: Table, roles: ColumnRoles, shots: Sequence[int] | None, selection: Selection
-) -> tuple[int, ...]:
-    """Return the shot counts to train with, after a check of every row of the table, so that nothing fails late.
+) -> tuple[tuple[int, ...], Schema]:
+    """Return the shot counts to train with, and the schema of the training rows, after a check of every row of the table, so
+    that nothing fails late.
 
     - `table`, `training`: all rows, and the rows to train on.
     - `roles`: what the columns mean.
@@ -116,9 +145,12 @@ def checked_shots(
 
     Raises: InputError for a cell or a task that does not fit, held-out ones included.
     """
-    schema = fit_schema(table, roles)
-    table_tasks(table, schema, shots=shots, selection=selection)
-    return tuple(shots or default_shots([len(rows) for rows in task_rows(training, schema).values()], selection))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # The fit says the same of the training rows.
+        table_tasks(table, fit_schema(table, roles), shots=shots, selection=selection)
+        schema = fit_schema(training, roles)
+    counts = shots or default_shots([len(rows) for rows in task_rows(training, schema).values()], selection)
+    return informed_shots(schema, counts), schema
 
 
 def report_scores(
@@ -161,6 +193,7 @@ def evaluate(
     the column).
     Raises: InputError if a cell or a task does not fit.
     """
+    table = measured(model.schema_.as_read(table), [column.name for column in model.schema_.outputs])
     tasks, counts = model.further(table, shots)
     by = by or _split_column(model, table)
     scores = score_held_out(model, table, None, counts, by=by)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -15,7 +15,7 @@ from bmaml.cli.options import names_of
 from bmaml.errors import InputError
 
 if TYPE_CHECKING:
-    from bmaml.tables import ColumnRoles
+    from bmaml.tables import ColumnRoles, Table
 
 
 class Selection(StrEnum):
@@ -30,26 +30,61 @@ class TableColumns(OptionGroup):
     """What the columns of a table mean."""
 
     TITLE: ClassVar[str] = "For a table"
-    task: Annotated[str | None, typer.Option(help="Column that names each row's task.")] = None
+    task: Annotated[
+        str | None, typer.Option(help="Column that names each row's task; several if tasks are nested, as school,class.")
+    ] = None
     x: Annotated[str | None, typer.Option(help="Input columns, such as time,dose.")] = None
     y: Annotated[str | None, typer.Option(help="Output columns, such as conc.")] = None
     selection: Annotated[Selection, typer.Option(help="A random few rows are given, or a task's first.")] = Selection.random
     order: Annotated[str | None, typer.Option(help="Column that sorts a task's rows.")] = None
     categorical: Annotated[str | None, typer.Option(help="Inputs that are categories though numbers.")] = None
     log: Annotated[str | None, typer.Option(help="Inputs whose logarithm is taken.")] = None
+    na_values: Annotated[
+        str | None,
+        typer.Option(help="What means missing, as .,-999 (default: NA, NaN, null, ...); for one column as country=."),
+    ] = None
+    dayfirst: Annotated[
+        bool | None, typer.Option("--dayfirst/--no-dayfirst", help="03/04/2024 is the third of April, or March the fourth.")
+    ] = None
+    decimal: Annotated[str | None, typer.Option(help="Mark in front of decimals (default: found in the file).")] = None
 
-    def roles(self, table: Path) -> ColumnRoles:
-        """Return the roles of the columns of `table`.
+    def read(self, path: Path) -> Table:
+        """Return the table at `path`, read as the options say.
 
-        Raises: InputError if the task, the inputs or the outputs are not named.
+        Raises: InputError if the task, the inputs or the outputs are not named, or the file cannot be read.
         """
-        from bmaml.tables import ColumnRoles
+        from bmaml.tables import Reading, read_table
 
         missing = next((name for name in ("task", "x", "y") if getattr(self, name) is None), None)
-        if self.task is None or missing is not None:
-            raise InputError(f"--{missing} is missing: give the columns of {table} as --task, --x and --y.")
-        x, y, categorical, log = (tuple(names_of(text)) for text in (self.x, self.y, self.categorical, self.log))
-        return ColumnRoles(self.task, x, y, self.order, categorical, log)
+        if missing is not None:
+            raise InputError(f"--{missing} is missing: give the columns of {path} as --task, --x and --y.")
+        if self.decimal not in (None, ".", ","):
+            raise InputError(f"--decimal is {self.decimal!r}: give . or , as the mark in front of decimals.")
+        own = Reading(day_first=self.dayfirst, decimal="," if self.decimal == "," else "." if self.decimal else None)
+        return read_table(
+            path, reading=own if self.na_values is None else replace(own, **_missing(self.na_values, own.missing))
+        )
+
+    def roles(self, table: Table) -> ColumnRoles:
+        """Return the roles of the columns of `table`."""
+        from bmaml.tables import ColumnRoles
+
+        named = (self.task, self.x, self.y, self.categorical, self.log)
+        task, x, y, categorical, log = (tuple(names_of(text, table.columns)) for text in named)
+        return ColumnRoles(task, x, y, self.order, categorical, log, self.selection.value)
+
+
+def _missing(text: str, default: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the option --na-values says: texts for all columns, and texts for single ones."""
+    everywhere: list[str] = []
+    columns: dict[str, tuple[str, ...]] = {}
+    for part in names_of(text):
+        name, mark, value = part.rpartition("=")
+        if mark:
+            columns[name] = (*columns.get(name, ()), *([value.lower()] if value else []))
+        else:
+            everywhere.append(part.lower())
+    return {"missing": tuple(everywhere) if everywhere or not columns else default, "columns": columns}
 
 
 @dataclass(frozen=True)

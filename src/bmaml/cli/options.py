@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Collection
 from pathlib import Path
 
 from bmaml.errors import InputError
@@ -65,9 +67,18 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def names_of(text: str | None) -> list[str]:
-    """Return the comma-separated names in `text`."""
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
+def names_of(text: str | None, known: Collection[str] = ()) -> list[str]:
+    """Return the comma-separated names in `text`. A name with a comma in it is one of `known`, or stands in quotes."""
+    text = text or ""
+    parts = next(csv.reader([text], skipinitialspace=True), []) if '"' in text else text.split(",")
+    names, start = [], 0
+    while start < len(parts):
+        ends = range(len(parts), start, -1)
+        joined = (",".join(parts[start:end]).strip() for end in ends)
+        end, name = next(((e, n) for e, n in zip(ends, joined, strict=True) if n in known), (start + 1, parts[start].strip()))
+        names += [name] if name else []
+        start = end
+    return names
 
 
 def whole_numbers(text: str | None, flag: str, least: int = 1) -> tuple[int, ...] | None:

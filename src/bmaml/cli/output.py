@@ -23,19 +23,25 @@ from bmaml.tables.new import NewTask
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Print each warning once, as a sentence on standard error without the place in the code."""
-    with warnings.catch_warnings(record=True) as caught:
+    """Print each warning once and at once, as a sentence on standard error without the place in the code."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            sys.stderr.write(f"bmaml: note: {message}\n")
+
+    with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
         yield
-    for text in dict.fromkeys(str(warning.message) for warning in caught):
-        sys.stderr.write(f"bmaml: note: {text}\n")
 
 
 _ANSWERS, _MOMENTS = ("mean", "std", "low", "high"), ("mean", "std")
 
 
-def check_headers(roles: ColumnRoles | Schema) -> None:
-    """Check that no column in `roles` that answers repeat has the name of an answer's column.
+def check_headers(roles: ColumnRoles | Schema, others: Sequence[str] = ()) -> None:
+    """Check that no column that answers repeat, in `roles` or of `others`, has the name of an answer's column.
 
     Raises: InputError that names the first such column.
     """
@@ -44,19 +50,19 @@ def check_headers(roles: ColumnRoles | Schema) -> None:
     else:
         inputs, outputs = roles.x, roles.y
     taken = {"rank"} | {f"{name}_{what}" for name in outputs for what in _ANSWERS}
-    clash = next((name for name in (roles.task, *inputs) if name in taken), None)
+    clash = next((name for name in (*roles.task_columns, *inputs, *others) if name in taken), None)
     if clash is not None:
         raise InputError(f"column {clash!r} has the name of a column of the answers: give it another name in the table.")
 
 
 def predictions(model: FewShotRegressor, tasks: Sequence[NewTask], level: float) -> str:
-    """Return a CSV with one row for each row to predict: task, inputs, then mean, deviation and interval of each output.
+    """Return a CSV with one row for each row to predict: task, inputs, the row's other columns, then mean, deviation and
+    interval of each output.
 
     - `model`: the fitted model.
     - `tasks`: new tasks.
     - `level`: probability of the interval.
     """
-    check_headers(model.schema_)
     header = [*_leading(model, tasks), *(f"{column.name}_{what}" for column in model.schema_.outputs for what in _ANSWERS)]
     return _csv(header, [row for task in tasks if len(task.asked) for row in _predicted(model, task, level)])
 
@@ -70,7 +76,6 @@ def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, by: A
 
     Raises: InputError if a task has fewer rows, or the method has no particles to disagree.
     """
-    check_headers(model.schema_)
     outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in _MOMENTS]
     header = ["rank", *_leading(model, tasks), *outputs]
     return _csv(header, [row for task in tasks for row in _suggested(model, task, n, by)])
@@ -127,15 +132,24 @@ def _unwritable(path: Path, error: OSError) -> InputError:
 
 
 def _leading(model: FewShotRegressor, tasks: Sequence[NewTask]) -> list[str]:
-    """Return the columns that say which row an answer belongs to."""
-    named = [model.schema_.task] if tasks[0].name else []
-    return [*named, *(column.name for column in model.schema_.inputs)]
+    """Return the columns that say which row an answer belongs to: task, inputs, and further columns of the asked rows."""
+    others = _others(model, tasks[0])
+    check_headers(model.schema_, others)
+    named = model.schema_.task_columns if tasks[0].name else ()
+    return [*named, *(column.name for column in model.schema_.inputs), *others]
 
 
-def _cells(model: FewShotRegressor, task: NewTask, row: int) -> list[str]:
-    named = [task.name] if task.name else []
-    one = task.asked.take(np.array([row]))
-    return [*named, *(one.shown(column.name)[0] for column in model.schema_.inputs)]
+def _others(model: FewShotRegressor, task: NewTask) -> list[str]:
+    schema = model.schema_
+    known = {*schema.task_columns, *(column.name for column in (*schema.inputs, *schema.outputs))}
+    return [name for name in task.asked.columns if name not in known]
+
+
+def _cells(model: FewShotRegressor, task: NewTask, rows: np.ndarray) -> list[list[str]]:
+    """Return the cells in front of the answers to some rows, as they are written."""
+    asked = task.asked.take(rows)
+    shown = [asked.shown(name) for name in (*(c.name for c in model.schema_.inputs), *_others(model, task))]
+    return [[*task.labels, *cells] for cells in zip(*shown, strict=True)]
 
 
 def _predicted(model: FewShotRegressor, task: NewTask, level: float) -> list[list[str]]:
@@ -143,7 +157,8 @@ def _predicted(model: FewShotRegressor, task: NewTask, level: float) -> list[lis
     mean, std = answerer.predict(task.asked, return_std=True)
     low, high = answerer.interval(task.asked, level)
     each = np.stack([_columns(part, task.asked) for part in (mean, std, low, high)], -1).reshape(len(mean), -1)
-    return [[*_cells(model, task, row), *as_texts(values)] for row, values in enumerate(each)]
+    cells = _cells(model, task, np.arange(len(mean)))
+    return [[*own, *as_texts(values)] for own, values in zip(cells, each, strict=True)]
 
 
 def _suggested(model: FewShotRegressor, task: NewTask, n: int, by: Acquisition) -> list[list[str]]:
@@ -154,7 +169,8 @@ def _suggested(model: FewShotRegressor, task: NewTask, n: int, by: Acquisition) 
         raise InputError(f"{error}") from error
     mean, std = answerer.predict(task.asked, return_std=True)
     each = np.stack([_columns(part, task.asked) for part in (mean, std)], -1).reshape(len(mean), -1)
-    return [[str(rank), *_cells(model, task, row), *as_texts(each[row])] for rank, row in enumerate(picked.tolist(), 1)]
+    answers = zip(_cells(model, task, picked), each[picked], strict=True)
+    return [[str(rank), *own, *as_texts(values)] for rank, (own, values) in enumerate(answers, 1)]
 
 
 def _columns(values: np.ndarray, rows: Table) -> np.ndarray:

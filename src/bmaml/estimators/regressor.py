@@ -21,7 +21,18 @@ from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.methods import METHODS, Method, Tuned
 from bmaml.methods.spec import TABLES
 from bmaml.recipes.tables import regression_method
-from bmaml.tables import ColumnRoles, Schema, Table, TableLike, fit_schema, read_table, some_shots, table_tasks
+from bmaml.tables import (
+    ColumnRoles,
+    Reading,
+    Schema,
+    Table,
+    TableLike,
+    fit_schema,
+    measured,
+    read_table,
+    some_shots,
+    table_tasks,
+)
 from bmaml.tables.read import DataFrame
 from bmaml.tables.table import as_array
 from bmaml.tasks.base import FixedTasks, Selection
@@ -74,6 +85,7 @@ class FewShotRegressor(AbstractEstimator):
         order: str | None = None,
         categorical: Sequence[str] = (),
         log: Sequence[str] = (),
+        reading: Reading | None = None,
         directory: str | Path | None = None,
         overwrite: bool = False,
     ) -> FewShotRegressor: ...
@@ -84,17 +96,30 @@ class FewShotRegressor(AbstractEstimator):
         X: TableLike,
         y: str | Sequence[str],
         *,
-        task: str,
+        task: str | Sequence[str],
         x: str | Sequence[str],
         order: str | None = None,
         categorical: Sequence[str] = (),
         log: Sequence[str] = (),
+        reading: Reading | None = None,
         directory: str | Path | None = None,
         overwrite: bool = False,
     ) -> FewShotRegressor: ...
 
     def fit(
-        self, X, y=None, *, groups=None, task=None, x=None, order=None, categorical=(), log=(), directory=None, overwrite=False
+        self,
+        X,
+        y=None,
+        *,
+        groups=None,
+        task=None,
+        x=None,
+        order=None,
+        categorical=(),
+        log=(),
+        reading=None,
+        directory=None,
+        overwrite=False,
     ) -> FewShotRegressor:
         """Meta-train on many tasks; returns self.
 
@@ -104,9 +129,12 @@ class FewShotRegressor(AbstractEstimator):
         - `X`: an array of shape (rows, inputs), or a table (a path, a data frame, a mapping of columns).
         - `y`: targets of shape (rows,) or (rows, outputs), or names of output columns.
         - `groups`: the task of each row of an array.
-        - `task`, `x`: names of the task column and the input columns of a table.
+        - `task`, `x`: names of the task column and the input columns of a table. Several task columns are nested, the outermost
+          first.
         - `order`, `categorical`, `log`: names of columns, see `bmaml.tables.ColumnRoles`. The columns of an array are "x0",
           "x1", ...
+        - `reading`: how cells are read where this is a choice: what means missing, the order of day and month, the mark of
+          decimals.
         - `directory`: folder to save the run in, with the tasks, so that it can be resumed. `load` reads it.
         - `overwrite`: whether to replace a run that is in that folder.
 
@@ -116,7 +144,8 @@ class FewShotRegressor(AbstractEstimator):
             table, roles = _array_table(X, y, groups)
         else:
             table, roles = _named_table(X, y, task, x)
-        roles = replace(roles, order=order, categorical=tuple(categorical), log=tuple(log))
+        table = measured(read_table(table, reading=reading), roles.y)
+        roles = replace(roles, order=order, categorical=tuple(categorical), log=tuple(log), selection=self.selection)
         schema = fit_schema(table, roles)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.run_ = self._train(schema, tasks, directory, overwrite)
@@ -163,6 +192,7 @@ class FewShotRegressor(AbstractEstimator):
         Raises: InputError if a value or a task does not fit.
         """
         wanted = self.shots if shots is None else shots
+        table = measured(self.schema_.as_read(table), [column.name for column in self.schema_.outputs])
         tasks = table_tasks(table, self.schema_, shots=wanted, selection=self.selection, training=False)
         return tasks, some_shots(tasks.shots, int(tasks.rows.count.max()))
 
@@ -208,7 +238,7 @@ class FewShotRegressor(AbstractEstimator):
 
 
 def _named_table(
-    X: TableLike, y: str | Sequence[str] | None, task: str | None, x: str | Sequence[str] | None
+    X: TableLike, y: str | Sequence[str] | None, task: str | Sequence[str] | None, x: str | Sequence[str] | None
 ) -> tuple[Table, ColumnRoles]:
     """Return a table, and the columns that are named as its task, its inputs and its outputs."""
     if task is None:
@@ -216,7 +246,7 @@ def _named_table(
     if x is None or y is None:
         raise InputError("give x= and y=, the names of the table's input and output columns.")
     inputs, outputs = ((names,) if isinstance(names, str) else tuple(names) for names in (x, y))
-    return read_table(X), ColumnRoles(task, inputs, outputs)
+    return read_table(X), ColumnRoles(task if isinstance(task, str) else tuple(task), inputs, outputs)
 
 
 def _recalibrated(method: Method, counts: int) -> Method:
@@ -247,7 +277,7 @@ def _named(table: Table, schema: Schema) -> Table:
 
     Raises: InputError if there are more or fewer.
     """
-    own = [*(column.name for column in schema.inputs), *(column.name for column in schema.outputs), schema.task]
+    own = [*(column.name for column in schema.inputs), *(column.name for column in schema.outputs), *schema.task_columns]
     if len(own) != len(table.columns):
         given = f"X and y have {len(table.columns) - 1} columns"
         raise InputError(f"{given} and the model {len(own) - 1} ({', '.join(own[:-1])}): give as many, in this order.")

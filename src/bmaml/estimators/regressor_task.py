@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtri
 
 from bmaml.data import Data, data
 from bmaml.distributions import interval_tail, split_level
@@ -22,7 +24,7 @@ from bmaml.inference.acquisitions import ACQUISITIONS, Acquisition
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.tables import Schema, Table, TableLike, read_table
 from bmaml.tables.read import DataFrame
-from bmaml.tables.table import as_array
+from bmaml.tables.table import as_array, listed
 from bmaml.training.run import Run
 
 _ACQUISITIONS = {name: eqx.filter_jit(function) for name, function in ACQUISITIONS.items()}
@@ -39,6 +41,7 @@ class AdaptedTask:
     - `support`: the points seen, standardised.
     - `posterior`: the adapted posterior.
     - `seed`: seed of adaptation and acquisitions.
+    - `reference`: what the task is seen from, in columns whose level is taken out; None before any point.
     """
 
     run: Run[Data, AbstractPosterior]
@@ -46,6 +49,7 @@ class AdaptedTask:
     support: Data
     posterior: AbstractPosterior
     seed: int = 0
+    reference: Mapping[str, float] | None = None
 
     @staticmethod
     def prior(run: Run[Data, AbstractPosterior], schema: Schema, seed: int = 0) -> AdaptedTask:
@@ -61,10 +65,11 @@ class AdaptedTask:
         table = _as_table(X, self.schema)
         if y is not None:
             table = _with_outputs(table, y, self.schema)
-        elif self.schema.task in table.columns and len(set(table.texts(self.schema.task))) > 1:
+        elif self.schema.names_task(table) and len(self.schema.tasks(table)[1]) > 1:
             raise InputError(f"{table.name} holds several tasks in column {self.schema.task!r}: give the rows of one.")
-        new = data(self.schema.encode_x(table), self.schema.encode_y(table))
-        return _adapted(self.run, self.schema, self.support | new, self.seed)
+        seen = self.schema.reference(table) if self.reference is None else self.reference
+        new = data(self.schema.encode_x(table, seen), self.schema.encode_y(table, seen))
+        return _adapted(self.run, self.schema, self.support | new, self.seed, seen)
 
     def __repr__(self) -> str:
         """Show what is predicted, and from how many points."""
@@ -85,7 +90,8 @@ class AdaptedTask:
     def predict(self, X: TableLike | ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Return the predictive mean at `X`, and with `return_std` also the standard deviation."""
         mean, std = self._over_rows(lambda x: _moments(self.posterior, x), X)
-        mean, std = self._squeeze(self.schema.decode_value(mean)), self._squeeze(self.schema.decode_std(std))
+        mean = self._squeeze(self.schema.decode_value(mean, self.reference))
+        std = self._squeeze(np.hypot(self.schema.decode_std(std), self._unknown))
         return (mean, std) if return_std else mean
 
     def quantile(self, X: TableLike | ArrayLike, q: float) -> np.ndarray:
@@ -106,21 +112,32 @@ class AdaptedTask:
 
     def _at_tail(self, X: TableLike | ArrayLike, tail: jax.Array, upper: jax.Array) -> np.ndarray:
         (value,) = self._over_rows(lambda x: (_tail_quantile(self.posterior, x, tail, upper),), X)
-        return self._squeeze(self.schema.decode_value(value))
+        values = self.schema.decode_value(value, self.reference)
+        if self._unknown.any():
+            mean, std = (np.reshape(part, values.shape) for part in self.predict(X, return_std=True))
+            away = ndtri(float(tail)) * (-1.0 if upper else 1.0)
+            values = np.where(self._unknown > 0, mean + std * away, values)
+        return self._squeeze(values)
 
     def sample(self, X: TableLike | ArrayLike, n: int = 1, seed: int = 0) -> np.ndarray:
         """Return `n` draws of a measurement at each row of `X`, independent over rows, on a leading axis."""
         key = jax.random.key(seed)
         (draws,) = self._over_rows(lambda x: (_sample(self.posterior, x, key, n),), X, axis=1)
-        return self._squeeze(self.schema.decode_value(draws))
+        values = self.schema.decode_value(draws, self.reference)
+        levels = self._unknown * np.random.default_rng(seed).normal(size=(n, 1, len(self._unknown)))
+        return self._squeeze(values + levels)
 
     def log_prob(self, X: TableLike | ArrayLike, y: ArrayLike) -> np.ndarray:
         """Return the log predictive density of `y` at each row of `X`: nats, joint over outputs, per unit of the table."""
         table = _with_outputs(_as_table(X, self.schema), y, self.schema)
-        targets = self.schema.encode_y(table)
+        if self._unknown.any():
+            mean, std = (np.reshape(part, (len(table), -1)) for part in self.predict(table, return_std=True))
+            values = np.stack([column.raw(table) + column.origin for column in self.schema.outputs], 1)
+            return -(0.5 * ((values - mean) / std) ** 2 + np.log(std * np.sqrt(2 * np.pi))).sum(1)
+        targets = self.schema.encode_y(table, self.reference)
         parts = [
             _log_prob(self.posterior, x, _padded(targets[rows], len(x)))[: len(targets[rows])]
-            for rows, x in chunks(self.schema.encode_x(table))
+            for rows, x in chunks(self._encoded(table))
         ]
         return self.schema.decode_log_prob(np.concatenate([np.asarray(part) for part in parts]))
 
@@ -149,28 +166,48 @@ class AdaptedTask:
         """Return an acquisition at every row. Random numbers depend on the seed and on the number of points seen."""
         key = jax.random.fold_in(jax.random.key(self.seed), self.points)
         parts = []
-        for rows, x in chunks(self.schema.encode_x(table)):
+        for rows, x in chunks(self._encoded(table)):
             worth = _ACQUISITIONS[by](self.posterior, x, key=jax.random.fold_in(key, rows.start))
             parts.append(np.asarray(worth, np.float64)[: rows.stop - rows.start])
         return np.concatenate(parts)
 
     def _believe(self, table: Table, row: int) -> AdaptedTask:
-        x = self.schema.encode_x(table.take(np.array([row])))
+        x = self._encoded(table)[row : row + 1]
         mean = _moments(self.posterior, jnp.asarray(x))[0]
-        return _adapted(self.run, self.schema, self.support | data(x, mean), self.seed)
+        return _adapted(self.run, self.schema, self.support | data(x, mean), self.seed, self.reference)
 
     def _over_rows(
         self, answer: Callable[[jax.Array], tuple[jax.Array, ...]], X: TableLike | ArrayLike, axis: int = 0
     ) -> tuple[np.ndarray, ...]:
         """Return a function's answers on all rows."""
-        return over_rows(answer, self.schema.encode_x(_as_table(X, self.schema)), axis)
+        return over_rows(answer, self._encoded(_as_table(X, self.schema)), axis)
+
+    def _encoded(self, table: Table) -> np.ndarray:
+        """Return the standardised inputs of `table`, as they are seen from the task's reference."""
+        seen = self.reference
+        if seen is None and any(column.level is not None for column in self.schema.inputs):
+            seen = self.schema.reference(table)
+            warnings.warn(
+                f"no row of the task is given, so {listed(list(seen))} is counted from the first row that is asked for.",
+                stacklevel=4,
+            )
+        return self.schema.encode_x(table, seen)
+
+    @property
+    def _unknown(self) -> np.ndarray:
+        """The standard deviation of the task's own level in each output, in the table's units, as long as no row tells it."""
+        known = self.reference or {}
+        return np.array([0.0 if c.level is None or c.name in known else c.level[1] for c in self.schema.outputs])
 
     def _squeeze(self, values: np.ndarray) -> np.ndarray:
         return values[..., 0] if len(self.schema.outputs) == 1 else values
 
 
-def _adapted(run: Run[Data, AbstractPosterior], schema: Schema, support: Data, seed: int) -> AdaptedTask:
-    return AdaptedTask(run, schema, support, run.predictor.adapt(support, key=jax.random.key(seed)), seed)
+def _adapted(
+    run: Run[Data, AbstractPosterior], schema: Schema, support: Data, seed: int, reference: Mapping[str, float] | None = None
+) -> AdaptedTask:
+    posterior = run.predictor.adapt(support, key=jax.random.key(seed))
+    return AdaptedTask(run, schema, support, posterior, seed, reference)
 
 
 def _padded(values: np.ndarray, rows: int) -> jax.Array:

@@ -55,7 +55,7 @@ def curves(model: FewShotRegressor, tasks: Sequence[NewTask], level: float) -> l
     Raises: InputError if no input or several inputs change, or if the input is a category.
     """
     moving = moving_inputs(list(tasks), model.schema_)
-    if len(moving) != 1 or moving[0].kind != "number":
+    if len(moving) != 1 or moving[0].kind != "number" or moving[0].form != "number":
         names = ", ".join(column.name for column in moving) or "none does"
         raise InputError(f"--plot needs exactly one input that changes within a task, a number (here: {names}): leave it out.")
     return [_curve(model, task, moving[0], level) for task in list(tasks)[:_MOST_PANELS]]

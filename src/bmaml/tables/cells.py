@@ -44,7 +44,7 @@ def as_cells(values: Any, where: str) -> pa.Array:
         values = values.combine_chunks()
     elif not isinstance(values, pa.Array):
         values = _from_memory(values, where)
-    if isinstance(values, pa.ChunkedArray):  # Arrow joins no chunks where there are none, or where they are too long.
+    if isinstance(values, pa.ChunkedArray):  # Arrow joins no chunks if it has no chunk, or where they are too long.
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
     if pa.types.is_nested(values.type):
         raise InputError(f"{where} holds lists or records: give one value for each row.")
@@ -64,6 +64,11 @@ def _from_memory(values: Any, where: str) -> pa.Array | pa.ChunkedArray:
             return series.to_arrow()
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             values = series.to_list()
+    if hasattr(values, "dtype") and not isinstance(values, np.ndarray):  # Such as pandas' own arrays.
+        try:
+            return pa.array(values)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            pass
     mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
     try:
         array = np.asarray(values)
@@ -102,7 +107,7 @@ def is_text(cells: pa.Array) -> bool:
 
 
 def strings(cells: pa.Array) -> pa.Array:
-    """Return `cells` as stripped texts, null where there is none. 3.0 becomes 3, because a missing value elsewhere makes
+    """Return `cells` as stripped texts, null where a cell is missing. 3.0 becomes 3, because a missing value elsewhere makes
     integers floats.
     """
     kind = cells.type
@@ -163,7 +168,7 @@ def numbers(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> Numb
 
 
 def by_level(texts: pa.Array, convert: Callable[[str], float], none: float) -> np.ndarray:
-    """Return `convert` of each of `texts` as float64, computed once for each different text; `none` where there is none."""
+    """Return `convert` of each of `texts` as float64, computed once for each different text; `none` for a missing cell."""
     codes, levels = coded(texts)
     converted = np.array([*(convert(level) for level in levels), none], np.float64)
     return converted[codes]
@@ -178,27 +183,33 @@ def coded(texts: pa.Array) -> tuple[np.ndarray, list[str]]:
     return codes.astype(np.int64), found.dictionary.to_pylist()
 
 
-def shifted(cells: pa.Array, origin: int) -> np.ndarray | None:
-    """Return whole numbers minus `origin` as float64, exact even where double precision has no such neighbours; None if
-    `cells` are not whole numbers of 64 bits.
+def shifted(cells: pa.Array, origin: int, missing: Iterable[str]) -> np.ndarray | None:
+    """Return whole numbers minus `origin` as float64, exact even where double precision has no such neighbours. The result is
+    NaN where a cell is one of `missing`, and None if `cells` are not whole numbers of 64 bits.
     """
-    if is_text(cells):
-        try:
-            cells = pc.cast(strings(cells), pa.int64())
-        except pa.ArrowInvalid:
-            try:
-                cells = pc.cast(strings(cells), pa.uint64())
-            except pa.ArrowInvalid:
-                return None
-    if not pa.types.is_integer(cells.type):
+    integers = whole(cells, missing)
+    if integers is None:
         return None
-    if pa.types.is_uint64(cells.type) or not -(2**62) < origin < 2**62:
-        return np.array([np.nan if cell is None else float(cell - origin) for cell in cells.to_pylist()])
-    return pc.cast(pc.subtract(pc.cast(cells, pa.int64()), origin), pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    ends = pc.min_max(integers).as_py()
+    if pa.types.is_int64(integers.type) and max(abs(origin), abs(ends["min"] or 0), abs(ends["max"] or 0)) < 2**62:
+        return pc.cast(pc.subtract(integers, origin), pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.array([np.nan if cell is None else float(cell - origin) for cell in integers.to_pylist()])
+
+
+def whole(cells: pa.Array, missing: Iterable[str]) -> pa.Array | None:
+    """Return `cells` as integers of 64 bits, null where a cell is one of `missing` (see `without_missing`), or None if they
+    are no such.
+    """
+    for kind in (pa.int64(), pa.uint64()):
+        try:
+            return pc.cast(without_missing(cells, missing) if is_text(cells) else cells, kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            continue
+    return None
 
 
 def label(text: str) -> str:
-    """Return the form of a label that all its spellings share: Unicode's composed form, and 3 for 3.0."""
+    """Return the form of the label `text` that all its spellings share: Unicode's composed form, and 3 for 3.0."""
     text = unicodedata.normalize("NFC", text)
     whole, point, rest = text.partition(".")
     return whole if point and not rest.strip("0") and rest and whole.lstrip("-").isdecimal() else text

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 
 from bmaml.errors import InputError
+from bmaml.tables import cells as of_cells
+from bmaml.tables import dates
 from bmaml.tables.table import Table, listed
 
-# A column with more levels is an id or free text, and the error says so.
-_MOST_LEVELS = 256
 # In standard deviations of the fitted rows. Farther away, single precision is too coarse, and a model knows nothing.
 _FURTHEST = 1e6
-# A column with only larger or only smaller numbers has no variance in double precision.
-_LARGEST, _SMALLEST = 1e100, 1e-100
+# Long tails are linear up to here, in standard deviations, and logarithmic beyond.
+_LINEAR = 10.0
+# How far beyond the range of the fitted rows a value may lie without a warning, in widths of this range.
+_BEYOND = 10.0
+_DAY = 86_400_000_000
+
+Form = Literal["number", "boolean", "date", "clock"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,17 @@ class Column:
     - `mean`, `scale`: mean and standard deviation of a number, in the column's units (in nats with `log`).
     - `log`: whether the logarithm is taken first.
     - `levels`: the levels of a category, in order.
+    - `form`: how a cell is written that becomes a number: `"date"` (in days) and `"clock"` (in hours) are texts or times.
+    - `day_first`: whether the date 03/04/2024 is the third of April.
+    - `origin`: what is subtracted first, exactly (a date's in microseconds since 1970).
+    - `gaps`: whether cells may be empty. An empty cell is encoded as 0, and a further encoded column is 1 there.
+    - `ordered`: whether the levels have an order. Their encoding then counts how many levels lie below.
+    - `level`: mean and standard deviation of the tasks' own levels, if tasks differ far more than their rows. An encoded number
+      is then the distance to a row of the task, and an input has a further encoded column for this row's value.
+    - `long_tails`: whether far values are encoded by their logarithm.
+    - `rest`: whether the rarest levels were fitted as none of the known ones.
+    - `low`, `high`: range of the fitted rows, standardised.
+    - `note`: how the column was read, for people.
     """
 
     name: str
@@ -39,133 +52,154 @@ class Column:
     scale: float = 1.0
     log: bool = False
     levels: tuple[str, ...] = ()
+    form: Form = "number"
+    day_first: bool = False
+    origin: float | int = 0
+    gaps: bool = False
+    ordered: bool = False
+    level: tuple[float, float] | None = None
+    long_tails: bool = False
+    rest: bool = False
+    low: float = -np.inf
+    high: float = np.inf
+    note: str = ""
 
     @property
     def width(self) -> int:
-        """Number of encoded columns."""
-        return len(self.levels) if self.kind == "category" else 1
+        """Number of encoded columns of an input."""
+        own = len(self.levels) - self.ordered if self.kind == "category" else 1 + (self.level is not None)
+        return own + self.gaps
 
-    def encode(self, table: Table) -> np.ndarray:
+    def encode(self, table: Table, reference: np.ndarray | float | None = None) -> np.ndarray:
         """Return the column of `table` as float64 of shape `(rows, width)`. An unknown level becomes a row of zeros, with one
         warning.
 
+        `reference` is the task's reference value (see `raw`), one or one for each row, if the column has a `level`.
         Raises: InputError that names the cell that does not fit.
         """
         if self.kind == "category":
-            return self._one_hot(*table.coded(self.name))
-        values = (_raw(table, self.name, self.log) - self.mean) / self.scale
-        far = np.flatnonzero(~(np.abs(values) <= _FURTHEST))
+            codes, levels = table.coded(self.name, missing=self.gaps)
+            return self._with_gaps(self._one_hot(codes, levels), codes < 0)
+        values, none = self.raw(table), self._missing(table)
+        if self.level is None:
+            return self._with_gaps(self._standardised(table, values)[:, None], none)
+        away = self._standardised(table, values - reference)
+        own = np.broadcast_to((np.asarray(reference) - self.level[0]) / self.level[1], away.shape)
+        return self._with_gaps(np.stack([away, np.nan_to_num(own)], 1), none)
+
+    def target(self, table: Table, reference: np.ndarray | float | None = None) -> np.ndarray:
+        """Return the outputs of `table` in this column as float64 of shape `(rows, 1)`, standardised. `reference` is as in
+        `encode`.
+        """
+        values = self.raw(table)
+        return self._standardised(table, values if self.level is None else values - reference)[:, None]
+
+    def raw(self, table: Table) -> np.ndarray:
+        """Return the column of `table` as float64 of shape `(rows,)`: numbers minus `origin`, in the column's units; NaN where
+        a cell is empty.
+
+        Raises: InputError that names the cell that does not fit.
+        """
+        if self.form in ("date", "clock"):
+            return self._time(table)
+        if self.form == "boolean":
+            return booleans(table, self.name, missing=self.gaps)
+        if self.origin and isinstance(self.origin, int):
+            values = of_cells.shifted(table.column(self.name), self.origin, table.reading.of(self.name))
+            if values is not None and (self.gaps or not np.isnan(values).any()):
+                return values
+        values = table.numbers(self.name, missing=self.gaps) - self.origin
+        bad = np.flatnonzero(values <= 0) if self.log else []
+        if len(bad):
+            raise InputError(
+                f"{table.cell(self.name, bad[0])} is {values[bad[0]]:g} which has no logarithm: "
+                "give a positive number, or do not take the log of this column."
+            )
+        return np.log(values) if self.log else values
+
+    def _time(self, table: Table) -> np.ndarray:
+        if self.form == "clock":
+            values = dates.hours(table, self.name)
+        else:
+            stamps, none = dates.microseconds(table, self.name, self.day_first)
+            values = np.where(none, np.nan, (stamps - int(self.origin)) / _DAY)
+        missing = np.flatnonzero(np.isnan(values))
+        if len(missing) and not self.gaps:
+            raise InputError(f"{table.cell(self.name, missing[0])} is empty: fill it in, or remove the row.")
+        return values
+
+    def _missing(self, table: Table) -> np.ndarray:
+        return table.empty(self.name) if self.gaps else np.zeros(len(table), bool)
+
+    def _with_gaps(self, encoded: np.ndarray, none: np.ndarray) -> np.ndarray:
+        if not self.gaps:
+            return encoded
+        return np.concatenate([np.where(none[:, None], 0.0, encoded), none[:, None]], 1)
+
+    def _standardised(self, table: Table, values: np.ndarray) -> np.ndarray:
+        values = (values - self.mean) / self.scale
+        size = np.abs(values)
+        if self.long_tails:
+            return np.where(
+                size > _LINEAR, np.sign(values) * _LINEAR * (1 + np.log(np.maximum(size, _LINEAR) / _LINEAR)), values
+            )
+        far = np.flatnonzero(size > _FURTHEST)
         if len(far):
             raise InputError(
-                f"{table.cell(self.name, far[0])} is {abs(values[far[0]]):.1g} deviations from the mean of the rows fitted on: "
+                f"{table.cell(self.name, far[0])} is {size[far[0]]:.1g} deviations from the mean of the rows fitted on: "
                 "check its unit, or remove the row."
             )
-        return values[:, None]
+        margin = _BEYOND * (self.high - self.low)
+        beyond = np.flatnonzero((values < self.low - margin) | (values > self.high + margin)) if np.isfinite(margin) else []
+        if len(beyond):
+            more = f" (and {len(beyond) - 1} more)" if len(beyond) > 1 else ""
+            far_away = f"{size[beyond[0]]:,.0f} deviations from the mean of the rows fitted on"
+            warnings.warn(
+                f"{table.cell(self.name, beyond[0])}{more} is {far_away}: check its unit, since the model knows nothing there.",
+                stacklevel=2,
+            )
+        return values
 
     def _one_hot(self, codes: np.ndarray, levels: list[str]) -> np.ndarray:
         place = {level: i for i, level in enumerate(self.levels)}
         unknown = sorted(set(levels) - set(place))
-        codes = np.array([place.get(level, -1) for level in levels])[codes]
-        if unknown:
+        if unknown and not self.rest:
             warnings.warn(
                 f"column {self.name!r} has levels that training did not see ({listed(unknown, 5)}): "
                 "they are encoded as none of the known ones.",
                 stacklevel=2,
             )
+        codes = np.array([*(place.get(level, -1) for level in levels), -1])[codes]
+        if self.ordered:
+            return (codes[:, None] > np.arange(len(self.levels) - 1)).astype(np.float64)
         return (codes[:, None] == np.arange(len(self.levels))).astype(np.float64)
 
     def to_json(self) -> dict[str, Any]:
         """Return the encoding as values that JSON can hold."""
-        return asdict(self) | {"levels": list(self.levels)}
+        ends = {name: value if np.isfinite(value) else None for name, value in (("low", self.low), ("high", self.high))}
+        return asdict(self) | {"levels": list(self.levels), "level": None if self.level is None else list(self.level)} | ends
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Column:
+        """Return the encoding from `values`, which `to_json` wrote."""
+        ends: dict[str, Any] = {name: end for name, end in (("low", -np.inf), ("high", np.inf)) if values[name] is None}
+        level = None if values["level"] is None else tuple(values["level"])
+        changed: dict[str, Any] = {"levels": tuple(values["levels"]), "level": level}
+        return Column(**(values | changed | ends))
 
 
-def fit_input(table: Table, name: str, *, categorical: bool, log: bool, tasks: Sequence[str]) -> Column:
-    """Return the encoding of an input column, fitted on rows.
+def booleans(table: Table, name: str, *, missing: bool) -> np.ndarray:
+    """Return the column `name` of `table`, true and false (in any case, or 1 and 0), as 1 and 0. With `missing`, an empty cell
+    is NaN.
 
-    Text columns become categories, unless most of their cells are numbers.
-
-    - `table`: the rows.
-    - `name`: name of the column.
-    - `categorical`: whether a column of numbers is a category too.
-    - `log`: whether the logarithm is taken.
-    - `tasks`: labels of the tasks.
-
-    Raises: InputError for a cell that does not fit, or for a category that is an id.
+    Raises: InputError that names the first cell that is neither.
     """
-    if log and categorical:
-        raise InputError(f"column {name!r} is listed as categorical and for its logarithm: choose one.")
-    if not categorical and _are_dates(table, name):
-        raise InputError(
-            f"{table.name}, column {name!r} holds dates: give numbers, such as days since the first, or list it as categorical."
-        )
-    if categorical or not table.is_numeric(name):
-        return _fit_category(table, name, tasks)
-    values = _raw(table, name, log)
-    _check_size(table, name, values)
-    return Column(name, "number", float(values.mean()), _std(values) or 1.0, log)
-
-
-def fit_output(table: Table, name: str) -> Column:
-    """Return the standardisation of the output column `name`, fitted on the rows of `table`.
-
-    Raises: InputError for a cell that is not a finite number, or a column that never changes.
-    """
-    values = table.numbers(name)
-    _check_size(table, name, values)
-    scale = _std(values)
-    if not scale:
-        raise InputError(
-            f"{table.name}, output column {name!r} is {values[0]:g} in every training row: "
-            "there is nothing to learn; give a column that varies."
-        )
-    return Column(name, "number", float(values.mean()), scale)
-
-
-def _are_dates(table: Table, name: str) -> bool:
-    if pa.types.is_temporal(table.column(name).type):
-        return True
-    try:
-        return not table.is_numeric(name) and all(datetime.fromisoformat(text) for text in table.coded(name)[1])
-    except ValueError:
-        return False
-
-
-def _check_size(table: Table, name: str, values: np.ndarray) -> None:
-    largest = float(np.abs(values).max())
-    if largest > _LARGEST or 0 < largest < _SMALLEST:
-        raise InputError(f"{table.name}, column {name!r} has numbers up to {largest:.3g}: give it in another unit.")
-
-
-def _std(values: np.ndarray) -> float:
-    """Return the standard deviation, or 0 if it is no larger than the rounding error of a constant column."""
-    scale = float(values.std())
-    return scale if np.isfinite(scale) and scale > 1e-12 * float(np.abs(values).max()) else 0.0
-
-
-def _fit_category(table: Table, name: str, tasks: Sequence[str]) -> Column:
-    codes, found = table.coded(name)
-    levels = sorted(found)
-    rows, count = len(codes), len(set(tasks))
-    where = f"{table.name}, categorical column {name!r} has {len(levels)} levels in {rows} rows"
-    if len(levels) > max(2, rows // 2):
-        raise InputError(f"{where}: it looks like an id or free text; leave it out.")
-    if len(levels) == count > 2 and _one_to_one(codes, tasks):
-        raise InputError(f"{where}, one for each task: a new task's level is never known; leave it out.")
-    if len(levels) > _MOST_LEVELS:
-        raise InputError(f"{where}: at most {_MOST_LEVELS} can be encoded; group the rare ones or leave it out.")
-    return Column(name, "category", levels=tuple(levels))
-
-
-def _one_to_one(codes: np.ndarray, tasks: Sequence[str]) -> bool:
-    return len(set(zip(codes.tolist(), tasks, strict=True))) == len(set(tasks))
-
-
-def _raw(table: Table, name: str, log: bool) -> np.ndarray:
-    values = table.numbers(name)
-    bad = np.flatnonzero(values <= 0) if log else []
+    codes, levels = table.coded(name, missing=missing)
+    values = np.array([*(BOOLEANS.get(level.lower(), np.inf) for level in levels), np.nan])[codes]
+    bad = np.flatnonzero(np.isinf(values))
     if len(bad):
-        raise InputError(
-            f"{table.cell(name, bad[0])} is {values[bad[0]]:g} which has no logarithm: "
-            "give a positive number, or do not take the log of this column."
-        )
-    return np.log(values) if log else values
+        raise InputError(f"{table.cell(name, bad[0])} is {levels[codes[bad[0]]]!r}: give true or false.")
+    return values
+
+
+BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}

@@ -16,12 +16,13 @@ from bmaml.tables.table import Table, listed
 class NewTask:
     """A task's measured rows (`given`) and the rows to predict (`asked`); either may be empty.
 
-    `name` is the task's label, or "" in a table without a task column.
+    `name` is the task's label, or "" in a table without a task column. `labels` are its texts in the columns that name it.
     """
 
     name: str
     given: Table
     asked: Table
+    labels: tuple[str, ...] = ()
 
 
 def new_tasks(table: Table, schema: Schema, at: Table | None = None) -> list[NewTask]:
@@ -33,16 +34,18 @@ def new_tasks(table: Table, schema: Schema, at: Table | None = None) -> list[New
     task's own rows. A table without a task column is one task.
     Raises: InputError for a row with some outputs and not others, a missing column, or a task that only `at` has.
     """
+    table, at = schema.as_read(table), None if at is None else schema.as_read(at)
     open_ = _open_rows(table, schema)
-    labels = _labels(table, schema)
-    names = list(dict.fromkeys(labels.tolist()))
-    if at is not None:
-        _check_tasks(at, table, schema, names)
+    named = schema.names_task(table)
+    codes, names = schema.tasks(table) if named else (np.zeros(len(table), np.int64), [""])
+    asked = None if at is None else _asked_codes(at, table, schema, names)
     tasks = []
-    for name in names:
-        task_rows = table.take(labels == name)
-        asked = table.take((labels == name) & open_) if at is None else _asked_at(at, name, task_rows, schema)
-        tasks.append(NewTask(name, table.take((labels == name) & ~open_), asked))
+    for code, name in enumerate(names):
+        own = table.take(codes == code)
+        labels = tuple(own.shown(column)[0] for column in schema.task_columns) if named else ()
+        here = open_[codes == code]
+        wanted = own.take(here) if at is None or asked is None else _asked_at(at, asked, code, name, own, schema)
+        tasks.append(NewTask(name, own.take(~here), wanted, labels))
     return tasks
 
 
@@ -55,12 +58,6 @@ def moving_inputs(tasks: list[NewTask], schema: Schema) -> list[Column]:
 
 def _values(task: NewTask, name: str) -> set[str]:
     return {text for part in (task.given, task.asked) for text in part.coded(name, missing=True)[1]}
-
-
-def _labels(table: Table, schema: Schema) -> np.ndarray:
-    if schema.task not in table.columns:
-        return np.full(len(table), "")
-    return table.texts(schema.task).astype(str)
 
 
 def _open_rows(table: Table, schema: Schema) -> np.ndarray:
@@ -77,18 +74,22 @@ def _open_rows(table: Table, schema: Schema) -> np.ndarray:
     return empty[0]
 
 
-def _check_tasks(at: Table, table: Table, schema: Schema, names: list[str]) -> None:
-    labels = set(_labels(at, schema).tolist()) - {""}
-    unknown = sorted(labels - set(names))
-    if unknown and schema.task in table.columns:
+def _asked_codes(at: Table, table: Table, schema: Schema, names: list[str]) -> np.ndarray:
+    """Return the place in `names` of the task that each row of `at` asks for, -1 if a row asks for every task."""
+    if not schema.names_task(at) or not schema.names_task(table):
+        return np.full(len(at), -1)
+    codes, asked = schema.tasks(at)
+    unknown = sorted(set(asked) - set(names))
+    if unknown:
         raise InputError(
             f"{at.name} asks for task {unknown[0]!r}, which {table.name} does not have: "
             f"add a row of it there (with empty outputs where nothing is measured yet)."
         )
+    return np.array([names.index(name) for name in asked])[codes]
 
 
-def _asked_at(at: Table, name: str, task_rows: Table, schema: Schema) -> Table:
-    rows = at.take(at.texts(schema.task).astype(str) == name) if schema.task in at.columns and name else at
+def _asked_at(at: Table, asked: np.ndarray, code: int, name: str, task_rows: Table, schema: Schema) -> Table:
+    rows = at.take((asked == code) | (asked == -1))
     for column in schema.inputs:
         if column.name not in rows.columns:
             _check_constant(at, task_rows, column.name, name)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
-from bmaml.tables.columns import Column, fit_input, fit_output
-from bmaml.tables.table import Table
+from bmaml.tables.columns import Column
+from bmaml.tables.fit_columns import INPUT_RATIO, OUTPUT_RATIO, Wanted, fit_input, fit_output, spread, with_level
+from bmaml.tables.table import Reading, Table, listed
+from bmaml.tasks.base import Selection
+
+# Multiples of it, modulo 1, are spread evenly, so that tasks of one shape are seen from different rows.
+_GOLDEN = 0.6180339887498949
+# A row's value in each column whose level is taken out, by name: of one task, or one for each row of a table.
+References: TypeAlias = Mapping[str, np.ndarray] | Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -22,12 +31,20 @@ class Schema:
     - `task`: name of the task column.
     - `inputs`, `outputs`: encodings of the columns.
     - `order`: name of the column that orders a task's rows, or None.
+    - `within`: names of the columns that a task is nested in, such as the school of a class.
+    - `selection`: which rows of a task are given.
+    - `reading`: how cells are read.
+    - `order_form`: how the order column becomes a number.
     """
 
     task: str
     inputs: tuple[Column, ...]
     outputs: tuple[Column, ...]
     order: str | None = None
+    within: tuple[str, ...] = ()
+    selection: Selection = "random"
+    reading: Reading = field(default_factory=Reading)
+    order_form: Column | None = None
 
     @property
     def width(self) -> int:
@@ -36,32 +53,61 @@ class Schema:
 
     @property
     def means(self) -> np.ndarray:
-        """Mean of each output, in its units."""
-        return np.array([column.mean for column in self.outputs])
+        """Mean of each output, in its units and beyond its origin."""
+        return np.array([column.mean + column.origin for column in self.outputs])
 
     @property
     def scales(self) -> np.ndarray:
         """Standard deviation of each output, in its units."""
         return np.array([column.scale for column in self.outputs])
 
+    @property
+    def task_columns(self) -> tuple[str, ...]:
+        """Names of the columns that name a task, the outermost first."""
+        return (*self.within, self.task)
+
+    @property
+    def relative(self) -> tuple[Column, ...]:
+        """The columns whose level is taken out of each task."""
+        return tuple(column for column in (*self.inputs, *self.outputs) if column.level is not None)
+
+    def tasks(self, table: Table) -> tuple[np.ndarray, list[str]]:
+        """Return the task of each row of `table` as its place in the list of tasks, and this list in order of appearance."""
+        return task_codes(self.as_read(table), self.task_columns)
+
     def encode(self, table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return `x` (rows, width) and `y` (rows, outputs) of `table` as float32, and each row's task label.
 
+        Where a column's level is taken out, each task is seen from one of its own rows.
         Raises: InputError that names file, column and line of a cell that does not fit.
         """
-        return self.encode_x(table), self.encode_y(table), table.texts(self.task)
+        codes, names = self.tasks(table)
+        references = self._own(table, codes, names)
+        return self.encode_x(table, references), self.encode_y(table, references), np.array(names, dtype=object)[codes]
 
-    def encode_x(self, table: Table) -> np.ndarray:
-        """Return the standardised inputs of `table`, float32 of shape `(rows, width)`."""
-        return np.concatenate([column.encode(table) for column in self.inputs], 1).astype(np.float32)
+    def encode_x(self, table: Table, references: References | None = None) -> np.ndarray:
+        """Return the standardised inputs of `table`, float32 of shape `(rows, width)`.
 
-    def encode_y(self, table: Table) -> np.ndarray:
-        """Return the standardised outputs of `table`, float32 of shape `(rows, outputs)`."""
-        return np.concatenate([column.encode(table) for column in self.outputs], 1).astype(np.float32)
+        `references` are needed for columns whose level is taken out.
+        """
+        table, known = self.as_read(table), references or {}
+        return np.concatenate([c.encode(table, known.get(c.name)) for c in self.inputs], 1).astype(np.float32)
 
-    def decode_value(self, value: ArrayLike) -> np.ndarray:
-        """Return standardised means, quantiles or draws `value`, of shape `(..., outputs)`, in the table's units."""
-        return np.asarray(value, np.float64) * self.scales + self.means
+    def encode_y(self, table: Table, references: References | None = None) -> np.ndarray:
+        """Return the standardised outputs of `table`, float32 of shape `(rows, outputs)`. `references` are as in
+        `encode_x`.
+        """
+        table, known = self.as_read(table), references or {}
+        return np.concatenate([c.target(table, known.get(c.name)) for c in self.outputs], 1).astype(np.float32)
+
+    def decode_value(self, value: ArrayLike, references: Mapping[str, float] | None = None) -> np.ndarray:
+        """Return standardised means, quantiles or draws `value`, of shape `(..., outputs)`, in the table's units.
+
+        Where a task's level is taken out of an output, it is added from `references`, or the mean of all tasks is.
+        """
+        known = references or {}
+        own = [0.0 if c.level is None else known.get(c.name, c.level[0]) for c in self.outputs]
+        return np.asarray(value, np.float64) * self.scales + (self.means + np.array(own))
 
     def decode_std(self, std: ArrayLike) -> np.ndarray:
         """Return standardised standard deviations `std` in the table's units."""
@@ -75,10 +121,56 @@ class Schema:
         """
         return np.asarray(np.asarray(log_prob, np.float64) - np.log(self.scales).sum())
 
+    def as_read(self, table: Table) -> Table:
+        """Return `table` with the fitted table's way of reading cells. A decimal mark is that of each table."""
+        mark = table.reading.decimal or self.reading.decimal
+        return replace(table, reading=replace(self.reading, decimal=mark))
+
+    def rows(self, table: Table) -> dict[str, np.ndarray]:
+        """Return the row numbers of each task of `table`: tasks by name, rows in an order of their own.
+
+        Rows are sorted by the order column. Ties, and all rows if there is no such column, are sorted by their values, so that
+        the order in the file does not matter. Only rows that are given from the first on (`selection="first"`) keep the order
+        of the file where no column gives another one.
+        """
+        return self._rows(self.as_read(table), *self.tasks(table))
+
+    def names_task(self, table: Table) -> bool:
+        """Whether `table` has the columns that name a task."""
+        return all(name in table.columns for name in self.task_columns)
+
+    def reference(self, table: Table) -> dict[str, float]:
+        """Return what a task with the rows of `table` is seen from: the values of its first row in the `relative` columns."""
+        if not self.relative:
+            return {}
+        table = self.as_read(table)
+        order = self._rows(table, np.zeros(len(table), np.int64), [""])[""]
+        return {column.name: _first(column.raw(table)[order]) for column in self.relative if column.name in table.columns}
+
+    def _own(self, table: Table, codes: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+        """Return what the rows of each task are seen from: the first row of a forecast, else any row of the task."""
+        if not self.relative:
+            return {}
+        table = self.as_read(table)
+        return references(self.relative, table, codes, self._rows(table, codes, names), self.selection)
+
+    def _rows(self, table: Table, codes: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+        keys = []
+        if self.order is not None:
+            keys.append(order_values(table, self))
+        if self.order is not None or self.selection == "random":
+            keys += [_sortable(column, table) for column in (*self.inputs, *self.outputs) if column.name in table.columns]
+        order = np.lexsort([*reversed(keys)]) if keys else np.arange(len(table))
+        order = order[np.argsort(codes[order], kind="stable")]
+        parts = np.split(order, np.cumsum(np.bincount(codes, minlength=len(names)))[:-1])
+        return {names[i]: parts[i] for i in sorted(range(len(names)), key=names.__getitem__)}
+
     def to_json(self) -> dict[str, Any]:
         """Return the schema as values that JSON can hold."""
         inputs, outputs = ([column.to_json() for column in part] for part in (self.inputs, self.outputs))
-        return {"task": self.task, "inputs": inputs, "outputs": outputs, "order": self.order}
+        form = None if self.order_form is None else self.order_form.to_json()
+        own = {"task": self.task, "order": self.order, "within": list(self.within), "selection": self.selection}
+        return own | {"inputs": inputs, "outputs": outputs, "reading": self.reading.to_json(), "order_form": form}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Schema:
@@ -87,9 +179,12 @@ class Schema:
         Raises: InputError if the values are not those of a schema.
         """
         try:
-            inputs, outputs = (tuple(_column(c) for c in values[part]) for part in ("inputs", "outputs"))
-            return Schema(values["task"], inputs, outputs, values["order"])
-        except (KeyError, TypeError) as error:
+            inputs, outputs = (tuple(Column.from_json(c) for c in values[part]) for part in ("inputs", "outputs"))
+            form = None if values["order_form"] is None else Column.from_json(values["order_form"])
+            reading = Reading.from_json(values["reading"])
+            within, selection = tuple(values["within"]), values["selection"]
+            return Schema(values["task"], inputs, outputs, values["order"], within, selection, reading, form)
+        except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"the saved schema is damaged ({error}): fit and save the model again.") from error
 
 
@@ -97,24 +192,26 @@ class Schema:
 class ColumnRoles:
     """What each of a table's columns is for.
 
-    - `task`: name of the task column.
-    - `x`, `y`: names of the input and output columns. Inputs of text become categories.
+    - `task`: name of the task column, or several names: of the columns that a task is nested in, then of the task.
+    - `x`, `y`: names of the input and output columns. Inputs of text become dates, times, booleans or categories.
     - `order`: name of the column that sorts each task's rows.
     - `categorical`: further inputs that are categories.
     - `log`: inputs whose logarithm is taken.
+    - `selection`: `"first"` if a task's first rows are given, so that their order has a meaning.
     """
 
-    task: str
+    task: str | tuple[str, ...]
     x: tuple[str, ...]
     y: tuple[str, ...]
     order: str | None = None
     categorical: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
+    selection: Selection = "random"
 
-
-def _column(values: dict[str, Any]) -> Column:
-    fields: dict[str, Any] = values | {"levels": tuple(values["levels"])}
-    return Column(**fields)
+    @property
+    def task_columns(self) -> tuple[str, ...]:
+        """Names of the columns that name a task, the outermost first."""
+        return (self.task,) if isinstance(self.task, str) else self.task
 
 
 def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
@@ -125,20 +222,136 @@ def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
     Raises: InputError for a missing, repeated or unfit column.
     """
     _check_names(table, roles)
-    labels = table.texts(roles.task).tolist()
-    inputs = tuple(
-        fit_input(table, name, categorical=name in roles.categorical, log=name in roles.log, tasks=labels) for name in roles.x
-    )
-    schema = Schema(roles.task, inputs, tuple(fit_output(table, name) for name in roles.y), roles.order)
+    codes, _ = task_codes(table, roles.task_columns)
+    wanted = {name: Wanted(name in roles.categorical, name in roles.log) for name in roles.x}
+    inputs = tuple(fit_input(table, name, codes, wanted[name]) for name in roles.x)
+    outputs = tuple(fit_output(table, name) for name in roles.y)
+    *within, task = roles.task_columns
+    schema = Schema(task, inputs, outputs, roles.order, tuple(within), roles.selection, table.reading)
     if roles.order is not None:
-        table.numbers(roles.order)
-    return schema
+        schema = replace(schema, order_form=_order_form(table, roles.order, codes))
+        order_values(table, schema)
+    _say_labels(table, roles.task_columns)
+    return _with_levels(table, schema)
+
+
+def _say_labels(table: Table, columns: tuple[str, ...]) -> None:
+    """Warn of labels of tasks that are spellings of one label, and of labels that look alike and are not."""
+    for name in columns:
+        ways = [texts for texts in table.spellings(name).values()]
+        if ways:
+            warnings.warn(
+                f"column {name!r} spells one label in several ways ({listed(ways[0])}): they are one task.", stacklevel=3
+            )
+        alike: dict[str, list[str]] = {}
+        for label in table.coded(name)[1]:
+            alike.setdefault(label.casefold().lstrip("0"), []).append(label)
+        near = next((labels for labels in alike.values() if len(labels) > 1), None)
+        if near is not None:
+            warnings.warn(
+                f"column {name!r} has labels that look alike ({listed(near)}): they are different tasks.", stacklevel=3
+            )
+
+
+def task_codes(table: Table, columns: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
+    """Return the task of each row of `table` as its place in the list of tasks, and this list in order of appearance.
+
+    `columns` name a task, the outermost first. A nested task has the name "school / class".
+    """
+    codes, names = table.coded(columns[-1])
+    for column in reversed(columns[:-1]):
+        outer, labels = table.coded(column)
+        # A slash within a label is doubled, so that different pairs have different names.
+        pairs, codes = np.unique(np.stack([outer, codes], 1), axis=0, return_inverse=True)
+        names = [f"{labels[a].replace('/', '//')} / {names[b]}" for a, b in pairs.tolist()]
+        first = {code: place for place, code in enumerate(dict.fromkeys(codes.tolist()))}
+        names = [names[code] for code in first]
+        codes = np.array([first[code] for code in range(len(first))])[codes]
+    return codes, names
+
+
+def references(
+    columns: tuple[Column, ...], table: Table, codes: np.ndarray, rows: Mapping[str, np.ndarray], selection: Selection
+) -> dict[str, np.ndarray]:
+    """Return, for each row of a table, the value of one row of the same task in each of `columns`.
+
+    - `columns`: encodings that take out a task's level.
+    - `table`, `codes`: the rows, and the task of each.
+    - `rows`: the row numbers of each task, in the task's order.
+    - `selection`: `"first"` takes the first row of a task. Otherwise it is any row, the same for the same rows, because the
+      rows that a new task gives may be any.
+    """
+    found = {}
+    for column in columns:
+        values = column.raw(table)
+        own = np.full(int(codes.max()) + 1, np.nan)
+        for number, part in enumerate(rows.values(), 1):
+            start = 0 if selection == "first" else int(number * _GOLDEN % 1 * len(part))
+            own[codes[part[0]]] = _first(values[np.roll(part, -start)])
+        found[column.name] = own[codes]
+    return found
+
+
+def order_values(table: Table, schema: Schema) -> np.ndarray:
+    """Return the values of the order column of `table` in the form that `schema` gives it.
+
+    Raises: InputError that names the first cell that does not fit.
+    """
+    form = Column(schema.order or "") if schema.order_form is None else schema.order_form
+    return form.raw(schema.as_read(table))
+
+
+def _first(values: np.ndarray) -> float:
+    """Return the first value that is there, or NaN."""
+    there = np.flatnonzero(np.isfinite(values))
+    return float(values[there[0]]) if len(there) else float("nan")
+
+
+def _sortable(column: Column, table: Table) -> np.ndarray:
+    """Return a key that sorts rows by the values of a column."""
+    if column.kind == "number":
+        return replace(column, gaps=True).raw(table)
+    codes, levels = table.coded(column.name, missing=True)
+    ranks = {level: rank for rank, level in enumerate(sorted(levels))}
+    return np.array([*(ranks[level] for level in levels), -1])[codes]
+
+
+def _order_form(table: Table, name: str, codes: np.ndarray) -> Column:
+    from bmaml.tables.fit_columns import form_of
+
+    if form_of(table, name) == "category":
+        table.numbers(name)
+    column = fit_input(table, name, codes, Wanted())
+    return replace(column, gaps=False)
+
+
+def _with_levels(table: Table, schema: Schema) -> Schema:
+    """Return the schema with the columns whose level is to be taken out of each task, since tasks differ far more than rows."""
+    codes, names = schema.tasks(table)
+    far = {}
+    for columns, most in ((schema.inputs, INPUT_RATIO), (schema.outputs, OUTPUT_RATIO)):
+        for column in columns:
+            if column.kind == "number" and not column.long_tails:
+                within, means, between = spread(column.raw(table), codes)
+                if between > most * within > 0:
+                    far[column.name] = means
+    if not far:
+        return schema
+    some = tuple(column for column in (*schema.inputs, *schema.outputs) if column.name in far)
+    seen = references(some, table, codes, schema._rows(table, codes, names), schema.selection)
+
+    def changed(column: Column) -> Column:
+        if column.name not in far:
+            return column
+        return with_level(column, column.raw(table) - seen[column.name], far[column.name])
+
+    return replace(schema, inputs=tuple(map(changed, schema.inputs)), outputs=tuple(map(changed, schema.outputs)))
 
 
 def _check_names(table: Table, roles: ColumnRoles) -> None:
     if not roles.x or not roles.y:
         raise InputError(f"{'no input' if not roles.x else 'no output'} column was named: name one for x and one for y.")
-    named = [roles.task, *roles.x, *roles.y]
+    named = [*roles.task_columns, *roles.x, *roles.y]
     for name in [*named, *([] if roles.order is None else [roles.order])]:
         table.column(name)
     for name in named:

@@ -27,7 +27,7 @@ class Reading:
     """
 
     missing: tuple[str, ...] = MISSING
-    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     day_first: bool | None = None
     decimal: Literal[".", ","] | None = None
 
@@ -65,7 +65,7 @@ class Table:
     columns: Mapping[str, pa.Array]
     places: np.ndarray
     unit: Literal["line", "row"] = "row"
-    reading: Reading = Reading()
+    reading: Reading = field(default_factory=Reading)
     line_of: Callable[[int], int] | None = field(default=None, compare=False)
     notes: tuple[str, ...] = ()
     marks: Mapping[str, str] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class Table:
         return np.array(levels, dtype=object)[codes]
 
     def shown(self, name: str) -> list[str]:
-        """Return the cells of column `name` as they are written, stripped; "" where there is none."""
+        """Return the cells of column `name` as they are written, stripped; "" where a cell is missing."""
         return [text or "" for text in of_cells.strings(self.column(name)).to_pylist()]
 
     def parsed(self, name: str) -> Numbers:
@@ -137,13 +137,13 @@ class Table:
         Raises: InputError if its commas could be decimal marks or mark thousands.
         """
         mark = self.reading.decimal or self.marks.get(name, ".")
-        if mark == "?":
-            some = next(text for text in self.shown(name) if "," in text)
+        some = next((text for text in self.shown(name) if "," in text), None) if mark == "?" else None
+        if some is not None:
             raise InputError(
                 f"{self.name}, column {name!r} has numbers such as {some!r}, whose comma could mark decimals or thousands: "
-                "give --decimal , (decimal=',' in Python), or write them without separators."
+                "give --decimal , (Reading(decimal=',') in Python), or write them without separators."
             )
-        return of_cells.numbers(self.column(name), self.reading.of(name), mark)
+        return of_cells.numbers(self.column(name), self.reading.of(name), "," if mark == "," else ".")
 
     def numbers(self, name: str, *, missing: bool = False) -> np.ndarray:
         """Return the column `name` as float64. With `missing`, an empty cell is NaN.
@@ -197,7 +197,7 @@ class Table:
         return f"{self.cell(name, row)} is {_shown(self.take(np.array([row])).shown(name)[0])}"
 
 
-_NA_VALUES = "say with --na-values (na_values= in Python) what means missing"
+_NA_VALUES = "say with --na-values (Reading(missing=...) in Python) what means missing"
 
 
 def as_array(values: ArrayLike, name: str) -> np.ndarray:

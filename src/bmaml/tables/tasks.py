@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,15 +74,24 @@ def _coarse(groups: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 
 def task_rows(table: Table, schema: Schema) -> dict[str, np.ndarray]:
-    """Return the row numbers of each task of `table`: tasks in order of appearance, rows sorted by the order column of
-    `schema`.
+    """Return the row numbers of each task of `table`, in the order that `schema` gives them (`Schema.rows`)."""
+    return schema.rows(table)
+
+
+def measured(table: Table, outputs: Sequence[str]) -> Table:
+    """Return the rows of `table` that have a value in each of the columns `outputs`, with one warning if others are left out.
+
+    Raises: InputError if no row has.
     """
-    codes, names = table.coded(schema.task)
-    rows = np.arange(len(table))
-    if schema.order is not None:
-        rows = np.argsort(table.numbers(schema.order), kind="stable")
-    parts = np.split(rows[np.argsort(codes[rows], kind="stable")], np.cumsum(np.bincount(codes))[:-1])
-    return dict(zip(names, parts, strict=True))
+    counts = {name: table.empty(name) for name in outputs}
+    none = np.any(list(counts.values()), axis=0)
+    if not none.any():
+        return table
+    if none.all():
+        raise InputError(f"{table.name} has no row with a value in {listed(list(outputs))}: give the column with the outcomes.")
+    some = ", ".join(f"{name!r} in {int(empty.sum())}" for name, empty in counts.items() if empty.any())
+    warnings.warn(f"{table.name} has no outcome {some} of {len(none)} rows: these rows are left out.", stacklevel=2)
+    return table.take(~none)
 
 
 def default_shots(sizes: Sequence[int], selection: Selection = "random") -> tuple[int, ...]:
@@ -90,6 +100,13 @@ def default_shots(sizes: Sequence[int], selection: Selection = "random") -> tupl
     A count of 0 trains the prediction before any point. A forecast (`selection="first"`) starts at 1.
     """
     return tuple(range(0 if selection == "random" else 1, max(1, min(_MOST_SHOTS, int(np.median(sizes)) - 1)) + 1))
+
+
+def informed_shots(schema: Schema, shots: Sequence[int]) -> tuple[int, ...]:
+    """Return `shots` without 0 if `schema` takes out the level of an outcome: before any row, the spread of levels answers."""
+    if all(column.level is None for column in schema.outputs):
+        return tuple(shots)
+    return tuple(count for count in shots if count) or (1,)
 
 
 def some_shots(shots: Sequence[int], longest: int) -> list[int]:
@@ -130,11 +147,13 @@ def table_tasks(
     x, y, _ = schema.encode(table)
     parts = task_rows(table, schema)
     shots = default_shots([len(rows) for rows in parts.values()], selection) if shots is None else shot_counts(shots)
+    shots = informed_shots(schema, shots)
     longest = max(len(rows) for rows in parts.values())
     queries = max(1, min(_QUERIES[selection], longest - min(shots, default=0))) if queries is None else queries
     _check_shortest(table, schema, parts, shots, queries)
     if training:
         _check_whole(table, schema, parts, shots)
+        _say_thinned(table, parts)
     thinned = [_thin(rows, max(shots), selection) for rows in parts.values()]
     return FixedTasks(stack([_data(x[rows], y[rows]) for rows in thinned]), shots, queries, selection)
 
@@ -142,6 +161,17 @@ def table_tasks(
 def _data(x: np.ndarray, y: np.ndarray) -> Data:
     # NumPy leaves. `stack` joins them on the host, and one copy to the device for each task would make thousands of copies.
     return Data(x, y, np.ones(len(x), np.float32))  # type: ignore[arg-type]
+
+
+def _say_thinned(table: Table, parts: dict[str, np.ndarray]) -> None:
+    sizes = np.array([len(rows) for rows in parts.values()])
+    long = int((sizes > _MOST_ROWS).sum())
+    if long:
+        warnings.warn(
+            f"{table.name} has {long} tasks of more than {_MOST_ROWS} rows: {_MOST_ROWS} rows of each are used, spread evenly "
+            f"({int(np.minimum(sizes, _MOST_ROWS).sum()):,} of all {len(table):,} rows).",
+            stacklevel=2,
+        )
 
 
 def _thin(rows: np.ndarray, shots: int, selection: Selection) -> np.ndarray:

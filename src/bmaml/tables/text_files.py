@@ -54,7 +54,10 @@ class TextFile:
 
 @dataclass(frozen=True)
 class Lines:
-    """Finds the line of a row in a text file. It reads the file again, so that reading itself need not count lines."""
+    """Finds the line of a row in the text file at `path` with a `delimiter` between cells.
+
+    It reads the file again, so that reading itself need not count lines.
+    """
 
     path: Path
     delimiter: str
@@ -81,7 +84,9 @@ def read_text(path: Path) -> TextFile:
         if first is None:
             raise InputError(f"{path} is empty: give a header line and at least one row.")
         names = [text.strip() or f"column {i + 1}" for i, text in enumerate(first[1])]
-        columns = _parsed(path, content, delimiter, len(names))
+        alone = len(content) <= _HEAD and sum(1 for _ in _rows(path, io.StringIO(head), delimiter)) == 1
+        none = [pa.array([], pa.large_string())] * len(names)
+        columns = none if alone else _parsed(path, content, delimiter, len(names))
         marks = {} if delimiter == "," else {n: mark for n, c in zip(names, columns, strict=True) if (mark := _mark(c))}
         return TextFile(names, columns, marks, Lines(path, delimiter), _notes(delimiter, marks))
 
