@@ -24,7 +24,7 @@ EXCEPTIONS = {
         AbstractEstimator.about AbstractEstimator.described FewShotClassifier.about FewShotRegressor.about
         FewShotClassifier.fit saved EpisodeScores.to_json Score.to_json to_records as_json AbstractArena.about run
         Cache.__init__ Cache.describe Cache.load Cache.touch Cache.build RunFolder.about RunFolder.notes
-        Column.to_json Schema.to_json Schema.from_json Run.save train about Ledger.__init__ Keeper.save
+        Column.to_json Column.from_json Schema.to_json Schema.from_json Reading.to_json Reading.from_json Run.save train about Ledger.__init__ Keeper.save
     """,
     "the constructor's arguments by name, as scikit-learn asks": """
         AbstractEstimator.get_params AbstractEstimator.set_params
@@ -35,7 +35,7 @@ EXCEPTIONS = {
     """,
     "whatever somebody gives, which the function itself checks": """
         preset as_method as_objective as_world as_family family as_outer check_arguments imported import_module
-        check_numbers as_widths
+        check_numbers as_widths as_cells Table.with_columns
         Named.made_by Rows.__init__
     """,
     "an object of a package that need not be installed": """
