@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz faults audit test-strict test-figures test-lowest test-wheel lint clean
+.PHONY: demo test fuzz combinations faults audit test-strict test-figures test-lowest test-wheel lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
@@ -30,6 +30,10 @@ audit: $(VENV)/.ready-test
 	$(BIN)/python -m pip install -q --disable-pip-version-check pip-audit
 	$(BIN)/python -m pip_audit --skip-editable
 	$(BIN)/python tests/licences.py
+
+# Short trainings of random combinations on data of many scales: no prediction is broken. COUNT says how many.
+combinations: $(VENV)/.ready
+	$(BIN)/python benchmarks/combinations/run.py --count $${COUNT:-1000}
 
 # Every figure at its small size: some minutes.
 test-figures: $(VENV)/.ready-test

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Num
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, said
 from bmaml.io.registry import register
 
 # NumPy arrays stand in for JAX's on the host, as in a table that is still being split. A type checker need not tell them apart.
@@ -63,20 +65,74 @@ def data(x, y, mask=None, *, dtype=None) -> Data:
     - `mask`: weights of the rows, `(n,)`; all 1 by default.
     - `dtype`: type of the floats; JAX's default float by default.
 
-    Raises: InputError if `x` and `y` have different numbers of rows.
+    Raises: InputError if `x` and `y` have different numbers of rows, or hold something else than numbers.
 
     >>> data([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
     Data(x=f32[3,1], y=f32[3,1], mask=f32[3])
     """
     dtype = dtype or jnp.zeros(()).dtype
-    x, y = jnp.asarray(x, dtype), jnp.asarray(y)
+    x, y = (values if isinstance(values, Tracer) else rows_of(values, name) for values, name in ((x, "x"), (y, "y")))
+    with np.errstate(over="ignore"):  # Infinite numbers are named where they are used.
+        x, y = jnp.asarray(x, dtype), jnp.asarray(y)
     x = x[:, None] if x.ndim == 1 else x
-    if jnp.issubdtype(y.dtype, jnp.floating):
+    # A column of whole numbers is a column of numbers. Without an axis of outputs, whole numbers are classes.
+    if jnp.issubdtype(y.dtype, jnp.floating) or y.ndim > 1:
         y = y.astype(dtype)
         y = y[:, None] if y.ndim == 1 else y
     if len(x) != len(y):
         raise InputError(f"x has {len(x)} rows and y has {len(y)}: give one target row for each input row.")
     return Data(x, y, jnp.ones(len(x), dtype) if mask is None else jnp.asarray(mask, dtype))
+
+
+def rows_of(values: object, name: str) -> np.ndarray:
+    """Return array-like `values` as an array of numbers whose first axis is its rows; `name` is their name in messages.
+
+    Truths become 0 and 1.
+    Raises: InputError for what has no rows, rows of different lengths, masked numbers, or cells that are no numbers.
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        raise InputError(f"{name} is a masked array with masked numbers: fill these in, or leave their rows out.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            array = np.asarray(values)
+        array = array.astype(np.float64) if array.dtype.kind == "O" and values is not None else array
+    except (TypeError, ValueError):
+        array = None
+    if array is None or not (array.dtype.kind in "biuf" or jnp.issubdtype(array.dtype, jnp.floating)):
+        raise InputError(
+            f"{name} is {said(values)}, which is no array of numbers: give rows of equal length, such as [[0.5], [1.0]]."
+        )
+    if not array.ndim:
+        raise InputError(f"{name} is the number {array}: give rows, such as [[{array}]].")
+    return array.astype(np.int32) if array.dtype.kind == "b" else array
+
+
+def check_finite(values: np.ndarray, name: str) -> None:
+    """Check that every number in the rows `values` is finite; `name` is their name in messages.
+
+    Raises: InputError that names the row and the column of the first one that is not.
+    """
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        column = f", column {bad[0][1]}" if values.ndim > 1 else ""
+        number = values[tuple(bad[0])]
+        raise InputError(
+            f"{name}, row {bad[0][0]}{column} (counted from 0) is {number} in the model's precision: give a finite number, or "
+            "leave the row out."
+        )
+
+
+def check_points(points: Data, name: str = "the points") -> None:
+    """Check that the numbers of the data set `points` are finite, and that its mask is of weights of at least 0.
+
+    `name` is the name of the data set in messages.
+    Raises: InputError that names the row and the column of the first number that does not fit.
+    """
+    for part in ("x", "y", "mask"):
+        check_finite(np.asarray(getattr(points, part)), f"{part} of {name}")
+    if (np.asarray(points.mask) < 0).any():
+        raise InputError(f"the mask of {name} has a weight below 0: give 1 for each row that counts, and 0 for the others.")
 
 
 def same_rank(*arrays: Array) -> tuple[Array, ...]:

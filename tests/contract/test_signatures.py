@@ -36,7 +36,8 @@ EXCEPTIONS = {
     """,
     "whatever somebody gives, which the function itself checks": """
         preset as_method as_objective as_world as_family family as_outer check_arguments imported import_module
-        check_numbers as_widths as_cells Table.with_columns
+        as_widths as_cells Table.with_columns
+        check_fields check_value check_arguments as_tuple AtLeast.holds Above.holds Below.holds
         Named.made_by Rows.__init__
     """,
     "an object of a package that need not be installed": """

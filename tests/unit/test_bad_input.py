@@ -173,7 +173,7 @@ def test_scores_are_written_over_no_file_and_into_no_missing_folder(refused, run
         (["--seed", "-1"], "seed is -1"),
         (["--seed", "99999999999"], "seed is 99999999999"),
         (["--learning-rate", "-1"], "outer rate -1"),
-        (["--inner-learning-rate", "nan"], "inner rate is nan"),
+        (["--inner-learning-rate", "nan"], "learning_rate of Sgd is nan"),
         (["--method", "experts"], "no inner steps to set"),
     ],
 )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -48,7 +49,7 @@ def ring():
         radius: float
         points: list = dataclasses.field(default_factory=list)
         array: jax.Array | None = None
-        type: str = "ring"
+        type: Any = "ring"
 
     return Ring
 

@@ -205,11 +205,17 @@ REFUSALS = {
     "level past any number": (lambda m: m.adapt().quantile([1.0], 1e-45), "less than 9e-38 in a tail"),
     "several levels": (lambda m: m.adapt().quantile([1.0], [0.1, 0.9]), "give one probability"),
     "no particles": (lambda m: regression_method("experts", 1, 1, 0), "0 particles"),
-    "shots in words": (lambda m: FewShotRegressor(shots="10").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]), "shots is '10'"),
-    "half a shot": (lambda m: FewShotRegressor(shots=1.5).fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]), "shots is 1.5"),
+    "shots in words": (
+        lambda m: FewShotRegressor(shots="10").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]),
+        "shots of FewShot.* is '10'",
+    ),
+    "half a shot": (
+        lambda m: FewShotRegressor(shots=1.5).fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]),
+        "shots of FewShot.* is 1.5",
+    ),
     "unknown context": (
         lambda m: FewShotRegressor(selection="last").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]),
-        "use 'random' or 'first'",
+        "give one of 'random', 'first'",
     ),
     "columns to recalibrate on": (
         lambda m: m.recalibrate(np.ones((4, 2)), np.ones(4), groups=[0, 0, 1, 1]),

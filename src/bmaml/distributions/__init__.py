@@ -8,6 +8,7 @@ point, in nats. `cdf`, `survival`, `quantile` and `interval` treat each output s
 from bmaml.distributions.base import AbstractContinuous as AbstractContinuous
 from bmaml.distributions.base import AbstractDistribution as AbstractDistribution
 from bmaml.distributions.base import by_rows as by_rows
+from bmaml.distributions.base import check_targets as check_targets
 from bmaml.distributions.base import interval_tail as interval_tail
 from bmaml.distributions.base import split_level as split_level
 from bmaml.distributions.base import take_rows as take_rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import equinox as eqx
@@ -81,7 +81,7 @@ class AbstractContinuous(AbstractDistribution):
 
     @abstractmethod
     def bracket(self, tail: Array, upper: Array) -> tuple[Array, Array]:
-        """Bounds `(low, high)` that enclose the result of `tail_quantile`, for each output."""
+        """Bounds `(low, high)` that enclose the result of `tail_quantile` for `tail` and `upper`, for each output."""
 
     def quantile(self, q: float | Array) -> Array:
         """Quantile of level `q` (a probability) of each output.
@@ -114,6 +114,49 @@ class AbstractContinuous(AbstractDistribution):
         """
         tail = interval_tail(level)
         return self.tail_quantile(tail, jnp.asarray(False)), self.tail_quantile(tail, jnp.asarray(True))
+
+
+def check_draw(key: object, shape: object) -> None:
+    """Check the arguments of `sample`: a JAX `key`, and a `shape`, the leading axes of the draws.
+
+    Raises: InputError that says what to write.
+    """
+    if not (isinstance(key, jax.Array) and (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == jnp.uint32)):
+        raise InputError(f"sample's key is {said(key)}: give a key of JAX, such as jax.random.key(0).")
+    if not isinstance(shape, tuple | list) or not all(isinstance(axis, Integral) and int(axis) >= 0 for axis in shape):
+        raise InputError(f"sample's shape is {said(shape)}: give the leading axes of the draws, such as (100,).")
+
+
+def check_targets(predicted: tuple[int, ...], y: Array, *, classes: int | None = None) -> None:
+    """Check that the targets `y` are of the kind that a predictive has, so that no axis of theirs is broadcast.
+
+    - `predicted`: shape of the predictive's rows: (rows, outputs), or (rows,) for classes.
+    - `classes`: number of classes, None for numbers.
+
+    Raises: InputError that says what the targets are and what the model predicts.
+    """
+    shape = jnp.shape(y)
+    if classes is not None:
+        if not jnp.issubdtype(jnp.result_type(y), jnp.integer) or shape[-1:] != predicted[-1:]:
+            raise InputError(
+                f"targets of shape {shape} are no classes, and the model predicts one of {classes} for each of "
+                f"{predicted[-1]} rows: give as many whole numbers from 0 to {classes - 1}."
+            )
+    elif jnp.issubdtype(jnp.result_type(y), jnp.integer) and len(shape) == 1:
+        raise InputError(
+            "targets are whole numbers without an axis of outputs, which stand for classes, and the model predicts numbers: "
+            "give floats, or a column of numbers."
+        )
+    elif len(shape) > 1 and shape[-1] != predicted[-1]:
+        raise InputError(
+            f"a target row has {shape[-1]} numbers and the model predicts {predicted[-1]}: give as many numbers as the model "
+            "has outputs, or a model with as many outputs."
+        )
+    elif shape[-2:] != predicted[-2:]:
+        raise InputError(
+            f"targets have the shape {shape} and the model predicts {predicted[-2:]} (rows, outputs): give one target row for "
+            "each input row, with as many numbers as the model has outputs."
+        )
 
 
 def _probability(value: object, what: str, such: str) -> float:

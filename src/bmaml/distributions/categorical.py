@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from bmaml.data import same_rank
-from bmaml.distributions.base import AbstractDistribution
+from bmaml.distributions.base import AbstractDistribution, check_draw, check_targets
 
 
 class Categorical(AbstractDistribution):
@@ -20,6 +20,7 @@ class Categorical(AbstractDistribution):
     logits: Float[Array, "*batch n classes"]
 
     def log_prob(self, y: Int[Array, "*batch n"]):
+        check_targets(self.logits.shape[:-1], y, classes=self.logits.shape[-1])
         # Not a gather, because the transpose of a gather is a scatter-add, which is slow on some GPUs.
         chosen = jax.nn.one_hot(y, self.logits.shape[-1], dtype=self.logits.dtype)
         return jnp.multiply(*same_rank(jax.nn.log_softmax(self.logits), chosen)).sum(-1)
@@ -34,6 +35,7 @@ class Categorical(AbstractDistribution):
         return p * (1 - p)
 
     def sample(self, key, shape=()):
+        check_draw(key, shape)
         return jax.random.categorical(key, self.logits, shape=(*shape, *self.logits.shape[:-1]))
 
     def entropy(self):

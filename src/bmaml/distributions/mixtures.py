@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.scipy import special
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from bmaml.distributions.base import AbstractContinuous, AbstractDistribution, AbstractMixed
+from bmaml.distributions.base import AbstractContinuous, AbstractDistribution, AbstractMixed, check_draw
 from bmaml.distributions.categorical import Categorical
 from bmaml.errors import PairError
 
@@ -25,6 +25,7 @@ def _mixed_log_prob(log_weights: Array, each: Array) -> Array:
 
 def _mixed_sample(key: PRNGKeyArray, log_weights: Array, part: AbstractDistribution, shape: tuple[int, ...]) -> Array:
     """Pick a component for every draw of every point, then draw once from the picked parameters."""
+    check_draw(key, shape)
     pick, draw = jax.random.split(key)
     like = part.mean
     # Inverse CDF, because a categorical draw would make one Gumbel variable for each component, point and draw.

@@ -10,7 +10,7 @@ from jax.scipy import special, stats
 from jaxtyping import Array, Float
 
 from bmaml.data import same_rank
-from bmaml.distributions.base import AbstractContinuous
+from bmaml.distributions.base import AbstractContinuous, check_draw, check_targets
 
 
 class Normal(AbstractContinuous):
@@ -30,6 +30,7 @@ class Normal(AbstractContinuous):
     scale: Float[Array, "*#batch #n #outputs"]
 
     def log_prob(self, y):
+        check_targets(self.loc.shape, y)
         return stats.norm.logpdf(*same_rank(y, self.loc, self.scale)).sum(-1)
 
     @property
@@ -52,6 +53,7 @@ class Normal(AbstractContinuous):
         return loc + scale * unit, loc + scale * unit
 
     def sample(self, key, shape=()):
+        check_draw(key, shape)
         drawn = jax.random.normal(key, (*shape, *self.loc.shape), self.loc.dtype)
         loc, scale, unit = same_rank(self.loc, self.scale, drawn)
         return loc + scale * unit

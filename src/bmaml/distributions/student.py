@@ -11,7 +11,7 @@ from jax.scipy import special
 from jaxtyping import Array, Float
 
 from bmaml.data import same_rank
-from bmaml.distributions.base import AbstractContinuous
+from bmaml.distributions.base import AbstractContinuous, check_draw, check_targets
 
 # Half of the degrees of freedom above which a series of five terms is exact to 1e-13.
 _MANY = 10.0
@@ -64,6 +64,7 @@ class StudentT(AbstractContinuous):
     scale: Float[Array, "*#batch #n #outputs"]
 
     def log_prob(self, y):
+        check_targets(self.loc.shape, y)
         y, df, loc, scale = same_rank(y, self.df, self.loc, self.scale)
         constant = _student_constant(df) - jnp.log(scale)
         return (constant - 0.5 * (df + 1) * jnp.log1p(((y - loc) / scale) ** 2 / df)).sum(-1)
@@ -107,6 +108,7 @@ class StudentT(AbstractContinuous):
         return jnp.where(upper, loc, loc - reach), jnp.where(upper, loc + reach, loc)
 
     def sample(self, key, shape=()):
+        check_draw(key, shape)
         shape = (*shape, *self.loc.shape)
         drawn = jax.random.t(key, jnp.broadcast_to(self.df, shape), shape, self.loc.dtype)
         loc, scale, unit = same_rank(self.loc, self.scale, drawn)

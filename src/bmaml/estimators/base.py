@@ -14,6 +14,7 @@ import numpy as np
 from bmaml.data import Data
 from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.checked import check_arguments
 from bmaml.io.checkpoint import RunFolder
 from bmaml.methods import Method
 from bmaml.training.plan import Plan
@@ -49,6 +50,13 @@ class AbstractEstimator(ABC):
                 raise InputError(f"there is no parameter {name!r}: the parameters are {', '.join(self.get_params())}.")
             setattr(self, name, value)
         return self
+
+    def check_settings(self) -> None:
+        """Check the constructor's arguments against their annotations, as scikit-learn does when `fit` is called.
+
+        Raises: InputError for the first argument that does not fit.
+        """
+        check_arguments(type(self).__init__, type(self).__name__, self.get_params())
 
     def __repr__(self) -> str:
         """Show the arguments that differ from the defaults."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from numpy.typing import ArrayLike
 
@@ -17,6 +17,7 @@ from bmaml.estimators.classifier_task import AdaptedClasses
 from bmaml.images import ImageSet, from_arrays, read_images
 from bmaml.images.decode import Form
 from bmaml.images.rows import ImagesLike
+from bmaml.io.checked import AtLeast, Count, Positive, Seed
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.resized import for_classes, takes_any_number
 from bmaml.methods import Method
@@ -51,19 +52,19 @@ class FewShotClassifier(AbstractEstimator):
         self,
         method: str | Method = "protonet",
         *,
-        way: int = 5,
+        way: Annotated[int, AtLeast(2)] = 5,
         shots: Shots = 1,
-        queries: int | None = None,
-        particles: int | None = None,
+        queries: Count | None = None,
+        particles: Count | None = None,
         network: Network = "auto",
-        filters: int | None = None,
+        filters: Count | None = None,
         size: int | Sequence[int] | None = None,
         rotations: bool = False,
         within: bool = False,
-        steps: int | None = None,
-        batch: int | None = None,
-        learning_rate: float | None = None,
-        seed: int = 0,
+        steps: Count | None = None,
+        batch: Count | None = None,
+        learning_rate: Positive | None = None,
+        seed: Seed = 0,
         progress: bool | Progress = False,
     ):
         self.method, self.way, self.shots, self.queries, self.particles = method, way, shots, queries, particles
@@ -92,6 +93,7 @@ class FewShotClassifier(AbstractEstimator):
 
         Raises: InputError that names the file or class that does not fit.
         """
+        self.check_settings()
         images = self._images(X, y, superclasses)
         tasks = self.episodes(images)
         method = self.method

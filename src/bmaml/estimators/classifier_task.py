@@ -19,9 +19,10 @@ from bmaml.images.decode import Form
 from bmaml.images.rows import ImagesLike, Rows, image_rows
 from bmaml.inference.acquisitions import CLASS_ACQUISITIONS
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.checked import Count, checked
 from bmaml.learners.predictor import Predictor
 from bmaml.learners.resized import for_classes
-from bmaml.tables.table import listed
+from bmaml.tables.table import is_missing, listed
 from bmaml.training.run import Run
 
 Worth = Literal["entropy", "information", "random"]
@@ -93,9 +94,15 @@ class AdaptedClasses:
         # A network with more outputs than the task has classes gives some probability to classes that do not exist.
         (p,) = over_rows(lambda x: (_probabilities(self.posterior, x),), rows.x, most=_AT_ONCE)
         p = p[:, : len(self.classes_)]
+        if not np.isfinite(p).all():
+            raise InputError(
+                f"the probabilities are not finite once the model has adapted to {len(self.labels)} images: fit the model "
+                "again with a lower learning rate."
+            )
         return p / p.sum(1, keepdims=True)
 
-    def suggest(self, X_pool: ImagesLike, n: int = 1, by: Worth = "entropy") -> np.ndarray:
+    @checked
+    def suggest(self, X_pool: ImagesLike, n: Count = 1, by: Worth = "entropy") -> np.ndarray:
         """Return the indices of the `n` images of a pool that are most worth labelling next, the best first.
 
         - `X_pool`: the pool, in the form of `X`.
@@ -156,7 +163,13 @@ def _labels(rows: Rows, y: ArrayLike | None) -> np.ndarray:
     labels = np.asarray(y)
     if labels.shape != (len(rows),):
         raise InputError(f"y has shape {labels.shape} and there are {len(rows)} images: give one label for each.")
-    return np.array(labels.tolist(), dtype=object)
+    named = np.array(labels.tolist(), dtype=object)
+    missing = [row for row, label in enumerate(named.tolist()) if is_missing(label)]
+    if missing:
+        raise InputError(
+            f"the label of image {missing[0]} (counted from 0) is {named[missing[0]]}: give a class to each image."
+        )
+    return named
 
 
 @eqx.filter_jit

@@ -16,6 +16,7 @@ from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator, read_from, saved
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.evaluation.recalibrate import recalibrate
+from bmaml.io.checked import Count, NotNegative, Positive, Seed, as_tuple
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.methods import METHODS, Method, Tuned
@@ -59,15 +60,15 @@ class FewShotRegressor(AbstractEstimator):
         self,
         method: str | Method = "experts",
         *,
-        particles: int | None = None,
-        steps: int | None = None,
+        particles: Count | None = None,
+        steps: Count | None = None,
         shots: Shots | None = None,
         selection: Selection = "random",
-        queries: int | None = None,
-        batch: int | None = None,
-        learning_rate: float | None = None,
-        weight_decay: float | None = None,
-        seed: int = 0,
+        queries: Count | None = None,
+        batch: Count | None = None,
+        learning_rate: Positive | None = None,
+        weight_decay: NotNegative | None = None,
+        seed: Seed = 0,
         progress: bool | Progress = False,
     ):
         self.method, self.particles, self.steps, self.shots = method, particles, steps, shots
@@ -140,12 +141,13 @@ class FewShotRegressor(AbstractEstimator):
 
         Raises: InputError that names the file, column, line or task that does not fit.
         """
+        self.check_settings()
         if groups is not None:
             table, roles = _array_table(X, y, groups)
         else:
             table, roles = _named_table(X, y, task, x)
         table = measured(read_table(table, reading=reading), roles.y)
-        roles = replace(roles, order=order, categorical=tuple(categorical), log=tuple(log), selection=self.selection)
+        roles = replace(roles, order=order, categorical=as_tuple(categorical), log=as_tuple(log), selection=self.selection)
         schema = fit_schema(table, roles)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.run_ = self._train(schema, tasks, directory, overwrite)

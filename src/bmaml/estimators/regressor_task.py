@@ -22,6 +22,7 @@ from bmaml.estimators.padding import chunks, over_rows
 from bmaml.estimators.picks import picks
 from bmaml.inference.acquisitions import ACQUISITIONS, Acquisition
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.checked import Count, Seed, checked
 from bmaml.tables import Schema, Table, TableLike, read_table
 from bmaml.tables.read import DataFrame
 from bmaml.tables.table import as_array, listed
@@ -119,7 +120,8 @@ class AdaptedTask:
             values = np.where(self._unknown > 0, mean + std * away, values)
         return self._squeeze(values)
 
-    def sample(self, X: TableLike | ArrayLike, n: int = 1, seed: int = 0) -> np.ndarray:
+    @checked
+    def sample(self, X: TableLike | ArrayLike, n: Count = 1, seed: Seed = 0) -> np.ndarray:
         """Return `n` draws of a measurement at each row of `X`, independent over rows, on a leading axis."""
         key = jax.random.key(seed)
         (draws,) = self._over_rows(lambda x: (_sample(self.posterior, x, key, n),), X, axis=1)
@@ -139,9 +141,12 @@ class AdaptedTask:
             _log_prob(self.posterior, x, _padded(targets[rows], len(x)))[: len(targets[rows])]
             for rows, x in chunks(self._encoded(table))
         ]
-        return self.schema.decode_log_prob(np.concatenate([np.asarray(part) for part in parts]))
+        answers = np.concatenate([np.asarray(part) for part in parts])
+        self._check_finite(answers, table)
+        return self.schema.decode_log_prob(answers)
 
-    def suggest(self, X_pool: TableLike | ArrayLike, n: int = 1, by: Acquisition = "variance") -> np.ndarray:
+    @checked
+    def suggest(self, X_pool: TableLike | ArrayLike, n: Count = 1, by: Acquisition = "variance") -> np.ndarray:
         """Return the indices of the `n` rows of a pool that are most worth measuring next, the best first.
 
         - `X_pool`: the pool, in the form of `X`.
@@ -169,6 +174,7 @@ class AdaptedTask:
         for rows, x in chunks(self._encoded(table)):
             worth = _ACQUISITIONS[by](self.posterior, x, key=jax.random.fold_in(key, rows.start))
             parts.append(np.asarray(worth, np.float64)[: rows.stop - rows.start])
+        self._check_finite(np.concatenate(parts), table)
         return np.concatenate(parts)
 
     def _believe(self, table: Table, row: int) -> AdaptedTask:
@@ -180,7 +186,24 @@ class AdaptedTask:
         self, answer: Callable[[jax.Array], tuple[jax.Array, ...]], X: TableLike | ArrayLike, axis: int = 0
     ) -> tuple[np.ndarray, ...]:
         """Return a function's answers on all rows."""
-        return over_rows(answer, self._encoded(_as_table(X, self.schema)), axis)
+        table = _as_table(X, self.schema)
+        answers = over_rows(answer, self._encoded(table), axis)
+        for array in answers:
+            self._check_finite(np.moveaxis(array, axis, 0), table)
+        return answers
+
+    def _check_finite(self, answers: np.ndarray, table: Table) -> None:
+        """Check that the answers at the rows of a table, on the first axis, are finite.
+
+        Raises: InputError that names the first row whose answer is not, and what to change.
+        """
+        finite = np.isfinite(answers).reshape(len(answers), -1).all(1)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise InputError(
+                f"the answer at {table.name}, {table.place(row)}, is not finite once the model has adapted to {self.points} "
+                "points: leave out a point with wild numbers, or fit the model again with a lower learning rate."
+            )
 
     def _encoded(self, table: Table) -> np.ndarray:
         """Return the standardised inputs of `table`, as they are seen from the task's reference."""

@@ -19,17 +19,21 @@ from bmaml.errors import InputError
 from bmaml.evaluation.draws import draw_task
 from bmaml.evaluation.intervals import as_json, as_text, interval
 from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, range_of, regression_scores
+from bmaml.io.checked import Count, Seed, checked
 from bmaml.learners.base import AbstractIterativeLearner
-from bmaml.learners.predictor import Predictor
+from bmaml.learners.predictor import Predictor, check_fit
 from bmaml.learners.resized import with_classes
 from bmaml.learners.wrappers import core, with_steps
 from bmaml.tasks.base import AbstractTasks, scored_queries
 from bmaml.tasks.shots import Shots, shot_counts
+from bmaml.training.loop import NonFiniteError
 from bmaml.training.run import Run
 
 Setting = tuple[int, int | None]
 # Query points of a task to score on.
 _QUERIES = 50
+# Scores that are numbers whenever a prediction is.
+_JUDGED = ("mse", "nll", "crps", "accuracy", "brier")
 _SHOWN = ("return", "mse", "nll", "crps", "coverage", "calibration", "accuracy", "brier", "accuracy_rejecting")
 
 
@@ -109,16 +113,17 @@ def answering(run: Run | Predictor, tasks: AbstractTasks) -> Predictor:
     return Predictor(with_classes(found.learner, tasks.outputs), found.meta)
 
 
+@checked
 def evaluate(
     run: Run | Predictor,
     tasks: AbstractTasks,
     *,
     shots: Shots | None = None,
     steps: Sequence[int] | None = None,
-    count: int = 1000,
-    queries: int | None = None,
-    seed: int = 0,
-    batch: int = 50,
+    count: Count = 1000,
+    queries: Count | None = None,
+    seed: Seed = 0,
+    batch: Count = 50,
 ) -> Evaluation:
     """Score a run on new tasks.
 
@@ -135,7 +140,8 @@ def evaluate(
     - `queries`: query points; for `Episodes` query images of each class. The default is 50, or as many as the tasks have.
     - `batch`: tasks at a time.
 
-    Raises: InputError for steps if the learner takes none, impossible counts, or more shots than the tasks can give.
+    Raises: InputError for steps if the learner takes none, impossible counts, tasks of other widths than the learner's, or
+    more shots than the tasks can give; NonFiniteError if the predictions of a task are not finite.
     """
     predictor = answering(run, tasks)
     learner = predictor.learner
@@ -144,8 +150,6 @@ def evaluate(
     if shots is None:
         shots = (5, 10) if tasks.limits is None else tasks.limits.shots
     shots, queries = shot_counts(shots), scored_queries(tasks, queries, _QUERIES)
-    if min(count, queries, batch) < 1:
-        raise InputError(f"tasks are {count}, queries {queries} and the batch {batch}: give at least 1 of each.")
     scores: dict[Setting, dict[str, np.ndarray]] = {}
     tasks = tasks.sized((max(*shots, 1),), queries)
     total = count if tasks.total is None else min(count, tasks.total)
@@ -154,10 +158,29 @@ def evaluate(
     for taken in steps or (None,):
         adapted = learner if taken is None else with_steps(learner, taken)
         for given in shots:
-            each = _scores(Predictor(adapted, predictor.meta), tasks, jax.random.key(seed), indices, jnp.asarray(given), size)
+            asked = Predictor(adapted, predictor.meta)
+            try:
+                each = _scores(asked, tasks, jax.random.key(seed), indices, jnp.asarray(given), size)
+            except (TypeError, ValueError):
+                check_fit(adapted, predictor.meta, jax.eval_shape(tasks.sample, jax.random.key(0)))
+                raise
             scores[given, taken] = {name: np.asarray(values, np.float64)[:total] for name, values in each.items()}
+            _check_finite(scores[given, taken], given)
     rows = [row for (given, taken), each in scores.items() for row in _rows(given, taken, each)]
     return Evaluation(rows, scores, seed)
+
+
+def _check_finite(scores: dict[str, np.ndarray], shots: int) -> None:
+    """Check that the predictions of every task at some shots had finite scores.
+
+    Raises: NonFiniteError that says in how many tasks they had not.
+    """
+    finite = np.all([np.isfinite(scores[name]) for name in _JUDGED if name in scores], 0)
+    if not finite.all():
+        raise NonFiniteError(
+            f"the predictions after {shots} shots are not finite in {(~finite).sum()} of {finite.size} tasks, first in task "
+            f"{np.argmin(finite)}: lower the inner rate, set clip on the learner, or train for longer."
+        )
 
 
 def regret(

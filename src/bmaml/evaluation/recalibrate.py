@@ -22,6 +22,7 @@ from bmaml.errors import InputError
 from bmaml.evaluation.draws import draw_task
 from bmaml.evaluation.evaluate import answering
 from bmaml.evaluation.metrics import LEVEL, masked_mean
+from bmaml.io.checked import Count, Seed, checked
 from bmaml.learners.predictor import Predictor
 from bmaml.learners.recalibrated import MOST_TAILS, RecalibratedLearner, RecalibratedMeta, Recalibration, stretched
 from bmaml.tasks.base import AbstractTasks, scored_queries
@@ -47,8 +48,15 @@ class _Asked(NamedTuple):
     weight: Float[Array, " tasks"]
 
 
+@checked
 def recalibrate(
-    run: Run | Predictor, tasks: AbstractTasks, *, shots: Shots, count: int = 500, queries: int | None = None, seed: int = 2
+    run: Run | Predictor,
+    tasks: AbstractTasks,
+    *,
+    shots: Shots,
+    count: Count = 500,
+    queries: Count | None = None,
+    seed: Seed = 2,
 ) -> Predictor:
     """Return a predictor with corrected predictions, whose 90% intervals cover 90% on `tasks`.
 

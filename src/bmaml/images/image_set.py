@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from bmaml.errors import InputError
 from bmaml.images.decode import Form
 from bmaml.io.reference import AbstractReference
-from bmaml.tables.table import as_text, listed
+from bmaml.tables.table import as_text, is_missing, listed
 from bmaml.tasks.episodes import Bank, Episodes
 from bmaml.tasks.shots import Shots, shot_counts
 
@@ -174,6 +174,9 @@ def _texts(labels: ArrayLike, count: int, name: str) -> np.ndarray:
     cells = np.asarray(labels)
     if cells.shape != (count,):
         raise InputError(f"{name} has shape {cells.shape} and there are {count} images: give one label for each.")
+    missing = [row for row, cell in enumerate(cells.tolist()) if is_missing(cell)]
+    if missing:
+        raise InputError(f"{name} has no label for image {missing[0]} (counted from 0): give one to each image.")
     return np.array([as_text(cell) for cell in cells.tolist()], dtype=object)
 
 

@@ -13,14 +13,16 @@ from jaxtyping import Array, PyTree
 from bmaml.errors import InputError
 from bmaml.inference.directions import RBF, Stein
 from bmaml.inference.optax_steps import optax_update
+from bmaml.io.checked import Positive, checked
 
 
+@checked
 def svgd(
     log_density: Callable[[PyTree], Array],
     particles: PyTree,
     *,
     steps: int = 1000,
-    learning_rate: float = 0.1,
+    learning_rate: Positive = 0.1,
     optimiser: optax.GradientTransformation | None = None,
     kernel: RBF | None = None,
     record: Sequence[int] = (),

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import equinox as eqx
 
 from bmaml.errors import InputError
-from bmaml.io.numbers import with_checked_numbers
+from bmaml.io.checked import check_when_built
 from bmaml.rows.plugins import import_plugins
 
 # The prefixes of the library's own names.
@@ -42,8 +42,8 @@ def register(name: str) -> Callable[[Named], Named]:
 
     `name` is `prefix/name`, such as `"mylab/ring"`. The prefix is the package that must be imported before such a run is
     loaded. Instances of a registered `equinox.Module` (or another dataclass) are saved as their fields, and built from these
-    again. A registered function, or a class used as a constructor, is saved as its name alone. A registered class refuses
-    numbers of another kind than it declares, such as 2.5 for a count.
+    again. The fields are checked against their annotations whenever an object is built. A registered function, or a class used
+    as a constructor, is saved as its name alone.
     Raises: InputError for a malformed name, a prefix that is the library's own, a name that something else has, or an object
     that has another name already.
     """
@@ -54,7 +54,7 @@ def register(name: str) -> Callable[[Named], Named]:
         _check(name, named)
         kind: Any = named
         if inspect.isclass(kind) and issubclass(kind, eqx.Module):
-            with_checked_numbers(kind)
+            check_when_built(kind)
         _OBJECTS[name] = named
         _NAMES[named] = name
         return named

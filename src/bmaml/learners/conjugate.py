@@ -22,7 +22,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
-from bmaml.distributions import Mixture
+from bmaml.distributions import Mixture, check_targets
 from bmaml.errors import InputError, PairError
 from bmaml.inference.posteriors import AbstractMembersPosterior, AbstractNoisePosterior
 from bmaml.io.registry import register
@@ -176,6 +176,7 @@ class ConjugateLearner(AbstractEvidenceLearner, AbstractDrawingLearner):
     def weigh(
         self, meta: ConjugateMeta, data: Data, *, key: PRNGKeyArray | None = None
     ) -> tuple[ConjugatePosterior, Float[Array, ""]]:
+        check_targets((*data.mask.shape, self.outputs), data.y)
         key = jax.random.key(0) if key is None else key
         experts = self._experts(meta, key)
         log_total = logsumexp(experts.log_weights)

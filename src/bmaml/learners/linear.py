@@ -11,7 +11,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
-from bmaml.distributions import Normal
+from bmaml.distributions import Normal, check_targets
 from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractJointPosterior, AbstractNoisePosterior
 from bmaml.io.registry import register
@@ -91,6 +91,7 @@ class LinearLearner(AbstractEvidenceLearner):
         return self.weigh(meta, support, key=key)[0]
 
     def weigh(self, meta: Meta, data: Data, *, key: PRNGKeyArray | None = None) -> tuple[LinearPosterior, Float[Array, ""]]:
+        check_targets((*data.mask.shape, self.outputs), data.y)
         root = jnp.tril(meta["below"], -1) + jax.vmap(jnp.diag)(jnp.exp(meta["log_diagonal"]))
         std = jnp.exp(meta["log_std"])
         mean, root, evidence = jax.vmap(_condition, (0, 0, 0, None, 1))(meta["mean"], root, std, data, data.y)

@@ -11,7 +11,7 @@ from bmaml.errors import InputError, PairError
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, AbstractPolicyLearner
-from bmaml.learners.predictor import Predictor
+from bmaml.learners.predictor import Predictor, check_fit
 from bmaml.learners.wrappers import core
 from bmaml.tasks.base import AbstractTasks
 from bmaml.training.meta_step import build_chunk, init_state
@@ -56,7 +56,13 @@ class Method(AbstractMethod[Data, AbstractPosterior]):
 
     def compile(self, plan, source, state):
         seed, count = jnp.asarray(plan.seed, jnp.uint32), jnp.zeros((), jnp.int32)
-        return build_chunk(self, plan).lower(state, source, seed, count).compile()
+        try:
+            lowered = build_chunk(self, plan).lower(state, source, seed, count)
+        except (TypeError, ValueError):
+            # Only now, because it would cost time in each training that fits.
+            check_fit(self.learner, state.meta, jax.eval_shape(source.sample, jax.random.key(0)))
+            raise
+        return lowered.compile()
 
     def explain(self, bad, skipped):
         step, task = (int(v) for v in bad)

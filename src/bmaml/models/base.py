@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
-from bmaml.distributions import AbstractDistribution, Categorical, Normal
+from bmaml.distributions import AbstractDistribution, Categorical, Normal, check_targets
 from bmaml.errors import InputError, PairError, said
 from bmaml.io.registry import register
 from bmaml.models.network import AbstractNetwork, check_network
@@ -57,6 +57,7 @@ def squared_error(predicted: Array, data: Data) -> Float[Array, ""]:
     """Return the squared error of `predicted` (n, outputs) against the targets of `data`: the mean over unmasked rows and
     outputs.
     """
+    check_targets(predicted.shape, data.y)
     each = ((predicted - data.y) ** 2).mean(-1)
     return (each * data.mask).sum() / jnp.maximum(data.count, 1.0)
 

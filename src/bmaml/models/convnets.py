@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.errors import InputError
+from bmaml.io.checked import as_tuple
 from bmaml.io.registry import register
 from bmaml.models.convolution import FORMS, Form, convolve, convolve_strided
 from bmaml.models.network import AbstractNetwork, affine
@@ -44,7 +45,7 @@ class Conv4(AbstractNetwork):
     or an unknown name.
     """
 
-    shape: ImageShape = eqx.field(static=True, converter=tuple)
+    shape: ImageShape = eqx.field(static=True, converter=as_tuple)
     filters: int = eqx.field(static=True, default=64)
     outputs: int | None = eqx.field(static=True, default=None)
     norm: Norm = eqx.field(static=True, default="layer")
@@ -101,8 +102,8 @@ class ResNet12(AbstractNetwork):
     Raises: InputError in the cases of `Conv4`.
     """
 
-    shape: ImageShape = eqx.field(static=True, converter=tuple)
-    widths: tuple[int, ...] = eqx.field(static=True, default=(64, 128, 256, 512), converter=tuple)
+    shape: ImageShape = eqx.field(static=True, converter=as_tuple)
+    widths: tuple[int, ...] = eqx.field(static=True, default=(64, 128, 256, 512), converter=as_tuple)
     outputs: int | None = eqx.field(static=True, default=None)
     norm: Norm = eqx.field(static=True, default="group")
     form: Form = eqx.field(static=True, default="auto")

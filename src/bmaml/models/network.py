@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import same_rank
 from bmaml.errors import InputError, PairError, said
+from bmaml.io.checked import as_tuple
 from bmaml.io.registry import register
 
 Params = PyTree[Any]
@@ -161,7 +162,7 @@ class FromFlax(AbstractNetwork):
     """
 
     module: Any = eqx.field(static=True, converter=lambda module: _linen(module))
-    example: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    example: tuple[int, ...] = eqx.field(static=True, converter=as_tuple)
 
     def init(self, key):
         variables = self.module.init(key, jnp.zeros((1, *self.example)))

@@ -17,8 +17,9 @@ from bmaml.tables.table import Table, listed
 _FURTHEST = 1e6
 # Long tails are linear up to here, in standard deviations, and logarithmic beyond.
 _LINEAR = 10.0
-# How far beyond the range of the fitted rows a value may lie without a warning, in widths of this range.
-_BEYOND = 10.0
+# How far beyond the range of the fitted rows a value may lie, in widths of this range. An input farther away counts as if it
+# lay there, since a model knows nothing of it and one such row would outweigh all others.
+_BEYOND = 3.0
 _DAY = 86_400_000_000
 
 Form = Literal["number", "boolean", "date", "clock"]
@@ -82,8 +83,8 @@ class Column:
             return self._with_gaps(self._one_hot(codes, levels), codes < 0)
         values, none = self.raw(table), self._missing(table)
         if self.level is None:
-            return self._with_gaps(self._standardised(table, values)[:, None], none)
-        away = self._standardised(table, values - reference)
+            return self._with_gaps(self._nearer(self._standardised(table, values))[:, None], none)
+        away = self._nearer(self._standardised(table, values - reference))
         own = np.broadcast_to((np.asarray(reference) - self.level[0]) / self.level[1], away.shape)
         return self._with_gaps(np.stack([away, np.nan_to_num(own)], 1), none)
 
@@ -155,10 +156,16 @@ class Column:
             more = f" (and {len(beyond) - 1} more)" if len(beyond) > 1 else ""
             far_away = f"{size[beyond[0]]:,.0f} deviations from the mean of the rows fitted on"
             warnings.warn(
-                f"{table.cell(self.name, beyond[0])}{more} is {far_away}: check its unit, since the model knows nothing there.",
+                f"{table.cell(self.name, beyond[0])}{more} is {far_away}: check its unit, since the model knows nothing there, and "
+                "takes an input that is farther away to be at the edge of what it knows.",
                 stacklevel=2,
             )
         return values
+
+    def _nearer(self, values: np.ndarray) -> np.ndarray:
+        """Return standardised inputs with those far outside of the rows fitted on moved to the edge."""
+        margin = _BEYOND * ((self.high - self.low) or 1.0)
+        return np.clip(values, self.low - margin, self.high + margin) if np.isfinite(margin) else values
 
     def _one_hot(self, codes: np.ndarray, levels: list[str]) -> np.ndarray:
         place = {level: i for i, level in enumerate(self.levels)}

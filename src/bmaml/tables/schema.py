@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
+from bmaml.io.checked import check_fields
 from bmaml.tables.columns import Column
 from bmaml.tables.fit_columns import INPUT_RATIO, OUTPUT_RATIO, Wanted, fit_input, fit_output, spread, with_level
 from bmaml.tables.table import Reading, Table, listed
@@ -207,6 +208,9 @@ class ColumnRoles:
     categorical: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
     selection: Selection = "random"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def task_columns(self) -> tuple[str, ...]:

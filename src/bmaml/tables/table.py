@@ -217,6 +217,11 @@ def listed(names: Sequence[object], most: int = 12) -> str:
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def is_missing(label: object) -> bool:
+    """Return whether a `label` is none: None, or a number that is not one."""
+    return label is None or (isinstance(label, float) and label != label)
+
+
 def as_text(cell: object) -> str:
     """Return one `cell` as a stripped string. 3.0 becomes 3, because a missing value elsewhere makes integers floats."""
     if isinstance(cell, float) and cell.is_integer():

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from bmaml.data import Data, Task
 from bmaml.errors import InputError
+from bmaml.io.checked import as_tuple
 from bmaml.io.reference import AbstractReference, AbstractReferenced
 from bmaml.io.registry import register
 from bmaml.tasks.base import AbstractTasks, draw_shots
@@ -34,9 +35,9 @@ class Bank(AbstractReferenced):
     """
 
     pixels: UInt8[Array, "images height width channels"]
-    sizes: tuple[int, ...] = eqx.field(static=True, converter=tuple)
-    superclasses: tuple[int, ...] = eqx.field(static=True, converter=tuple)
-    classes: tuple[str, ...] = eqx.field(static=True, converter=tuple)
+    sizes: tuple[int, ...] = eqx.field(static=True, converter=as_tuple)
+    superclasses: tuple[int, ...] = eqx.field(static=True, converter=as_tuple)
+    classes: tuple[str, ...] = eqx.field(static=True, converter=as_tuple)
     origin: AbstractReference | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):

@@ -7,11 +7,11 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
 from bmaml.errors import InputError
+from bmaml.io.checked import NotNegative
 from bmaml.io.registry import register
 from bmaml.tasks.base import AbstractTasks, FixedTasks, ScoredTask, draw_shots, split_rows
 from bmaml.tasks.shots import Shots, shot_counts
@@ -66,9 +66,9 @@ class Sinusoids(AbstractTasks):
     phase: Range = eqx.field(static=True, default=(0.0, 2 * jnp.pi))
     frequency: Range = eqx.field(static=True, default=(0.5, 2.0))
     domain: Range = eqx.field(static=True, default=(-5.0, 5.0))
-    relative_noise: float = eqx.field(static=True, default=0.01)
-    noise: float = eqx.field(static=True, default=0.0)
-    lines: float = eqx.field(static=True, default=0.0)
+    relative_noise: NotNegative = eqx.field(static=True, default=0.01)
+    noise: NotNegative = eqx.field(static=True, default=0.0)
+    lines: NotNegative = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
         if max(self.shots) < 1 or self.queries < 1:
@@ -78,7 +78,7 @@ class Sinusoids(AbstractTasks):
 
         for name in ("amplitude", "phase", "frequency", "domain"):
             ends = getattr(self, name)
-            if np.shape(ends) != (2,) or not ends[0] <= ends[1]:
+            if not ends[0] <= ends[1]:
                 raise InputError(f"the {name} of sinusoids is {ends!r}: give a pair (low, high), such as (0.5, 2.0).")
 
     @property

@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 
 from bmaml.data import Data, data
 from bmaml.errors import InputError, first_sentence
+from bmaml.io.checked import Count, Seed, checked
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved
 from bmaml.io.lock import check_unlocked
@@ -83,6 +84,7 @@ class Run(eqx.Module, Generic[Given, Adapted]):
         loss = f", loss {self.loss:.4g}" if self.history else ""
         return f"Run({what}, {how_far}{loss}, {f'saved in {self.directory}' if self.directory else 'not saved'})"
 
+    @checked
     def save(self, directory: str | Path, about: dict[str, Any] | None = None) -> None:
         """Save the run in the new folder `directory`, without its tasks and without the state that training would continue
         from.
@@ -113,12 +115,14 @@ class Run(eqx.Module, Generic[Given, Adapted]):
     @overload
     def adapt(self, given: Given, *, seed: int = 0) -> Adapted: ...
 
-    def adapt(self, given, y=None, *, seed=0):
+    @checked
+    def adapt(self, given, y=None, *, seed: Seed = 0):
         """Return what is believed of a new task.
 
         `given` and `y` are inputs of shape (n, inputs) and targets of shape (n, outputs), or a `Data` alone. A run of policies
         takes trajectories instead, and returns an adapted policy.
-        Raises: InputError for different numbers of rows, or for another kind of data than the method learns from.
+        Raises: InputError for different numbers of rows, numbers that are not finite, or another kind or width of data than the
+        method learns from.
         """
         return self.method.adapt(self.meta, given if y is None else data(given, y), key=jax.random.key(seed))  # pyright: ignore[reportArgumentType]
 
@@ -136,6 +140,7 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(f"training was stopped at meta-step {run.step} of {run.steps}: {kept}.")
 
 
+@checked
 def train(
     method: AbstractMethod[Given, Adapted],
     tasks: AbstractSource,
@@ -144,8 +149,8 @@ def train(
     directory: str | Path | None = None,
     overwrite: bool = False,
     about: dict[str, Any] | None = None,
-    save_every: int | None = None,
-    keep: int = 3,
+    save_every: Count | None = None,
+    keep: Count = 3,
     callbacks: Iterable[Callback] | Callback = (),
     progress: Progress | bool | None = None,
     **options: Any,
@@ -170,8 +175,6 @@ def train(
     NoRoomError (an InputError) if the program needs more memory than is free;
     NonFiniteError past the plan's limit.
     """
-    if keep < 1 or (save_every is not None and save_every < 1):
-        raise InputError(f"save_every is {save_every} and keep {keep}: give at least 1 of each.")
     check_arguments(method, tasks, plan, options)
     plan, heard, progress = dataclasses.replace(plan or Plan(), **options), Callbacks(callbacks), as_progress(progress)
     method.check(tasks)
@@ -220,6 +223,7 @@ def _so_far(loop: Loop, keeper: Keeper | None) -> Run:
     return Run(loop.method, state.meta, loop.plan, loop.step, int(state.skipped), loop.ledger.history, **told)
 
 
+@checked
 def resume(
     directory: str | Path,
     *,
@@ -228,7 +232,7 @@ def resume(
     tasks: AbstractSource | None = None,
     callbacks: Iterable[Callback] | Callback = (),
     progress: Progress | bool | None = None,
-    keep: int = 3,
+    keep: Count = 3,
 ) -> Run:
     """Continue a saved run from its last checkpoint. The result equals the uninterrupted run bit for bit.
 
@@ -292,6 +296,7 @@ def _shapes(folder: RunFolder, method: AbstractMethod, plan: Plan) -> TrainState
         ) from error
 
 
+@checked
 def load(directory: str | Path, *, method: AbstractMethod | None = None) -> Run:
     """Return a saved run, from its last checkpoint, by the name of its folder alone.
 
@@ -320,6 +325,7 @@ def _plan(folder: RunFolder) -> Plan:
         return folder.parts("plan", given={"plan.outer": CustomOuter(optax.identity())})[0]
 
 
+@checked
 def method_of(directory: str | Path) -> AbstractMethod:
     """Return the method of the saved run in `directory`, whatever its checkpoints are like.
 
@@ -328,6 +334,7 @@ def method_of(directory: str | Path) -> AbstractMethod:
     return RunFolder(directory).parts("method")[0]
 
 
+@checked
 def source(directory: str | Path) -> Any:
     """Return what the saved run in `directory` was trained on.
 
@@ -336,6 +343,7 @@ def source(directory: str | Path) -> Any:
     return RunFolder(directory).parts("tasks")[0]
 
 
+@checked
 def about(directory: str | Path) -> dict[str, Any]:
     """Return what the caller of `train` wanted to keep with the run in `directory`.
 
