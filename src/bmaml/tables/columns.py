@@ -156,8 +156,8 @@ class Column:
             more = f" (and {len(beyond) - 1} more)" if len(beyond) > 1 else ""
             far_away = f"{size[beyond[0]]:,.0f} deviations from the mean of the rows fitted on"
             warnings.warn(
-                f"{table.cell(self.name, beyond[0])}{more} is {far_away}: check its unit, since the model knows nothing there; an "
-                "input counts as if it lay at the edge of what the model knows.",
+                f"{table.cell(self.name, beyond[0])}{more} is {far_away}: check its unit, since the model knows nothing there; "
+                "an input counts as if it lay at the edge of what the model knows.",
                 stacklevel=2,
             )
         return values
