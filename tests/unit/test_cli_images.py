@@ -111,7 +111,7 @@ def test_when_to_abstain_is_known_for_the_numbers_of_classes_and_images_that_wer
 def test_caches_are_listed_and_removed_with_nothing_else(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("BMAML_CACHE", str(tmp_path / "cache"))
     assert run("cache") == 0
-    assert "0 caches" in capsys.readouterr().out
+    assert "cache: 0, of 0.0 MB" in capsys.readouterr().out
     read_images(pictures(tmp_path / "in", ["a", "b"], 3))
     (array,) = (tmp_path / "cache").glob("*.npy")
     others = {name: tmp_path / "cache" / name for name in ("notes.json", "mine.npy", ".mine.json.0123abcd")}
@@ -122,7 +122,7 @@ def test_caches_are_listed_and_removed_with_nothing_else(tmp_path, monkeypatch, 
     assert run("cache") == 0
     out = capsys.readouterr().out
     assert str(tmp_path / "in") in out
-    assert "1 caches" in out
+    assert "cache: 1, of 0.0 MB" in out
     assert array.exists()
     assert run("cache", "--clear") == 0
     assert set((tmp_path / "cache").iterdir()) == set(others.values())

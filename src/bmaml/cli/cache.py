@@ -29,5 +29,5 @@ def cache(
     if found:
         rows = [[str(entry.images), f"{entry.size / 1e6:.1f} MB", entry.source] for entry in found]
         typer.echo(aligned([["images", "size", "decoded from"], *rows]))
-    total = f"{len(found)} caches of {sum(entry.size for entry in found) / 1e6:.1f} MB"
-    typer.echo(f"{total} {'were removed from' if clear else 'lie in'} {folder}")
+    total = f"{sum(entry.size for entry in found) / 1e6:.1f} MB"
+    typer.echo(f"caches {'removed from' if clear else 'in'} {folder}: {len(found)}, of {total}")
