@@ -137,7 +137,9 @@ def test_a_board_goes_into_no_folder_of_something_else_and_no_file(refused, runs
 
 
 def test_papers_of_a_run_need_its_method_alone(refused, runs, tmp_path, capfd):
-    assert "there is no folder" in refused("cite", tmp_path / "none")
+    assert "is no folder" in refused("cite", tmp_path / "none")
+    for command in ("cite", "evaluate", "resume"):
+        assert f"such as {runs / 'family'}" in refused(command, runs)
     shutil.copytree(runs / "family", tmp_path / "family")
     flip(sorted((tmp_path / "family").glob("checkpoint-*"))[-1], 0.5)
     assert run("cite", tmp_path / "family") == 0
@@ -173,6 +175,9 @@ def test_scores_are_written_over_no_file_and_into_no_missing_folder(refused, run
         (["--seed", "-1"], "seed is -1"),
         (["--seed", "99999999999"], "seed is 99999999999"),
         (["--learning-rate", "-1"], "outer rate -1"),
+        (["--learning-rate", "inf"], "learning_rate of Muon is inf"),
+        (["--inner-learning-rate", "inf"], "learning_rate of Sgd is inf"),
+        (["--steps", "1000000000000"], "give less than"),
         (["--inner-learning-rate", "nan"], "learning_rate of Sgd is nan"),
         (["--method", "experts"], "no inner steps to set"),
     ],

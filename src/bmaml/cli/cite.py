@@ -20,12 +20,15 @@ def cite(
 ) -> None:
     """Print BibTeX of the papers behind a method or a saved run."""
     import bmaml
+    from bmaml.cli.options import must_be_a_run
     from bmaml.errors import InputError
     from bmaml.methods import METHODS, POLICY_METHODS
     from bmaml.training.run import method_of
 
     folder, known = Path(method), method in METHODS or method in POLICY_METHODS
-    if not known and not folder.is_dir() and len(folder.parts) > 1:
-        raise InputError(f"there is no folder {method}: give the folder of a run, or the name of a method.")
+    if not known and folder.is_dir():
+        must_be_a_run(folder)
+    elif not known and (len(folder.parts) > 1 or folder.exists()):
+        raise InputError(f"{method} is no folder: give the folder of a run, or the name of a method.")
     # Papers depend on the method alone, so a run without a whole checkpoint has them, too.
     typer.echo(bmaml.cite(method_of(folder) if folder.is_dir() and not known else method), nl=False)

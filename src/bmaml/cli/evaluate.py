@@ -80,9 +80,10 @@ def evaluate(run: Annotated[Path, typer.Argument(help="Folder of the run.")], as
     """
     import bmaml
     from bmaml.cli import on_images
-    from bmaml.cli.options import must_be_writable, whole_numbers
+    from bmaml.cli.options import must_be_a_run, must_be_writable, whole_numbers
 
     must_be_writable(output.out)
+    must_be_a_run(run)
     about = bmaml.about(run)
     kind = _kind(run, about)
     flags, why = _NOT_OF[kind]

@@ -43,6 +43,17 @@ def must_be_writable(*files: Path | None) -> None:
             raise InputError(f"{file} cannot be written because there is no folder {file.parent}: make it first.")
 
 
+def must_be_a_run(folder: Path) -> None:
+    """Check that `folder` is not that of a board, or of several runs.
+
+    Raises: InputError that names a run in the folder.
+    """
+    for within in (folder / "runs", folder):
+        runs = sorted(path.parent for path in within.glob("*/run.json"))
+        if runs and not (folder / "run.json").exists():
+            raise InputError(f"{folder} holds several runs: give one of them, such as {runs[0]}.")
+
+
 def check_folder(folder: Path) -> None:
     """Check that `folder` is a folder, or can be made.
 

@@ -10,7 +10,7 @@ import typer
 
 from bmaml.cli.groups import OptionGroup, add_command, refuse
 from bmaml.cli.names import FAMILY_NAMES, NUMBER_METHODS, OBJECTIVE_NAMES, PATHS, POLICY_NAMES, WORLD_NAMES
-from bmaml.cli.options import whole_numbers
+from bmaml.cli.options import must_be_a_run, whole_numbers
 
 if TYPE_CHECKING:
     from bmaml.methods import Method
@@ -153,11 +153,12 @@ def resume(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> N
     import bmaml
     from bmaml.training.progress import BarProgress
 
+    must_be_a_run(run)
     report(bmaml.resume(run, progress=BarProgress(str(run))), run)
 
 
 def report(run: Run, folder: Path) -> None:
     """Print how the `run` in `folder` ended."""
-    skipped = f", {run.skipped} meta-steps skipped as not finite" if run.skipped else ""
+    skipped = f", {run.skipped} meta-step{'s' * (run.skipped > 1)} skipped as not finite" if run.skipped else ""
     early = f" (stopped early: {run.stopped})" if run.stopped else ""
     typer.echo(f"trained {run.step} meta-steps{early}, last loss {run.loss:.4g}{skipped}; saved in {folder}")

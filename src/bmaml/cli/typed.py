@@ -14,7 +14,7 @@ from bmaml.methods import METHODS, POLICY_METHODS
 from bmaml.objectives import OBJECTIVES
 from bmaml.rl import AbstractWorld
 from bmaml.rl.recipes import WORLDS, WorldSpec
-from bmaml.rows import check_path, imported, is_path
+from bmaml.rows import check_path, imported, is_path, pick
 from bmaml.tasks import FAMILIES, AbstractTasks, TaskSpec
 from bmaml.tasks.base import AbstractSource
 from bmaml.training.method import AbstractMethod
@@ -27,6 +27,8 @@ def typed_family(text: str) -> str:
     """
     if not is_path(text) or text in FAMILIES or text in WORLDS:
         check_path(text)
+        if text not in FAMILIES and text not in WORLDS:
+            pick("task family or environment", text, dict.fromkeys([*FAMILIES, *WORLDS]))
         return text
     table: Any = WORLDS if _is_world(text, imported(text)) else FAMILIES
     return table.typed(text).name

@@ -10,6 +10,7 @@ from bmaml.training.optimisers import AbstractOuter, Adam, as_outer
 
 # Number of records of a run, unless its plan says otherwise.
 _RECORDS = 200
+_MOST = 2**31 - 2**20
 
 
 @register("plan/plan")
@@ -47,6 +48,9 @@ class Plan(eqx.Module):
             raise InputError(f"a record covers {self.record_every} meta-steps: give at least 1, or None.")
         if self.steps < 1 or self.batch < 1:
             raise InputError(f"{self.steps} steps and meta-batches of {self.batch} tasks: give at least 1 of each.")
+        # The device counts in 32 bits.
+        if max(self.steps, self.batch) >= _MOST:
+            raise InputError(f"{self.steps} steps and meta-batches of {self.batch} tasks: give less than {_MOST} of each.")
         if self.accumulation_steps < 1 or self.batch % self.accumulation_steps:
             raise InputError(
                 f"{self.accumulation_steps} groups do not divide a meta-batch of {self.batch} tasks: give a divisor."
