@@ -1,10 +1,12 @@
 """The fault bench: `make faults`, or `python tests/faults saves` for one part. It prints what was tried and what survived."""
 
 import argparse
+import sys
 import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import runs
@@ -14,17 +16,19 @@ PARTS = {
     "saves": (saves.killed, saves.full, saves.unwritable),
     "system-calls": (saves.traced,),
     "short": (saves.short,),
-    "runs": (runs.killed, runs.together, runs.devices),
+    **{job.name: (partial(runs.killed, job),) for job in runs.JOBS},
+    "two-writers": (runs.together,),
+    "devices": (runs.devices,),
 }
 
 
-def attempts(part, place: Path) -> Iterator[tuple[str, bool]]:
+def attempts(name: str, part, place: Path) -> Iterator[tuple[str, bool]]:
     """What a part of the bench tries. An attempt that fails ends the part, because its trace says what to mend."""
     try:
         yield from part(place)
     except Exception:
         traceback.print_exc()
-        yield f"the rest of {part.__name__}", False
+        yield f"the rest of {name}", False
 
 
 def main() -> int:
@@ -36,10 +40,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name in chosen:
             for part in PARTS[name]:
-                for what, fault in attempts(part, Path(folder) / "place"):
+                for what, fault in attempts(name, part, Path(folder) / "place"):
                     tried[what] += 1
                     met[what] += fault
                     failed[what] += what.startswith("the rest of")
+                    print(f"{sum(tried.values())}: {what}", file=sys.stderr, flush=True)
     width = max(map(len, tried))
     print(f"{'fault':{width}}  tried  met  survived")
     for what, count in tried.items():

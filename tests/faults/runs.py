@@ -78,34 +78,33 @@ def _go_on(job: Job, command: list[str], out: Path) -> None:
     _finish(command)
 
 
-def killed(place: Path) -> Iterator[tuple[str, bool]]:
-    """Stop each job by each signal at random moments, go on, and compare with a run that nobody stopped."""
-    rng = random.Random(0)
-    for job in JOBS:
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        whole, began = place / "whole", time.monotonic()
-        _finish(_command(job, place, whole))
-        seconds = time.monotonic() - began
-        for sent in SIGNALS:
-            for attempt in range(TIMES):
-                out = place / f"{sent.name}-{attempt}"
-                command = _command(job, place, out)
-                process = started(command)
-                # A third dies early or at any time, the others once the run has begun to write.
-                if attempt % 3:
-                    while process.poll() is None and not (out / job.run / "metrics.jsonl").exists():
-                        time.sleep(0.005)
-                time.sleep(rng.random() * seconds * (0.1 if attempt % 3 else 1.0))
-                process.send_signal(sent)
-                _, errors = process.communicate()
-                assert "Traceback" not in errors, errors
-                _go_on(job, command, out)
-                assert _weights(out / job.run) == _weights(whole / job.run), f"{job.name}: other weights"
-                left = [str(file) for file in (out / job.run).glob(".*")]
-                assert not left, left
-                shutil.rmtree(out)
-                yield f"{sent.name} of {job.name}", process.returncode != 0
+def killed(job: Job, place: Path) -> Iterator[tuple[str, bool]]:
+    """Stop a job by each signal at random moments, go on, and compare with a run that nobody stopped."""
+    rng = random.Random(job.name)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    whole, began = place / "whole", time.monotonic()
+    _finish(_command(job, place, whole))
+    seconds = time.monotonic() - began
+    for sent in SIGNALS:
+        for attempt in range(TIMES):
+            out = place / f"{sent.name}-{attempt}"
+            command = _command(job, place, out)
+            process = started(command)
+            # A third is stopped at any time, the others soon after the run has begun to write.
+            if attempt % 3:
+                while process.poll() is None and not (out / job.run / "metrics.jsonl").exists():
+                    time.sleep(0.005)
+            time.sleep(rng.random() * seconds * (0.1 if attempt % 3 else 1.0))
+            process.send_signal(sent)
+            _, errors = process.communicate()
+            assert "Traceback" not in errors, errors
+            _go_on(job, command, out)
+            assert _weights(out / job.run) == _weights(whole / job.run), f"{job.name}: other weights"
+            left = [str(file) for file in (out / job.run).glob(".*")]
+            assert not left, left
+            shutil.rmtree(out)
+            yield f"{sent.name} of {job.name}", process.returncode != 0
 
 
 def together(place: Path) -> Iterator[tuple[str, bool]]:
