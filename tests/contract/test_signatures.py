@@ -35,7 +35,7 @@ EXCEPTIONS = {
         WandB.__init__ MLflow.__init__ Trackio.__init__
     """,
     "whatever somebody gives, which the function itself checks": """
-        preset as_method as_objective as_world as_family family as_outer check_arguments imported import_module
+        preset as_method as_objective as_world as_family family as_outer check_arguments check_options imported import_module
         as_widths as_cells Table.with_columns
         check_fields check_value check_arguments as_tuple AtLeast.holds Above.holds Below.holds
         Named.made_by Rows.__init__

@@ -1,5 +1,6 @@
 """What a newcomer hands over first and wrongly, in Python: one sentence that says what to write."""
 
+import numpy as np
 import pytest
 from cases import FEATURES, MODEL, is_one_sentence
 
@@ -39,6 +40,11 @@ WRONG = {
     "an outer rate": (lambda: _train(learning_rate=0.01), r"give outer=bmaml.Adam\(learning_rate=0.01\)"),
     "shots": (lambda: _train(shots=5), r"give it to the tasks, as in bmaml.tasks.Sinusoids\(shots=5\)"),
     "particles": (lambda: _train(particles=5), "give it to the method"),
+    "a learner": (lambda: bmaml.train(LEARNER, Sinusoids()), r"give a method, such as bmaml.methods.maml"),
+    "tasks by name": (lambda: bmaml.train(methods.maml(MODEL), "sinusoid"), "give a source of tasks"),
+    "a method to score": (lambda: bmaml.evaluate(methods.maml(MODEL), Sinusoids()), "give a run, as bmaml.train"),
+    "a learner to cite": (lambda: bmaml.cite(LEARNER), "what to cite is a GradientLearner"),
+    "several densities": (lambda: bmaml.svgd(lambda x: x, np.zeros((3, 2))), r"has shape \(2,\): give a function"),
     "a plan's": (lambda: _train(step=5), "use steps"),
     "an option": (lambda: _train(callback=None), "use callbacks"),
 }

@@ -39,7 +39,7 @@ def svgd(
     - `kernel`: the kernel; an RBF with the median heuristic by default.
     - `record`: the steps whose particles are kept (0 is the start).
 
-    Raises: InputError for negative steps, or a recorded step after the last one.
+    Raises: InputError for negative steps, a recorded step after the last one, or a log density that is no single number.
 
     >>> start = jax.random.normal(jax.random.key(0), (20, 1))
     >>> found = svgd(lambda w: -jnp.sum((w - 3.0) ** 2) / 2, start, steps=500)
@@ -48,6 +48,9 @@ def svgd(
     """
     if steps < 0 or any(not 0 <= r <= steps for r in record):
         raise InputError(f"{steps} steps and record {tuple(record)}: give steps >= 0 and records between 0 and steps.")
+    shape = jax.eval_shape(log_density, jax.tree.map(lambda leaf: leaf[0], particles)).shape
+    if shape:
+        raise InputError(f"the log density of a particle has shape {shape}: give a function that returns one number.")
     rule = optimiser or liu_wang_rule(learning_rate)
     direction = Stein(kernel or RBF())
     score = jax.vmap(jax.grad(log_density))

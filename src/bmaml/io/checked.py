@@ -81,6 +81,19 @@ Seed = Annotated[int, Below(2**32)]
 _OWN_CHECK = {"AbstractModel", "AbstractNetwork", "AbstractFeatures", "AbstractLearner", "AbstractObjective"}
 
 
+# How a newcomer gets what most functions are given.
+_SOURCE = "a source of tasks, such as bmaml.tasks.Sinusoids()"
+_HOW = {
+    "AbstractMethod": "a method, such as bmaml.methods.maml(model) or bmaml.Method(learner, objective)",
+    "AbstractSource": _SOURCE,
+    "AbstractTasks": _SOURCE,
+    "Callback": "an object of a class that inherits from bmaml.Callback",
+    "Plan": "a plan, such as bmaml.Plan(steps=2000)",
+    "Run": "a run, as bmaml.train and bmaml.load return it",
+    "Predictor": "a predictor, bmaml.Predictor(learner, meta)",
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class _Rule:
     """Whether a value `fits` an annotation, and what the annotation is in `words`, for one value and for `many`."""
@@ -183,7 +196,8 @@ def _several(rule: _Rule | None, is_list: Callable[[Any], bool]) -> _Rule | None
 def _part(kind: type) -> _Rule | None:
     if kind.__name__ in _OWN_CHECK or typing.is_typeddict(kind) or getattr(kind, "_is_protocol", False):
         return None
-    return _Rule(lambda v: isinstance(v, kind), f"an object of the class {kind.__name__}", f"objects of {kind.__name__}")
+    words = _HOW.get(kind.__name__, f"an object of the class {kind.__name__}")
+    return _Rule(lambda v: isinstance(v, kind), words, f"objects of {kind.__name__}")
 
 
 def _shown(value: Any) -> str:

@@ -6,7 +6,7 @@ import functools
 import re
 from importlib.resources import files
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, said
 from bmaml.methods.base import Method
 from bmaml.methods.rows import METHODS, POLICY_METHODS
 from bmaml.methods.spec import MethodSpec
@@ -53,6 +53,8 @@ def cite(method: str | AbstractMethod | Run) -> str:
     ['@inproceedings{finn2017,', '  title = {Model-Agnostic Meta-Learning ...
     """
     found = method.method if isinstance(method, Run) else method
+    if not isinstance(found, str | AbstractMethod):
+        raise InputError(f"what to cite is {said(found)}: give the name of a method, such as 'bmaml', a method, or a run.")
     name = found if isinstance(found, str) else found.name
     if name is None:
         raise InputError(

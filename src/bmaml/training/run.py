@@ -24,7 +24,7 @@ from bmaml.io.lock import check_unlocked
 from bmaml.learners.base import Meta
 from bmaml.learners.predictor import Predictor
 from bmaml.tasks.base import AbstractSource
-from bmaml.training.arguments import check_arguments
+from bmaml.training.arguments import check_options
 from bmaml.training.callbacks import Callback, CallbackError, Callbacks
 from bmaml.training.interrupt import Interrupt
 from bmaml.training.keeper import Keeper, Notes
@@ -175,7 +175,7 @@ def train(
     NoRoomError (an InputError) if the program needs more memory than is free;
     NonFiniteError past the plan's limit.
     """
-    check_arguments(method, tasks, plan, options)
+    check_options(options)
     plan, heard, progress = dataclasses.replace(plan or Plan(), **options), Callbacks(callbacks), as_progress(progress)
     method.check(tasks)
     with ExitStack() as held:
