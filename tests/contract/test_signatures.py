@@ -21,6 +21,7 @@ EXCEPTIONS = {
         name_of find names source is_number
     """,
     "a record of JSON": """
+        seal sealed read_sealed predictions threshold
         AbstractEstimator.about AbstractEstimator.described FewShotClassifier.about FewShotRegressor.about
         FewShotClassifier.fit saved EpisodeScores.to_json Score.to_json to_records as_json AbstractArena.about run
         Cache.__init__ Cache.describe Cache.load Cache.touch Cache.build RunFolder.about RunFolder.notes
