@@ -172,8 +172,8 @@ def test_scores_are_written_over_no_file_and_into_no_missing_folder(refused, run
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--seed", "-1"], "seed is -1"),
-        (["--seed", "99999999999"], "seed is 99999999999"),
+        (["--seed", "-1"], "seed of Plan is -1"),
+        (["--seed", "99999999999"], "seed of Plan is 99999999999"),
         (["--learning-rate", "-1"], "outer rate -1"),
         (["--learning-rate", "inf"], "learning_rate of Muon is inf"),
         (["--inner-learning-rate", "inf"], "learning_rate of Sgd is inf"),

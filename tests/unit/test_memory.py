@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from cases import fixed_tasks, is_one_sentence, preset
+from cases import MODEL, fixed_tasks, is_one_sentence, preset
 
 import bmaml
+from bmaml.errors import InputError
 from bmaml.training import memory
 from bmaml.training.meta_step import batch_gradient, draw_batch, init_state, step_keys
 from bmaml.training.plan import Plan
@@ -66,3 +67,10 @@ def test_a_run_without_room_is_refused_before_it_starts_and_leaves_nothing(monke
         bmaml.train(preset("maml"), fixed_tasks(), Plan(steps=2, batch=4), directory=tmp_path / "run")
     assert is_one_sentence(str(caught.value).replace(" MB", "").replace(" GB", ""))
     assert not (tmp_path / "run").exists()
+
+
+def test_particles_that_no_machine_holds_are_refused_before_they_are_made(tmp_path):
+    with pytest.raises(memory.NoRoomError, match=r"would take \d\d\d.* GB of memory"):
+        bmaml.train(bmaml.methods.bmaml(MODEL, particles=10**9), fixed_tasks(), Plan(steps=2, batch=4))
+    with pytest.raises(InputError, match="give a whole number below 2147483648"):
+        bmaml.methods.bmaml(MODEL, particles=10**10)

@@ -103,15 +103,21 @@ class _Rule:
     many: str
 
 
+# JAX counts in 32 bits.
+_MOST = 2**31
 _ONE = {
     bool: _Rule(lambda v: isinstance(v, bool) or type(v).__name__ == "bool_", "True or False", "True or False"),
-    int: _Rule(lambda v: isinstance(v, Integral) and not isinstance(v, bool), "a whole number", "whole numbers"),
+    int: _Rule(lambda v: _is_whole(v) and -_MOST <= v < _MOST, "a whole number", "whole numbers"),
     float: _Rule(lambda v: _is_number(v) and isfinite(v), "a finite number", "finite numbers"),
     str: _Rule(lambda v: isinstance(v, str), "text", "texts"),
     Path: _Rule(lambda v: isinstance(v, PathLike), "a path", "paths"),
     dict: _Rule(lambda v: isinstance(v, dict), "a dictionary", "dictionaries"),
     type(None): _Rule(lambda v: v is None, "None", "None"),
 }
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:
@@ -125,7 +131,9 @@ def _rule(hint: Any) -> _Rule | None:
     if hint in _ONE:
         return _ONE[hint]
     if origin is Annotated:
-        return _bounded(_rule(parts[0]), [bound for bound in parts[1:] if isinstance(bound, Bound)])
+        bounds = [bound for bound in parts[1:] if isinstance(bound, Bound)]
+        ended = parts[0] is int and any(isinstance(bound, Below) for bound in bounds)
+        return _bounded(_Rule(_is_whole, "a whole number", "whole numbers") if ended else _rule(parts[0]), bounds)
     if origin is Literal:
         named = ", ".join(repr(choice) for choice in parts)
         return _Rule(lambda v: isinstance(v, str | int) and v in parts, f"one of {named}", f"some of {named}")
@@ -213,7 +221,8 @@ def check_value(owner: str, name: str, value: Any, hint: Any) -> None:
     """
     rule = _rule(hint)
     if rule is not None and not rule.fits(value):
-        raise InputError(f"{name} of {owner} is {_shown(value)}: give {rule.words}.")
+        large = " below 2147483648" if rule is _ONE[int] and _is_whole(value) else ""
+        raise InputError(f"{name} of {owner} is {_shown(value)}: give {rule.words}{large}.")
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from bmaml.data import Task
 from bmaml.errors import InputError
+from bmaml.io.checked import Seed
 from bmaml.io.registry import register
 from bmaml.tasks.base import AbstractTasks, scored
 
@@ -30,7 +31,7 @@ class FiniteTasks(AbstractTasks):
 
     source: AbstractTasks
     count: int = eqx.field(static=True)
-    seed: int = eqx.field(static=True, default=0)
+    seed: Seed = eqx.field(static=True, default=0)
 
     def __check_init__(self):
         if self.count < 1:

@@ -20,7 +20,7 @@ from bmaml.training.callbacks import CallbackError, Callbacks, Training
 from bmaml.training.interrupt import Interrupt
 from bmaml.training.jaxlib_versions import check_platform
 from bmaml.training.keeper import Keeper
-from bmaml.training.memory import check_memory
+from bmaml.training.memory import check_memory, check_start
 from bmaml.training.meta_step import LONGEST, idle_share, mesh
 from bmaml.training.method import AbstractMethod, TrainState
 from bmaml.training.plan import Plan
@@ -61,6 +61,8 @@ class Loop:
         check_platform()
         method.check(tasks)
         self.method, self.tasks, self.plan = method, tasks, plan
+        if state is None:
+            check_start(lambda: method.begin(plan), plan)
         start = method.begin(plan) if state is None else state
         if len(jax.devices()) > 1:
             _say_idle(plan)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import equinox as eqx
 import jax
 from jax import stages
 
@@ -83,7 +87,26 @@ def check_memory(program: stages.Compiled, plan: Plan) -> int:
 
     Raises: NoRoomError if fewer bytes are free, with what to change.
     """
-    needed, free = needed_bytes(program), free_bytes()
+    return _within(needed_bytes(program), plan)
+
+
+def check_start(begin: Callable[[], Any], plan: Plan) -> None:
+    """Check that the state which `begin` returns fits the free memory, without making it; `plan` says what can be changed.
+
+    JAX would otherwise fill the memory, or end in an error of its own, before there is a program whose memory could be read.
+    Raises: NoRoomError if it does not fit.
+    """
+    state = eqx.filter_eval_shape(begin)
+    leaves = [leaf for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.ShapeDtypeStruct)]
+    _within(sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves), plan)
+
+
+def _within(needed: int, plan: Plan) -> int:
+    """Return `needed` bytes.
+
+    Raises: NoRoomError if fewer are free.
+    """
+    free = free_bytes()
     if free is None or needed <= free:
         return needed
     accumulate = f"accumulation_steps={plan.batch} in the plan, " if plan.accumulation_steps < plan.batch else ""

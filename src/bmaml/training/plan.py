@@ -5,6 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 
 from bmaml.errors import InputError
+from bmaml.io.checked import Seed
 from bmaml.io.registry import register
 from bmaml.training.optimisers import AbstractOuter, Adam, as_outer
 
@@ -33,7 +34,7 @@ class Plan(eqx.Module):
     steps: int = eqx.field(static=True, default=20_000)
     batch: int = eqx.field(static=True, default=16)
     outer: AbstractOuter = eqx.field(converter=as_outer, default=Adam())
-    seed: int = eqx.field(static=True, default=0)
+    seed: Seed = eqx.field(static=True, default=0)
     accumulation_steps: int = eqx.field(static=True, default=1)
     skip_limit: int = eqx.field(static=True, default=100)
     record_every: int | None = eqx.field(static=True, default=None)
@@ -55,5 +56,3 @@ class Plan(eqx.Module):
             raise InputError(
                 f"{self.accumulation_steps} groups do not divide a meta-batch of {self.batch} tasks: give a divisor."
             )
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed is {self.seed}: give a whole number from 0 to 4294967295.")
