@@ -3,19 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz combinations faults audit test-strict test-figures test-lowest test-wheel lint clean
+.PHONY: demo test fuzz combinations faults audit test-figures test-lowest test-wheel lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
-
-# The same tests, with types and shapes of the whole package checked when its functions are called, and with no type or axis
-# that JAX would add by itself. Some tests do not keep these checks yet.
-TYPED := --jaxtyping-packages='bmaml,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
-test-strict: $(VENV)/.ready-test
-	BMAML_STRICT=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(TYPED)
 
 # The fuzzers with many new examples each; BMAML_FUZZ says how many.
 fuzz: $(VENV)/.ready-test

@@ -15,11 +15,13 @@ if version("jaxlib").startswith("0.9."):
     older = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     os.environ["XLA_FLAGS"] = f"{older} {os.environ.get('XLA_FLAGS', '')}".strip()
 
-if os.environ.get("BMAML_STRICT"):  # `make test-strict`
-    # A type that JAX would pick by its rules is said in the code, so that no sum or count turns into another type unseen.
-    jax.config.update("jax_numpy_dtype_promotion", "strict")
-    # Axes that NumPy would add in front are written out, so that no column meets a row unseen.
-    jax.config.update("jax_numpy_rank_promotion", "raise")
+# Types and shapes that the package's annotations say are checked when its functions are called in a test's own process. It
+# has to be asked for before the package is imported.
+jaxtyping.install_import_hook("bmaml", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+# A type that JAX would pick by its rules is said in the code, so that no sum or count turns into another type unseen.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+# Axes that NumPy would add in front are written out, so that no column meets a row unseen.
+jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 @contextmanager

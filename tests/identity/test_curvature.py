@@ -64,7 +64,8 @@ def dense(form, model, params, data, prior=PRIOR):
 
 
 def _normal_outputs(weights, x):
-    return jnp.tanh(x @ weights[0]["weight"] + weights[0]["bias"]) @ weights[1]["weight"] + weights[1]["bias"]
+    first, last = weights
+    return jnp.tanh(x @ first["weight"] + first["bias"][None]) @ last["weight"] + last["bias"][None]
 
 
 def by_hand(name, model, params, data):

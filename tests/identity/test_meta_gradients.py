@@ -134,7 +134,7 @@ def test_maml_preset_is_plain_squared_error_on_the_weights():
 
     def error(weights, data):
         first, last = weights
-        fit = jnp.tanh(data.x @ first["weight"] + first["bias"]) @ last["weight"] + last["bias"]
+        fit = jnp.tanh(data.x @ first["weight"] + first["bias"][None]) @ last["weight"] + last["bias"][None]
         return ((fit - data.y) ** 2).mean()
 
     def by_hand(weights):

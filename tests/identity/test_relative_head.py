@@ -36,7 +36,7 @@ def rows(rng, count):
 def joint(prior, features, log_noise, output):
     """For every (centre, cell): prior log weight, sigma, and mean and covariance of the targets of one output."""
     log_prior = np.log(softmax(prior.log_which))[:, None] + np.log(softmax(prior.log_share))
-    kernel = (features * np.exp(prior.log_scale)) @ features.T + np.diag(np.exp(prior.log_noise + log_noise))
+    kernel = (features * np.exp(prior.log_scale)[None]) @ features.T + np.diag(np.exp(prior.log_noise + log_noise))
     sigma = np.exp(prior.log_sigma[output] + np.linspace(-0.7, 0.7, G))
     means = np.asarray(features @ prior.centres[output].T).T
     return [(log_prior[j, g], s, s * means[j], s**2 * np.asarray(kernel)) for j in range(J) for g, s in enumerate(sigma)]
@@ -147,7 +147,7 @@ def test_drawn_weights_have_the_predictive_s_moments():
     draws = query[0] @ np.asarray(jit(jax.vmap(head.sample_weights))(jax.random.split(jax.random.key(5), count)))
     # The predictive less its own noise, whose variance is E[sigma^2] n.
     predictive, weights = head.predict(*query[:2]), jax.nn.softmax(head.log_weights, axis=(-2, -1))
-    noise = jnp.exp(prior.log_noise + query[1])[:, None] * jnp.einsum("ojg,og->o", weights, head.sigma**2)
+    noise = jnp.exp(prior.log_noise + query[1])[:, None] * jnp.einsum("ojg,og->o", weights, head.sigma**2)[None]
     variance = predictive.variance[0] - noise
     assert (np.abs(draws.mean(0) - predictive.mean[0]) < 6 * np.sqrt(variance / count)).all()
     np.testing.assert_allclose(draws.var(0), variance, rtol=0.06)

@@ -66,32 +66,34 @@ class WavePosterior(AbstractNoisePosterior):
 
 
 class Cells(eqx.Module):
-    """Grid over the parameters that are not linear: `frequency` and `phase` of a wave, or `slope` of a `line`.
+    """Grid over the parameters that are not linear: `frequency` and `phase` of a wave, or `slope` of a `line`; or one cell.
 
     `log_prior` is the log prior mass of each cell, and `sides` are the full widths of a cell in frequency, phase and slope.
     """
 
-    frequency: Float[Array, " cells"]
-    phase: Float[Array, " cells"]
-    slope: Float[Array, " cells"]
-    line: Float[Array, " cells"]
-    log_prior: Float[Array, " cells"]
-    sides: Float[Array, "cells 3"]
+    frequency: Float[Array, "*cells"]
+    phase: Float[Array, "*cells"]
+    slope: Float[Array, "*cells"]
+    line: Float[Array, "*cells"]
+    log_prior: Float[Array, "*cells"]
+    sides: Float[Array, "*cells 3"]
 
 
 class Conditional(eqx.Module):
     """Truncated normal of the linear parameter (1 / A, A, or a line's intercept) in each cell, and the log evidence.
+
+    Of one cell, all are scalars.
 
     - `centre`, `deviation`: mean and standard deviation before truncation.
     - `low`, `high`: the truncation.
     - `log_evidence`: log evidence of the cell.
     """
 
-    centre: Float[Array, " cells"]
-    deviation: Float[Array, " cells"]
-    low: Float[Array, " cells"]
-    high: Float[Array, " cells"]
-    log_evidence: Float[Array, " cells"]
+    centre: Float[Array, "*cells"]
+    deviation: Float[Array, "*cells"]
+    low: Float[Array, "*cells"]
+    high: Float[Array, "*cells"]
+    log_evidence: Float[Array, "*cells"]
 
     @property
     def ends(self) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, said
 from bmaml.inference.optax_steps import optax_update
 from bmaml.io.registry import register
 
@@ -84,9 +84,15 @@ class LearnedRates(AbstractRule):
 class Optax(AbstractRule):
     """Any optax `optimiser` as the inner step rule. For Adam set `eps_root`, because its meta-gradient is infinite at 0
     otherwise.
+
+    Raises: InputError for anything that is no optax optimiser.
     """
 
     optimiser: optax.GradientTransformation = eqx.field(static=True)
+
+    def __check_init__(self):
+        if not isinstance(self.optimiser, optax.GradientTransformation):
+            raise InputError(f"the inner optimiser is {said(self.optimiser)}: give an optax optimiser such as optax.sgd(0.01).")
 
     def init_meta(self, particle):
         return None

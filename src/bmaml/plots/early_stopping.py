@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -47,7 +48,7 @@ def _weights(axis, paths: Numbers, hessian: np.ndarray, best: np.ndarray) -> Non
 
 def _ellipse(hessian: np.ndarray, steps: int, style: str) -> Ellipse:
     with jax.enable_x64(True):
-        precision = np.asarray(early_stopping_precision(hessian, RATE, steps))  # pyright: ignore[reportArgumentType]
+        precision = np.asarray(early_stopping_precision(jnp.asarray(hessian), RATE, steps))
     values, vectors = np.linalg.eigh(precision)
     angle = np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0]))
     width, height = 2 / np.sqrt(values)

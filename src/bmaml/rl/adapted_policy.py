@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
+from numpy.typing import ArrayLike
 
 from bmaml.distributions import AbstractContinuous, AbstractDistribution
 from bmaml.inference.posteriors import ParticlePosterior
@@ -20,11 +21,11 @@ class AdaptedPolicy(eqx.Module):
 
     posterior: ParticlePosterior
 
-    def actions(self, observations: Array) -> AbstractDistribution:
+    def actions(self, observations: ArrayLike) -> AbstractDistribution:
         """Return the distribution over actions at `observations` of shape (n, observations): the mixture of the particles."""
         return self.posterior.predict(jnp.asarray(observations, jnp.zeros(()).dtype))
 
-    def act(self, observation: Array, *, key: PRNGKeyArray | None = None) -> Array:
+    def act(self, observation: ArrayLike, *, key: PRNGKeyArray | None = None) -> Array:
         """Return the action at one `observation`: drawn with a `key`, else the mean (the most likely one of discrete
         actions).
         """

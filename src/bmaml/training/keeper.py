@@ -36,14 +36,15 @@ class Notes:
 
         Raises: InputError if the manifest notes something else.
         """
-        noted = folder.notes()
-        found = cls(**{field.name: noted[field.name] for field in dataclasses.fields(cls) if field.name in noted})
-        sums = found.part.values() if isinstance(found.part, dict) else [None]
-        whole = is_number(found.seconds) and isinstance(found.stopped, str | None) and all(map(_is_sum, sums))
-        names = found.callbacks if isinstance(found.callbacks, Sequence) else [None]
+        # Checked before an object is made of them: a file may hold anything.
+        noted = dataclasses.asdict(cls())
+        noted |= {name: value for name, value in folder.notes().items() if name in noted}
+        sums = noted["part"].values() if isinstance(noted["part"], dict) else [None]
+        whole = is_number(noted["seconds"]) and isinstance(noted["stopped"], str | None) and all(map(_is_sum, sums))
+        names = noted["callbacks"] if isinstance(noted["callbacks"], Sequence) else [None]
         if not whole or not all(isinstance(name, str) for name in names):
             raise InputError(f"{folder.path / 'manifest.json'} is damaged (its notes): restore it from a copy.")
-        return found
+        return cls(**noted)
 
 
 def _is_sum(value: Any) -> bool:
