@@ -135,7 +135,7 @@ def check_points(points: Data, name: str = "the points") -> None:
         raise InputError(f"the mask of {name} has a weight below 0: give 1 for each row that counts, and 0 for the others.")
 
 
-def same_rank(*arrays: Array) -> tuple[Array, ...]:
+def same_rank(*arrays: Array | np.ndarray) -> tuple[Array, ...]:
     """Return `arrays` with axes of length 1 in front, so that all have as many axes as the one with the most.
 
     So the code says where arrays broadcast as in NumPy. A number without axes stays as it is.
@@ -144,7 +144,8 @@ def same_rank(*arrays: Array) -> tuple[Array, ...]:
     return tuple(_led(array, most - jnp.ndim(array)) for array in arrays)
 
 
-def _led(array: Array, extra: int) -> Array:
+def _led(array: Array | np.ndarray, extra: int) -> Array:
+    array = jnp.asarray(array) if isinstance(array, np.ndarray) else array
     return jnp.expand_dims(array, tuple(range(extra))) if extra and jnp.ndim(array) else array
 
 

@@ -346,6 +346,19 @@ def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path, name):
     assert refusals > 5
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [(["plan"], 3), (["method"], "x"), (["tasks"], 7), (["options"], "x"), (["options", "dict", "save_every"], -1)],
+)
+def test_a_run_whose_parts_are_of_another_kind_is_refused(tmp_path, path, value):
+    folder = tmp_path / "run"
+    shutil.copytree(Path(__file__).parents[1] / "fixtures" / "runs" / "maml", folder)
+    forged(folder / "run.json", lambda content: put(content["parts"], path, value))
+    with pytest.raises(InputError, match=rf"is damaged \(its {path[-1]} is") as error:
+        bmaml.resume(folder)
+    assert is_one_sentence(error.value)
+
+
 def answer(action):
     """The message of the InputError that an action raises, or None."""
     try:
@@ -386,6 +399,7 @@ def test_a_file_without_its_checksum_or_with_a_changed_digit_is_refused(folder, 
         assert "is damaged" in refused(folder.history if name == "manifest.json" else folder.about)
 
 
+@pytest.mark.unchecked
 def test_a_record_that_json_cannot_hold_is_refused_before_anything_is_written(tmp_path):
     for note in ({"when": jnp.zeros(2)}, {(1, 2): 3}):
         made = RunFolder(tmp_path / "run")

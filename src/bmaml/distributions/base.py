@@ -28,7 +28,7 @@ class AbstractDistribution(eqx.Module):
     BY_ROWS: ClassVar[bool] = False
 
     @abstractmethod
-    def log_prob(self, y: Array) -> Float[Array, "*batch n"]:
+    def log_prob(self, y: Array | np.ndarray) -> Float[Array, "*batch n"]:
         """Log-density (or log-mass) of each point's target `y`, in nats."""
 
     @property
@@ -72,11 +72,11 @@ class AbstractContinuous(AbstractDistribution):
     """A distribution with a continuous CDF in each output."""
 
     @abstractmethod
-    def cdf(self, y: Array) -> Array:
+    def cdf(self, y: Array | np.ndarray) -> Array:
         """Probability that an output is at most `y`, for each output separately; exact to a few digits in the lower tail."""
 
     @abstractmethod
-    def survival(self, y: Array) -> Array:
+    def survival(self, y: Array | np.ndarray) -> Array:
         """Probability that an output is above `y`, for each output separately; exact to a few digits in the upper tail."""
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Generic, overload
@@ -16,7 +16,7 @@ import optax
 from jax.typing import ArrayLike
 
 from bmaml.data import Data, data
-from bmaml.errors import InputError, first_sentence
+from bmaml.errors import InputError, first_sentence, said
 from bmaml.io.checked import Count, Seed, checked
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved
@@ -247,7 +247,8 @@ def resume(
     """
     folder = RunFolder(directory, keep)
     given = _given(method=method, tasks=tasks) | _given(**{"plan.outer": None if outer is None else as_outer(outer)})
-    made, plan, source, options = folder.parts("method", "plan", "tasks", "options", given=given)
+    made, plan, source, options = _parts(folder, "method", "plan", "tasks", "options", given=given)
+    every = _every(plan, _saved_every(folder, options))
     if source is None:
         without = f"{directory} was saved without the tasks that it was trained on"
         raise InputError(
@@ -263,7 +264,7 @@ def resume(
             return _loaded(folder, made, plan, state)
         ledger = Ledger(plan, folder.history(), notes.part)
         told = {"ledger": ledger, "callbacks": Callbacks(callbacks), "seconds": notes.seconds}
-        keeper = Keeper(folder, _every(plan, options["save_every"]))
+        keeper = Keeper(folder, every)
         return _trained(Loop(made, source, plan, state, **told), as_progress(progress), keeper, interrupt)
 
 
@@ -279,6 +280,33 @@ def _loaded(folder: RunFolder, method: AbstractMethod, plan: Plan, state: TrainS
 
 def _given(**parts: Any) -> dict[str, Any]:
     return {name: part for name, part in parts.items() if part is not None}
+
+
+# What each part of a run must be: a file may hold any object in its place.
+_KINDS = {"method": AbstractMethod, "plan": Plan, "tasks": AbstractSource | None, "options": dict}
+
+
+def _parts(folder: RunFolder, *names: str, given: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
+    """Return parts of a run as `RunFolder.parts` does.
+
+    Raises: InputError if the file holds something else in the place of one.
+    """
+    found = folder.parts(*names, given=given)
+    for name, part in zip(names, found, strict=True):
+        if not isinstance(part, _KINDS[name]):
+            raise _damaged(folder, f"its {name} is {said(part)}")
+    return found
+
+
+def _damaged(folder: RunFolder, why: str) -> InputError:
+    return InputError(f"{folder.path / 'run.json'} is damaged ({why}): restore it from a copy.")
+
+
+def _saved_every(folder: RunFolder, options: dict[str, Any]) -> int | None:
+    every = options.get("save_every")
+    if every is None or (type(every) is int and every > 0):
+        return every
+    raise _damaged(folder, f"its save_every is {said(every)}")
 
 
 def _shapes(folder: RunFolder, method: AbstractMethod, plan: Plan) -> TrainState:
@@ -308,7 +336,7 @@ def load(directory: str | Path, *, method: AbstractMethod | None = None) -> Run:
     names the part, if a part is missing from the file and is not given.
     """
     folder = RunFolder(directory)
-    (made,), plan = folder.parts("method", given=_given(method=method)), _plan(folder)
+    (made,), plan = _parts(folder, "method", given=_given(method=method)), _plan(folder)
     # The optimiser's state is left out of the checkpoint, and with it everything that depends on the optimiser.
     shapes = jax.eval_shape(lambda state: dataclasses.replace(state, optimiser=None), _shapes(folder, made, plan))
     state = folder.load(shapes)
@@ -320,9 +348,9 @@ def load(directory: str | Path, *, method: AbstractMethod | None = None) -> Run:
 def _plan(folder: RunFolder) -> Plan:
     """Return a run's plan, with an optimiser that does nothing if the file could not hold the run's own."""
     try:
-        return folder.parts("plan")[0]
+        return _parts(folder, "plan")[0]
     except InputError:
-        return folder.parts("plan", given={"plan.outer": CustomOuter(optax.identity())})[0]
+        return _parts(folder, "plan", given={"plan.outer": CustomOuter(optax.identity())})[0]
 
 
 @checked
@@ -331,7 +359,7 @@ def method_of(directory: str | Path) -> AbstractMethod:
 
     Raises: InputError if the folder holds no run, or NotSaved if the file could not hold the method.
     """
-    return RunFolder(directory).parts("method")[0]
+    return _parts(RunFolder(directory), "method")[0]
 
 
 @checked
