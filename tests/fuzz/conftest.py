@@ -8,4 +8,11 @@ from hypothesis import HealthCheck, settings
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
 settings.register_profile("short", max_examples=25, derandomize=True, database=None, **COMMON)
 settings.register_profile("long", max_examples=int(os.environ.get("BMAML_FUZZ", "1000")), print_blob=True, **COMMON)
+
+
+def pytest_itemcollected(item):
+    """Fuzzers hand over what types forbid, so they run without the checks of types and shapes, as users do."""
+    item.add_marker("unchecked")
+
+
 settings.load_profile("long" if "BMAML_FUZZ" in os.environ else "short")
