@@ -127,7 +127,7 @@ def check_draw(key: object, shape: object) -> None:
         raise InputError(f"sample's shape is {said(shape)}: give the leading axes of the draws, such as (100,).")
 
 
-def check_targets(predicted: tuple[int, ...], y: Array, *, classes: int | None = None) -> None:
+def check_targets(predicted: tuple[int, ...], y: Array | np.ndarray, *, classes: int | None = None) -> None:
     """Check that the targets `y` are of the kind that a predictive has, so that no axis of theirs is broadcast.
 
     - `predicted`: shape of the predictive's rows: (rows, outputs), or (rows,) for classes.

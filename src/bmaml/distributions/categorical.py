@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from bmaml.data import same_rank
 from bmaml.distributions.base import AbstractDistribution, check_draw, check_targets
@@ -20,7 +20,7 @@ class Categorical(AbstractDistribution):
 
     logits: Float[Array, "*batch n classes"]
 
-    def log_prob(self, y: Int[Array | np.ndarray, "*batch n"]):
+    def log_prob(self, y: Array | np.ndarray):
         check_targets(self.logits.shape[:-1], y, classes=self.logits.shape[-1])
         # Not a gather, because the transpose of a gather is a scatter-add, which is slow on some GPUs.
         chosen = jax.nn.one_hot(y, self.logits.shape[-1], dtype=self.logits.dtype)
