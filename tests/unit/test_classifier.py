@@ -1,5 +1,7 @@
 """The classifier of images: fitting, adapting to any labels, what to label next, saving; and when not to answer."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from cases import is_one_sentence
@@ -9,6 +11,7 @@ from bmaml.errors import InputError
 from bmaml.estimators.classifier import FewShotClassifier
 from bmaml.estimators.held_out_classes import best_threshold, score_episodes
 from bmaml.images import from_arrays
+from bmaml.images.rows import image_rows
 from bmaml.methods import emaml, shared
 from bmaml.models import MLP, CategoricalModel
 
@@ -156,3 +159,14 @@ def test_scores_of_held_out_classes_agree_with_asking_the_model(model):
     assert 0 < scores.nll.value < np.log(3)
     assert 0 < scores.answered <= 1
     assert scores == score_episodes(model.learner(), model.run_.meta, tasks, 40)
+
+
+def test_images_with_dark_and_bright_exchanged_are_said():
+    rng = np.random.default_rng(3)
+    bright_ink = (rng.random((20, SIDE, SIDE)) < 0.1).astype(float)
+    images = from_arrays(bright_ink, np.arange(20) % 4)
+    form = dataclasses.replace(images.form, brightness=images.brightness())
+    with pytest.warns(UserWarning, match=r"mean brightness of 0\.\d\d, .* dark and bright look exchanged; give 255 - images"):
+        image_rows(1 - bright_ink, form)
+    image_rows(bright_ink, form)
+    image_rows(np.ones((1, SIDE, SIDE)) * 0.5, form)

@@ -102,7 +102,7 @@ class FewShotClassifier(AbstractEstimator):
             tasks = dataclasses.replace(tasks, way=way)
             options = {"particles": self.particles, "network": self.network, "filters": self.filters}
             method = build_image_method(method, images.shape, way, **options)
-        form, own = images.form, notes or {}
+        form, own = dataclasses.replace(images.form, brightness=images.brightness()), notes or {}
         about = self._about(form, own)
         kept: dict[str, Any] = {"directory": directory, "overwrite": overwrite, "about": about}
         self.run_ = train(method, tasks, self.plan(), **kept, progress=self.progress)

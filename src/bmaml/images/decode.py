@@ -33,12 +33,15 @@ class Form:
     - `height`, `width`: pixels.
     - `channels`: 1 for grey, 3 for red-green-blue.
     - `invert`: whether dark ink becomes bright.
+    - `brightness`: the least and the greatest mean brightness, from 0 to 1, of the images that a model was fitted on (None:
+      unknown). Images given later are compared with it.
     """
 
     height: int
     width: int
     channels: int
     invert: bool = False
+    brightness: tuple[float, float] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

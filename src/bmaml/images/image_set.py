@@ -18,6 +18,9 @@ from bmaml.tables.table import as_text, is_missing, listed
 from bmaml.tasks.episodes import Bank, Episodes
 from bmaml.tasks.shots import Shots, shot_counts
 
+# Of how many images the brightness is measured.
+_LOOKED_AT = 1000
+
 
 class AbstractImageSource(AbstractReference):
     """Where images can be read again. `content` is the digest of what was found there."""
@@ -70,6 +73,12 @@ class ImageSet:
     def form(self) -> Form:
         """The form that files must take to match these images."""
         return Form(*self.shape, self.inverted)
+
+    def brightness(self) -> tuple[float, float]:
+        """Return the least and the greatest mean brightness, from 0 to 1, of up to 1,000 of the images."""
+        rows = np.concatenate(self.rows)
+        means = [float(self.pixels[row].mean()) / 255 for row in rows[:: max(len(rows) // _LOOKED_AT, 1)]]
+        return min(means), max(means)
 
     def take(self, classes: Iterable[str]) -> ImageSet:
         """Return the images of some `classes`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -16,6 +17,8 @@ from bmaml.images.image_set import ImageSet, as_pixels
 from bmaml.images.layout import passed_over
 from bmaml.images.listing import list_files
 
+# How far outside of a model's brightness images may lie and still count as alike.
+_SLACK = 0.05
 # All that is read as images: a folder or a zip, images by class, or an array.
 ImagesLike: TypeAlias = ImageSet | ArrayLike | str | PathLike[str]
 
@@ -40,9 +43,16 @@ class Rows:
 def image_rows(source: ImagesLike, form: Form) -> Rows:
     """Return the images of `source` in a model's form `form`.
 
-    `source` is a folder or zip (resized, with the names of folders kept), an `ImageSet`, or an array.
+    `source` is a folder or zip (resized, with the names of folders kept), an `ImageSet`, or an array. Images that look as if
+    dark and bright were exchanged give a warning.
     Raises: InputError if a file is no image, or an array has another shape than the form.
     """
+    rows = _read(source, form)
+    _check_polarity(rows.x, form)
+    return rows
+
+
+def _read(source: ImagesLike, form: Form) -> Rows:
     if isinstance(source, str | PathLike):
         return _files(Path(source), form)
     if isinstance(source, ImageSet):
@@ -51,6 +61,20 @@ def image_rows(source: ImagesLike, form: Form) -> Rows:
         return Rows(_scaled(_fitting(np.asarray(source.pixels)[rows], form)), tuple(map(str, rows)), folders)
     pixels = _fitting(as_pixels(source, form.shape), form)
     return Rows(_scaled(pixels), tuple(map(str, range(len(pixels)))), ("",) * len(pixels))
+
+
+def _check_polarity(x: np.ndarray, form: Form) -> None:
+    """Warn of images that are as bright as a model's own images would be with dark and bright exchanged."""
+    if form.brightness is None:
+        return
+    mean = float(np.median(x.mean(1)))
+    low, high = form.brightness[0] - _SLACK, form.brightness[1] + _SLACK
+    if low <= 1 - mean <= high and not low <= mean <= high:
+        warnings.warn(
+            f"images have a mean brightness of {mean:.2f}, and those that the model was fitted on of "
+            f"{form.brightness[0]:.2f} to {form.brightness[1]:.2f}: dark and bright look exchanged; give 255 - images (or 1 - images from 0 to 1).",
+            stacklevel=3,
+        )
 
 
 def _files(path: Path, form: Form) -> Rows:
