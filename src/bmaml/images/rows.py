@@ -70,9 +70,10 @@ def _check_polarity(x: np.ndarray, form: Form) -> None:
     mean = float(np.median(x.mean(1)))
     low, high = form.brightness[0] - _SLACK, form.brightness[1] + _SLACK
     if low <= 1 - mean <= high and not low <= mean <= high:
+        fitted = f"{form.brightness[0]:.2f} to {form.brightness[1]:.2f}"
         warnings.warn(
-            f"images have a mean brightness of {mean:.2f}, and those that the model was fitted on of "
-            f"{form.brightness[0]:.2f} to {form.brightness[1]:.2f}: dark and bright look exchanged; give 255 - images (or 1 - images from 0 to 1).",
+            f"images have a mean brightness of {mean:.2f}, and those that the model was fitted on of {fitted}: dark and bright "
+            "look exchanged; give 255 - images (or 1 - images from 0 to 1).",
             stacklevel=3,
         )
 
