@@ -195,16 +195,16 @@ def _check_digits(table: Table, column: Column, values: np.ndarray) -> None:
     Raises: InputError that names the column.
     """
     several, count = np.unique(values), 0
-    if column.origin and isinstance(column.origin, int):
+    if float(np.abs(values + column.origin).max()) > _EXACT:
         integers = whole(table.column(column.name), table.reading.of(column.name))
         count = 0 if integers is None else len(integers.drop_null().unique())
-    elif column.origin:
+    if column.origin and not count:
         # One number may be written in several ways, such as 1.5 and 1.50.
         count = len(set(table.coded(column.name, missing=True)[1])) // 2 + 1
     if len(several) < count:
         raise InputError(
             f"{table.name}, column {column.name!r} has different numbers that double precision does not tell apart: "
-            f"subtract a constant near {values[0] + column.origin:.17g} from all of them."
+            f"subtract a constant near {values[0] + column.origin:.17g} from all, or leave the column out if they are ids."
         )
     if len(np.unique(column._standardised(table, several).astype(np.float32))) < len(several) // 2:
         raise InputError(
