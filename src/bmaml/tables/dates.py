@@ -51,7 +51,7 @@ def is_day_first(table: Table, name: str) -> bool:
     short = next((text for text in texts if _SHORT.fullmatch(text)), None)
     if short is not None:
         raise InputError(
-            f"{table.name}, column {name!r} has dates such as {short!r}: write years with four digits, best as 2024-03-31."
+            f"{table.name}, column {name!r} has dates such as {short!r}: give years four digits, best as 2024-03-31."
         )
     if table.reading.day_first is not None:
         return table.reading.day_first
@@ -85,7 +85,7 @@ def microseconds(table: Table, name: str, day_first: bool) -> tuple[np.ndarray, 
     if len(bad):
         text = texts[codes[bad[0]]]
         raise InputError(
-            f"{table.cell(name, bad[0])} is {text!r} and the column holds dates: write a date like the others, as 2024-03-31."
+            f"{table.cell(name, bad[0])} is {text!r} and the column holds dates: give a date like the others, as 2024-03-31."
         )
     return stamps, codes < 0
 
@@ -105,7 +105,7 @@ def hours(table: Table, name: str) -> np.ndarray:
     bad = np.flatnonzero(np.isnan(values) & pc.is_valid(texts).to_numpy(zero_copy_only=False))
     if len(bad):
         text = texts[int(bad[0])].as_py()
-        raise InputError(f"{table.cell(name, bad[0])} is {text!r} and the column holds times: write a time such as 14:30.")
+        raise InputError(f"{table.cell(name, bad[0])} is {text!r} and the column holds times: give a time such as 14:30.")
     return values
 
 
