@@ -16,7 +16,7 @@ if version("jaxlib").startswith("0.9."):
     os.environ["XLA_FLAGS"] = f"{older} {os.environ.get('XLA_FLAGS', '')}".strip()
 
 # Types and shapes that the package's annotations say are checked when its functions are called in a test's own process. It
-# has to be asked for before the package is imported.
+# has to be asked for before the package is imported, and costs each process about six seconds there.
 jaxtyping.install_import_hook("bmaml", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 # A type that JAX would pick by its rules is said in the code, so that no sum or count turns into another type unseen.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
