@@ -138,11 +138,11 @@ def _family(name: str, images: BoardImages, family: FamilyOptions, shots: tuple[
     from bmaml.experiments.board.arenas import FamilyArena
     from bmaml.tasks import FAMILIES
 
-    name = typed_family(name)
     if name not in FAMILIES and Path(name).is_file():
         raise InputError(f"{name} is a file: say which of its columns are what with --task, --x and --y.")
-    if name not in FAMILIES and Path(name).suffix:
+    if name not in FAMILIES and ":" not in name and Path(name).suffix:
         raise InputError(f"there is no file {name}: give an existing table, or one of {', '.join(FAMILIES)}.")
+    name = typed_family(name)
     refuse(images, f"{name} is no set of images")
     return FamilyArena(name, shots or FamilyArena.default_shots(name), family.task_count, family.samples)
 
