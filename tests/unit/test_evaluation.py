@@ -335,7 +335,7 @@ def test_a_finite_number_of_tasks_is_scored_each_once():
 
 @pytest.mark.unchecked
 def test_what_is_no_run_or_no_source_is_said_so():
-    with pytest.raises(InputError, match="run of evaluate is a MeanOfSupport: give a run, as bmaml.train"):
+    with pytest.raises(InputError, match="run of evaluate is a MeanOfSupport: give a run, as bmaml"):
         evaluate(MEAN, FAMILY)
     with pytest.raises(InputError, match="tasks of evaluate is a Navigation: give a source of tasks"):
         evaluate(Predictor(MEAN, jnp.zeros(())), Navigation())
