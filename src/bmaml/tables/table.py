@@ -62,7 +62,7 @@ class Table:
     """
 
     name: str
-    columns: Mapping[str, pa.Array]
+    columns: Mapping[str, Any]
     places: np.ndarray
     unit: Literal["line", "row"] = "row"
     reading: Reading = field(default_factory=Reading)
