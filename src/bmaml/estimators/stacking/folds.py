@@ -1,0 +1,102 @@
+"""Tasks in folds, and training of one method on all folds at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from bmaml.learners.base import Meta
+from bmaml.tasks.base import AbstractTasks, FixedTasks
+from bmaml.training.interrupt import Interrupt
+from bmaml.training.meta_step import build_chunk
+from bmaml.training.method import AbstractMethod
+from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
+
+_FOLDS = 5
+# Past this many tasks one fold is enough: its tasks give the weights well.
+_MANY = 250
+_CHUNK = 20
+
+
+def members(tasks: int, seed: int) -> np.ndarray:
+    """Return which of so many `tasks` each training sees, of shape (folds + 1, tasks). The last training sees all of them."""
+    order = np.random.default_rng([seed, tasks]).permutation(tasks)
+    of = np.empty(tasks, int)
+    of[order] = np.arange(tasks) % min(_FOLDS, tasks)
+    folds = 1 if tasks > _MANY else min(_FOLDS, tasks)
+    return np.stack([of != fold for fold in range(folds)] + [np.ones(tasks, bool)])
+
+
+class FoldTasks(AbstractTasks):
+    """Those tasks of `tasks` that one training sees: the first `size` of the numbers in `members`."""
+
+    tasks: FixedTasks
+    members: Int[Array, " most"]
+    size: Int[Array, ""]
+
+    @property
+    def inputs(self):
+        return self.tasks.inputs
+
+    @property
+    def outputs(self):
+        return self.tasks.outputs
+
+    def sample(self, key):
+        task_key, split_key = jax.random.split(key)
+        index = self.members[jax.random.randint(task_key, (), 0, self.size)]
+        return self.tasks.split(jax.tree.map(lambda leaf: leaf[index], self.tasks.rows), split_key)
+
+
+def train_folds(
+    method: AbstractMethod,
+    tasks: FixedTasks,
+    folds: np.ndarray,
+    plan: Plan,
+    snapshots: Sequence[int],
+    progress: Progress,
+    interrupt: Interrupt,
+) -> list[Meta] | None:
+    """Return the meta-parameters of all trainings (leading axis) after each number of meta-steps in `snapshots`.
+
+    All trainings run in one compiled program. The result is None if Ctrl-C or SIGTERM came.
+
+    - `method`, `plan`: what is trained, and how. Each training draws its tasks with the same keys.
+    - `tasks`, `folds`: all tasks, and which of them each training sees.
+    - `progress`, `interrupt`: show the training, and stop it.
+    """
+    size = folds.sum(1)
+    numbers = np.stack([np.resize(np.flatnonzero(fold), size.max()) for fold in folds])
+    source = FoldTasks(tasks, jnp.asarray(numbers, jnp.int32), jnp.asarray(size, jnp.int32))
+    axes: Any = FoldTasks(jax.tree.map(lambda _: None, tasks), 0, 0)  # pyright: ignore[reportArgumentType]
+    begin = method.begin(plan)
+    state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(folds), *leaf.shape)), begin)
+    seed = jnp.asarray(plan.seed, jnp.uint32)
+    run = jax.jit(jax.vmap(build_chunk(method, plan), in_axes=(0, axes, None, None)), donate_argnums=0)
+    state, kept, step = jax.tree.map(jnp.copy, state), [], 0
+    del begin
+    import time
+
+    for stop in snapshots:
+        while step < stop:
+            if interrupt.raised:
+                return None
+            count, began = min(_CHUNK, stop - step), time.perf_counter()
+            state, logged = run(state, source, seed, jnp.asarray(count, jnp.int32))
+            step += count
+            loss = float(np.asarray(logged["loss"])[:, :count].mean())
+            progress.update(step, loss, count / (time.perf_counter() - began))
+        kept.append(jax.tree.map(jnp.copy, state.meta))
+    return kept
+
+
+def of_fold(metas: Meta, fold: int | Array) -> Meta:
+    """Return the meta-parameters of one training out of those of all."""
+    return jax.tree.map(lambda leaf: leaf[fold] if eqx.is_array(leaf) else leaf, metas)

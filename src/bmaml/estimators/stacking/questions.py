@@ -1,0 +1,120 @@
+"""Questions about tasks that a training did not see, and what a candidate answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from bmaml.data import Data, Task
+from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.learners.recalibrated import stretched
+from bmaml.tasks.base import FixedTasks, split_rows
+
+_QUERIES = 16
+_AT_ONCE = 16
+# Questions for each number of given points: more tasks need fewer draws of each.
+_WANTED, _MOST_DRAWS, _MOST_TASKS = 240, 6, 400
+
+
+class Questions(NamedTuple):
+    """Supports and queries on a leading axis.
+
+    - `task`: the supports and queries, padded.
+    - `owner`, `given`: number of the task, and how many points are given.
+    - `fold`: the training that did not see the task.
+    """
+
+    task: Task
+    owner: Int[np.ndarray, " questions"]
+    given: Int[np.ndarray, " questions"]
+    fold: Int[np.ndarray, " questions"]
+
+
+class Answers(NamedTuple):
+    """For each row of each query: log density (joint over outputs), CDF and mean."""
+
+    log_prob: Float[np.ndarray, "questions rows"]
+    cdf: Float[np.ndarray, "questions rows outputs"]
+    mean: Float[np.ndarray, "questions rows outputs"]
+
+
+def ask(tasks: FixedTasks, folds: Bool[np.ndarray, "trainings tasks"], counts: Sequence[int], seed: int) -> Questions:
+    """Return questions about the tasks that some training did not see, for each number of given points.
+
+    - `tasks`: all tasks.
+    - `folds`: which tasks each training saw.
+    - `counts`: numbers of given points. A task without a further row is left out there.
+    - `seed`: seed of the given points.
+    """
+    unseen = [(int(task), fold) for fold, seen in enumerate(folds[:-1]) for task in np.flatnonzero(~seen)][:_MOST_TASKS]
+    draws = 1 if tasks.selection == "first" else int(np.clip(_WANTED // max(len(unseen), 1), 1, _MOST_DRAWS))
+    length = np.asarray(tasks.rows.count)
+    some = [
+        (task, count, fold, draw)
+        for count in counts
+        for task, fold in unseen
+        for draw in range(draws if count else 1)
+        if length[task] > count
+    ]
+    owner, given, fold, draw = (np.array(part, int) for part in zip(*some, strict=True))
+    keys = jax.vmap(lambda a, b: jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), a), b))(owner, draw)
+
+    @jax.jit
+    def split(owner: Array, given: Array, key: Array) -> Task:
+        rows = jax.tree.map(lambda leaf: leaf[owner], tasks.rows)
+        return split_rows(tasks.ordered(rows, key), given, max(1, *counts), min(_QUERIES, tasks.rows.mask.shape[1]))
+
+    every = jax.vmap(split)(jnp.asarray(owner), jnp.asarray(given), keys)
+    return Questions(every, owner, given, fold)
+
+
+@eqx.filter_jit
+def answer(
+    learner: AbstractLearner, metas: Meta, asked: Task, fold: Array, factor: Array, tails: Array
+) -> tuple[Array, Array, Array]:
+    """Return log density, CDF and mean of each row of each query.
+
+    - `learner`, `metas`: the candidate, with the meta-parameters of all trainings on a leading axis.
+    - `asked`, `fold`: the questions, and the training that answers each.
+    - `factor`, `tails`: how the predictive of each question is stretched.
+    """
+
+    def one(question: tuple[Task, Array, Array, Array]) -> tuple[Array, Array, Array]:
+        task, fold, factor, tails = question
+        meta = jax.tree.map(lambda leaf: leaf[fold], metas)
+        predictive = learner.adapt(meta, task.support, key=jax.random.key(0)).predict(task.query.x)
+        predictive = stretched(predictive, factor, tails)
+        return predictive.log_prob(task.query.y), predictive.cdf(task.query.y), predictive.mean
+
+    return jax.lax.map(one, (asked, fold, factor, tails), batch_size=_AT_ONCE)
+
+
+def answers(
+    learner: AbstractLearner, metas: Meta, asked: Questions, factor: np.ndarray | None = None, tails: np.ndarray | None = None
+) -> Answers:
+    """Return what a candidate answers to all questions, optionally stretched for each question."""
+    count = len(asked.owner)
+    factor = np.ones(count) if factor is None else factor
+    tails = np.zeros(count) if tails is None else tails
+    given = (jnp.asarray(part, jnp.float32) for part in (factor, tails))
+    parts = answer(learner, metas, asked.task, jnp.asarray(asked.fold), *given)
+    return Answers(*(np.asarray(part, np.float64) for part in parts))
+
+
+def row_weights(asked: Questions) -> np.ndarray:
+    """Return the weight of each row of each query: each task has weight 1 at each number of given points."""
+    mask = np.asarray(asked.task.query.mask, np.float64)
+    each = mask / np.maximum(mask.sum(1, keepdims=True), 1)
+    pair = asked.owner * (asked.given.max() + 1) + asked.given
+    return each / np.bincount(pair)[pair][:, None]
+
+
+def support_of(asked: Questions) -> Data:
+    """Return the supports."""
+    return asked.task.support

@@ -1,0 +1,45 @@
+"""Weights of candidates, and the stretch of their mixture, from predictions of tasks that were not trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import logsumexp
+
+_ROUNDS = 200
+# Equal weights count as much as this many tasks, and the weights of all numbers of points as much as this many at each.
+_EQUAL, _SHARED = 1.0, 6.0
+_LOWEST = -60.0
+
+
+def weigh(
+    log_prob: Float[np.ndarray, "parts questions rows"],
+    weight: Float[np.ndarray, "questions rows"],
+    given: np.ndarray,
+    counts: list[int],
+) -> Float[np.ndarray, "counts parts"]:
+    """Return the weights of the parts after each number of given points.
+
+    The weights maximise the mean log density of the mixture, by expectation and maximisation. With few tasks they are near the
+    weights that are best for all numbers of points together, and those are near equal ones.
+
+    - `log_prob`: log density of each row by each part.
+    - `weight`: weight of each row; a task has weight 1 for each number of given points.
+    - `given`, `counts`: number of given points of each question, and the numbers there are.
+    """
+    log_prob = np.maximum(np.where(np.isfinite(log_prob), log_prob, -np.inf), log_prob.max(0) + _LOWEST)
+    parts = len(log_prob)
+    # All numbers of points together count as one set of tasks, not as several.
+    shared = _mix(log_prob, weight / len(counts), np.full(parts, _EQUAL / parts))
+    every = [_mix(log_prob[:, given == n], weight[given == n], _SHARED * shared) for n in counts]
+    return np.stack(every)
+
+
+def _mix(log_prob: np.ndarray, weight: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    mixture = prior / prior.sum()
+    for _ in range(_ROUNDS):
+        joint = log_prob + np.log(np.maximum(mixture, 1e-300))[:, None, None]
+        share = np.exp(joint - logsumexp(joint, 0))
+        total = (share * weight).sum((1, 2)) + prior
+        mixture = total / total.sum()
+    return mixture
