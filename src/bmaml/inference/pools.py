@@ -8,7 +8,7 @@ from jax.scipy import special
 from jaxtyping import Array, Float
 
 from bmaml.data import same_rank
-from bmaml.distributions import AbstractContinuous, AbstractDistribution, Mixture, Normal
+from bmaml.distributions import AbstractContinuous, AbstractDistribution, Mixture, Normal, StudentT
 from bmaml.errors import PairError
 
 _ENTROPY_SAMPLES = 512
@@ -122,3 +122,21 @@ def exponentiated(predictive: AbstractDistribution, centre: Array, spread: Array
         full = jnp.broadcast_to(predictive.scale, loc.shape)
         return ShiftedLogNormal(centre + spread * loc, spread * full, jnp.broadcast_to(same_rank(loc, shift)[1], loc.shape))
     raise PairError(f"no logarithm of {type(predictive).__name__}: give normals or mixtures of them.")
+
+
+def widened(predictive: AbstractDistribution, factor: Float[Array, ""]) -> AbstractContinuous:
+    """Return a predictive whose scales are multiplied by `factor`. Each component keeps its own centre.
+
+    Raises: PairError for a `predictive` that is not made of normals, Student-ts and log-normals.
+    """
+    if isinstance(predictive, Pool):
+        return Pool(predictive.log_weights, tuple(widened(part, factor) for part in predictive.parts))
+    if isinstance(predictive, Mixture):
+        return Mixture(predictive.log_weights, widened(predictive.components, factor))
+    if isinstance(predictive, Normal):
+        return Normal(predictive.loc, factor * predictive.scale)
+    if isinstance(predictive, StudentT):
+        return StudentT(predictive.df, predictive.loc, factor * predictive.scale)
+    if isinstance(predictive, ShiftedLogNormal):
+        return ShiftedLogNormal(predictive.loc, factor * predictive.scale, predictive.shift)
+    raise PairError(f"cannot widen {type(predictive).__name__}: give normals, Student-ts, log-normals or mixtures of them.")

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.errors import InputError
-from bmaml.inference.pools import Pool
+from bmaml.inference.pools import Pool, widened
 from bmaml.inference.posteriors import AbstractMembersPosterior, AbstractPosterior
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, Meta
@@ -22,28 +22,32 @@ class PooledMeta(eqx.Module):
     - `shots`: numbers of given points, increasing.
     - `weights`: weight of each part after each of these numbers. Between two numbers the weights are interpolated linearly, and
       beyond the last one they stay as they are.
+    - `log_stretch`: log of the factor on all scales after each of these numbers.
     """
 
     parts: tuple[Meta, ...]
     shots: Float[Array, " counts"]
     weights: Float[Array, "counts parts"]
+    log_stretch: Float[Array, " counts"]
 
-    def after(self, points: Float[Array, ""]) -> Float[Array, " parts"]:
-        """Return the weights after `points` points."""
-        return jax.vmap(lambda column: jnp.interp(points, self.shots, column), 1)(self.weights)
+    def after(self, points: Float[Array, ""]) -> tuple[Float[Array, " parts"], Float[Array, ""]]:
+        """Return the weights and the stretch after `points` points."""
+        weights = jax.vmap(lambda column: jnp.interp(points, self.shots, column), 1)(self.weights)
+        return weights, jnp.exp(jnp.interp(points, self.shots, self.log_stretch))
 
 
 class PooledPosterior(AbstractMembersPosterior):
-    """The posteriors of several learners (`parts`), mixed by `weights`."""
+    """The posteriors of several learners (`parts`), mixed by `weights` and stretched by the factor `stretch`."""
 
     parts: tuple[AbstractPosterior, ...]
     weights: Float[Array, " parts"]
+    stretch: Float[Array, ""]
 
     def predict(self, x):
-        return Pool(jnp.log(self.weights), tuple(part.predict(x) for part in self.parts))  # pyright: ignore[reportArgumentType]
+        return Pool(jnp.log(self.weights), tuple(widened(part.predict(x), self.stretch) for part in self.parts))
 
     def each(self, score, x):
-        return jnp.stack([score(part.predict(x)) for part in self.parts])
+        return jnp.stack([score(widened(part.predict(x), self.stretch)) for part in self.parts])
 
     def sample_functions(self, x, *, key, count=1):
         pick, draw = jax.random.split(key)
@@ -75,11 +79,11 @@ class PooledLearner(AbstractLearner):
         keys = jax.random.split(key, len(self.parts))
         parts = tuple(part.init(key) for part, key in zip(self.parts, keys, strict=True))
         equal = jnp.full((self.counts, len(self.parts)), 1 / len(self.parts))
-        return PooledMeta(parts, jnp.arange(self.counts, dtype=float), equal)
+        return PooledMeta(parts, jnp.arange(self.counts, dtype=float), equal, jnp.zeros(self.counts))
 
     def adapt(self, meta: PooledMeta, support: Data, *, key: PRNGKeyArray) -> PooledPosterior:
         parts = tuple(
             part.adapt(inner, support, key=jax.random.fold_in(key, i))
             for i, (part, inner) in enumerate(zip(self.parts, meta.parts, strict=True))
         )
-        return PooledPosterior(parts, meta.after(support.mask.sum()))
+        return PooledPosterior(parts, *meta.after(support.mask.sum()))

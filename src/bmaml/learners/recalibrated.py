@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bmaml.data import Data, Task
 from bmaml.distributions import AbstractContinuous, AbstractDistribution, Mixture, Normal, StudentT
 from bmaml.errors import PairError
+from bmaml.inference.pools import Pool, ShiftedLogNormal, widened
 from bmaml.inference.posteriors import AbstractNoisePosterior, AbstractPosterior, AbstractWrappedPosterior, noise_entropy
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, AbstractWrapper, Meta
@@ -32,6 +33,10 @@ def stretched(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -
 
     Raises: PairError for a predictive that is not made of normals and Student-ts.
     """
+    if isinstance(predictive, Pool):
+        return Pool(predictive.log_weights, tuple(stretched(part, factor, tails) for part in predictive.parts))
+    if isinstance(predictive, ShiftedLogNormal):
+        return widened(predictive, jnp.asarray(factor))  # With heavier tails it would have no mean.
     if isinstance(predictive, Mixture):
         return Mixture(predictive.log_weights, stretched(predictive.components, factor, tails))
     if isinstance(predictive, Normal):

@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from bmaml.data import Data, Task
+from bmaml.distributions import AbstractContinuous, AbstractDistribution
+from bmaml.inference.pools import widened
 from bmaml.learners.base import AbstractLearner, Meta
-from bmaml.learners.recalibrated import stretched
 from bmaml.tasks.base import FixedTasks, split_rows
 
 _QUERIES = 16
@@ -75,35 +76,38 @@ def ask(tasks: FixedTasks, folds: Bool[np.ndarray, "trainings tasks"], counts: S
 
 
 @eqx.filter_jit
-def answer(
-    learner: AbstractLearner, metas: Meta, asked: Task, fold: Array, factor: Array, tails: Array
-) -> tuple[Array, Array, Array]:
-    """Return log density, CDF and mean of each row of each query.
+def predictives(
+    learner: AbstractLearner, metas: Meta, support: Data, x: Array, fold: Int[Array, " questions"]
+) -> AbstractDistribution:
+    """Return the predictive of each query, with the questions on a leading axis.
 
     - `learner`, `metas`: the candidate, with the meta-parameters of all trainings on a leading axis.
-    - `asked`, `fold`: the questions, and the training that answers each.
-    - `factor`, `tails`: how the predictive of each question is stretched.
+    - `support`, `x`: supports, and inputs of queries, of the questions.
+    - `fold`: the training that answers each question.
     """
 
-    def one(question: tuple[Task, Array, Array, Array]) -> tuple[Array, Array, Array]:
-        task, fold, factor, tails = question
+    def one(question: tuple[Data, Array, Array]) -> AbstractDistribution:
+        support, x, fold = question
         meta = jax.tree.map(lambda leaf: leaf[fold], metas)
-        predictive = learner.adapt(meta, task.support, key=jax.random.key(0)).predict(task.query.x)
-        predictive = stretched(predictive, factor, tails)
-        return predictive.log_prob(task.query.y), predictive.cdf(task.query.y), predictive.mean
+        return learner.adapt(meta, support, key=jax.random.key(0)).predict(x)
 
-    return jax.lax.map(one, (asked, fold, factor, tails), batch_size=_AT_ONCE)
+    return jax.lax.map(one, (support, x, fold), batch_size=_AT_ONCE)
 
 
-def answers(
-    learner: AbstractLearner, metas: Meta, asked: Questions, factor: np.ndarray | None = None, tails: np.ndarray | None = None
-) -> Answers:
-    """Return what a candidate answers to all questions, optionally stretched for each question."""
-    count = len(asked.owner)
-    factor = np.ones(count) if factor is None else factor
-    tails = np.zeros(count) if tails is None else tails
-    given = (jnp.asarray(part, jnp.float32) for part in (factor, tails))
-    parts = answer(learner, metas, asked.task, jnp.asarray(asked.fold), *given)
+@eqx.filter_jit
+def _score(predictive: AbstractContinuous, y: Array, factor: Array) -> tuple[Array, Array, Array]:
+    def one(question: tuple[AbstractContinuous, Array, Array]) -> tuple[Array, Array, Array]:
+        predictive, y, factor = question
+        wide = widened(predictive, factor)
+        return wide.log_prob(y), wide.cdf(y), wide.mean
+
+    return jax.lax.map(one, (predictive, y, factor), batch_size=_AT_ONCE)
+
+
+def score(predictive: AbstractDistribution, y: Array, factor: np.ndarray | None = None) -> Answers:
+    """Return what predictives (questions on a leading axis) say of targets `y`, with their scales multiplied by `factor`."""
+    factor = np.ones(len(y)) if factor is None else factor
+    parts = _score(predictive, y, jnp.asarray(factor, y.dtype))
     return Answers(*(np.asarray(part, np.float64) for part in parts))
 
 
@@ -114,7 +118,3 @@ def row_weights(asked: Questions) -> np.ndarray:
     pair = asked.owner * (asked.given.max() + 1) + asked.given
     return each / np.bincount(pair)[pair][:, None]
 
-
-def support_of(asked: Questions) -> Data:
-    """Return the supports."""
-    return asked.task.support

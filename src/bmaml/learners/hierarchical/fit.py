@@ -61,7 +61,7 @@ def fit_hierarchical(learner: HierarchicalLearner, knots: Knots, rows: Data, mem
     single = jnp.zeros(()).dtype
     # (folds, outputs, draws, ...) becomes (folds, draws, outputs, ...).
     swapped = jax.tree.map(lambda leaf: jnp.asarray(np.swapaxes(np.asarray(leaf), 1, 2), single), (scales, mean, root))
-    weights = jnp.asarray(np.asarray(log_weights).sum(1), single)
+    weights = jnp.asarray(np.asarray(log_weights), single)
     tiled = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(members), *leaf.shape)), knots)
     return HierarchicalMeta(tiled, *swapped, weights)
 

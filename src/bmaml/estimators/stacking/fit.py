@@ -1,0 +1,3 @@
+from bmaml.estimators.stacking.folds import *
+Stacked=None
+def stack_candidates(): ...
