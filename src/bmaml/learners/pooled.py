@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
+from bmaml.distributions import AbstractContinuous, Mixture
 from bmaml.errors import InputError
 from bmaml.inference.pools import Pool, widened
 from bmaml.inference.posteriors import AbstractMembersPosterior, AbstractPosterior
@@ -18,72 +19,109 @@ from bmaml.learners.base import AbstractLearner, Meta
 class PooledMeta(eqx.Module):
     """Meta-parameters: those of each part, and the weights.
 
-    - `parts`: meta-parameters of each part.
+    - `parts`: meta-parameters of each part's copies, stacked on a leading axis.
     - `shots`: numbers of given points, increasing.
-    - `weights`: weight of each part after each of these numbers. Between two numbers the weights are interpolated linearly, and
+    - `weights`: weight of each copy, part after part, after each of these numbers. Between two numbers the weights are interpolated linearly, and
       beyond the last one they stay as they are.
     - `log_stretch`: log of the factor on all scales after each of these numbers.
     """
 
     parts: tuple[Meta, ...]
     shots: Float[Array, " counts"]
-    weights: Float[Array, "counts parts"]
+    weights: Float[Array, "counts copies"]
     log_stretch: Float[Array, " counts"]
 
-    def after(self, points: Float[Array, ""]) -> tuple[Float[Array, " parts"], Float[Array, ""]]:
+    def after(self, points: Float[Array, ""]) -> tuple[Float[Array, " copies"], Float[Array, ""]]:
         """Return the weights and the stretch after `points` points."""
         weights = jax.vmap(lambda column: jnp.interp(points, self.shots, column), 1)(self.weights)
         return weights, jnp.exp(jnp.interp(points, self.shots, self.log_stretch))
 
 
 class PooledPosterior(AbstractMembersPosterior):
-    """The posteriors of several learners (`parts`), mixed by `weights` and stretched by the factor `stretch`."""
+    """The posteriors of several learners, mixed by `weights` and stretched by the factor `stretch`.
+
+    `parts` holds the posteriors of each part's copies, stacked on a leading axis, and `weights` the weights of the copies of
+    each part.
+    """
 
     parts: tuple[AbstractPosterior, ...]
-    weights: Float[Array, " parts"]
+    weights: tuple[Float[Array, " copies"], ...]
     stretch: Float[Array, ""]
 
     def predict(self, x):
-        return Pool(jnp.log(self.weights), tuple(widened(part.predict(x), self.stretch) for part in self.parts))
+        mixed = [_mixed(part, weights, x, self.stretch) for part, weights in zip(self.parts, self.weights, strict=True)]
+        return Pool(jnp.log(jnp.stack([weights.sum() for weights in self.weights])), tuple(mixed))
 
     def each(self, score, x):
-        return jnp.stack([score(widened(part.predict(x), self.stretch)) for part in self.parts])
+        def scores(part: AbstractPosterior) -> Array:
+            return jax.vmap(lambda copy: score(widened(copy.predict(x), self.stretch)))(part)
+
+        return jnp.concatenate([scores(part) for part in self.parts])
 
     def sample_functions(self, x, *, key, count=1):
         pick, draw = jax.random.split(key)
         keys = jax.random.split(draw, len(self.parts))
-        drawn = jnp.stack([part.sample_functions(x, key=key, count=count) for part, key in zip(self.parts, keys, strict=True)])
-        which = jax.random.categorical(pick, jnp.log(self.weights), shape=(count,))
-        return drawn[which, jnp.arange(count)]
+        drawn = [
+            jax.vmap(lambda copy, key=key: copy.sample_functions(x, key=key, count=count))(part)
+            for part, key in zip(self.parts, keys, strict=True)
+        ]
+        which = jax.random.categorical(pick, jnp.log(jnp.concatenate(self.weights)), shape=(count,))
+        return jnp.concatenate(drawn)[which, jnp.arange(count)]
+
+
+def _mixed(part: AbstractPosterior, weights: Array, x: Array, stretch: Array) -> AbstractContinuous:
+    """Return the predictive of a part: the mixture of its copies."""
+    stacked = jax.vmap(lambda copy: widened(copy.predict(x), stretch))(part)
+    log_weights = jnp.log(weights)
+    if not isinstance(stacked, Mixture):
+        return Mixture(log_weights, stacked)
+    # A mixture of mixtures is one mixture.
+    within = jax.nn.log_softmax(stacked.log_weights, axis=1) + log_weights[:, None]
+    components = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), stacked.components)
+    return Mixture(within.ravel(), components)
 
 
 @register("learner/pooled")
 class PooledLearner(AbstractLearner):
-    """A linear pool of learners: each `part` adapts by itself, and the predictive is their mixture.
+    """A linear pool of learners: each part adapts by itself, and the predictive is their mixture.
 
-    The weights are those that predict other tasks best, by the number of given points (`counts` numbers). So a rigid learner
-    can lead where few points or tasks are known, and a flexible one where there are many. This is stacking of predictive
-    distributions (Yao et al., 2018, https://doi.org/10.1214/17-BA1091). Fresh weights are equal.
+    The weights are those that predict other tasks best, by the number of given points. So a rigid learner can lead where few
+    points or tasks are known, and a flexible one where there are many. This is stacking of predictive distributions (Yao et
+    al., 2018, https://doi.org/10.1214/17-BA1091), with weights that depend on the data (Hierarchical stacking, Yao et al.,
+    2022, https://doi.org/10.1214/21-BA1287). Fresh weights are equal.
 
-    Raises: InputError without a part or a count.
+    - `parts`: the learners.
+    - `copies`: how many sets of meta-parameters each part has, such as snapshots of one training.
+    - `counts`: how many numbers of given points have weights of their own.
+
+    Raises: InputError without a part, a copy of each part, or a count.
     """
 
     parts: tuple[AbstractLearner, ...]
+    copies: tuple[int, ...] = eqx.field(static=True, converter=tuple)
     counts: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
-        if not self.parts or self.counts < 1:
-            raise InputError(f"PooledLearner has {len(self.parts)} parts and {self.counts} counts: give at least 1 of each.")
+        if not self.parts or len(self.copies) != len(self.parts) or min(*self.copies, self.counts) < 1:
+            raise InputError(
+                f"PooledLearner has {len(self.parts)} parts, copies {self.copies} and {self.counts} counts: give a part, and at "
+                "least 1 copy of each part and 1 count."
+            )
 
     def init(self, key: PRNGKeyArray) -> PooledMeta:
         keys = jax.random.split(key, len(self.parts))
-        parts = tuple(part.init(key) for part, key in zip(self.parts, keys, strict=True))
-        equal = jnp.full((self.counts, len(self.parts)), 1 / len(self.parts))
-        return PooledMeta(parts, jnp.arange(self.counts, dtype=float), equal, jnp.zeros(self.counts))
+        parts = [
+            jax.vmap(part.init)(jax.random.split(key, copies))
+            for part, copies, key in zip(self.parts, self.copies, keys, strict=True)
+        ]
+        equal = jnp.full((self.counts, sum(self.copies)), 1 / sum(self.copies))
+        return PooledMeta(tuple(parts), jnp.arange(self.counts, dtype=float), equal, jnp.zeros(self.counts))
 
     def adapt(self, meta: PooledMeta, support: Data, *, key: PRNGKeyArray) -> PooledPosterior:
-        parts = tuple(
-            part.adapt(inner, support, key=jax.random.fold_in(key, i))
+        parts = [
+            jax.vmap(lambda copy, part=part, i=i: part.adapt(copy, support, key=jax.random.fold_in(key, i)))(inner)
             for i, (part, inner) in enumerate(zip(self.parts, meta.parts, strict=True))
-        )
-        return PooledPosterior(parts, *meta.after(support.mask.sum()))
+        ]
+        weights, stretch = meta.after(support.mask.sum())
+        cuts = [sum(self.copies[:i]) for i in range(1, len(self.copies))]
+        return PooledPosterior(tuple(parts), tuple(jnp.split(weights, cuts)), stretch)

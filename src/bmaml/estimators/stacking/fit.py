@@ -1,3 +1,134 @@
-from bmaml.estimators.stacking.folds import *
-Stacked=None
-def stack_candidates(): ...
+"""The mixture: candidates trained on folds, weighed and stretched by what they say of the tasks left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import logsumexp
+
+from bmaml.estimators.stacking.candidates import CANDIDATES, Candidate, Setting
+from bmaml.estimators.stacking.questions import Answers, Questions, ask, predictives, row_weights, score
+from bmaml.estimators.stacking.weights import stretches, weigh
+from bmaml.learners.base import AbstractLearner
+from bmaml.learners.pooled import PooledLearner, PooledMeta
+
+# Numbers of given points that have weights of their own.
+_COUNTS = (0, 1, 2, 3, 5, 8, 12, 20)
+# A candidate whose weight is nowhere above this share is left out.
+_LEAST = 0.04
+# Factors on the scales of the mixture that are tried.
+_FACTORS = np.exp(np.linspace(-0.4, 0.6, 11))
+
+
+class Judged(NamedTuple):
+    """What one candidate, or the mixture, says of the tasks left out, and its `name`."""
+
+    name: str
+    answers: Answers
+
+
+class Stacked(NamedTuple):
+    """The mixture and how it was found.
+
+    - `learner`, `meta`: the mixture, trained on all tasks.
+    - `names`: names of its candidates.
+    - `counts`, `weights`, `factors`: numbers of given points, and the weights of the candidates and the factor on all scales
+      after each of them.
+    - `asked`: the questions about tasks left out.
+    - `judged`: the answers of the mixture (first) and of every candidate.
+    """
+
+    learner: PooledLearner
+    meta: PooledMeta
+    names: list[str]
+    counts: list[int]
+    weights: np.ndarray
+    factors: np.ndarray
+    asked: Questions
+    judged: list[Judged]
+
+
+def stack_candidates(setting: Setting, names: Sequence[str]) -> Stacked:
+    """Return the mixture of the candidates called `names`, trained and weighed as `setting` says."""
+    found = [candidate for name in names for candidate in CANDIDATES[name](setting)]
+    tasks = setting.tasks
+    longest = int(np.asarray(tasks.rows.count).max())
+    counts = [count for count in _COUNTS if count <= max(tasks.shots) and count < longest and (count or 0 in tasks.shots)]
+    asked = ask(tasks, setting.folds, counts or [min(tasks.shots)], setting.plan.seed)
+    counts = sorted(set(asked.given.tolist()))
+    each = [_predicted(candidate, asked) for candidate in found]
+    y, weight = asked.task.query.y, row_weights(asked)
+    plain = [score(predictive, y) for predictive in each]
+    kept, weights = _weights(plain, weight, asked.given, counts)
+    factors, mixed = _stretched([each[i] for i in kept], weights, asked, weight, counts)
+    learner, meta = _pool([found[i] for i in kept], counts, weights, factors)
+    judged = [Judged("mixture", mixed), *(Judged(c.name, a) for c, a in zip(found, plain, strict=True))]
+    return Stacked(learner, meta, [found[i].name for i in kept], counts, weights, factors, asked, judged)
+
+
+def _predicted(candidate: Candidate, asked: Questions) -> Any:
+    support = candidate.support(asked.task.support)
+    inner = predictives(candidate.learner, candidate.metas, support, asked.task.query.x, jnp.asarray(asked.fold))
+    return candidate.of_targets(inner)
+
+
+def _weights(
+    plain: list[Answers], weight: np.ndarray, given: np.ndarray, counts: list[int]
+) -> tuple[list[int], np.ndarray]:
+    """Return which candidates are kept, and their weights."""
+    every = np.stack([answers.log_prob for answers in plain])
+    weights = weigh(every, weight, given, counts)
+    kept = [i for i in range(len(plain)) if weights[:, i].max() > _LEAST]
+    return kept, weigh(every[kept], weight, given, counts)
+
+
+def _stretched(
+    each: list[Any], weights: np.ndarray, asked: Questions, weight: np.ndarray, counts: list[int]
+) -> tuple[np.ndarray, Answers]:
+    """Return the factor on all scales after each number of given points, and the answers of the mixture with these factors."""
+    place = np.searchsorted(counts, asked.given)
+
+    def mixture(factor: np.ndarray) -> Answers:
+        parts = [score(predictive, asked.task.query.y, factor) for predictive in each]
+        return _mixed(parts, weights[place])
+
+    tried = [mixture(np.full(len(place), factor)) for factor in _FACTORS]
+    log_prob = np.stack([answers.log_prob for answers in tried])
+    factors = stretches(log_prob, weight, asked.given, counts, _FACTORS)
+    return factors, mixture(factors[place])
+
+
+def _mixed(parts: list[Answers], weights: np.ndarray) -> Answers:
+    """Return the answers of the mixture; `weights` are those of each question (questions, parts)."""
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(weights.T)[..., None]
+    log_prob = logsumexp(np.stack([part.log_prob for part in parts]) + log_weights, 0)
+    cdf, mean = (
+        sum(w[:, None, None] * values for w, values in zip(weights.T, side, strict=True))
+        for side in ([part.cdf for part in parts], [part.mean for part in parts])
+    )
+    return Answers(log_prob, np.asarray(cdf), np.asarray(mean))
+
+
+def _pool(
+    kept: list[Candidate], counts: list[int], weights: np.ndarray, factors: np.ndarray
+) -> tuple[PooledLearner, PooledMeta]:
+    """Return the mixture. Candidates of equal learners are copies of one part, so that fewer programs are compiled."""
+    groups: list[tuple[AbstractLearner, list[int], list[Any]]] = []
+    for i, candidate in enumerate(kept):
+        learner, meta = candidate.finished()
+        same = next((group for group in groups if group[0] == learner), None)
+        if same is None:
+            groups.append((learner, [i], [meta]))
+        else:
+            same[1].append(i)
+            same[2].append(meta)
+    order = [i for _, places, _ in groups for i in places]
+    metas = tuple(jax.tree.map(lambda *leaves: jnp.stack(leaves), *part) for _, _, part in groups)
+    learner = PooledLearner(tuple(group[0] for group in groups), tuple(len(group[1]) for group in groups), len(counts))
+    numbers = (np.asarray(counts), weights[:, order], np.log(factors))
+    return learner, PooledMeta(metas, *(jnp.asarray(part, jnp.zeros(()).dtype) for part in numbers))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +23,13 @@ _FOLDS = 5
 # Past this many tasks one fold is enough: its tasks give the weights well.
 _MANY = 250
 _CHUNK = 20
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM stopped a fit at meta-step `step` of `steps`. Nothing is kept of it."""
+
+    def __init__(self, step: int, steps: int):
+        super().__init__(f"the fit was stopped at meta-step {step} of {steps}: nothing was saved; fit again.")
 
 
 def members(tasks: int, seed: int) -> np.ndarray:
@@ -63,14 +70,16 @@ def train_folds(
     snapshots: Sequence[int],
     progress: Progress,
     interrupt: Interrupt,
-) -> list[Meta] | None:
+) -> list[Meta]:
     """Return the meta-parameters of all trainings (leading axis) after each number of meta-steps in `snapshots`.
 
-    All trainings run in one compiled program. The result is None if Ctrl-C or SIGTERM came.
+    All trainings run in one compiled program.
 
     - `method`, `plan`: what is trained, and how. Each training draws its tasks with the same keys.
     - `tasks`, `folds`: all tasks, and which of them each training sees.
     - `progress`, `interrupt`: show the training, and stop it.
+
+    Raises: Stopped if Ctrl-C or SIGTERM came.
     """
     size = folds.sum(1)
     numbers = np.stack([np.resize(np.flatnonzero(fold), size.max()) for fold in folds])
@@ -81,13 +90,10 @@ def train_folds(
     seed = jnp.asarray(plan.seed, jnp.uint32)
     run = jax.jit(jax.vmap(build_chunk(method, plan), in_axes=(0, axes, None, None)), donate_argnums=0)
     state, kept, step = jax.tree.map(jnp.copy, state), [], 0
-    del begin
-    import time
-
     for stop in snapshots:
         while step < stop:
             if interrupt.raised:
-                return None
+                raise Stopped(step, plan.steps)
             count, began = min(_CHUNK, stop - step), time.perf_counter()
             state, logged = run(state, source, seed, jnp.asarray(count, jnp.int32))
             step += count
@@ -96,7 +102,3 @@ def train_folds(
         kept.append(jax.tree.map(jnp.copy, state.meta))
     return kept
 
-
-def of_fold(metas: Meta, fold: int | Array) -> Meta:
-    """Return the meta-parameters of one training out of those of all."""
-    return jax.tree.map(lambda leaf: leaf[fold] if eqx.is_array(leaf) else leaf, metas)

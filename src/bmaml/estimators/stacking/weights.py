@@ -10,6 +10,8 @@ _ROUNDS = 200
 # Equal weights count as much as this many tasks, and the weights of all numbers of points as much as this many at each.
 _EQUAL, _SHARED = 1.0, 6.0
 _LOWEST = -60.0
+# Deviations of the log factor: of what is common to all numbers of points, and of what is not.
+_STRETCH, _APART = 0.3, 0.15
 
 
 def weigh(
@@ -33,6 +35,37 @@ def weigh(
     shared = _mix(log_prob, weight / len(counts), np.full(parts, _EQUAL / parts))
     every = [_mix(log_prob[:, given == n], weight[given == n], _SHARED * shared) for n in counts]
     return np.stack(every)
+
+
+def stretches(
+    log_prob: Float[np.ndarray, "factors questions rows"],
+    weight: Float[np.ndarray, "questions rows"],
+    given: np.ndarray,
+    counts: list[int],
+    factors: Float[np.ndarray, " factors"],
+) -> Float[np.ndarray, " counts"]:
+    """Return the factor on all scales of the mixture after each number of given points.
+
+    The factor is the most likely one under a log-normal prior around 1. It is smooth over numbers of points: a part of it is
+    common to all.
+
+    - `log_prob`: log density of each row, with the scales multiplied by each of the `factors`.
+    - `weight`, `given`, `counts`: as in `weigh`.
+    """
+    logs = np.log(factors)
+    log_prob = np.maximum(log_prob, _LOWEST)
+    each = np.stack([(log_prob[:, given == n] * weight[given == n]).sum((1, 2)) for n in counts])
+    middle = _peak(logs, each.mean(0) - 0.5 * (logs / _STRETCH) ** 2)
+    return np.exp([_peak(logs, part - 0.5 * ((logs - middle) / _APART) ** 2) for part in each])
+
+
+def _peak(places: np.ndarray, values: np.ndarray) -> float:
+    """Return where a parabola through the largest value and its neighbours has its peak."""
+    best = int(np.clip(values.argmax(), 1, len(values) - 2))
+    left, middle, right = values[best - 1 : best + 2]
+    bend = left - 2 * middle + right
+    shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
+    return float(places[best] + np.clip(shift, -1.0, 1.0) * (places[1] - places[0]))
 
 
 def _mix(log_prob: np.ndarray, weight: np.ndarray, prior: np.ndarray) -> np.ndarray:

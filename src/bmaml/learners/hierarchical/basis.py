@@ -31,9 +31,9 @@ class Knots(eqx.Module):
     - `mix`: makes the bends uncorrelated over the training rows, with variance 1.
     """
 
-    places: Float[Array, "curves knots"]
-    line: Float[Array, "curves 2 bends"]
-    mix: Float[Array, "curves bends bends"]
+    places: Float[Array, "*trainings curves knots"]
+    line: Float[Array, "*trainings curves 2 bends"]
+    mix: Float[Array, "*trainings curves bends bends"]
 
 
 @register("learner/hierarchical-basis")

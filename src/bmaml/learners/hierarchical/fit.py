@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -37,7 +38,9 @@ class _Sums(NamedTuple):
     log_det: Float[Array, ""]
 
 
-def fit_hierarchical(learner: HierarchicalLearner, knots: Knots, rows: Data, members: np.ndarray, seed: int = 0) -> HierarchicalMeta:
+def fit_hierarchical(
+    learner: HierarchicalLearner, knots: Knots, rows: Data, members: np.ndarray, models: Sequence[slice], seed: int = 0
+) -> list[HierarchicalMeta]:
     """Return the meta-parameters of `learner` for each fold, on a leading axis.
 
     The posterior of the scales is approximated by a normal around its mode, in double precision. Weighted draws from it carry
@@ -46,6 +49,7 @@ def fit_hierarchical(learner: HierarchicalLearner, knots: Knots, rows: Data, mem
     - `knots`: where the inputs bend.
     - `rows`: all tasks, on a leading axis.
     - `members`: which tasks each fold learns from, of shape (folds, tasks).
+    - `models`: the outputs of each model. Outputs are fitted side by side, so several models share one compiled program.
     - `seed`: seed of the draws.
     """
     with jax.enable_x64(True):
@@ -61,9 +65,13 @@ def fit_hierarchical(learner: HierarchicalLearner, knots: Knots, rows: Data, mem
     single = jnp.zeros(()).dtype
     # (folds, outputs, draws, ...) becomes (folds, draws, outputs, ...).
     swapped = jax.tree.map(lambda leaf: jnp.asarray(np.swapaxes(np.asarray(leaf), 1, 2), single), (scales, mean, root))
-    weights = jnp.asarray(np.asarray(log_weights), single)
     tiled = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(members), *leaf.shape)), knots)
-    return HierarchicalMeta(tiled, *swapped, weights)
+    metas = []
+    for outputs in models:
+        parts = jax.tree.map(lambda leaf, outputs=outputs: leaf[:, :, outputs], swapped)
+        weights = jnp.asarray(np.asarray(log_weights)[:, outputs].sum(1), single)
+        metas.append(HierarchicalMeta(tiled, *parts, weights))
+    return metas
 
 
 class _Evidence:

@@ -26,7 +26,7 @@ _JITTER = 1e-5
 
 
 class HierarchicalMeta(eqx.Module):
-    """Meta-parameters: draws of the scales, and what each draw says of the shared mean.
+    """Meta-parameters: draws of the scales, and what each draw says of the shared mean. Trainings may be on a leading axis.
 
     - `knots`: where the inputs bend.
     - `scales`: leaves have the leading axes (draws, outputs).
@@ -36,9 +36,9 @@ class HierarchicalMeta(eqx.Module):
 
     knots: Knots
     scales: Scales
-    mean: Float[Array, "draws outputs functions"]
-    root: Float[Array, "draws outputs functions functions"]
-    log_weights: Float[Array, " draws"]
+    mean: Float[Array, "*trainings draws outputs functions"]
+    root: Float[Array, "*trainings draws outputs functions functions"]
+    log_weights: Float[Array, "*trainings draws"]
 
 
 class _Given(NamedTuple):

@@ -1,0 +1,153 @@
+"""The candidates of the mixture for tables. Each is a function that trains on all folds at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bmaml.data import Data
+from bmaml.distributions import AbstractDistribution
+from bmaml.estimators.stacking.folds import train_folds
+from bmaml.inference.pools import exponentiated
+from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.learners.hierarchical import HierarchicalLearner, fit_basis
+from bmaml.learners.hierarchical.fit import fit_hierarchical
+from bmaml.learners.hierarchical.scales import Deviation
+from bmaml.learners.logarithmic import Logarithm, LogarithmicLearner, LogarithmicMeta
+from bmaml.recipes.tables import regression_method
+from bmaml.tasks.base import FixedTasks
+from bmaml.training.interrupt import Interrupt
+from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
+
+# More tasks or rows of a task do not change what is learned of a few scales.
+_MOST_TASKS, _MOST_ROWS = 300, 40
+# Snapshots of a training: after these shares of its meta-steps.
+_SNAPSHOTS = (0.125, 0.25, 0.5, 1.0)
+
+
+class Candidate(NamedTuple):
+    """A learner that was trained on every fold.
+
+    - `name`: its name in reports.
+    - `learner`, `metas`: the learner of the targets, or of their logarithm, and the meta-parameters of all trainings.
+    - `logarithm`: the logarithm, if the learner is of that.
+    """
+
+    name: str
+    learner: AbstractLearner
+    metas: Meta
+    logarithm: Logarithm | None = None
+
+    def support(self, support: Data) -> Data:
+        """Return supports (on a leading axis) as the learner sees them."""
+        if self.logarithm is None:
+            return support
+        return Data(support.x, jax.vmap(self.logarithm.of)(support.y), support.mask)
+
+    def of_targets(self, predictive: AbstractDistribution) -> AbstractDistribution:
+        """Return predictives of the learner (on a leading axis) as predictives of the targets."""
+        place = self.logarithm
+        if place is None:
+            return predictive
+        return jax.vmap(lambda each: exponentiated(each, place.centre, place.spread, place.shift))(predictive)
+
+    def finished(self) -> tuple[AbstractLearner, Meta]:
+        """Return the learner of the targets, and its meta-parameters in the training that saw all tasks."""
+        meta = jax.tree.map(lambda leaf: leaf[-1], self.metas)
+        if self.logarithm is None:
+            return self.learner, meta
+        return LogarithmicLearner(self.learner, len(self.logarithm.centre)), LogarithmicMeta(meta, self.logarithm)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What every candidate is trained with.
+
+    - `tasks`, `folds`: all tasks, and which of them each training sees.
+    - `logarithm`: the logarithm of the targets, or None if it does not fit them.
+    - `plan`, `particles`: of trainings by meta-steps.
+    - `progress`, `interrupt`: show the training, and stop it.
+    """
+
+    tasks: FixedTasks
+    folds: np.ndarray
+    logarithm: Logarithm | None
+    plan: Plan
+    particles: int | None
+    progress: Progress
+    interrupt: Interrupt
+
+
+def hierarchical(setting: Setting, deviation: Deviation, name: str) -> list[Candidate]:
+    """Return the hierarchical model with this `deviation`, called `name`, of the targets and of their logarithm.
+
+    `setting` says what to train on.
+    """
+    rows, folds = _some(setting)
+    mask = np.asarray(rows.mask) > 0
+    basis, knots = fit_basis(np.asarray(rows.x)[mask], np.repeat(np.arange(len(mask)), mask.sum(1)))
+    outputs, place = rows.y.shape[-1], setting.logarithm
+    if place is not None:
+        # Both kinds of targets in one program, as if they were outputs.
+        both = jnp.concatenate([jnp.asarray(rows.y), jax.vmap(place.of)(jnp.asarray(rows.y))], -1)
+        rows = Data(rows.x, both, rows.mask)
+    models = [slice(0, outputs)] if place is None else [slice(0, outputs), slice(outputs, None)]
+    wide, learner = (HierarchicalLearner(basis, width, deviation) for width in (rows.y.shape[-1], outputs))
+    fitted = fit_hierarchical(wide, knots, rows, folds, models, setting.plan.seed)
+    kinds = [(name, None), (f"{name} of the logarithm", place)]
+    return [Candidate(called, learner, metas, logarithm) for metas, (called, logarithm) in zip(fitted, kinds, strict=False)]
+
+
+def experts(setting: Setting) -> list[Candidate]:
+    """Return snapshots of a training of experts. `setting` says what to train on."""
+    tasks = setting.tasks
+    method = regression_method("experts", tasks.inputs, tasks.outputs, setting.particles)
+    steps = sorted({max(1, round(share * setting.plan.steps)) for share in _SNAPSHOTS})
+    trained = train_folds(method, tasks, setting.folds, setting.plan, steps, setting.progress, setting.interrupt)
+    return [Candidate(f"experts after {step}", method.answerer, metas) for step, metas in zip(steps, trained, strict=True)]
+
+
+CANDIDATES: dict[str, Callable[[Setting], list[Candidate]]] = {
+    "mixed-model": lambda setting: hierarchical(setting, "lines", "mixed model"),
+    "gaussian-process": lambda setting: hierarchical(setting, "smooth", "Gaussian process"),
+    "experts": experts,
+}
+"""Candidates by name, from rigid to flexible."""
+
+
+def logarithm_of(targets: np.ndarray, means: np.ndarray, scales: np.ndarray) -> Logarithm | None:
+    """Return the logarithm of standardised `targets` (rows, outputs), or None if one of them is below 0 in its own units.
+
+    `means` and `scales` lead back to those units. If some targets are 0, half of the least other one is added to all.
+    """
+    raw = targets * scales + means
+    least = np.array([column[column > 0].min(initial=np.inf) for column in raw.T])
+    # What is 0 in its units comes back from single precision as almost 0.
+    zero = raw.min(0) <= 1e-6 * scales
+    if (raw.min(0) < -1e-6 * scales).any() or not np.isfinite(least).all():
+        return None
+    shift = (means + np.where(zero, least / 2, 0.0)) / scales
+    values = np.log(np.maximum(targets + shift, 1e-6 * np.abs(shift)))
+    parts: Any = (shift, values.mean(0), np.maximum(values.std(0), 1e-6))
+    return Logarithm(*(jnp.asarray(part, jnp.zeros(()).dtype) for part in parts))
+
+
+def _some(setting: Setting) -> tuple[Data, np.ndarray]:
+    """Return at most 300 of the tasks, 40 rows of each, and the folds of these tasks."""
+    rows, rng = setting.tasks.rows, np.random.default_rng(setting.plan.seed)
+    count, length = rows.mask.shape
+    picked = np.sort(rng.permutation(count)[:_MOST_TASKS])
+    x, y, mask = (np.asarray(leaf)[picked] for leaf in (rows.x, rows.y, rows.mask))
+    if length > _MOST_ROWS:
+        # Real rows in random order come first.
+        order = np.argsort(rng.random(mask.shape) + (mask <= 0), 1)[:, :_MOST_ROWS]
+        order = np.sort(order, 1)
+        x, y = (np.take_along_axis(part, order[..., None], 1) for part in (x, y))
+        mask = np.take_along_axis(mask, order, 1)
+    return Data(x, y, mask), setting.folds[:, picked]  # pyright: ignore[reportArgumentType]
