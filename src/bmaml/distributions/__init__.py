@@ -14,8 +14,12 @@ from bmaml.distributions.base import split_level as split_level
 from bmaml.distributions.base import take_rows as take_rows
 from bmaml.distributions.categorical import Categorical as Categorical
 from bmaml.distributions.divergence import kl_divergence as kl_divergence
+from bmaml.distributions.log_normal import ShiftedLogNormal as ShiftedLogNormal
+from bmaml.distributions.log_normal import exponentiated as exponentiated
 from bmaml.distributions.mixtures import CategoricalMixture as CategoricalMixture
 from bmaml.distributions.mixtures import Mixture as Mixture
 from bmaml.distributions.mixtures import mixture as mixture
 from bmaml.distributions.normal import Normal as Normal
+from bmaml.distributions.pool import Pool as Pool
+from bmaml.distributions.pool import widened as widened
 from bmaml.distributions.student import StudentT as StudentT

@@ -68,6 +68,17 @@ class AbstractMixed(AbstractDistribution):
             ...
 
 
+class AbstractPooled(AbstractDistribution):
+    """A mixture of `parts` that may be of different classes."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def parts(self) -> tuple[AbstractDistribution, ...]:
+            """The distributions that are mixed."""
+            ...
+
+
 class AbstractContinuous(AbstractDistribution):
     """A distribution with a continuous CDF in each output."""
 
@@ -249,6 +260,8 @@ def _inverse(predictive: AbstractContinuous, tail: Array, upper: Array) -> Array
 
 def by_rows(predictive: AbstractDistribution) -> bool:
     """Return whether `take_rows` knows how the points of a predictive lie in its arrays."""
+    if isinstance(predictive, AbstractPooled):
+        return all(by_rows(part) for part in predictive.parts)
     return by_rows(predictive.components) if isinstance(predictive, AbstractMixed) else predictive.BY_ROWS
 
 
@@ -260,6 +273,8 @@ def take_rows(predictive: Predictive, rows: np.ndarray) -> Predictive:
 
     The predictive is one that `by_rows` says yes to.
     """
+    if isinstance(predictive, AbstractPooled):
+        return eqx.tree_at(lambda pool: pool.parts, predictive, tuple(take_rows(part, rows) for part in predictive.parts))
     if isinstance(predictive, AbstractMixed):
         return eqx.tree_at(lambda mixed: mixed.components, predictive, take_rows(predictive.components, rows))
 

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
-from bmaml.distributions import AbstractDistribution
+from bmaml.distributions import AbstractDistribution, exponentiated
 from bmaml.errors import InputError
-from bmaml.inference.pools import exponentiated
-from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.inference.posteriors import AbstractNoisePosterior, AbstractPosterior, noise_entropy
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
 
@@ -43,7 +42,7 @@ class LogarithmicMeta(eqx.Module):
     logarithm: Logarithm
 
 
-class LogarithmicPosterior(AbstractPosterior):
+class LogarithmicPosterior(AbstractNoisePosterior):
     """The posterior of z (`inner`) as one of the targets. Functions are medians: draws of exp(z) without noise."""
 
     inner: AbstractPosterior
@@ -57,6 +56,12 @@ class LogarithmicPosterior(AbstractPosterior):
         place = self.logarithm
         drawn = self.inner.sample_functions(x, key=key, count=count)
         return jnp.exp(place.centre + place.spread * drawn) - place.shift
+
+    def noise_entropy(self, x):
+        place = self.logarithm
+        # The entropy of a log-normal is that of the normal plus its mean, which is linear in the function.
+        mean = place.centre[None] + place.spread[None] * self.inner.predict(x).mean
+        return noise_entropy(self.inner, x) + (jnp.log(place.spread)[None] + mean).sum(-1)
 
 
 @register("learner/logarithmic")

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
-from bmaml.distributions import AbstractContinuous, Mixture
+from bmaml.distributions import AbstractContinuous, Mixture, Pool, widened
 from bmaml.errors import InputError
-from bmaml.inference.pools import Pool, widened
-from bmaml.inference.posteriors import AbstractMembersPosterior, AbstractPosterior
+from bmaml.inference.posteriors import AbstractMembersPosterior, AbstractNoisePosterior, AbstractPosterior, noise_entropy
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, Meta
 
@@ -37,7 +36,7 @@ class PooledMeta(eqx.Module):
         return weights, jnp.exp(jnp.interp(points, self.shots, self.log_stretch))
 
 
-class PooledPosterior(AbstractMembersPosterior):
+class PooledPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
     """The posteriors of several learners, mixed by `weights` and stretched by the factor `stretch`.
 
     `parts` holds the posteriors of each part's copies, stacked on a leading axis, and `weights` the weights of the copies of
@@ -57,6 +56,11 @@ class PooledPosterior(AbstractMembersPosterior):
             return jax.vmap(lambda copy: score(widened(copy.predict(x), self.stretch)))(part)
 
         return jnp.concatenate([scores(part) for part in self.parts])
+
+    def noise_entropy(self, x):
+        each = jnp.concatenate([jax.vmap(lambda copy: noise_entropy(copy, x))(part) for part in self.parts])
+        within = jnp.tensordot(jnp.concatenate(self.weights), each, 1)
+        return within + self.predict(x).mean.shape[-1] * jnp.log(self.stretch)
 
     def sample_functions(self, x, *, key, count=1):
         pick, draw = jax.random.split(key)

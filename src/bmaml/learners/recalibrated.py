@@ -7,9 +7,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
-from bmaml.distributions import AbstractContinuous, AbstractDistribution, Mixture, Normal, StudentT
+from bmaml.distributions import (
+    AbstractContinuous,
+    AbstractDistribution,
+    Mixture,
+    Normal,
+    Pool,
+    ShiftedLogNormal,
+    StudentT,
+    widened,
+)
 from bmaml.errors import PairError
-from bmaml.inference.pools import Pool, ShiftedLogNormal, widened
 from bmaml.inference.posteriors import AbstractNoisePosterior, AbstractPosterior, AbstractWrappedPosterior, noise_entropy
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, AbstractWrapper, Meta

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.data import Data
-from bmaml.distributions import AbstractDistribution
+from bmaml.distributions import AbstractDistribution, exponentiated
 from bmaml.estimators.stacking.folds import train_folds
-from bmaml.inference.pools import exponentiated
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.hierarchical import HierarchicalLearner, fit_basis
 from bmaml.learners.hierarchical.fit import fit_hierarchical

@@ -76,9 +76,7 @@ def _predicted(candidate: Candidate, asked: Questions) -> Any:
     return candidate.of_targets(inner)
 
 
-def _weights(
-    plain: list[Answers], weight: np.ndarray, given: np.ndarray, counts: list[int]
-) -> tuple[list[int], np.ndarray]:
+def _weights(plain: list[Answers], weight: np.ndarray, given: np.ndarray, counts: list[int]) -> tuple[list[int], np.ndarray]:
     """Return which candidates are kept, and their weights."""
     every = np.stack([answers.log_prob for answers in plain])
     weights = weigh(every, weight, given, counts)

@@ -101,4 +101,3 @@ def train_folds(
             progress.update(step, loss, count / (time.perf_counter() - began))
         kept.append(jax.tree.map(jnp.copy, state.meta))
     return kept
-

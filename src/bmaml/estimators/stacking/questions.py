@@ -12,8 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from bmaml.data import Data, Task
-from bmaml.distributions import AbstractContinuous, AbstractDistribution
-from bmaml.inference.pools import widened
+from bmaml.distributions import AbstractContinuous, AbstractDistribution, widened
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.tasks.base import FixedTasks, split_rows
 
@@ -117,4 +116,3 @@ def row_weights(asked: Questions) -> np.ndarray:
     each = mask / np.maximum(mask.sum(1, keepdims=True), 1)
     pair = asked.owner * (asked.given.max() + 1) + asked.given
     return each / np.bincount(pair)[pair][:, None]
-

@@ -78,4 +78,3 @@ def variance(basis: Basis, scales: Scales, x: Float[Array, "n inputs"]) -> Float
     half = basis.lines(x)[:, : len(scales["lines"])] @ root(scales)
     total = (half**2).sum(1)
     return total + jnp.exp(2 * scales["smooth"]) if "smooth" in scales else total
-
