@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import numpy as np
 from bmaml.data import Data, stack
 from bmaml.errors import InputError
 from bmaml.estimators.regressor import FewShotRegressor
-from bmaml.evaluation.intervals import bootstrap
+from bmaml.estimators.scores import Errors, Score, summary
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.tables import Schema, Table, task_rows
 from bmaml.tasks.base import Selection
@@ -24,55 +23,12 @@ _DRAWS = 5  # random supports of a task; a forecast has one
 _MOST_QUERIES = 64
 
 
-class Estimate(NamedTuple):
-    """A mean over tasks (`value`) with its 95% interval `low` to `high` (None for a single task)."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Score:
-    """How a method predicts the other rows of unseen tasks from `shots` of their rows. Each task has the same weight.
-
-    Intervals are over units: tasks, or groups of tasks that were held out together.
-
-    - `method`, `tasks`, `units`: name of the method, and numbers of tasks and units.
-    - `rmse`: root mean squared error by output, in its units.
-    - `nll`: nats a row, joint over outputs, as a density per unit of the table.
-    - `coverage`: share of rows in the central 90% interval, by output.
-    """
-
-    shots: int
-    method: str
-    tasks: int
-    units: int
-    rmse: dict[str, Estimate]
-    nll: Estimate
-    coverage: dict[str, Estimate]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the score as values that JSON can hold."""
-        values = asdict(self)
-        estimates = {name: {k: Estimate(*v)._asdict() for k, v in values[name].items()} for name in ("rmse", "coverage")}
-        return values | estimates | {"nll": self.nll._asdict()}
-
-
 class _Questions(NamedTuple):
     """Padded supports and queries (on a leading axis), and the task of each."""
 
     support: Data
     query: Data
     task: np.ndarray
-
-
-class _Errors(NamedTuple):
-    """For each question: squared error (q, outputs), NLL (q,), share covered (q, outputs), standardised."""
-
-    square: np.ndarray
-    nll: np.ndarray
-    covered: np.ndarray
 
 
 def score_held_out(
@@ -113,7 +69,7 @@ def score_held_out(
             errors |= {name: _plain_errors(guess, here, past) for name, guess in _baselines(model.selection, count).items()}
         tasks = np.unique(here.task)
         counts = (len(tasks), len(np.unique(units[tasks])))
-        scores += [Score(count, name, *counts, *_summary(e, here.task, units, model.schema_)) for name, e in errors.items()]
+        scores += [Score(count, name, *counts, *summary(e, here.task, units, model.schema_)) for name, e in errors.items()]
     return scores
 
 
@@ -158,7 +114,7 @@ def _rows(x: np.ndarray, y: np.ndarray, rows: np.ndarray, length: int) -> Data:
     return Data(*padded, mask)  # type: ignore[arg-type]
 
 
-def _model_errors(model: FewShotRegressor, asked: list[_Questions]) -> list[_Errors]:
+def _model_errors(model: FewShotRegressor, asked: list[_Questions]) -> list[Errors]:
     """Return the model's errors at each shot count; all are asked in one call, so that one program is compiled."""
     support, query = (jax.tree.map(lambda *parts: jnp.concatenate(parts), *(q[i] for q in asked)) for i in (0, 1))
     learner, meta = model.run_.method.answerer, model.run_.meta
@@ -181,8 +137,8 @@ def _answers(learner: Any, meta: Any, support: Data, query: Data):
     return jax.lax.map(task_answers, (support, query), batch_size=32)
 
 
-def _errors(error: Any, nll: Any, inside: Any, asked: _Questions) -> _Errors:
-    return _Errors(*(_averaged(part, asked) for part in (np.asarray(error) ** 2, nll, inside)))
+def _errors(error: Any, nll: Any, inside: Any, asked: _Questions) -> Errors:
+    return Errors(*(_averaged(part, asked) for part in (np.asarray(error) ** 2, nll, inside)))
 
 
 def _averaged(values: Any, asked: _Questions) -> np.ndarray:
@@ -206,7 +162,7 @@ def _given_mean(asked: _Questions) -> np.ndarray:
     return (np.asarray(asked.support.y) * mask).sum(1, keepdims=True) / mask.sum(1, keepdims=True)
 
 
-def _plain_errors(guess: Guess, asked: _Questions, seen: _Questions) -> _Errors:
+def _plain_errors(guess: Guess, asked: _Questions, seen: _Questions) -> Errors:
     """Return the errors of a normal around a guess. Its deviation is the guess's root mean square error on the training
     tasks.
     """
@@ -215,27 +171,3 @@ def _plain_errors(guess: Guess, asked: _Questions, seen: _Questions) -> _Errors:
     z = error / deviation
     nll = 0.5 * (z**2 + np.log(2 * np.pi * deviation**2)).sum(-1)
     return _errors(error, nll, np.abs(z) < NormalDist().inv_cdf(0.5 + LEVEL / 2), asked)
-
-
-def _summary(
-    errors: _Errors, owner: np.ndarray, units: np.ndarray, schema: Schema
-) -> tuple[dict[str, Estimate], Estimate, dict[str, Estimate]]:
-    """Return RMSE, NLL and coverage in the table's scales. `units` is the unit of each task."""
-    each = np.concatenate([errors.square, errors.nll[:, None], errors.covered], 1)
-    own = np.unique(owner)
-    tasks = np.stack([np.append(each[owner == index].mean(0), 1.0) for index in own])
-    sums = np.stack([tasks[units[own] == unit].sum(0) for unit in np.unique(units[own])])
-    # Each task has the same weight, also in a resample of units with more tasks than others.
-    ends = bootstrap(sums.T, lambda sample: sample[:-1].sum(-1) / sample[-1].sum(-1))
-    names, outputs = [column.name for column in schema.outputs], len(schema.outputs)
-    rmse = [np.sqrt(end[:outputs]) * schema.scales for end in ends]
-    nll = [-schema.decode_log_prob(-end[outputs]) for end in ends]
-    covered = [end[outputs + 1 :] for end in ends]
-    alone = len(sums) == 1
-    by_output = [{n: _estimate([end[i] for end in part], alone) for i, n in enumerate(names)} for part in (rmse, covered)]
-    return by_output[0], _estimate(nll, alone), by_output[1]
-
-
-def _estimate(ends: Sequence[Any], alone: bool) -> Estimate:
-    value, low, high = (float(end) for end in ends)
-    return Estimate(value, *((None, None) if alone else (low, high)))

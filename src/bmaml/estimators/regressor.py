@@ -15,8 +15,10 @@ from numpy.typing import ArrayLike
 from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator, read_from, saved
 from bmaml.estimators.regressor_task import AdaptedTask
+from bmaml.estimators.stacking import MIXTURES, default_steps, stacked_run
 from bmaml.evaluation.recalibrate import recalibrate
 from bmaml.io.checked import Count, NotNegative, Positive, Seed, as_tuple
+from bmaml.io.checkpoint import RunFolder
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.methods import METHODS, Method, Tuned
@@ -39,26 +41,29 @@ from bmaml.tables.table import as_array
 from bmaml.tasks.base import FixedTasks, Selection
 from bmaml.tasks.shots import Shots
 from bmaml.training.plan import Plan
-from bmaml.training.progress import Progress
+from bmaml.training.progress import Progress, as_progress
 from bmaml.training.run import Run, train
 
 
 class FewShotRegressor(AbstractEstimator):
     """Learns from many small data sets how to predict a new one from a few of its points, with honest intervals.
 
-    - `method`: a name (`bmaml.methods.METHODS`) or a `Method` over standardised inputs and outputs.
-    - `shots`: support points in training, one count or several (None: 0 to 10; for a forecast 1 to 10).
+    - `method`: `"mixture"` trains candidates from a mixed model to experts on folds of the tasks, and mixes them by how well they
+      predict the tasks left out. `"mixed-model"` and `"gaussian-process"` are candidates of it. Or the name of a method that is
+      trained by meta-steps (`bmaml.methods.METHODS`), or a `Method` over standardised inputs and outputs.
+    - `particles`: particles of a method that has several, and of the experts of the mixture.
+    - `shots`: support points in training, one count or several (None: 0 to 10; for a forecast of a method without folds 1 to 10).
     - `queries`: query points in training (None: 20; for a forecast 32).
     - `selection`: `"random"`, or `"first"` for a task's first rows, so that the model learns to forecast.
     - `steps`, `batch`: meta-steps, and tasks of a meta-step (None: those of the method's row, 4,000 and 16 unless it says
-      otherwise). So many steps take one to two minutes on two cores, whatever the table's size.
+      otherwise; 400 steps for a mixture of up to 250 tasks).
     - `learning_rate`, `weight_decay`: those of the outer optimiser (None: those of the method's row).
     - `progress`: True prints a line on stderr from time to time; or a `bmaml.training.progress.Progress`.
     """
 
     def __init__(
         self,
-        method: str | Method = "experts",
+        method: str | Method = "mixture",
         *,
         particles: Count | None = None,
         steps: Count | None = None,
@@ -150,17 +155,32 @@ class FewShotRegressor(AbstractEstimator):
         roles = replace(roles, order=order, categorical=as_tuple(categorical), log=as_tuple(log), selection=self.selection)
         schema = fit_schema(table, roles)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
+        self.folds_: dict[str, Any] | None = None
         self.run_ = self._train(schema, tasks, directory, overwrite)
         self.schema_ = schema
         return self
 
     def _train(self, schema: Schema, tasks: FixedTasks, directory: str | Path | None, overwrite: bool) -> Run:
         method = self.method
+        if isinstance(method, str) and method in MIXTURES:
+            return self._stack(method, schema, tasks, directory, overwrite)
         if isinstance(method, str):
             method = regression_method(method, schema.width, len(schema.outputs), self.particles)
         about = self._about(schema)
         kept: dict[str, Any] = {"directory": directory, "overwrite": overwrite, "about": about}
         return train(method, tasks, self.plan(), **kept, progress=self.progress)
+
+    def _stack(self, name: str, schema: Schema, tasks: FixedTasks, directory: str | Path | None, overwrite: bool) -> Run:
+        if directory is not None:
+            RunFolder(directory).replaced(overwrite)  # The folder is checked before the work begins.
+        if self.shots is None and self.selection == "first":
+            tasks = tasks.sized((0, *tasks.shots), tasks.queries)
+        plan = self.plan() if self.steps else dataclasses.replace(self.plan(), steps=default_steps(len(tasks.rows.mask)))
+        run, self.folds_ = stacked_run(name, tasks, schema, plan, self.particles, as_progress(self.progress))
+        if directory is None:
+            return run
+        run.save(directory, self._about(schema), overwrite=overwrite)
+        return dataclasses.replace(run, directory=Path(directory))
 
     @overload
     def recalibrate(
@@ -223,7 +243,7 @@ class FewShotRegressor(AbstractEstimator):
         return self._about(self.schema_)
 
     def _about(self, schema: Schema) -> dict[str, Any]:
-        return self.described() | {"schema": schema.to_json()}
+        return self.described() | {"schema": schema.to_json(), "folds": getattr(self, "folds_", None)}
 
     @classmethod
     def load(cls, path: str | Path, *, method: Method | None = None) -> FewShotRegressor:
@@ -236,6 +256,7 @@ class FewShotRegressor(AbstractEstimator):
             about, params, run = saved(path, cls.__name__, "table model", method)
             model = cls(**params)
             model.run_, model.schema_ = run, Schema.from_json(about["schema"])
+            model.folds_ = about.get("folds")
         return model
 
 

@@ -85,21 +85,21 @@ class Run(eqx.Module, Generic[Given, Adapted]):
         return f"Run({what}, {how_far}{loss}, {f'saved in {self.directory}' if self.directory else 'not saved'})"
 
     @checked
-    def save(self, directory: str | Path, about: dict[str, Any] | None = None) -> None:
+    def save(self, directory: str | Path, about: dict[str, Any] | None = None, *, overwrite: bool = False) -> None:
         """Save the run in the new folder `directory`, without its tasks and without the state that training would continue
         from.
 
-        `about` is JSON that is kept with the run.
+        `about` is JSON that is kept with the run, and `overwrite` says whether to replace a run in the folder.
         Raises: InputError if the folder holds a run already or cannot be written.
         """
         folder = RunFolder(directory)
-        folder.replaced()  # A folder that holds other things is not even locked.
+        folder.replaced(overwrite)  # A folder that holds other things is not even locked.
         parts = {"method": self.method, "tasks": None, "plan": self.plan, "options": {"save_every": None}}
         fresh = self.method.begin(self.plan)
         counts = [jnp.asarray(count, fresh.step.dtype) for count in (self.step, self.skipped)]
         state = eqx.tree_at(lambda s: (s.meta, s.step, s.skipped), fresh, (self.meta, *counts))
         with folder.lock():
-            folder.create(parts, about or {})
+            folder.create(parts, about or {}, overwrite=overwrite)
             keeper = Keeper(folder, self.steps)
             keeper.begin(self.history)
             keeper.save(state, self.step, self.history, {"seconds": self.seconds, "stopped": self.stopped, "part": {}}, {})

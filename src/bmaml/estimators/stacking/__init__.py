@@ -5,6 +5,6 @@ the tasks left out give the weights, the recalibration and the scores, and no ta
 others, sees all of them. A new candidate is a function in `candidates.py`.
 """
 
-from bmaml.estimators.stacking.fit import Stacked, stack_candidates
+from bmaml.estimators.stacking.run import MIXTURES, default_steps, stacked_run
 
-__all__ = ["Stacked", "stack_candidates"]
+__all__ = ["MIXTURES", "default_steps", "stacked_run"]

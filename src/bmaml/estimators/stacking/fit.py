@@ -18,8 +18,8 @@ from bmaml.learners.pooled import PooledLearner, PooledMeta
 
 # Numbers of given points that have weights of their own.
 _COUNTS = (0, 1, 2, 3, 5, 8, 12, 20)
-# A candidate whose weight is nowhere above this share is left out.
-_LEAST = 0.04
+# Candidates are left out while all that are left out cost less than this, in nats a row: each makes answers slower.
+_LEAST_GAIN = 0.004
 # Factors on the scales of the mixture that are tried.
 _FACTORS = np.exp(np.linspace(-0.4, 0.6, 11))
 
@@ -77,11 +77,18 @@ def _predicted(candidate: Candidate, asked: Questions) -> Any:
 
 
 def _weights(plain: list[Answers], weight: np.ndarray, given: np.ndarray, counts: list[int]) -> tuple[list[int], np.ndarray]:
-    """Return which candidates are kept, and their weights."""
+    """Return which candidates are kept, and their weights. Candidates that add nothing are left out, one after the other."""
     every = np.stack([answers.log_prob for answers in plain])
-    weights = weigh(every, weight, given, counts)
-    kept = [i for i in range(len(plain)) if weights[:, i].max() > _LEAST]
-    return kept, weigh(every[kept], weight, given, counts)
+    kept = list(range(len(plain)))
+    weights, best = weigh(every, weight, given, counts)
+    while len(kept) > 1:
+        tried = {i: weigh(every[[j for j in kept if j != i]], weight, given, counts) for i in kept}
+        least = max(tried, key=lambda i: tried[i][1])
+        if tried[least][1] < best - _LEAST_GAIN:
+            break
+        kept.remove(least)
+        weights = tried[least][0]
+    return kept, weights
 
 
 def _stretched(

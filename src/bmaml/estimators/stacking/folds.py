@@ -21,7 +21,7 @@ from bmaml.training.progress import Progress
 
 _FOLDS = 5
 # Past this many tasks one fold is enough: its tasks give the weights well.
-_MANY = 250
+MANY = 250
 _CHUNK = 20
 
 
@@ -37,7 +37,7 @@ def members(tasks: int, seed: int) -> np.ndarray:
     order = np.random.default_rng([seed, tasks]).permutation(tasks)
     of = np.empty(tasks, int)
     of[order] = np.arange(tasks) % min(_FOLDS, tasks)
-    folds = 1 if tasks > _MANY else min(_FOLDS, tasks)
+    folds = 1 if tasks > MANY else min(_FOLDS, tasks)
     return np.stack([of != fold for fold in range(folds)] + [np.ones(tasks, bool)])
 
 

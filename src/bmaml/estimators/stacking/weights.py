@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-_ROUNDS = 200
+_ROUNDS = 60
 # Equal weights count as much as this many tasks, and the weights of all numbers of points as much as this many at each.
 _EQUAL, _SHARED = 1.0, 6.0
 _LOWEST = -60.0
@@ -19,10 +19,10 @@ def weigh(
     weight: Float[np.ndarray, "questions rows"],
     given: np.ndarray,
     counts: list[int],
-) -> Float[np.ndarray, "counts parts"]:
-    """Return the weights of the parts after each number of given points.
+) -> tuple[Float[np.ndarray, "counts parts"], float]:
+    """Return the weights of the parts after each number of given points, and the mean log density of the mixture.
 
-    The weights maximise the mean log density of the mixture, by expectation and maximisation. With few tasks they are near the
+    The weights maximise the mean log density of the mixture (nats a row), by expectation and maximisation. With few tasks they are near the
     weights that are best for all numbers of points together, and those are near equal ones.
 
     - `log_prob`: log density of each row by each part.
@@ -34,7 +34,9 @@ def weigh(
     # All numbers of points together count as one set of tasks, not as several.
     shared = _mix(log_prob, weight / len(counts), np.full(parts, _EQUAL / parts))
     every = [_mix(log_prob[:, given == n], weight[given == n], _SHARED * shared) for n in counts]
-    return np.stack(every)
+    scores = [_density(log_prob[:, given == n], w)[1] for n, w in zip(counts, every, strict=True)]
+    total = sum(float((score * weight[given == n]).sum()) for n, score in zip(counts, scores, strict=True))
+    return np.stack(every), total / float(weight.sum())
 
 
 def stretches(
@@ -68,11 +70,16 @@ def _peak(places: np.ndarray, values: np.ndarray) -> float:
     return float(places[best] + np.clip(shift, -1.0, 1.0) * (places[1] - places[0]))
 
 
+def _density(log_prob: np.ndarray, mixture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log density of each row with each part, and that of the mixture."""
+    joint = log_prob + np.log(np.maximum(mixture, 1e-300))[:, None, None]
+    return joint, logsumexp(joint, 0)
+
+
 def _mix(log_prob: np.ndarray, weight: np.ndarray, prior: np.ndarray) -> np.ndarray:
     mixture = prior / prior.sum()
     for _ in range(_ROUNDS):
-        joint = log_prob + np.log(np.maximum(mixture, 1e-300))[:, None, None]
-        share = np.exp(joint - logsumexp(joint, 0))
-        total = (share * weight).sum((1, 2)) + prior
+        joint, density = _density(log_prob, mixture)
+        total = (np.exp(joint - density) * weight).sum((1, 2)) + prior
         mixture = total / total.sum()
     return mixture

@@ -1,0 +1,90 @@
+"""Scores of a method on tasks of a table, in the table's units, with intervals over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bmaml.evaluation.intervals import bootstrap
+from bmaml.tables import Schema
+
+
+class Estimate(NamedTuple):
+    """A mean over tasks (`value`) with its 95% interval `low` to `high` (None for a single task)."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a method predicts the other rows of unseen tasks from `shots` of their rows. Each task has the same weight.
+
+    Intervals are over units: tasks, or groups of tasks that were held out together.
+
+    - `method`, `tasks`, `units`: name of the method, and numbers of tasks and units.
+    - `rmse`: root mean squared error by output, in its units.
+    - `nll`: nats a row, joint over outputs, as a density per unit of the table.
+    - `coverage`: share of rows in the central 90% interval, by output.
+    """
+
+    shots: int
+    method: str
+    tasks: int
+    units: int
+    rmse: dict[str, Estimate]
+    nll: Estimate
+    coverage: dict[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the score as values that JSON can hold."""
+        values = asdict(self)
+        estimates = {name: {k: Estimate(*v)._asdict() for k, v in values[name].items()} for name in ("rmse", "coverage")}
+        return values | estimates | {"nll": self.nll._asdict()}
+
+
+class Errors(NamedTuple):
+    """What a method says of questions about tasks, standardised.
+
+    - `square`: squared error of each question and output.
+    - `nll`: NLL of each question.
+    - `covered`: share of the rows of each question in the interval, by output.
+    """
+
+    square: np.ndarray
+    nll: np.ndarray
+    covered: np.ndarray
+
+
+def summary(
+    errors: Errors, owner: np.ndarray, units: np.ndarray, schema: Schema
+) -> tuple[dict[str, Estimate], Estimate, dict[str, Estimate]]:
+    """Return RMSE, NLL and coverage in the table's scales, with their intervals over units.
+
+    - `errors`: those of a method.
+    - `owner`: number of each question's task.
+    - `units`: the unit of each task.
+    - `schema`: what the columns mean.
+    """
+    each = np.concatenate([errors.square, errors.nll[:, None], errors.covered], 1)
+    own = np.unique(owner)
+    tasks = np.stack([np.append(each[owner == index].mean(0), 1.0) for index in own])
+    sums = np.stack([tasks[units[own] == unit].sum(0) for unit in np.unique(units[own])])
+    # Each task has the same weight, also in a resample of units with more tasks than others.
+    ends = bootstrap(sums.T, lambda sample: sample[:-1].sum(-1) / sample[-1].sum(-1))
+    names, outputs = [column.name for column in schema.outputs], len(schema.outputs)
+    rmse = [np.sqrt(end[:outputs]) * schema.scales for end in ends]
+    nll = [-schema.decode_log_prob(-end[outputs]) for end in ends]
+    covered = [end[outputs + 1 :] for end in ends]
+    alone = len(sums) == 1
+    by_output = [{n: _estimate([end[i] for end in part], alone) for i, n in enumerate(names)} for part in (rmse, covered)]
+    return by_output[0], _estimate(nll, alone), by_output[1]
+
+
+def _estimate(ends: Sequence[Any], alone: bool) -> Estimate:
+    value, low, high = (float(end) for end in ends)
+    return Estimate(value, *((None, None) if alone else (low, high)))

@@ -1,0 +1,62 @@
+"""The mixture as a run, so that it is saved, loaded and asked like any other model."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+
+from bmaml.estimators.stacking.candidates import CANDIDATES, Setting, logarithm_of
+from bmaml.estimators.stacking.fit import stack_candidates
+from bmaml.estimators.stacking.folds import MANY, members
+from bmaml.estimators.stacking.report import report
+from bmaml.methods import Method
+from bmaml.objectives import QueryLoss
+from bmaml.tables import Schema
+from bmaml.tasks.base import FixedTasks
+from bmaml.training.interrupt import Interrupt
+from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
+from bmaml.training.run import Run
+
+MIXTURES: dict[str, tuple[str, ...]] = {"mixture": tuple(CANDIDATES)} | {
+    name: (name,) for name in CANDIDATES if name != "experts"
+}
+"""Names of methods that are fitted on folds, and the candidates of each."""
+
+# Meta-steps of the experts. Few tasks are learned by heart in more.
+_FEW, _LONG = 400, 4_000
+
+
+def default_steps(tasks: int) -> int:
+    """Return the meta-steps of the experts for so many `tasks`."""
+    return _LONG if tasks > MANY else _FEW
+
+
+def stacked_run(
+    name: str, tasks: FixedTasks, schema: Schema, plan: Plan, particles: int | None, progress: Progress
+) -> tuple[Run, dict[str, Any]]:
+    """Return a mixture as a run, and what the folds say of it.
+
+    - `name`: a name in `MIXTURES`.
+    - `tasks`, `schema`: the tasks, and what the columns mean.
+    - `plan`, `particles`: of trainings by meta-steps.
+    - `progress`: shows them.
+
+    Raises: Stopped (a KeyboardInterrupt) if Ctrl-C or SIGTERM came.
+    """
+    began, mask = time.perf_counter(), np.asarray(tasks.rows.mask) > 0
+    logarithm = logarithm_of(np.asarray(tasks.rows.y)[mask], schema.means, schema.scales)
+    folds = members(len(mask), plan.seed)
+    with Interrupt() as interrupt:
+        setting = Setting(tasks, folds, logarithm, plan, particles, progress, interrupt)
+        progress.start(0, plan.steps)
+        try:
+            stacked = stack_candidates(setting, MIXTURES[name])
+        finally:
+            progress.close()
+    method = Method(stacked.learner, QueryLoss("points"), name=name)
+    run = Run(method, stacked.meta, dataclasses.replace(plan), plan.steps, seconds=time.perf_counter() - began)
+    return run, report(stacked, schema)
