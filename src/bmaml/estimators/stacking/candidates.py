@@ -121,18 +121,15 @@ CANDIDATES: dict[str, Callable[[Setting], list[Candidate]]] = {
 
 
 def logarithm_of(targets: np.ndarray, means: np.ndarray, scales: np.ndarray) -> Logarithm | None:
-    """Return the logarithm of standardised `targets` (rows, outputs), or None if one of them is below 0 in its own units.
+    """Return the logarithm of standardised `targets` (rows, outputs), or None if one of them is not above 0 in its own units.
 
-    `means` and `scales` lead back to those units. If some targets are 0, half of the least other one is added to all.
+    `means` and `scales` lead back to those units.
     """
-    raw = targets * scales + means
-    least = np.array([column[column > 0].min(initial=np.inf) for column in raw.T])
+    shift = means / scales
     # What is 0 in its units comes back from single precision as almost 0.
-    zero = raw.min(0) <= 1e-6 * scales
-    if (raw.min(0) < -1e-6 * scales).any() or not np.isfinite(least).all():
+    if (targets + shift <= 1e-6 * (1 + np.abs(shift))).any():
         return None
-    shift = (means + np.where(zero, least / 2, 0.0)) / scales
-    values = np.log(np.maximum(targets + shift, 1e-6 * np.abs(shift)))
+    values = np.log(targets + shift)
     parts: Any = (shift, values.mean(0), np.maximum(values.std(0), 1e-6))
     return Logarithm(*(jnp.asarray(part, jnp.zeros(()).dtype) for part in parts))
 

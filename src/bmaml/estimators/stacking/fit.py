@@ -20,6 +20,8 @@ from bmaml.learners.pooled import PooledLearner, PooledMeta
 _COUNTS = (0, 1, 2, 3, 5, 8, 12, 20)
 # Candidates are left out while all that are left out cost less than this, in nats a row: each makes answers slower.
 _LEAST_GAIN = 0.004
+# A candidate with so many times the squared error of the best one is left out.
+_FAR_WORSE = 4.0
 # Factors on the scales of the mixture that are tried.
 _FACTORS = np.exp(np.linspace(-0.4, 0.6, 11))
 
@@ -63,6 +65,8 @@ def stack_candidates(setting: Setting, names: Sequence[str]) -> Stacked:
     each = [_predicted(candidate, asked) for candidate in found]
     y, weight = asked.task.query.y, row_weights(asked)
     plain = [score(predictive, y) for predictive in each]
+    sane = _sane(plain, np.asarray(y), weight)
+    found, each, plain = ([part[i] for i in sane] for part in (found, each, plain))
     kept, weights = _weights(plain, weight, asked.given, counts)
     factors, mixed = _stretched([each[i] for i in kept], weights, asked, weight, counts)
     learner, meta = _pool([found[i] for i in kept], counts, weights, factors)
@@ -74,6 +78,13 @@ def _predicted(candidate: Candidate, asked: Questions) -> Any:
     support = candidate.support(asked.task.support)
     inner = predictives(candidate.learner, candidate.metas, support, asked.task.query.x, jnp.asarray(asked.fold))
     return candidate.of_targets(inner)
+
+
+def _sane(plain: list[Answers], y: np.ndarray, weight: np.ndarray) -> list[int]:
+    """Return the candidates whose mean is not far worse than the best one's, so that no weight can spoil the mean."""
+    errors = [float((np.where(weight > 0, ((part.mean - y) ** 2).mean(-1), 0.0) * weight).sum()) for part in plain]
+    finite = [error if np.isfinite(error) else np.inf for error in errors]
+    return [i for i, error in enumerate(finite) if error <= _FAR_WORSE * min(finite)]
 
 
 def _weights(plain: list[Answers], weight: np.ndarray, given: np.ndarray, counts: list[int]) -> tuple[list[int], np.ndarray]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ from jaxtyping import Array, Int
 from bmaml.learners.base import Meta
 from bmaml.tasks.base import AbstractTasks, FixedTasks
 from bmaml.training.interrupt import Interrupt
-from bmaml.training.meta_step import build_chunk
-from bmaml.training.method import AbstractMethod
+from bmaml.training.meta_step import draw_batch, meta_step, step_keys
+from bmaml.training.method import AbstractMethod, TrainState
 from bmaml.training.plan import Plan
 from bmaml.training.progress import Progress
 
@@ -83,21 +83,44 @@ def train_folds(
     """
     size = folds.sum(1)
     numbers = np.stack([np.resize(np.flatnonzero(fold), size.max()) for fold in folds])
-    source = FoldTasks(tasks, jnp.asarray(numbers, jnp.int32), jnp.asarray(size, jnp.int32))
-    axes: Any = FoldTasks(jax.tree.map(lambda _: None, tasks), 0, 0)  # pyright: ignore[reportArgumentType]
-    begin = method.begin(plan)
-    state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(folds), *leaf.shape)), begin)
-    seed = jnp.asarray(plan.seed, jnp.uint32)
-    run = jax.jit(jax.vmap(build_chunk(method, plan), in_axes=(0, axes, None, None)), donate_argnums=0)
-    state, kept, step = jax.tree.map(jnp.copy, state), [], 0
+    seen = (jnp.asarray(numbers, jnp.int32), jnp.asarray(size, jnp.int32))
+    state = jax.tree.map(lambda leaf: jnp.array(jnp.broadcast_to(leaf, (len(folds), *leaf.shape))), method.begin(plan))
+    run, kept, step = _compiled(method, plan), [], 0
     for stop in snapshots:
         while step < stop:
             if interrupt.raised:
                 raise Stopped(step, plan.steps)
             count, began = min(_CHUNK, stop - step), time.perf_counter()
-            state, logged = run(state, source, seed, jnp.asarray(count, jnp.int32))
-            step += count
-            loss = float(np.asarray(logged["loss"])[:, :count].mean())
+            state, loss = run(state, tasks, seen, step, count)
+            step, loss = step + count, float(loss)
             progress.update(step, loss, count / (time.perf_counter() - began))
         kept.append(jax.tree.map(jnp.copy, state.meta))
     return kept
+
+
+Chunk = Callable[[TrainState, FixedTasks, tuple[Array, Array], int, int], tuple[TrainState, Array]]
+
+
+def _compiled(method: AbstractMethod, plan: Plan) -> Chunk:
+    """Return the jitted function of (states, tasks, seen, step, count) that takes `count` meta-steps of every training.
+
+    The counter of the loop is one number for all trainings. A loop inside of each would be a loop with as many conditions, which
+    takes several times as long to compile.
+    """
+
+    @partial(jax.jit, donate_argnums=0)
+    def run(state: TrainState, tasks: FixedTasks, seen: tuple[Array, Array], begin: Array, count: Array):
+        def once(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+            keys = step_keys(plan.seed, step, plan.batch)
+
+            def one(state: TrainState, members: Array, size: Array) -> tuple[TrainState, Array]:
+                batch = draw_batch(FoldTasks(tasks, members, size), keys)
+                state, numbers = meta_step(method, plan, state, batch)
+                return state, numbers["loss"]
+
+            state, loss = jax.vmap(one)(carry[0], *seen)
+            return state, jnp.nanmean(loss)
+
+        return jax.lax.fori_loop(begin, begin + count, once, (state, jnp.zeros(())))
+
+    return run
