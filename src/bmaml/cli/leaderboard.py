@@ -170,12 +170,12 @@ def _table(
     from bmaml.experiments.board.arenas import TableArena
     from bmaml.tables import measured
 
-    if not held_out.test_share:
+    if not held_out.share():
         raise InputError("--test-share is 0 and a board is scored on tasks held out: give a share above 0, such as 0.15.")
     table, arenas = columns.read(path), []
     roles = columns.roles(table)
     table = measured(table, roles.y)
-    by, share = held_out.split_by, held_out.test_share
+    by, share = held_out.split_by, held_out.share()
     for seed in seeds:
         training, held = split(table, roles.task_columns, by, share, seed)
         training, others = split(training, roles.task_columns, by, share, seed) if spare else (training, None)

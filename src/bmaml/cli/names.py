@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bmaml.estimators.stacking import MIXTURES
 from bmaml.methods import METHODS, POLICY_METHODS
 from bmaml.objectives import OBJECTIVES
 from bmaml.rl.recipes import WORLDS
@@ -23,6 +24,7 @@ def _methods(outcome: str) -> list[str]:
 
 
 NUMBER_METHODS = listed(_methods("numbers"), "experts")
+TABLE_METHODS = listed((*MIXTURES, *_methods("numbers")), "mixture")
 CLASS_METHODS = listed(_methods("classes"), "protonet")
 POLICY_NAMES = listed(_methods("policies"), "maml")
 FAMILY_NAMES = listed(FAMILIES)

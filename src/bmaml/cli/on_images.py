@@ -50,7 +50,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, drawn: ImageFitting, held_ou
     must_be_new(folder)
     with plain_warnings():
         images = read_images(path, size=drawn.size, superclasses=drawn.superclasses)
-    training, held = _split(images, held_out.split_by, held_out.test_share, way, fitting.seed)
+    training, held = _split(images, held_out.split_by, held_out.share(), way, fitting.seed)
     model = FewShotClassifier(
         fitting.method or "protonet",
         way=way,

@@ -15,8 +15,10 @@ from bmaml.cli.options import make_folder, must_be_new, whole_numbers
 from bmaml.cli.output import check_headers, plain_warnings
 from bmaml.cli.train import report
 from bmaml.errors import InputError
-from bmaml.estimators.held_out_tasks import Estimate, Score, score_held_out
+from bmaml.estimators.held_out_tasks import score_held_out
 from bmaml.estimators.regressor import FewShotRegressor
+from bmaml.estimators.scores import Estimate, Score
+from bmaml.estimators.stacking import MIXTURES, PLAIN, scores_of, verdict
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.io.files import read_plain, write_atomically
 from bmaml.recipes.tables import regression_method
@@ -53,15 +55,19 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
 
     if not path.exists():
         raise InputError(f"there is no {path}: give the path of a table, or of a folder or zip of images.")
-    method, shots = fitting.method or "experts", whole_numbers(fitting.shots, "--shots", 0)
-    regression_method(method, 1, 1, fitting.particles)
+    method, shots = fitting.method or "mixture", whole_numbers(fitting.shots, "--shots", 0)
+    folded = method in MIXTURES
+    if not folded:
+        regression_method(method, 1, 1, fitting.particles)
     must_be_new(folder)
     table = columns.read(path)
     roles = columns.roles(table)
     check_headers(roles)
     with plain_warnings():
         table = measured(table, roles.y)
-    training, held = split(table, roles.task_columns, held_out.split_by, held_out.test_share, fitting.seed)
+    # A mixture is scored on folds, unless whole groups of tasks are to be held out.
+    share = held_out.share(0.0) if folded and held_out.split_by is None else held_out.share()
+    training, held = split(table, roles.task_columns, held_out.split_by, share, fitting.seed)
     selection: Selection = columns.selection.value
     counts, schema = checked_shots(table, training, roles, shots, selection)
     make_folder(folder)
@@ -72,7 +78,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
         method,
         particles=fitting.particles,
         steps=fitting.steps,
-        shots=counts,
+        shots=shots if folded else counts,
         selection=selection,
         seed=fitting.seed,
         progress=BarProgress(f"fitting {path.name}"),
@@ -88,7 +94,11 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
             log=roles.log,
             directory=folder,
         )
-    report(model.run_, folder)
+    if model.folds_ is None:
+        report(model.run_, folder)
+    else:
+        typer.echo(f"fitted in {model.run_.seconds:.0f} s; saved in {folder}")
+        report_folds(model, folder)
     if held is not None:
         with plain_warnings():
             report_scores(model, _as_full(held, model.schema_), training, counts, folder, by=held_out.split_by)
@@ -175,6 +185,28 @@ def report_scores(
         raise InputError(f"cannot write {path} ({error.strerror or error}): the model itself is saved.") from error
     _show(scores, model, f"{len(parts)} held-out tasks", by)
     typer.echo(f"\nscores in {path}")
+
+
+def report_folds(model: FewShotRegressor, folder: Path) -> None:
+    """Print what the folds say of a mixture, and write it to folds.json beside the model.
+
+    - `model`, `folder`: the fitted model and its folder.
+
+    Raises: InputError if the file cannot be written.
+    """
+    assert model.folds_ is not None
+    path, found = folder / "folds.json", scores_of(model.folds_)
+    try:
+        write_atomically(path, json.dumps(model.folds_, indent=1))
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror or error}): the model itself is saved.") from error
+    method = model.run_.method.name or "mixture"
+    shown = [score for score in found if score.method in (method, "mixed model", PLAIN)]
+    _show(shown, model, "each task left out of a training", None)
+    typer.echo("")
+    for line in verdict(model.folds_, method):
+        typer.echo(line)
+    typer.echo(f"\nall scores in {path}")
 
 
 def evaluate(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from bmaml.cli.groups import OptionGroup
-from bmaml.cli.names import CLASS_METHODS, NUMBER_METHODS, PATHS
+from bmaml.cli.names import CLASS_METHODS, PATHS, TABLE_METHODS
 from bmaml.cli.options import names_of
 from bmaml.errors import InputError
 
@@ -99,7 +99,18 @@ class HeldOut(OptionGroup):
             "alphabets, omniglot-1200 or vinyals (default: parts or superclasses if there are any)."
         ),
     ] = None
-    test_share: Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of tasks or classes held out.")] = 0.15
+    test_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=0.9,
+            help="Share of tasks or classes held out (default 0.15; a mixture needs none, it scores on folds).",
+        ),
+    ] = None
+
+    def share(self, usual: float = 0.15) -> float:
+        """Return the share of tasks or classes held out, `usual` if the user did not say."""
+        return usual if self.test_share is None else self.test_share
 
 
 @dataclass(frozen=True)
@@ -107,9 +118,12 @@ class Fitting(OptionGroup):
     """How a model is fitted. None takes the value of the method or the recipe."""
 
     TITLE: ClassVar[str] = "Training"
-    method: Annotated[str | None, typer.Option(help=f"{NUMBER_METHODS}; for images {CLASS_METHODS}; {PATHS}.")] = None
+    method: Annotated[str | None, typer.Option(help=f"{TABLE_METHODS}; for images {CLASS_METHODS}; {PATHS}.")] = None
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="Meta-steps (default 4,000; for images the recipe's).")] = None
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Meta-steps (default 4,000, or 400 for a mixture of few tasks; for images the recipe's)."),
+    ] = None
     shots: Annotated[
         str | None, typer.Option("--shots", "--shot", help="Support sizes (for images: of a class), as 5 or 1,5.")
     ] = None

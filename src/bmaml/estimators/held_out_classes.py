@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
-from bmaml.estimators.held_out_tasks import Estimate
+from bmaml.estimators.scores import Estimate
 from bmaml.evaluation.intervals import interval
 from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, range_of
 from bmaml.learners.base import AbstractLearner, Meta

@@ -48,11 +48,11 @@ from bmaml.training.run import Run, train
 class FewShotRegressor(AbstractEstimator):
     """Learns from many small data sets how to predict a new one from a few of its points, with honest intervals.
 
-    - `method`: `"mixture"` trains candidates from a mixed model to experts on folds of the tasks, and mixes them by how well they
-      predict the tasks left out. `"mixed-model"` and `"gaussian-process"` are candidates of it. Or the name of a method that is
-      trained by meta-steps (`bmaml.methods.METHODS`), or a `Method` over standardised inputs and outputs.
+    - `method`: `"mixture"` trains candidates from a mixed model to experts on folds of the tasks, and mixes them by how well
+      they predict the tasks left out. `"mixed-model"` and `"gaussian-process"` are candidates of it. Or the name of a method
+      that is trained by meta-steps (`bmaml.methods.METHODS`), or a `Method` over standardised inputs and outputs.
     - `particles`: particles of a method that has several, and of the experts of the mixture.
-    - `shots`: support points in training, one count or several (None: 0 to 10; for a forecast of a method without folds 1 to 10).
+    - `shots`: support points in training, one count or several (None: 0 to 10; for a forecast without folds 1 to 10).
     - `queries`: query points in training (None: 20; for a forecast 32).
     - `selection`: `"random"`, or `"first"` for a task's first rows, so that the model learns to forecast.
     - `steps`, `batch`: meta-steps, and tasks of a meta-step (None: those of the method's row, 4,000 and 16 unless it says

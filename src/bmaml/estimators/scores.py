@@ -46,6 +46,12 @@ class Score:
         estimates = {name: {k: Estimate(*v)._asdict() for k, v in values[name].items()} for name in ("rmse", "coverage")}
         return values | estimates | {"nll": self.nll._asdict()}
 
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Score:
+        """Return the score that `to_json` wrote as `values`."""
+        parts = {name: {k: Estimate(**v) for k, v in values[name].items()} for name in ("rmse", "coverage")}
+        return Score(**{**values, **parts, "nll": Estimate(**values["nll"])})
+
 
 class Errors(NamedTuple):
     """What a method says of questions about tasks, standardised.

@@ -20,8 +20,8 @@ class PooledMeta(eqx.Module):
 
     - `parts`: meta-parameters of each part's copies, stacked on a leading axis.
     - `shots`: numbers of given points, increasing.
-    - `weights`: weight of each copy, part after part, after each of these numbers. Between two numbers the weights are interpolated linearly, and
-      beyond the last one they stay as they are.
+    - `weights`: weight of each copy, part after part, after each of these numbers. Between two numbers the weights are
+      interpolated linearly, and beyond the last one they stay as they are.
     - `log_stretch`: log of the factor on all scales after each of these numbers.
     """
 
@@ -108,8 +108,8 @@ class PooledLearner(AbstractLearner):
     def __check_init__(self):
         if not self.parts or len(self.copies) != len(self.parts) or min(*self.copies, self.counts) < 1:
             raise InputError(
-                f"PooledLearner has {len(self.parts)} parts, copies {self.copies} and {self.counts} counts: give a part, and at "
-                "least 1 copy of each part and 1 count."
+                f"PooledLearner has {len(self.parts)} parts, copies {self.copies} and {self.counts} counts: give a part, and "
+                "at least 1 copy of each part and 1 count."
             )
 
     def init(self, key: PRNGKeyArray) -> PooledMeta:

@@ -5,6 +5,9 @@ the tasks left out give the weights, the recalibration and the scores, and no ta
 others, sees all of them. A new candidate is a function in `candidates.py`.
 """
 
-from bmaml.estimators.stacking.run import MIXTURES, default_steps, stacked_run
-
-__all__ = ["MIXTURES", "default_steps", "stacked_run"]
+from bmaml.estimators.stacking.report import PLAIN as PLAIN
+from bmaml.estimators.stacking.report import scores_of as scores_of
+from bmaml.estimators.stacking.report import verdict as verdict
+from bmaml.estimators.stacking.run import MIXTURES as MIXTURES
+from bmaml.estimators.stacking.run import default_steps as default_steps
+from bmaml.estimators.stacking.run import stacked_run as stacked_run

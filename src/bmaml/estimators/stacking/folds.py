@@ -104,8 +104,8 @@ Chunk = Callable[[TrainState, FixedTasks, tuple[Array, Array], int, int], tuple[
 def _compiled(method: AbstractMethod, plan: Plan) -> Chunk:
     """Return the jitted function of (states, tasks, seen, step, count) that takes `count` meta-steps of every training.
 
-    The counter of the loop is one number for all trainings. A loop inside of each would be a loop with as many conditions, which
-    takes several times as long to compile.
+    The counter of the loop is one number for all trainings. A loop inside of each would have as many conditions and take
+    several times as long to compile.
     """
 
     @partial(jax.jit, donate_argnums=0)

@@ -14,9 +14,11 @@ from bmaml.evaluation.metrics import LEVEL
 from bmaml.tables import Schema
 
 PLAIN = "mean of the given rows"
+# With fewer tasks a coverage of 90% is uncertain by more than ten points.
+_FEW_TASKS = 30
 
 
-def scores(stacked: Stacked, schema: Schema) -> list[Score]:
+def scores(stacked: Stacked, schema: Schema, method: str) -> list[Score]:
     """Return the scores of the mixture, of its candidates and of a plain guess, at each number of given rows.
 
     Every task was predicted by a training that did not see it. The weights and the factors of the mixture were found on the
@@ -25,6 +27,7 @@ def scores(stacked: Stacked, schema: Schema) -> list[Score]:
 
     - `stacked`: the mixture.
     - `schema`: what the columns mean.
+    - `method`: the mixture's name.
     """
     found = []
     for count in stacked.counts:
@@ -33,27 +36,58 @@ def scores(stacked: Stacked, schema: Schema) -> list[Score]:
         y, mask = (np.asarray(part, np.float64)[here] for part in (stacked.asked.task.query.y, stacked.asked.task.query.mask))
         for judged in stacked.judged:
             answers = Answers(*(part[here] for part in judged.answers))
-            found.append(_score(count, judged.name, _errors(answers, y, mask), owner, schema))
+            name = method if judged.name == "mixture" else judged.name
+            found.append(_score(count, name, _errors(answers, y, mask), owner, schema))
         found.append(_score(count, PLAIN, _plain(stacked, here, y, mask), owner, schema))
     return found
 
 
-def report(stacked: Stacked, schema: Schema) -> dict[str, Any]:
+def report(stacked: Stacked, schema: Schema, method: str) -> dict[str, Any]:
     """Return all that is known of a mixture as values that JSON can hold: weights, factors and scores.
 
-    `stacked` is the mixture, and `schema` says what the columns mean.
+    `stacked` is the mixture, `schema` says what the columns mean, and `method` is the mixture's name.
     """
     return {
         "candidates": stacked.names,
         "given": stacked.counts,
         "weights": np.round(stacked.weights, 4).tolist(),
         "factors": np.round(stacked.factors, 4).tolist(),
-        "scores": [score.to_json() for score in scores(stacked, schema)],
+        "scores": [score.to_json() for score in scores(stacked, schema, method)],
     }
 
 
+def scores_of(report: dict[str, Any]) -> list[Score]:
+    """Return the scores in a `report`."""
+    return [Score.from_json(values) for values in report["scores"]]
+
+
+def verdict(report: dict[str, Any], method: str) -> list[str]:
+    """Return sentences that say whether to trust a mixture: its coverage, its weights, and what predicts better.
+
+    `report` is what the folds say, and `method` the mixture's name.
+    """
+    every, lines = scores_of(report), []
+    by_name = {(score.method, score.shots): score for score in every}
+    for count in report["given"]:
+        own, plain = by_name[method, count], by_name[PLAIN, count]
+        for name, held in own.coverage.items():
+            if held.low is not None and held.high is not None and not held.low <= LEVEL <= held.high:
+                found = f"After {count} rows the {LEVEL:.0%} intervals of {name} held {held.value:.0%}"
+                lines.append(f"{found}: recalibrate on further tasks.")
+        if own.nll.value > plain.nll.value:
+            lines.append(f"After {count} rows the {PLAIN} predicts as well: do not trust the model there.")
+    last, weights = report["given"][-1], report["weights"][-1]
+    best = int(np.argmax(weights))
+    lines.append(f"After {last} rows {weights[best]:.0%} of the weight is on the {report['candidates'][best]}.")
+    tasks = max(score.tasks for score in every)
+    if tasks < _FEW_TASKS:
+        lines.append(f"The table has {tasks} tasks: these scores are rough, and more tasks would make them sure.")
+    return lines
+
+
 def _score(count: int, name: str, errors: Errors, owner: np.ndarray, schema: Schema) -> Score:
-    return Score(count, name, len(set(owner.tolist())), *summary(errors, owner, schema))
+    tasks = len(set(owner.tolist()))
+    return Score(count, name, tasks, tasks, *summary(errors, owner, np.arange(owner.max() + 1), schema))
 
 
 def _errors(answers: Answers, y: np.ndarray, mask: np.ndarray) -> Errors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import Any
 
@@ -58,5 +57,5 @@ def stacked_run(
         finally:
             progress.close()
     method = Method(stacked.learner, QueryLoss("points"), name=name)
-    run = Run(method, stacked.meta, dataclasses.replace(plan), plan.steps, seconds=time.perf_counter() - began)
-    return run, report(stacked, schema)
+    run = Run(method, stacked.meta, plan, plan.steps, seconds=time.perf_counter() - began)
+    return run, report(stacked, schema, name)

@@ -22,8 +22,8 @@ def weigh(
 ) -> tuple[Float[np.ndarray, "counts parts"], float]:
     """Return the weights of the parts after each number of given points, and the mean log density of the mixture.
 
-    The weights maximise the mean log density of the mixture (nats a row), by expectation and maximisation. With few tasks they are near the
-    weights that are best for all numbers of points together, and those are near equal ones.
+    The weights maximise the mean log density of the mixture (nats a row), by expectation and maximisation. With few tasks they
+    are near the weights that are best for all numbers of points together, and those are near equal ones.
 
     - `log_prob`: log density of each row by each part.
     - `weight`: weight of each row; a task has weight 1 for each number of given points.

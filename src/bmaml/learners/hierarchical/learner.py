@@ -130,8 +130,8 @@ class HierarchicalLearner(AbstractEvidenceLearner):
     The shared mean f is a sum of lines, bends (natural cubic splines) and products of the inputs, with normal coefficients. A
     task deviates by a constant, by lines in the inputs that vary within tasks (the random slopes of Laird and Ware, 1982,
     https://doi.org/10.2307/2529876), or by a smooth function besides (a Gaussian process with a squared exponential kernel).
-    `fit_hierarchical` finds draws of all scales from their posterior given all training tasks. Given a draw, the shared mean, the
-    deviation and the noise are jointly Gaussian, so the posterior of a new task is exact. The predictive mixes the draws by
+    `fit_hierarchical` finds draws of all scales from their posterior given all training tasks. Given a draw, the shared mean,
+    the deviation and the noise are jointly Gaussian, so the posterior of a new task is exact. The predictive mixes the draws by
     their weight times the evidence of the support, which makes it wide where tasks are few.
 
     - `basis`: the functions of the inputs.
