@@ -139,7 +139,20 @@ def test_every_class_is_abstract_or_final(kind):
 MADE = (
     *("AbstractDistribution", "AbstractPosterior", "AbstractExactHeadPosterior", "AbstractPrecision", "AbstractArena"),
     *("AbmlMeta", "ConjugateMeta", "FeatureMeta", "GradientMeta", "MatchingMeta", "PlatipusMeta", "RecalibratedMeta"),
-    *("RidgeMeta", "InverseGammaPrior", "RelativePrior", "DiagonalGaussian", "Particle", "Recalibration"),
+    *(
+        "RidgeMeta",
+        "PooledMeta",
+        "HierarchicalMeta",
+        "LogarithmicMeta",
+        "Logarithm",
+        "Knots",
+        "FoldTasks",
+        "InverseGammaPrior",
+        "RelativePrior",
+        "DiagonalGaussian",
+        "Particle",
+        "Recalibration",
+    ),
     *(
         "AbmlState",
         "GradientState",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax.scipy import special
@@ -23,11 +25,12 @@ class Pool(AbstractContinuous, AbstractPooled):
     log_weights: Float[Array, " parts"]
     parts: tuple[AbstractContinuous, ...]
 
-    def _weighted(self, values: list[Array]) -> Array:
+    def _weighted(self, values: Sequence[Array]) -> Array:
         # A part without weight may have no mean, and 0 times infinity is not a number.
         weights = jax.nn.softmax(self.log_weights)
-        total = [jnp.where(weight > 0, weight * value, 0.0) for weight, value in zip(weights, values, strict=True)]
-        return jnp.stack(total).sum(0)
+        stacked = jnp.stack(list(values))
+        weights = weights.reshape(-1, *[1] * (stacked.ndim - 1))
+        return jnp.where(weights > 0, weights * stacked, 0.0).sum(0)
 
     def log_prob(self, y):
         each = jnp.stack([part.log_prob(y) for part in self.parts])

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator, read_from, saved
 from bmaml.estimators.regressor_task import AdaptedTask
-from bmaml.estimators.stacking import MIXTURES, default_steps, stacked_run
+from bmaml.estimators.stacking import MIXTURES, Report, default_steps, stacked_run
 from bmaml.evaluation.recalibrate import recalibrate
 from bmaml.io.checked import Count, NotNegative, Positive, Seed, as_tuple
 from bmaml.io.checkpoint import RunFolder
@@ -155,7 +155,7 @@ class FewShotRegressor(AbstractEstimator):
         roles = replace(roles, order=order, categorical=as_tuple(categorical), log=as_tuple(log), selection=self.selection)
         schema = fit_schema(table, roles)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
-        self.folds_: dict[str, Any] | None = None
+        self.folds_: Report | None = None
         self.run_ = self._train(schema, tasks, directory, overwrite)
         self.schema_ = schema
         return self
@@ -219,7 +219,8 @@ class FewShotRegressor(AbstractEstimator):
         return tasks, some_shots(tasks.shots, int(tasks.rows.count.max()))
 
     def plan(self) -> Plan:
-        tuned = METHODS.find(self.method).tables if isinstance(self.method, str) else Tuned(plan=TABLES)
+        name = "experts" if self.method in MIXTURES else self.method  # Of a mixture, experts alone take meta-steps.
+        tuned = METHODS.find(name).tables if isinstance(name, str) else Tuned(plan=TABLES)
         plan = tuned.trained(steps=self.steps, batch=self.batch, learning_rate=self.learning_rate, seed=self.seed)
         if self.weight_decay is None:
             return plan

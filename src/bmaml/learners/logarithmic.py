@@ -43,7 +43,10 @@ class LogarithmicMeta(eqx.Module):
 
 
 class LogarithmicPosterior(AbstractNoisePosterior):
-    """The posterior of z (`inner`) as one of the targets. Functions are medians: draws of exp(z) without noise."""
+    """The posterior of z (`inner`) as one of the targets, by the `logarithm` that made z.
+
+    Functions are medians: draws of exp(z) without noise.
+    """
 
     inner: AbstractPosterior
     logarithm: Logarithm

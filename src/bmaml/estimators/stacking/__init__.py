@@ -6,6 +6,7 @@ others, sees all of them. A new candidate is a function in `candidates.py`.
 """
 
 from bmaml.estimators.stacking.report import PLAIN as PLAIN
+from bmaml.estimators.stacking.report import Report as Report
 from bmaml.estimators.stacking.report import scores_of as scores_of
 from bmaml.estimators.stacking.report import verdict as verdict
 from bmaml.estimators.stacking.run import MIXTURES as MIXTURES

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.data import Data
-from bmaml.distributions import AbstractDistribution, exponentiated
+from bmaml.distributions import AbstractContinuous, exponentiated
 from bmaml.estimators.stacking.folds import train_folds
+from bmaml.estimators.stacking.scale_draws import fit_hierarchical
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.hierarchical import HierarchicalLearner, fit_basis
-from bmaml.learners.hierarchical.fit import fit_hierarchical
 from bmaml.learners.hierarchical.scales import Deviation
 from bmaml.learners.logarithmic import Logarithm, LogarithmicLearner, LogarithmicMeta
 from bmaml.recipes.tables import regression_method
@@ -49,8 +49,8 @@ class Candidate(NamedTuple):
             return support
         return Data(support.x, jax.vmap(self.logarithm.of)(support.y), support.mask)
 
-    def of_targets(self, predictive: AbstractDistribution) -> AbstractDistribution:
-        """Return predictives of the learner (on a leading axis) as predictives of the targets."""
+    def of_targets(self, predictive: AbstractContinuous) -> AbstractContinuous:
+        """Return `predictive`, those of the learner on a leading axis, as predictives of the targets."""
         place = self.logarithm
         if place is None:
             return predictive

@@ -27,7 +27,7 @@ _FACTORS = np.exp(np.linspace(-0.4, 0.6, 11))
 
 
 class Judged(NamedTuple):
-    """What one candidate, or the mixture, says of the tasks left out, and its `name`."""
+    """The `answers` of one candidate, or of the mixture, to the questions about tasks left out, and its `name`."""
 
     name: str
     answers: Answers
@@ -66,7 +66,7 @@ def stack_candidates(setting: Setting, names: Sequence[str]) -> Stacked:
     y, weight = asked.task.query.y, row_weights(asked)
     plain = [score(predictive, y) for predictive in each]
     sane = _sane(plain, np.asarray(y), weight)
-    found, each, plain = ([part[i] for i in sane] for part in (found, each, plain))
+    found, each, plain = [found[i] for i in sane], [each[i] for i in sane], [plain[i] for i in sane]
     kept, weights = _weights(plain, weight, asked.given, counts)
     factors, mixed = _stretched([each[i] for i in kept], weights, asked, weight, counts)
     learner, meta = _pool([found[i] for i in kept], counts, weights, factors)
@@ -76,8 +76,8 @@ def stack_candidates(setting: Setting, names: Sequence[str]) -> Stacked:
 
 def _predicted(candidate: Candidate, asked: Questions) -> Any:
     support = candidate.support(asked.task.support)
-    inner = predictives(candidate.learner, candidate.metas, support, asked.task.query.x, jnp.asarray(asked.fold))
-    return candidate.of_targets(inner)
+    x, fold = asked.task.query.x, jnp.asarray(asked.fold)
+    return candidate.of_targets(predictives(candidate.learner, candidate.metas, support, x, fold))
 
 
 def _sane(plain: list[Answers], y: np.ndarray, weight: np.ndarray) -> list[int]:
@@ -127,7 +127,7 @@ def _mixed(parts: list[Answers], weights: np.ndarray) -> Answers:
         sum(w[:, None, None] * values for w, values in zip(weights.T, side, strict=True))
         for side in ([part.cdf for part in parts], [part.mean for part in parts])
     )
-    return Answers(log_prob, np.asarray(cdf), np.asarray(mean))
+    return Answers(np.asarray(log_prob), np.asarray(cdf), np.asarray(mean))
 
 
 def _pool(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from bmaml.data import Data, Task
-from bmaml.distributions import AbstractContinuous, AbstractDistribution, widened
+from bmaml.distributions import AbstractContinuous, widened
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.tasks.base import FixedTasks, split_rows
 
@@ -37,7 +37,7 @@ class Questions(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """For each row of each query: log density (joint over outputs), CDF and mean."""
+    """What is said of each row of each query: `log_prob` (joint over outputs), `cdf` and `mean`, standardised."""
 
     log_prob: Float[np.ndarray, "questions rows"]
     cdf: Float[np.ndarray, "questions rows outputs"]
@@ -77,7 +77,7 @@ def ask(tasks: FixedTasks, folds: Bool[np.ndarray, "trainings tasks"], counts: S
 @eqx.filter_jit
 def predictives(
     learner: AbstractLearner, metas: Meta, support: Data, x: Array, fold: Int[Array, " questions"]
-) -> AbstractDistribution:
+) -> AbstractContinuous:
     """Return the predictive of each query, with the questions on a leading axis.
 
     - `learner`, `metas`: the candidate, with the meta-parameters of all trainings on a leading axis.
@@ -85,10 +85,12 @@ def predictives(
     - `fold`: the training that answers each question.
     """
 
-    def one(question: tuple[Data, Array, Array]) -> AbstractDistribution:
+    def one(question: tuple[Data, Array, Array]) -> AbstractContinuous:
         support, x, fold = question
         meta = jax.tree.map(lambda leaf: leaf[fold], metas)
-        return learner.adapt(meta, support, key=jax.random.key(0)).predict(x)
+        predictive = learner.adapt(meta, support, key=jax.random.key(0)).predict(x)
+        assert isinstance(predictive, AbstractContinuous)
+        return predictive
 
     return jax.lax.map(one, (support, x, fold), batch_size=_AT_ONCE)
 
@@ -103,15 +105,15 @@ def _score(predictive: AbstractContinuous, y: Array, factor: Array) -> tuple[Arr
     return jax.lax.map(one, (predictive, y, factor), batch_size=_AT_ONCE)
 
 
-def score(predictive: AbstractDistribution, y: Array, factor: np.ndarray | None = None) -> Answers:
-    """Return what predictives (questions on a leading axis) say of targets `y`, with their scales multiplied by `factor`."""
+def score(predictive: AbstractContinuous, y: Array, factor: np.ndarray | None = None) -> Answers:
+    """Return what `predictive` (questions on a leading axis) says of targets `y`, with all scales multiplied by `factor`."""
     factor = np.ones(len(y)) if factor is None else factor
     parts = _score(predictive, y, jnp.asarray(factor, y.dtype))
     return Answers(*(np.asarray(part, np.float64) for part in parts))
 
 
 def row_weights(asked: Questions) -> np.ndarray:
-    """Return the weight of each row of each query: each task has weight 1 at each number of given points."""
+    """Return the weight of each row of each query of `asked`: a task has weight 1 at each number of given points."""
     mask = np.asarray(asked.task.query.mask, np.float64)
     each = mask / np.maximum(mask.sum(1, keepdims=True), 1)
     pair = asked.owner * (asked.given.max() + 1) + asked.given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -16,6 +16,21 @@ from bmaml.tables import Schema
 PLAIN = "mean of the given rows"
 # With fewer tasks a coverage of 90% is uncertain by more than ten points.
 _FEW_TASKS = 30
+
+
+class Report(TypedDict):
+    """What the folds say of a mixture, as JSON can hold it.
+
+    - `candidates`, `given`: names of the candidates, and numbers of given rows.
+    - `weights`, `factors`: weights of the candidates, and the factor on all scales, after each of these numbers.
+    - `scores`: the scores, as `Score.to_json` gives them.
+    """
+
+    candidates: list[str]
+    given: list[int]
+    weights: list[list[float]]
+    factors: list[float]
+    scores: list[dict[str, Any]]
 
 
 def scores(stacked: Stacked, schema: Schema, method: str) -> list[Score]:
@@ -42,8 +57,8 @@ def scores(stacked: Stacked, schema: Schema, method: str) -> list[Score]:
     return found
 
 
-def report(stacked: Stacked, schema: Schema, method: str) -> dict[str, Any]:
-    """Return all that is known of a mixture as values that JSON can hold: weights, factors and scores.
+def report(stacked: Stacked, schema: Schema, method: str) -> Report:
+    """Return a record of a mixture for JSON: its weights, factors and scores.
 
     `stacked` is the mixture, `schema` says what the columns mean, and `method` is the mixture's name.
     """
@@ -56,12 +71,12 @@ def report(stacked: Stacked, schema: Schema, method: str) -> dict[str, Any]:
     }
 
 
-def scores_of(report: dict[str, Any]) -> list[Score]:
+def scores_of(report: Report) -> list[Score]:
     """Return the scores in a `report`."""
     return [Score.from_json(values) for values in report["scores"]]
 
 
-def verdict(report: dict[str, Any], method: str) -> list[str]:
+def verdict(report: Report, method: str) -> list[str]:
     """Return sentences that say whether to trust a mixture: its coverage, its weights, and what predicts better.
 
     `report` is what the folds say, and `method` the mixture's name.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 
 from bmaml.estimators.stacking.candidates import CANDIDATES, Setting, logarithm_of
 from bmaml.estimators.stacking.fit import stack_candidates
 from bmaml.estimators.stacking.folds import MANY, members
-from bmaml.estimators.stacking.report import report
+from bmaml.estimators.stacking.report import Report, report
 from bmaml.methods import Method
 from bmaml.objectives import QueryLoss
 from bmaml.tables import Schema
@@ -36,7 +35,7 @@ def default_steps(tasks: int) -> int:
 
 def stacked_run(
     name: str, tasks: FixedTasks, schema: Schema, plan: Plan, particles: int | None, progress: Progress
-) -> tuple[Run, dict[str, Any]]:
+) -> tuple[Run, Report]:
     """Return a mixture as a run, and what the folds say of it.
 
     - `name`: a name in `MIXTURES`.

@@ -73,7 +73,7 @@ def _peak(places: np.ndarray, values: np.ndarray) -> float:
 def _density(log_prob: np.ndarray, mixture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the log density of each row with each part, and that of the mixture."""
     joint = log_prob + np.log(np.maximum(mixture, 1e-300))[:, None, None]
-    return joint, logsumexp(joint, 0)
+    return joint, np.asarray(logsumexp(joint, 0))
 
 
 def _mix(log_prob: np.ndarray, weight: np.ndarray, prior: np.ndarray) -> np.ndarray:

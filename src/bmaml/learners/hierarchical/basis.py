@@ -43,7 +43,7 @@ class Basis(eqx.Module):
     Raises: InputError for an unknown role.
     """
 
-    roles: tuple[Role, ...] = eqx.field(static=True, converter=tuple)
+    roles: tuple[Role, ...] = eqx.field(static=True)
 
     def __check_init__(self):
         unknown = [role for role in self.roles if role not in _ROLES]
@@ -79,14 +79,14 @@ class Basis(eqx.Module):
         return np.array([0, *lines, *[2] * bends, *[3] * len(self.products)])
 
     def bends(self, knots: Knots, x: Float[Array, "n inputs"]) -> Float[Array, "n curves bends"]:
-        """Return the bends of each curve at `x`. Outside the knots they are straight."""
+        """Return the bends of each curve at `x`. Outside of the `knots` they are straight."""
         column = x[:, self.curves]
         raw = _natural(knots.places[None], column[..., None])
         line = knots.line[None, :, 0] + knots.line[None, :, 1] * column[..., None]
         return jnp.einsum("ncb,cbd->ncd", raw - line, knots.mix)
 
     def mean(self, knots: Knots, x: Float[Array, "n inputs"]) -> Float[Array, "n functions"]:
-        """Return the functions that the shared mean is made of, at `x`."""
+        """Return the functions that the shared mean is made of, at `x`, for inputs that bend at `knots`."""
         pairs = np.array(self.products, int).reshape(-1, 2)
         bends = self.bends(knots, x).reshape(len(x), -1)
         return jnp.concatenate([jnp.ones_like(x, shape=(len(x), 1)), x, bends, x[:, pairs[:, 0]] * x[:, pairs[:, 1]]], 1)
@@ -116,7 +116,7 @@ def fit_basis(x: np.ndarray, task: np.ndarray) -> tuple[Basis, Knots]:
     - `task`: number of the task of each row.
     """
     x = np.asarray(x, np.float64)
-    roles = tuple(_role(x[:, i], task) for i in range(x.shape[1]))
+    roles: tuple[Role, ...] = tuple(_role(x[:, i], task) for i in range(x.shape[1]))
     basis = Basis(roles)
     fitted = [_fit_bends(x[:, i]) for i in basis.curves]
     if not fitted:
@@ -139,7 +139,7 @@ def _fit_bends(column: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # Half by values and half by rows: many equal values would put all knots on one of them.
     places = np.sort(0.5 * places + 0.5 * np.quantile(column, np.linspace(0.0, 1.0, KNOTS)))
     places = np.maximum.accumulate(places + 1e-4 * np.arange(KNOTS))
-    raw = np.asarray(_natural(places[None], column[:, None]))
+    raw = np.asarray(_natural(jnp.asarray(places[None]), jnp.asarray(column[:, None])), np.float64)
     design = np.stack([np.ones_like(column), column], 1)
     line = np.linalg.lstsq(design, raw, rcond=None)[0]
     values, vectors = np.linalg.eigh(np.cov(raw - design @ line, rowvar=False))

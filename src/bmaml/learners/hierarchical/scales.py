@@ -23,7 +23,7 @@ _LEAST = 1e-6
 
 
 def start(basis: Basis, deviation: Deviation) -> Scales:
-    """Return the scales at the centre of their prior."""
+    """Return the scales of a `deviation` at the centre of their prior, for the functions of `basis`."""
     lines = 1 if deviation == "constant" else 1 + len(basis.varying)
     shapes = {"mean": (4,), "lines": (lines,), "noise": (), "noise_slope": (len(basis.curves),)}
     if 1 < lines <= _MOST_JOINT:
@@ -40,19 +40,19 @@ def log_prior(scales: Scales) -> Float[Array, ""]:
 
 
 def mean_variance(basis: Basis, scales: Scales) -> Float[Array, " functions"]:
-    """Return the prior variance of the coefficient of each function of the shared mean."""
+    """Return the prior variance of the coefficient of each function of the shared mean in `basis`, given the `scales`."""
     return jnp.exp(2 * scales["mean"])[basis.groups]
 
 
 def noise_variance(basis: Basis, scales: Scales, x: Float[Array, "n inputs"]) -> Float[Array, " n"]:
-    """Return the variance of the noise at `x`."""
+    """Return the variance of the noise at `x`, given the `scales`. `basis` says which inputs are curves."""
     # Beyond the rows that were seen the noise stays as it is at their edge.
     slope = jnp.clip(x[:, basis.curves], -2.5, 2.5) @ scales["noise_slope"]
     return jnp.exp(2 * (scales["noise"] + slope)) + _LEAST
 
 
 def root(scales: Scales) -> Float[Array, "lines lines"]:
-    """Return a root of the covariance of a task's lines."""
+    """Return a root of the covariance of a task's lines, given the `scales`."""
     count = len(scales["lines"])
     unit = jnp.eye(count, dtype=scales["lines"].dtype)
     if "below" in scales:
@@ -62,7 +62,7 @@ def root(scales: Scales) -> Float[Array, "lines lines"]:
 
 
 def covariance(basis: Basis, scales: Scales, a: Float[Array, "n inputs"], b: Float[Array, "m inputs"]) -> Float[Array, "n m"]:
-    """Return the covariance of a task's deviation between inputs `a` and `b`."""
+    """Return the covariance of a task's deviation between inputs `a` and `b`, given the `scales` and the lines of `basis`."""
     count = len(scales["lines"])
     left, right = (basis.lines(x)[:, :count] @ root(scales) for x in (a, b))
     total = left @ right.T
@@ -74,7 +74,7 @@ def covariance(basis: Basis, scales: Scales, a: Float[Array, "n inputs"], b: Flo
 
 
 def variance(basis: Basis, scales: Scales, x: Float[Array, "n inputs"]) -> Float[Array, " n"]:
-    """Return the variance of a task's deviation at `x`."""
+    """Return the variance of a task's deviation at `x`, given the `scales` and the lines of `basis`."""
     half = basis.lines(x)[:, : len(scales["lines"])] @ root(scales)
     total = (half**2).sum(1)
     return total + jnp.exp(2 * scales["smooth"]) if "smooth" in scales else total

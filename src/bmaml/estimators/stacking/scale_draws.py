@@ -68,9 +68,9 @@ def fit_hierarchical(
     tiled = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(members), *leaf.shape)), knots)
     metas = []
     for outputs in models:
-        parts = jax.tree.map(lambda leaf, outputs=outputs: leaf[:, :, outputs], swapped)
+        scale, mean, root = jax.tree.map(lambda leaf, outputs=outputs: leaf[:, :, outputs], swapped)
         weights = jnp.asarray(np.asarray(log_weights)[:, outputs].sum(1), single)
-        metas.append(HierarchicalMeta(tiled, *parts, weights))
+        metas.append(HierarchicalMeta(tiled, scale, mean, root, weights))
     return metas
 
 
@@ -96,7 +96,9 @@ class _Evidence:
             half = solve_triangular(root, mask[:, None] * jnp.concatenate([functions, y[:, None]], 1), lower=True)
             functions, rest = half[:, :-1], half[:, -1]
             log_det = 2 * jnp.log(jnp.diagonal(root)).sum()
-            return _Sums(*(weight * part for part in (functions.T @ functions, functions.T @ rest, rest @ rest, log_det)))
+            return _Sums(
+                weight * (functions.T @ functions), weight * (functions.T @ rest), weight * (rest @ rest), weight * log_det
+            )
 
         y = jnp.where(self.mask > 0, y, 0.0)
         each = jax.vmap(task)(self.x, self.mask, self.functions, y, fold)
@@ -115,7 +117,10 @@ class _Evidence:
         return -0.5 * (total.square - half @ half + log_det) + of_scales.log_prior(scales)
 
     def coefficients(self, flat: Array, fold: Array, y: Array) -> tuple[Array, Array]:
-        """Return mean of the shared mean's coefficients given the scales, and a root of their covariance."""
+        """Return mean of the shared mean's coefficients given the scales, and a root of their covariance.
+
+        `flat`, `fold` and `y` are as in `log_density`.
+        """
         scales = self.unravel(flat)
         total, width = self.sums(scales, fold, y), jnp.sqrt(of_scales.mean_variance(self.basis, scales))
         root = jnp.linalg.cholesky(jnp.eye(len(width)) + width[:, None] * total.precision * width)
@@ -158,7 +163,8 @@ def _draws(
     size = modes.shape[-1]
     values, vectors = np.linalg.eigh(_curvature(evidence, modes, fold, targets))
     spread = _WIDER / np.sqrt(np.maximum(values, _LEAST_CURVATURE))
-    uniform = qmc.Sobol(size, seed=seed).random(1 << (count - 1).bit_length())[:count]
+    lattice = qmc.Sobol(size, scramble=False).random(1 << (count - 1).bit_length())[:count]
+    uniform = (lattice + np.random.default_rng(seed).random(size)) % 1.0
     unit = norm.ppf(np.clip(uniform, 1e-4, 1 - 1e-4))
     unit[0] = 0.0
     drawn = np.asarray(modes)[:, :, None] + np.einsum("fokl,fol,dl->fodk", vectors, spread, unit)
