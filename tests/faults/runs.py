@@ -18,7 +18,24 @@ from pathlib import Path
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 TIMES = int(os.environ.get("BMAML_FAULTS", "3"))
 TRAIN = ["train", "sinusoid", "--method", "maml", "--inner-steps", "1", "--steps", "300", "--save-every", "20", "--seed", "3"]
-FIT = ["fit", "TABLE", "--task", "task", "--x", "x", "--y", "y", "--particles", "2", "--steps", "300", "--shots", "2"]
+FIT = [
+    "fit",
+    "TABLE",
+    "--method",
+    "experts",
+    "--task",
+    "task",
+    "--x",
+    "x",
+    "--y",
+    "y",
+    "--particles",
+    "2",
+    "--steps",
+    "300",
+    "--shots",
+    "2",
+]
 BOARD = ["leaderboard", "sinusoid", "--methods", "maml", "--seeds", "1", "--steps", "100", "--count", "20"]
 
 

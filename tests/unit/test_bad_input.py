@@ -16,7 +16,22 @@ from bmaml.io.sealed import sealed
 from bmaml.training.run import about
 
 HEADER = "patient,time,conc"
-FIT = ["--task", "patient", "--x", "time", "--y", "conc", "--steps", "2", "--particles", "2", "--shots", "1"]
+FIT = [
+    "--task",
+    "patient",
+    "--x",
+    "time",
+    "--y",
+    "conc",
+    "--method",
+    "experts",
+    "--steps",
+    "2",
+    "--particles",
+    "2",
+    "--shots",
+    "1",
+]
 TRAIN = ["--method", "maml", "--inner-steps", "1", "--steps", "4", "--save-every", "2"]
 
 

@@ -17,7 +17,7 @@ from bmaml.io.sealed import sealed
 from bmaml.tables import Column, Schema, read_table
 from bmaml.tables.new import moving_inputs, new_tasks
 
-TINY = ["--steps", "4", "--particles", "2", "--shots", "0,1,3"]
+TINY = ["--method", "experts", "--steps", "4", "--particles", "2", "--shots", "0,1,3"]
 UNSCORED = [*TINY, "--test-share", "0"]
 
 
@@ -255,7 +255,7 @@ def test_scores_of_a_plain_guess_are_the_ones_worked_out_by_hand():
     rng = np.random.default_rng(0)
     groups, x = np.repeat(np.arange(8), 6), np.tile(np.arange(6.0), 8)
     y = rng.normal(size=48) + groups
-    model = FewShotRegressor(particles=2, steps=2, shots=2, selection="first")
+    model = FewShotRegressor("experts", particles=2, steps=2, shots=2, selection="first")
     model.fit({"g": groups[:30], "x": x[:30], "y": y[:30]}, ["y"], task="g", x=["x"])
     held, training = (read_table({"g": groups[s], "x": x[s], "y": y[s]}) for s in (slice(30, 48), slice(0, 30)))
     scores = {(s.shots, s.method): s for s in score_held_out(model, held, training, (0, 2))}

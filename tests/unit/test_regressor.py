@@ -32,7 +32,7 @@ def family(tasks, rows, seed):
 
 def train(**options):
     x, y, groups = family(60, 15, 0)
-    model = FewShotRegressor(particles=4, steps=300, shots=range(1, 6), **options)
+    model = FewShotRegressor("experts", particles=4, steps=300, shots=range(1, 6), **options)
     return model.fit(x.ravel(), y.ravel(), groups=groups)
 
 

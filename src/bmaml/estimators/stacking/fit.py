@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from bmaml.estimators.stacking.candidates import CANDIDATES, Candidate, Setting
+from bmaml.estimators.stacking.folds import Stopped
 from bmaml.estimators.stacking.questions import Answers, Questions, ask, predictives, row_weights, score
 from bmaml.estimators.stacking.weights import stretches, weigh
 from bmaml.learners.base import AbstractLearner
@@ -55,8 +56,15 @@ class Stacked(NamedTuple):
 
 
 def stack_candidates(setting: Setting, names: Sequence[str]) -> Stacked:
-    """Return the mixture of the candidates called `names`, trained and weighed as `setting` says."""
-    found = [candidate for name in names for candidate in CANDIDATES[name](setting)]
+    """Return the mixture of the candidates called `names`, trained and weighed as `setting` says.
+
+    Raises: Stopped (a KeyboardInterrupt) if Ctrl-C or SIGTERM came.
+    """
+    found: list[Candidate] = []
+    for name in names:
+        found += CANDIDATES[name](setting)
+        if setting.interrupt.raised:
+            raise Stopped(0, setting.plan.steps)
     tasks = setting.tasks
     longest = int(np.asarray(tasks.rows.count).max())
     counts = [count for count in _COUNTS if count <= max(tasks.shots) and count < longest and (count or 0 in tasks.shots)]

@@ -46,7 +46,8 @@ def stacked_run(
     Raises: Stopped (a KeyboardInterrupt) if Ctrl-C or SIGTERM came.
     """
     began, mask = time.perf_counter(), np.asarray(tasks.rows.mask) > 0
-    logarithm = logarithm_of(np.asarray(tasks.rows.y)[mask], schema.means, schema.scales)
+    plain = all(column.level is None for column in schema.outputs)
+    logarithm = logarithm_of(np.asarray(tasks.rows.y)[mask], schema.means, schema.scales) if plain else None
     folds = members(len(mask), plan.seed)
     with Interrupt() as interrupt:
         setting = Setting(tasks, folds, logarithm, plan, particles, progress, interrupt)

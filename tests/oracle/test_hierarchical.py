@@ -1,0 +1,119 @@
+"""The hierarchical model against Gaussians written out, and its fit against scales that are known."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from bmaml.data import Data
+from bmaml.estimators.stacking.scale_draws import fit_hierarchical
+from bmaml.learners.hierarchical import HierarchicalLearner, fit_basis
+from bmaml.learners.hierarchical import scales as of_scales
+
+KEY = jax.random.key(0)
+
+
+def told(rng, tasks, rows, slope=0.5, level=0.8, noise=0.2):
+    """Lines of tasks around a common line, standardised already."""
+    x = rng.normal(size=(tasks, rows, 1))
+    own = rng.normal(size=(tasks, 2)) * [level, slope]
+    y = 0.3 + 0.5 * x[..., 0] + own[:, :1] + own[:, 1:] * x[..., 0] + noise * rng.normal(size=x.shape[:2])
+    return Data(x, y[..., None], np.ones((tasks, rows)))
+
+
+def numbers(rows):
+    return np.repeat(np.arange(len(rows.mask)), rows.mask.shape[1])
+
+
+@pytest.fixture(scope="module", params=["lines", "smooth"])
+def learner(request):
+    rows = told(np.random.default_rng(0), 20, 8)
+    basis, knots = fit_basis(rows.x.reshape(-1, 1), numbers(rows))
+    learner = HierarchicalLearner(basis, deviation=request.param, draws=2)
+    meta = learner.init(KEY)
+    moved = jax.tree.map(lambda leaf: leaf + jnp.linspace(0.0, 0.3, 2).reshape(2, *[1] * (leaf.ndim - 1)), meta.scales)
+    mean = 0.1 * jax.random.normal(KEY, meta.mean.shape)
+    return learner, dataclasses.replace(meta, knots=knots, scales=moved, mean=mean, log_weights=jnp.array([0.0, -1.0]))
+
+
+def written_out(learner, meta, draw, x):
+    """Mean, covariance and noise of one draw at inputs x, from the definition, in double precision."""
+    scales = jax.tree.map(lambda leaf: leaf[draw, 0], meta.scales)
+    functions = np.asarray(learner.basis.mean(meta.knots, x), np.float64)
+    root = np.asarray(meta.root[draw, 0], np.float64)
+    covariance = np.asarray(of_scales.covariance(learner.basis, scales, x, x), np.float64)
+    noise = np.asarray(of_scales.noise_variance(learner.basis, scales, x), np.float64)
+    return functions @ np.asarray(meta.mean[draw, 0]), covariance + functions @ root @ root.T @ functions.T, noise
+
+
+def test_posterior_and_evidence_are_those_of_the_joint_gaussian(learner):
+    learner, meta = learner
+    rng = np.random.default_rng(1)
+    x, y = jnp.asarray(rng.normal(size=(7, 1)), jnp.float32), rng.normal(size=4)
+    # The last two rows of the support are masked and hold anything.
+    given = jnp.concatenate([x[:4], jnp.full((2, 1), 1e30)])
+    support = Data(given, jnp.asarray([*y, 5.0, 5.0], jnp.float32)[:, None], jnp.array([1.0, 1, 1, 1, 0, 0]))
+    posterior, evidence = learner.weigh(meta, support, key=KEY)
+    predictive = posterior.predict(x[4:]).components
+    logs = []
+    for draw in range(2):
+        mean, covariance, noise = written_out(learner, meta, draw, x)
+        seen = covariance[:4, :4] + np.diag(noise[:4])
+        gain = np.linalg.solve(seen, covariance[:4, 4:]).T
+        np.testing.assert_allclose(predictive.loc[draw, :, 0], mean[4:] + gain @ (y - mean[:4]), rtol=2e-3, atol=2e-4)
+        left = np.diag(covariance[4:, 4:] - gain @ covariance[:4, 4:]) + noise[4:]
+        np.testing.assert_allclose(predictive.scale[draw, :, 0] ** 2, left, rtol=3e-3)
+        logs.append(multivariate_normal.logpdf(y, mean[:4], seen))
+    prior = np.asarray(jax.nn.log_softmax(meta.log_weights), np.float64)
+    np.testing.assert_allclose(float(evidence), np.logaddexp(*(prior + logs)), rtol=1e-3)
+    np.testing.assert_allclose(np.diff(posterior.log_weights), np.diff(prior + logs), rtol=1e-2, atol=1e-3)
+
+
+def test_drawn_functions_have_the_moments_of_the_posterior(learner):
+    learner, meta = learner
+    support = Data(jnp.array([[0.3], [-1.0]]), jnp.array([[0.5], [0.1]]), jnp.ones(2))
+    x = jnp.array([[-0.5], [0.9]])
+    posterior = learner.adapt(meta, support, key=KEY)
+    drawn = np.asarray(posterior.sample_functions(x, key=KEY, count=4000))[..., 0]
+    predictive = posterior.predict(x)
+    np.testing.assert_allclose(drawn.mean(0), predictive.mean[:, 0], atol=0.08)
+    noise = np.exp(2 * np.asarray(posterior.noise_entropy(x)) - 1) / (2 * np.pi)
+    np.testing.assert_allclose(drawn.var(0), np.asarray(predictive.variance[:, 0]) - noise, rtol=0.15)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Fits to 3 and to 150 of the same tasks, side by side."""
+    rows = told(np.random.default_rng(3), 150, 6)
+    basis, knots = fit_basis(rows.x.reshape(-1, 1), numbers(rows))
+    learner = HierarchicalLearner(basis, draws=24)
+    seen = np.stack([np.arange(150) < 3, np.arange(150) >= 0])
+    (metas,) = fit_hierarchical(learner, knots, rows, seen, [slice(0, 1)])
+    return learner, metas
+
+
+def test_many_tasks_tell_the_scales(fitted):
+    meta = jax.tree.map(lambda leaf: leaf[1], fitted[1])
+    weights = np.asarray(jax.nn.softmax(meta.log_weights))
+    level, slope = np.exp(weights @ np.asarray(meta.scales["lines"][:, 0]))
+    assert level == pytest.approx(0.8, rel=0.15)
+    assert slope == pytest.approx(0.5, rel=0.15)
+    assert np.exp(weights @ np.asarray(meta.scales["noise"][:, 0])) == pytest.approx(0.2, rel=0.1)
+
+
+def test_three_tasks_leave_the_population_and_its_spread_open(fitted):
+    learner, metas = fitted
+    none = Data(jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.zeros(1))
+    few, many = (
+        learner.adapt(jax.tree.map(lambda leaf, i=i: leaf[i], metas), none, key=KEY).predict(jnp.zeros((1, 1)))
+        for i in range(2)
+    )
+    # The true deviation of a new measurement at 0 is the root of .8^2 + .2^2.
+    assert float(many.std[0, 0]) == pytest.approx(0.825, rel=0.1)
+    assert float(few.std[0, 0]) > 1.15 * float(many.std[0, 0])
+    low, high = few.interval(0.98)
+    # Tails are heavier than those of one normal: scales are mixed.
+    assert float(high[0, 0] - low[0, 0]) > 2 * 2.326 * 0.95 * float(few.std[0, 0])

@@ -1,0 +1,71 @@
+"""Pools of different distributions and shifted log-normals, against numbers from a fine grid."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from bmaml.distributions import Categorical, Mixture, Normal, Pool, ShiftedLogNormal, StudentT, exponentiated, widened
+from bmaml.errors import PairError
+
+LOG = ShiftedLogNormal(jnp.array([[0.5]]), jnp.array([[0.4]]), jnp.array([[1.0]]))
+NORMAL = Mixture(jnp.log(jnp.array([0.3, 0.7])), Normal(jnp.array([[[-1.0]], [[2.0]]]), jnp.array([[[0.5]], [[1.0]]])))
+POOL = Pool(jnp.log(jnp.array([0.25, 0.75])), (LOG, NORMAL))
+GRID = np.linspace(-8, 14, 4001)
+
+
+def density(distribution):
+    return np.exp(np.asarray(jax.vmap(lambda y: distribution.log_prob(y[None, None])[0])(jnp.asarray(GRID, jnp.float32))))
+
+
+@pytest.mark.parametrize("distribution", [LOG, POOL, widened(POOL, jnp.asarray(1.5))])
+def test_moments_cdf_and_quantiles_are_those_of_the_density(distribution):
+    p = density(distribution)
+    step = GRID[1] - GRID[0]
+    assert p.sum() * step == pytest.approx(1, abs=2e-3)
+    mean = (p * GRID).sum() * step
+    assert float(distribution.mean[0, 0]) == pytest.approx(mean, abs=5e-3)
+    assert float(distribution.variance[0, 0]) == pytest.approx((p * (GRID - mean) ** 2).sum() * step, rel=2e-2)
+    for y in (-0.5, 0.7, 3.0):
+        below = p[y >= GRID].sum() * step
+        assert float(distribution.cdf(jnp.array([[y]]))[0, 0]) == pytest.approx(below, abs=3e-3)
+        assert float(distribution.survival(jnp.array([[y]]))[0, 0]) == pytest.approx(1 - below, abs=3e-3)
+    for q in (0.05, 0.5, 0.95):
+        assert float(distribution.cdf(distribution.quantile(q))[0, 0]) == pytest.approx(q, abs=1e-4)
+    drawn = np.asarray(distribution.sample(jax.random.key(0), (4000,)))[:, 0, 0]
+    assert drawn.mean() == pytest.approx(mean, abs=0.1)
+    assert float(distribution.entropy()[0]) == pytest.approx(-(p * np.log(np.maximum(p, 1e-30))).sum() * step, abs=0.06)
+
+
+def test_a_log_normal_is_that_of_scipy_and_ends_at_its_shift():
+    y = jnp.array([[-0.9], [0.3], [4.0]])
+    wide = ShiftedLogNormal(*(jnp.tile(leaf, (3, 1)) for leaf in (LOG.loc, LOG.scale, LOG.shift)))
+    known = stats.lognorm(0.4, loc=-1.0, scale=np.exp(0.5))
+    np.testing.assert_allclose(wide.log_prob(y), known.logpdf(np.asarray(y)[:, 0]), rtol=1e-4)
+    assert float(LOG.log_prob(jnp.array([[-1.5]]))[0]) == -np.inf
+    assert float(LOG.cdf(jnp.array([[-1.5]]))[0, 0]) == 0
+
+
+def test_a_logarithm_changes_variables():
+    """The density of y is that of z times dz/dy."""
+    centre, spread, shift = jnp.array([0.2]), jnp.array([0.7]), jnp.array([2.0])
+    made = exponentiated(NORMAL, centre, spread, shift)
+    y = jnp.array([[1.3]])
+    z = (jnp.log(y + 2.0) - 0.2) / 0.7
+    expected = NORMAL.log_prob(z) - jnp.log(0.7 * (y[:, 0] + 2.0))
+    np.testing.assert_allclose(made.log_prob(y), expected, rtol=1e-5)
+
+
+def test_a_part_without_weight_and_without_variance_does_not_count():
+    none = StudentT(jnp.array([[1.5]]), jnp.array([[0.0]]), jnp.array([[1.0]]))
+    pool = Pool(jnp.log(jnp.array([1.0, 0.0])), (NORMAL, none))
+    np.testing.assert_allclose(pool.variance, NORMAL.variance, rtol=1e-6)
+
+
+def test_what_cannot_be_widened_or_exponentiated_is_said():
+    classes = Categorical(jnp.zeros((1, 2)))
+    with pytest.raises(PairError, match="cannot widen Categorical"):
+        widened(classes, jnp.asarray(1.0))
+    with pytest.raises(PairError, match="no logarithm of Categorical"):
+        exponentiated(classes, jnp.zeros(1), jnp.ones(1), jnp.zeros(1))

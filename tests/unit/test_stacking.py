@@ -1,0 +1,130 @@
+"""The mixture for tables: folds, weights, the stretch, and a model fitted, saved and asked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import bmaml
+from bmaml.data import Data
+from bmaml.estimators.stacking import PLAIN, scores_of, verdict
+from bmaml.estimators.stacking.candidates import logarithm_of
+from bmaml.estimators.stacking.folds import FoldTasks, Stopped, members
+from bmaml.estimators.stacking.questions import ask, row_weights
+from bmaml.estimators.stacking.weights import stretches, weigh
+from bmaml.tasks import FixedTasks
+from bmaml.training.interrupt import Interrupt
+
+
+def test_every_task_is_left_out_once_and_seen_at_last():
+    folds = members(12, 0)
+    assert folds.shape == (6, 12)
+    np.testing.assert_array_equal((~folds[:-1]).sum(0), 1)
+    assert folds[-1].all()
+    assert len(members(3, 0)) == 4
+    assert len(members(300, 0)) == 2
+
+
+def tasks():
+    """Tasks whose inputs are their own number."""
+    x = np.tile(np.arange(6.0)[:, None, None], (1, 4, 1)).astype("float32")
+    return FixedTasks(Data(jnp.asarray(x), jnp.asarray(x), jnp.ones((6, 4))), (1, 2), 2)
+
+
+def test_a_training_draws_the_tasks_that_it_sees_alone():
+    source = FoldTasks(tasks(), jnp.array([1, 4, 5, 1]), jnp.asarray(3))
+    drawn = jax.vmap(lambda key: source.sample(key).query.x[0, 0])(jax.random.split(jax.random.key(0), 200))
+    assert set(np.asarray(drawn).tolist()) == {1.0, 4.0, 5.0}
+
+
+def test_questions_are_about_tasks_that_were_left_out():
+    folds = members(6, 0)
+    asked = ask(tasks(), folds, [0, 2], 0)
+    assert not folds[asked.fold, asked.owner].any()
+    np.testing.assert_array_equal(np.asarray(asked.task.support.mask).sum(1), asked.given)
+    # Each task has weight 1 at each number of given points, however many questions are about it.
+    weight = row_weights(asked).sum(1)
+    for count in (0, 2):
+        np.testing.assert_allclose(np.bincount(asked.owner, weight * (asked.given == count)), 1)
+
+
+def told(count, spread):
+    """Log densities of normal targets by three normals: right, wide, and far off."""
+    y = np.random.default_rng(0).normal(size=(count, 8)) * spread
+    return np.stack([norm.logpdf(y, 0, 1), norm.logpdf(y, 0, 4), norm.logpdf(y, 9, 1)]), np.full((count, 8), 1 / 8)
+
+
+def test_many_tasks_give_the_weight_to_what_predicts_best_and_few_leave_it_shared():
+    log_prob, weight = told(400, 1.0)
+    given = np.arange(400) % 2
+    weights, density = weigh(log_prob, weight, given, [0, 1])
+    assert weights[:, 0].min() > 0.97
+    assert density == pytest.approx(-1.419, abs=0.05)
+    few, _ = weigh(log_prob[:, :2], weight[:2], given[:2], [0, 1])
+    assert 0.4 < few[0, 0] < 0.9
+    np.testing.assert_allclose(few.sum(1), 1)
+
+
+@pytest.mark.parametrize(("spread", "factor"), [(1.0, 1.0), (1.4, 1.4), (0.8, 0.8)])
+def test_the_stretch_is_how_much_wider_targets_are(spread, factor):
+    y, factors = np.random.default_rng(0).normal(size=(300, 8)) * spread, np.exp(np.linspace(-0.4, 0.6, 11))
+    log_prob = np.stack([norm.logpdf(y, 0, f) for f in factors])
+    found = stretches(log_prob, np.full(y.shape, 1 / 8), np.zeros(300), [0], factors)
+    np.testing.assert_allclose(found, factor, rtol=0.06)
+    few = stretches(log_prob[:, :2], np.full((2, 8), 1 / 8), np.zeros(2), [0], factors)
+    assert abs(np.log(few[0])) <= abs(np.log(factor)) + 0.1
+
+
+def test_outcomes_that_reach_0_have_no_logarithm():
+    means, scales = np.array([10.0]), np.array([2.0])
+    assert logarithm_of(np.array([[-4.0], [1.0]]), means, scales) is not None
+    assert logarithm_of(np.array([[-5.0], [1.0]]), means, scales) is None
+    assert logarithm_of(np.array([[-6.0], [1.0]]), means, scales) is None
+
+
+def growth(tasks, rows, seed):
+    """Sizes that grow in proportion, with errors in proportion: lines in the logarithm."""
+    rng = np.random.default_rng(seed)
+    t = np.tile(np.linspace(0, 3, rows), (tasks, 1))
+    rate = 0.8 + 0.2 * rng.normal(size=(tasks, 1))
+    return t, np.exp(1 + rate * t + 0.05 * rng.normal(size=t.shape)), np.repeat(np.arange(tasks), rows)
+
+
+@pytest.fixture(scope="module")
+def model():
+    t, y, groups = growth(20, 7, 0)
+    return bmaml.FewShotRegressor("mixed-model", shots=(0, 1, 3)).fit(t.ravel(), y.ravel(), groups=groups)
+
+
+def test_growth_is_predicted_in_the_logarithm_and_covered(model):
+    assert model.folds_["candidates"] == ["mixed model of the logarithm"]
+    found = {(score.method, score.shots): score for score in scores_of(model.folds_)}
+    assert found["mixed-model", 3].rmse["y0"].value < 0.2 * found[PLAIN, 3].rmse["y0"].value
+    assert 0.8 < found["mixed-model", 3].coverage["y0"].value < 0.98
+    t, y, _ = growth(200, 7, 1)
+    inside = []
+    for own_t, own_y in zip(t[:12], y[:12], strict=True):
+        low, high = model.adapt(own_t[:3], own_y[:3]).interval(own_t[3:])
+        inside.append((low <= own_y[3:]) & (own_y[3:] <= high))
+        assert (low > 0).all()
+    assert 0.75 < np.mean(inside) <= 1
+
+
+def test_a_mixture_is_saved_with_what_the_folds_say(model, tmp_path):
+    model.save(tmp_path / "m")
+    again = bmaml.FewShotRegressor.load(tmp_path / "m")
+    few, x = ([0.0, 1.0], [2.7, 6.0]), [2.0, 3.0]
+    np.testing.assert_array_equal(again.adapt(*few).predict(x), model.adapt(*few).predict(x))
+    assert again.folds_ == model.folds_
+    assert again.method == "mixed-model"
+    lines = verdict(again.folds_, "mixed-model")
+    assert any("of the weight is on the mixed model of the logarithm" in line for line in lines)
+    assert any("20 tasks" in line for line in lines)
+
+
+def test_a_fit_that_is_stopped_raises(monkeypatch):
+    monkeypatch.setattr(Interrupt, "raised", property(lambda self: True, lambda self, value: None), raising=False)
+    t, y, groups = growth(6, 5, 0)
+    with pytest.raises(Stopped, match="nothing was saved"):
+        bmaml.FewShotRegressor(steps=2, particles=2).fit(t.ravel(), y.ravel(), groups=groups)
