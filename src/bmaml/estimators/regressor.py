@@ -173,7 +173,8 @@ class FewShotRegressor(AbstractEstimator):
     def _stack(self, name: str, schema: Schema, tasks: FixedTasks, directory: str | Path | None, overwrite: bool) -> Run:
         if directory is not None:
             RunFolder(directory).replaced(overwrite)  # The folder is checked before the work begins.
-        if self.shots is None and self.selection == "first":
+        levelled = any(column.level is not None for column in schema.outputs)
+        if self.shots is None and self.selection == "first" and not levelled:
             tasks = tasks.sized((0, *tasks.shots), tasks.queries)
         plan = self.plan() if self.steps else dataclasses.replace(self.plan(), steps=default_steps(len(tasks.rows.mask)))
         run, self.folds_ = stacked_run(name, tasks, schema, plan, self.particles, as_progress(self.progress))

@@ -188,9 +188,9 @@ class Column:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Column:
-        """Return the encoding from `values`, which `to_json` wrote."""
-        ends: dict[str, Any] = {name: end for name, end in (("low", -np.inf), ("high", np.inf)) if values[name] is None}
-        level = None if values["level"] is None else tuple(values["level"])
+        """Return the encoding from `values`, which `to_json` wrote. Older versions wrote fewer of them."""
+        ends: dict[str, Any] = {name: end for name, end in (("low", -np.inf), ("high", np.inf)) if values.get(name) is None}
+        level = None if values.get("level") is None else tuple(values["level"])
         changed: dict[str, Any] = {"levels": tuple(values["levels"]), "level": level}
         return Column(**(values | changed | ends))
 

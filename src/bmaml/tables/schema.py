@@ -175,15 +175,15 @@ class Schema:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Schema:
-        """Return the schema from `values`, which `to_json` wrote.
+        """Return the schema from `values`, which `to_json` wrote. Older versions wrote fewer of them.
 
         Raises: InputError if the values are not those of a schema.
         """
         try:
             inputs, outputs = (tuple(Column.from_json(c) for c in values[part]) for part in ("inputs", "outputs"))
-            form = None if values["order_form"] is None else Column.from_json(values["order_form"])
-            reading = Reading.from_json(values["reading"])
-            within, selection = tuple(values["within"]), values["selection"]
+            form = None if values.get("order_form") is None else Column.from_json(values["order_form"])
+            reading = Reading.from_json(values["reading"]) if "reading" in values else Reading()
+            within, selection = tuple(values.get("within", ())), values.get("selection", "random")
             return Schema(values["task"], inputs, outputs, values["order"], within, selection, reading, form)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"the saved schema is damaged ({error}): fit and save the model again.") from error

@@ -110,7 +110,7 @@ class _Evidence:
         total, prior = self.sums(scales, fold, y), of_scales.mean_variance(self.basis, scales)
         # In units of the prior, so that a prior of almost no width does no harm.
         width = jnp.sqrt(prior)
-        precision = jnp.eye(len(width)) + width[:, None] * total.precision * width
+        precision = jnp.eye(len(width)) + width[:, None] * total.precision * width[None]
         root = jnp.linalg.cholesky(precision)
         half = solve_triangular(root, width * total.towards, lower=True)
         log_det = total.log_det + 2 * jnp.log(jnp.diagonal(root)).sum()
@@ -123,7 +123,7 @@ class _Evidence:
         """
         scales = self.unravel(flat)
         total, width = self.sums(scales, fold, y), jnp.sqrt(of_scales.mean_variance(self.basis, scales))
-        root = jnp.linalg.cholesky(jnp.eye(len(width)) + width[:, None] * total.precision * width)
+        root = jnp.linalg.cholesky(jnp.eye(len(width)) + width[:, None] * total.precision * width[None])
         inverse = solve_triangular(root, jnp.eye(len(width)), lower=True).T
         spread = width[:, None] * inverse
         return spread @ (spread.T @ total.towards), spread
@@ -148,9 +148,10 @@ def _curvature(evidence: _Evidence, modes: Array, fold: Array, targets: Array) -
 
     A compiled Hessian would be as exact and would take longer to compile than everything else together.
     """
-    columns = []
+    columns, centre = [], np.asarray(modes)
     for step in _STEP * np.eye(modes.shape[-1]):
-        above, below = (evidence.value_and_grad(modes + sign * step, fold, targets)[1] for sign in (1.0, -1.0))
+        ends = (jnp.asarray(centre + sign * step) for sign in (1.0, -1.0))
+        above, below = (evidence.value_and_grad(end, fold, targets)[1] for end in ends)
         columns.append(np.asarray(above - below) / (2 * _STEP))
     curvature = np.stack(columns, -1)
     return 0.5 * (curvature + np.swapaxes(curvature, -1, -2))

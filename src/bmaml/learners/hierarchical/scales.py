@@ -48,7 +48,7 @@ def noise_variance(basis: Basis, scales: Scales, x: Float[Array, "n inputs"]) ->
     """Return the variance of the noise at `x`, given the `scales`. `basis` says which inputs are curves."""
     # Beyond the rows that were seen the noise stays as it is at their edge.
     slope = jnp.clip(x[:, basis.curves], -2.5, 2.5) @ scales["noise_slope"]
-    return jnp.exp(2 * (scales["noise"] + slope)) + _LEAST
+    return jnp.exp(2 * (scales["noise"][None] + slope)) + _LEAST
 
 
 def root(scales: Scales) -> Float[Array, "lines lines"]:
@@ -67,9 +67,9 @@ def covariance(basis: Basis, scales: Scales, a: Float[Array, "n inputs"], b: Flo
     left, right = (basis.lines(x)[:, :count] @ root(scales) for x in (a, b))
     total = left @ right.T
     if "smooth" in scales:
-        ends = [x[:, basis.varying] * jnp.exp(-scales["length"]) for x in (a, b)]
+        ends = [x[:, basis.varying] * jnp.exp(-scales["length"])[None] for x in (a, b)]
         distance = ((ends[0][:, None] - ends[1][None]) ** 2).sum(-1)
-        total = total + jnp.exp(2 * scales["smooth"] - 0.5 * distance)
+        total = total + jnp.exp(2 * scales["smooth"][None, None] - 0.5 * distance)
     return total
 
 
@@ -77,4 +77,4 @@ def variance(basis: Basis, scales: Scales, x: Float[Array, "n inputs"]) -> Float
     """Return the variance of a task's deviation at `x`, given the `scales` and the lines of `basis`."""
     half = basis.lines(x)[:, : len(scales["lines"])] @ root(scales)
     total = (half**2).sum(1)
-    return total + jnp.exp(2 * scales["smooth"]) if "smooth" in scales else total
+    return total + jnp.exp(2 * scales["smooth"])[None] if "smooth" in scales else total
