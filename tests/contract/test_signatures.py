@@ -26,7 +26,7 @@ EXCEPTIONS = {
         FewShotClassifier.fit saved EpisodeScores.to_json Score.to_json Score.from_json
         to_records as_json AbstractArena.about run
         Cache.__init__ Cache.describe Cache.load Cache.touch Cache.build RunFolder.about RunFolder.notes
-        Column.to_json Column.from_json Schema.to_json Schema.from_json Reading.to_json Reading.from_json
+        Form.from_json Column.to_json Column.from_json Schema.to_json Schema.from_json Reading.to_json Reading.from_json
         Run.save train about Ledger.__init__ Keeper.save seal sealed read_sealed predictions threshold
     """,
     "the constructor's arguments by name, as scikit-learn asks": """

@@ -252,7 +252,7 @@ def test_rows_without_features_leave_the_gradient_finite(learner):
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="at least 2 classes"):
         PrototypeLearner(1)
-    with pytest.raises(ValueError, match="use 'euclidean' or 'cosine'"):
+    with pytest.raises(ValueError, match="give one of 'euclidean', 'cosine'"):
         PrototypeLearner(3, "manhattan")
     with pytest.raises(ValueError, match="scale above 0"):
         MatchingLearner(3, 0.0)

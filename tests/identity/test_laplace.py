@@ -10,7 +10,7 @@ from cases import CLASSES, MODEL, is_one_sentence, jit, labelled, points, task
 from jax.flatten_util import ravel_pytree
 
 from bmaml.data import Data
-from bmaml.errors import PairError
+from bmaml.errors import InputError
 from bmaml.inference.curvature import Diagonal, ExactHessian, GaussNewton, IndefiniteError, Kronecker, LastLayer
 from bmaml.inference.priors import AroundInit
 from bmaml.learners import AbstractParticleLearner, GradientLearner, Laplace, Sgd
@@ -220,6 +220,8 @@ def test_a_gaussian_is_put_about_whatever_moves_parameters():
 
 @pytest.mark.unchecked
 def test_a_gaussian_needs_parameters_that_move():
-    with pytest.raises(PairError, match="needs a learner whose steps move parameters") as caught:
+    with pytest.raises(
+        InputError, match="base of Laplace is a LinearLearner: give an object of the class AbstractParticleLearner"
+    ) as caught:
         Laplace(LinearLearner(2, 1))
     assert is_one_sentence(caught.value)

@@ -61,7 +61,7 @@ def test_evidence_and_moments_are_those_of_the_gaussians_written_out():
             gain = np.linalg.solve(covariance[:4, :4], covariance[:4, 4:]).T
             means.append(mean[4:] + gain @ (support[2][:, output] - mean[:4]))
             squares.append(np.diag(covariance[4:, 4:] - gain @ covariance[:4, 4:]) + means[-1] ** 2)
-        evidence += logsumexp(weights)
+        evidence += float(logsumexp(weights))
         mean = softmax(weights) @ means
         np.testing.assert_allclose(predictive.mean[0, :, output], mean, rtol=1e-9)
         np.testing.assert_allclose(predictive.variance[0, :, output], softmax(weights) @ squares - mean**2, rtol=1e-9)

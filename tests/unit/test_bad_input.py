@@ -192,7 +192,7 @@ def test_scores_are_written_over_no_file_and_into_no_missing_folder(refused, run
         (["--learning-rate", "-1"], "outer rate -1"),
         (["--learning-rate", "inf"], "learning_rate of Muon is inf"),
         (["--inner-learning-rate", "inf"], "learning_rate of Sgd is inf"),
-        (["--steps", "1000000000000"], "give less than"),
+        (["--steps", "1000000000000"], "give a whole number below 2147483648"),
         (["--inner-learning-rate", "nan"], "learning_rate of Sgd is nan"),
         (["--method", "experts"], "no inner steps to set"),
     ],

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy import special
 from jaxtyping import Array, Float
 
@@ -27,7 +28,7 @@ class ShiftedLogNormal(AbstractContinuous):
     scale: Float[Array, "*#batch #n #outputs"]
     shift: Float[Array, "*#batch #n #outputs"]
 
-    def _unit(self, y: Array) -> tuple[Array, Array]:
+    def _unit(self, y: Array | np.ndarray) -> tuple[Array, Array]:
         y, loc, scale, shift = same_rank(y, self.loc, self.scale, self.shift)
         above = jnp.maximum(y + shift, _TINY)
         return (jnp.log(above) - loc) / scale, above

@@ -175,5 +175,5 @@ class FewShotClassifier(AbstractEstimator):
         with read_from(path):
             about, params, run = saved(path, cls.__name__, "classifier of images", method)
             model = cls(**params)
-            model.run_, model.form_, model.notes_ = run, Form(**about["form"]), about["notes"]
+            model.run_, model.form_, model.notes_ = run, Form.from_json(about["form"]), about["notes"]
         return model

@@ -43,6 +43,12 @@ class Form:
     invert: bool = False
     brightness: tuple[float, float] | None = None
 
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Form:
+        """Return the form from `values`, its fields as JSON holds them."""
+        brightness = values.get("brightness")
+        return Form(**{**values, "brightness": None if brightness is None else tuple(brightness)})
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels."""

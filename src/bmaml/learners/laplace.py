@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.distributions import AbstractDistribution, Categorical, CategoricalMixture, Normal, mixture
-from bmaml.errors import InputError, PairError, said
+from bmaml.errors import InputError
 from bmaml.inference.curvature import AbstractCurvature, AbstractPrecision, GaussNewton, LastLayer, require_definite
 from bmaml.inference.curvature.outputs import jacobian, natural, output_function, with_natural
 from bmaml.inference.posteriors import (
@@ -152,8 +152,8 @@ class Laplace(AbstractIterativeLearner[Any], AbstractCurvedLearner, AbstractEvid
       without linearisation, but then uses the network far from where it was fitted.
     - `draws`: weights drawn for each particle.
 
-    Raises: InputError for a precision that is not above 0, fewer than one draw or an unknown predictive; PairError for a base
-    that moves no parameters, or a model that the curvature does not fit. Adapting raises IndefiniteError in the cases of
+    Raises: InputError for a precision that is not above 0, fewer than one draw, an unknown predictive or a base that moves no
+    parameters; PairError for a model that the curvature does not fit. Adapting raises IndefiniteError in the cases of
     `require_definite`.
     """
 
@@ -164,11 +164,6 @@ class Laplace(AbstractIterativeLearner[Any], AbstractCurvedLearner, AbstractEvid
     draws: int = eqx.field(static=True, default=20)
 
     def __check_init__(self):
-        if not isinstance(self.base, AbstractParticleLearner):
-            raise PairError(
-                "Laplace needs a learner whose steps move parameters of a model because its Gaussian is about them, and "
-                f"{said(self.base)} moves none; use GradientLearner."
-            )
         if not self.precision > 0:
             raise InputError(f"the prior precision is {self.precision}: give a number above 0.")
         if self.draws < 1:

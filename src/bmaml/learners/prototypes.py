@@ -75,8 +75,6 @@ class PrototypeLearner(AbstractClassLearner, AbstractLimitedLearner):
 
     def __check_init__(self):
         check_classes("PrototypeLearner", self.classes, self.scale)
-        if self.distance not in ("euclidean", "cosine"):
-            raise InputError(f"unknown distance {self.distance!r}: use 'euclidean' or 'cosine'.")
 
     def init(self, key: PRNGKeyArray) -> Float[Array, ""] | None:
         return jnp.log(jnp.asarray(self.scale)) if self.learn_scale else None
