@@ -71,7 +71,7 @@ def test_predictive_is_the_exact_conditional_of_the_mixture(constant, rows):
     # Student-t with 2000 degrees of freedom, and a jitter of 3e-5 of the prior variance: the rest of the difference.
     spread = np.sqrt(weights @ (deviations**2 + (means - weights @ means) ** 2))
     targets = weights @ means + spread * rng.normal(size=7)
-    log_density = logsumexp(log_weights[:, None] + norm.logpdf(targets, means, deviations), axis=0)
+    log_density = np.asarray(logsumexp(log_weights[:, None] + norm.logpdf(targets, means, deviations), axis=0))
     np.testing.assert_allclose(predictive.log_prob(jnp.asarray(targets, float)[:, None]), log_density, atol=2e-2, rtol=1e-2)
 
 
