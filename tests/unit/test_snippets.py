@@ -22,6 +22,7 @@ from cases import run
 
 import bmaml
 from bmaml.cli import app
+from bmaml.estimators.stacking import MIXTURES
 from bmaml.training.loop import Loop
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +69,7 @@ PREPARED = {"table": patients, "images": drawings}
 
 @pytest.fixture
 def briefly(monkeypatch):
-    """Train no longer than so many meta-steps, whatever the plan says."""
+    """Train no longer than so many meta-steps, whatever the plan says, and mix no candidates that do."""
     start = Loop.__init__
 
     def limit(steps):
@@ -76,6 +77,7 @@ def briefly(monkeypatch):
             start(self, method, tasks, dataclasses.replace(plan, steps=min(plan.steps, steps)), *rest, **options)
 
         monkeypatch.setattr(Loop, "__init__", short)
+        monkeypatch.setitem(MIXTURES, "mixture", ("mixed-model",))
 
     return limit
 
