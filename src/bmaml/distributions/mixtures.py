@@ -19,7 +19,8 @@ def _weighted(log_weights: Array, values: Array) -> Array:
     return jnp.tensordot(jax.nn.softmax(log_weights), values, 1)
 
 
-def _mixed_log_prob(log_weights: Array, each: Array) -> Array:
+def mixed_log_prob(log_weights: Array, each: Array) -> Array:
+    """Return the log density of a mixture from that of `each` component (leading axis); `log_weights` need no normalising."""
     return special.logsumexp(each + jax.nn.log_softmax(log_weights)[:, None], axis=0)
 
 
@@ -36,6 +37,12 @@ def _mixed_sample(key: PRNGKeyArray, log_weights: Array, part: AbstractDistribut
     return picked.sample(draw)
 
 
+def sampled_entropy(predictive: AbstractDistribution) -> Array:
+    """Return the entropy of `predictive` by Monte Carlo with a fixed key (512 draws): that of a mixture has no closed form."""
+    draws = predictive.sample(jax.random.key(0), (_ENTROPY_SAMPLES,))
+    return -jax.vmap(predictive.log_prob)(draws).mean(0)
+
+
 class Mixture(AbstractContinuous, AbstractMixed):
     """A mixture of continuous `components`, stacked on a leading axis.
 
@@ -46,7 +53,7 @@ class Mixture(AbstractContinuous, AbstractMixed):
     components: AbstractContinuous
 
     def log_prob(self, y):
-        return _mixed_log_prob(self.log_weights, self.components.log_prob(y))
+        return mixed_log_prob(self.log_weights, self.components.log_prob(y))
 
     @property
     def mean(self):
@@ -71,9 +78,7 @@ class Mixture(AbstractContinuous, AbstractMixed):
         return _mixed_sample(key, self.log_weights, self.components, shape)
 
     def entropy(self):
-        """Entropy by Monte Carlo with a fixed key (512 draws), because the entropy of a mixture has no closed form."""
-        draws = self.sample(jax.random.key(0), (_ENTROPY_SAMPLES,))
-        return -jax.vmap(self.log_prob)(draws).mean(0)
+        return sampled_entropy(self)
 
 
 class CategoricalMixture(AbstractMixed):
@@ -86,7 +91,7 @@ class CategoricalMixture(AbstractMixed):
     components: Categorical
 
     def log_prob(self, y):
-        return _mixed_log_prob(self.log_weights, self.components.log_prob(y))
+        return mixed_log_prob(self.log_weights, self.components.log_prob(y))
 
     @property
     def mean(self):

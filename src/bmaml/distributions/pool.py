@@ -6,17 +6,14 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax.scipy import special
 from jaxtyping import Array, Float
 
 from bmaml.distributions.base import AbstractContinuous, AbstractDistribution, AbstractPooled
 from bmaml.distributions.log_normal import ShiftedLogNormal
-from bmaml.distributions.mixtures import Mixture
+from bmaml.distributions.mixtures import Mixture, mixed_log_prob, sampled_entropy
 from bmaml.distributions.normal import Normal
 from bmaml.distributions.student import StudentT
 from bmaml.errors import PairError
-
-_ENTROPY_SAMPLES = 512
 
 
 class Pool(AbstractContinuous, AbstractPooled):
@@ -33,9 +30,7 @@ class Pool(AbstractContinuous, AbstractPooled):
         return jnp.where(weights > 0, weights * stacked, 0.0).sum(0)
 
     def log_prob(self, y):
-        each = jnp.stack([part.log_prob(y) for part in self.parts])
-        weights = jax.nn.log_softmax(self.log_weights)
-        return special.logsumexp(each + weights.reshape(-1, *[1] * (each.ndim - 1)), axis=0)
+        return mixed_log_prob(self.log_weights, jnp.stack([part.log_prob(y) for part in self.parts]))
 
     @property
     def mean(self):
@@ -66,9 +61,7 @@ class Pool(AbstractContinuous, AbstractPooled):
         return jnp.take_along_axis(drawn, which[None, ..., None], 0)[0]
 
     def entropy(self):
-        """Entropy by Monte Carlo with a fixed key (512 draws), because the entropy of a mixture has no closed form."""
-        draws = self.sample(jax.random.key(0), (_ENTROPY_SAMPLES,))
-        return -jax.vmap(self.log_prob)(draws).mean(0)
+        return sampled_entropy(self)
 
 
 def widened(predictive: AbstractDistribution, factor: Float[Array, ""]) -> AbstractContinuous:

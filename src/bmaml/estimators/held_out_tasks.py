@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -14,7 +13,7 @@ import numpy as np
 from bmaml.data import Data, stack
 from bmaml.errors import InputError
 from bmaml.estimators.regressor import FewShotRegressor
-from bmaml.estimators.scores import Errors, Score, summary
+from bmaml.estimators.scores import Errors, Score, averaged, normal_errors, summary
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.tables import Schema, Table, task_rows
 from bmaml.tasks.base import Selection
@@ -138,13 +137,11 @@ def _answers(learner: Any, meta: Any, support: Data, query: Data):
 
 
 def _errors(error: Any, nll: Any, inside: Any, asked: _Questions) -> Errors:
-    return Errors(*(_averaged(part, asked) for part in (np.asarray(error) ** 2, nll, inside)))
+    return Errors(*(averaged(np.asarray(part), _mask(asked)) for part in (np.asarray(error) ** 2, nll, inside)))
 
 
-def _averaged(values: Any, asked: _Questions) -> np.ndarray:
-    """Return the mean over each question's query rows."""
-    mask = np.asarray(asked.query.mask, np.float64)
-    return np.einsum("qn,qn...->q...", mask / mask.sum(1, keepdims=True), np.asarray(values, np.float64))
+def _mask(asked: _Questions) -> np.ndarray:
+    return np.asarray(asked.query.mask, np.float64)
 
 
 Guess = Callable[[_Questions], np.ndarray]
@@ -166,8 +163,5 @@ def _plain_errors(guess: Guess, asked: _Questions, seen: _Questions) -> Errors:
     """Return the errors of a normal around a guess. Its deviation is the guess's root mean square error on the training
     tasks.
     """
-    deviation = np.sqrt(_averaged((guess(seen) - np.asarray(seen.query.y)) ** 2, seen).mean(0)) + 1e-6
-    error = guess(asked) - np.asarray(asked.query.y)
-    z = error / deviation
-    nll = 0.5 * (z**2 + np.log(2 * np.pi * deviation**2)).sum(-1)
-    return _errors(error, nll, np.abs(z) < NormalDist().inv_cdf(0.5 + LEVEL / 2), asked)
+    deviation = np.sqrt(averaged((guess(seen) - np.asarray(seen.query.y)) ** 2, _mask(seen)).mean(0)) + 1e-6
+    return normal_errors(guess(asked) - np.asarray(asked.query.y), deviation, _mask(asked))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bmaml.evaluation.intervals import bootstrap
+from bmaml.evaluation.metrics import LEVEL
 from bmaml.tables import Schema
 
 
@@ -64,6 +66,26 @@ class Errors(NamedTuple):
     square: np.ndarray
     nll: np.ndarray
     covered: np.ndarray
+
+
+def averaged(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the mean of `values` over the rows of each query (second axis). Rows that `mask` leaves out may hold anything."""
+    share = mask / mask.sum(1, keepdims=True)
+    share = share.reshape(*share.shape, *[1] * (values.ndim - 2))
+    return np.where(share > 0, share * values, 0.0).sum(1)
+
+
+def normal_errors(error: np.ndarray, deviation: np.ndarray, mask: np.ndarray) -> Errors:
+    """Return the errors of a normal around a guess.
+
+    - `error`: guess less target, for each row of each query and each output.
+    - `deviation`: standard deviation of the normal, for each output.
+    - `mask`: which rows are real.
+    """
+    z = error / deviation
+    nll = 0.5 * (z**2 + np.log(2 * np.pi * deviation**2)).sum(-1)
+    inside = np.abs(z) < NormalDist().inv_cdf(0.5 + LEVEL / 2)
+    return Errors(*(averaged(part, mask) for part in (error**2, nll, inside)))
 
 
 def summary(

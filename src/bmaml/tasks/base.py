@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -148,8 +148,34 @@ def draw_shots(key: PRNGKeyArray, shots: tuple[int, ...]) -> Array:
     return jnp.asarray(shots)[jax.random.randint(key, (), 0, len(shots))]
 
 
+class AbstractDerivedTasks(AbstractTasks):
+    """Tasks made from those of another source, which says how wide rows are and how many points there can be."""
+
+    if TYPE_CHECKING:  # A field: an abstract field could not be narrowed by a subclass.
+
+        @property
+        def source(self) -> AbstractTasks:
+            """The other source."""
+            ...
+
+    @property
+    def inputs(self):
+        return self.source.inputs
+
+    @property
+    def outputs(self):
+        return self.source.outputs
+
+    @property
+    def limits(self):
+        return self.source.limits
+
+    def support_rows(self, shots):
+        return self.source.support_rows(shots)
+
+
 @register("tasks/shortened")
-class ShortenedTasks(AbstractTasks):
+class ShortenedTasks(AbstractDerivedTasks):
     """Tasks of a `source` with the first of their points alone.
 
     - `shots`: shots of the support; each count is equally likely.
@@ -161,23 +187,8 @@ class ShortenedTasks(AbstractTasks):
     queries: int = eqx.field(static=True)
 
     @property
-    def inputs(self):
-        return self.source.inputs
-
-    @property
-    def outputs(self):
-        return self.source.outputs
-
-    @property
     def total(self):
         return self.source.total
-
-    @property
-    def limits(self):
-        return self.source.limits
-
-    def support_rows(self, shots):
-        return self.source.support_rows(shots)
 
     def sized(self, shots, queries):
         return self.source.sized(shots, queries)

@@ -13,11 +13,11 @@ from bmaml.data import Task
 from bmaml.errors import InputError
 from bmaml.io.checked import Seed
 from bmaml.io.registry import register
-from bmaml.tasks.base import AbstractTasks, scored
+from bmaml.tasks.base import AbstractDerivedTasks, AbstractTasks, scored
 
 
 @register("tasks/finite")
-class FiniteTasks(AbstractTasks):
+class FiniteTasks(AbstractDerivedTasks):
     """A finite number of tasks of a source. A draw is one of them, equally likely.
 
     No task is kept in memory. A task is drawn again, with the same result, whenever it is needed.
@@ -38,23 +38,8 @@ class FiniteTasks(AbstractTasks):
             raise InputError(f"{self.count} tasks: give at least 1.")
 
     @property
-    def inputs(self):
-        return self.source.inputs
-
-    @property
-    def outputs(self):
-        return self.source.outputs
-
-    @property
     def total(self):
         return self.count
-
-    def support_rows(self, shots):
-        return self.source.support_rows(shots)
-
-    @property
-    def limits(self):
-        return self.source.limits
 
     def sized(self, shots, queries):
         return dataclasses.replace(self, source=self.source.sized(shots, queries))
@@ -77,7 +62,7 @@ class FiniteTasks(AbstractTasks):
 
 
 @register("tasks/partial")
-class PartialTasks(AbstractTasks):
+class PartialTasks(AbstractDerivedTasks):
     """Tasks of a `source` with a random part of their support: a share of the rows, uniform on (0, 1), but at least one row.
 
     Classes may then be missing from the support, as happens before someone has labelled an image of each class. Each draw takes
@@ -85,21 +70,6 @@ class PartialTasks(AbstractTasks):
     """
 
     source: AbstractTasks
-
-    @property
-    def inputs(self):
-        return self.source.inputs
-
-    @property
-    def outputs(self):
-        return self.source.outputs
-
-    def support_rows(self, shots):
-        return self.source.support_rows(shots)
-
-    @property
-    def limits(self):
-        return self.source.limits
 
     def sized(self, shots, queries):
         return dataclasses.replace(self, source=self.source.sized(shots, queries))

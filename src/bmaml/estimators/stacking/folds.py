@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from bmaml.learners.base import Meta
-from bmaml.tasks.base import AbstractTasks, FixedTasks
+from bmaml.tasks.base import AbstractDerivedTasks, FixedTasks
 from bmaml.training.interrupt import Interrupt
 from bmaml.training.meta_step import draw_batch, meta_step, step_keys
 from bmaml.training.method import AbstractMethod, TrainState
@@ -41,25 +41,17 @@ def members(tasks: int, seed: int) -> np.ndarray:
     return np.stack([of != fold for fold in range(folds)] + [np.ones(tasks, bool)])
 
 
-class FoldTasks(AbstractTasks):
-    """Those tasks of `tasks` that one training sees: the first `size` of the numbers in `members`."""
+class FoldTasks(AbstractDerivedTasks):
+    """Those tasks of `source` that one training sees: the first `size` of the numbers in `members`."""
 
-    tasks: FixedTasks
+    source: FixedTasks
     members: Int[Array, " most"]
     size: Int[Array, ""]
-
-    @property
-    def inputs(self):
-        return self.tasks.inputs
-
-    @property
-    def outputs(self):
-        return self.tasks.outputs
 
     def sample(self, key):
         task_key, split_key = jax.random.split(key)
         index = self.members[jax.random.randint(task_key, (), 0, self.size)]
-        return self.tasks.split(jax.tree.map(lambda leaf: leaf[index], self.tasks.rows), split_key)
+        return self.source.split(jax.tree.map(lambda leaf: leaf[index], self.source.rows), split_key)
 
 
 def train_folds(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
 from typing import Any, TypedDict
 
 import numpy as np
 
-from bmaml.estimators.scores import Errors, Score, summary
+from bmaml.estimators.scores import Errors, Score, averaged, normal_errors, summary
 from bmaml.estimators.stacking.fit import Stacked
 from bmaml.estimators.stacking.questions import Answers
 from bmaml.evaluation.metrics import LEVEL
@@ -107,14 +106,7 @@ def _score(count: int, name: str, errors: Errors, owner: np.ndarray, schema: Sch
 
 def _errors(answers: Answers, y: np.ndarray, mask: np.ndarray) -> Errors:
     inside = np.abs(answers.cdf - 0.5) < LEVEL / 2
-    return Errors(*(_averaged(part, mask) for part in ((answers.mean - y) ** 2, -answers.log_prob, inside)))
-
-
-def _averaged(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the mean over the rows of each query. Masked rows may hold anything."""
-    share = mask / mask.sum(1, keepdims=True)
-    share = share.reshape(*share.shape, *[1] * (values.ndim - 2))
-    return np.where(share > 0, share * values, 0.0).sum(1)
+    return Errors(*(averaged(part, mask) for part in ((answers.mean - y) ** 2, -answers.log_prob, inside)))
 
 
 def _plain(stacked: Stacked, here: np.ndarray, y: np.ndarray, mask: np.ndarray) -> Errors:
@@ -122,8 +114,5 @@ def _plain(stacked: Stacked, here: np.ndarray, y: np.ndarray, mask: np.ndarray) 
     given, seen = (np.asarray(part, np.float64)[here] for part in (support.y, support.mask))
     guess = (given * seen[..., None]).sum(1) / np.maximum(seen.sum(1), 1)[:, None]
     error = guess[:, None] - y
-    deviation = np.sqrt(_averaged(error**2, mask).mean(0)) + 1e-6
-    z = error / deviation
-    nll = 0.5 * (z**2 + np.log(2 * np.pi * deviation**2)).sum(-1)
-    inside = np.abs(z) < NormalDist().inv_cdf(0.5 + LEVEL / 2)
-    return Errors(*(_averaged(part, mask) for part in (error**2, nll, inside)))
+    deviation = np.sqrt(averaged(error**2, mask).mean(0)) + 1e-6
+    return normal_errors(error, deviation, mask)
