@@ -3,13 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz combinations faults audit test-figures test-lowest test-wheel lint clean
+.PHONY: demo docs test fuzz combinations faults audit test-figures test-lowest test-wheel lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+# The site, from docs/ and the code's own docstrings. A warning is an error. The pages need no network: open build/docs/index.html.
+docs: $(VENV)/.ready-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -j auto docs build/docs
+	@echo "the site is at build/docs/index.html"
 
 # The fuzzers with many new examples each; BMAML_FUZZ says how many.
 fuzz: $(VENV)/.ready-test
@@ -64,6 +69,10 @@ $(VENV)/.ready-lint: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
 	@touch $@ $(VENV)/.ready $(VENV)/.ready-test
 
+$(VENV)/.ready-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@ $(VENV)/.ready
+
 $(LOWEST)/.ready-lowest: pyproject.toml .ci/lowest.py
 	$(MAKE) VENV=$(LOWEST) $(LOWEST)/bin/python
 	$(LOWEST)/bin/python .ci/lowest.py > $(LOWEST)/constraints.txt
@@ -71,4 +80,4 @@ $(LOWEST)/.ready-lowest: pyproject.toml .ci/lowest.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .venv-wheel demo figures dist build
+	rm -rf $(VENV) $(LOWEST) .venv-wheel demo figures dist build docs/generated

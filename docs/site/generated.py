@@ -1,0 +1,44 @@
+"""Pages that are made from the code before Sphinx reads the others, and what the site changes in pages as it reads them."""
+
+from pathlib import Path
+
+import api
+import bibliography
+import command_line
+
+# Files at the root of the repository that pages link to, and the pages of the site that include them.
+AT_THE_ROOT = {"SECURITY.md": "security.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+
+
+def write(app):
+    """Write the pages into docs/generated, and touch no page that is as it was."""
+    folder = Path(app.srcdir) / "generated"
+    pages = {"command_line.md": command_line.page(), "bibliography.md": bibliography.page(), **api.pages()}
+    for name, text in pages.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists() or file.read_text() != text:
+            file.write_text(text)
+    for file in folder.rglob("*.md"):
+        if file.relative_to(folder).as_posix() not in pages:
+            file.unlink()
+
+
+def read(app, name, content):
+    """Give files of numbers that a command wrote a title, list them below the results, and lead links out of docs/ to pages."""
+    text = content[0]
+    for file, page in AT_THE_ROOT.items():
+        text = text.replace(f"](../{file}", f"]({page}")
+    if name.startswith("results/") and not text.startswith("# "):
+        text = f"# {' / '.join(name.split('/')[1:]).replace('_', ' ')}\n\n{text}"
+    if name == "results/README":
+        files = "\n".join(sorted(page.removeprefix("results/") for page in app.env.found_docs if page.startswith("results/")))
+        text += f"\n```{{toctree}}\n:hidden:\n\n{files.replace('README' + chr(10), '')}\n```\n"
+    content[0] = text
+
+
+def setup(app):
+    """Write the pages when Sphinx starts, and change the others as it reads them."""
+    app.connect("builder-inited", write)
+    app.connect("source-read", read)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
