@@ -23,7 +23,7 @@ EXCEPTIONS = {
     "a record of JSON": """
         seal sealed read_sealed predictions threshold
         AbstractEstimator.about AbstractEstimator.described FewShotClassifier.about FewShotRegressor.about
-        FewShotClassifier.fit saved EpisodeScores.to_json Score.to_json Score.from_json
+        FewShotClassifier.fit FewShotRegressor.fit saved EpisodeScores.to_json Score.to_json Score.from_json
         to_records as_json AbstractArena.about run
         Cache.__init__ Cache.describe Cache.load Cache.touch Cache.build RunFolder.about RunFolder.notes
         Form.from_json Column.to_json Column.from_json Schema.to_json Schema.from_json Reading.to_json Reading.from_json

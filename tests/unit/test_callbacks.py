@@ -315,8 +315,40 @@ class Broken(bmaml.Callback):
     def record(self, training, record):
         self._works("record", training.step)
 
+    def final(self, meta):
+        self._works("final", self.step)
+        return jax.tree.map(jnp.negative, meta)
+
     def _works(self, where, step):
         return {}["nothing"] if (where, step) == (self.where, self.step) else True
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_callback_that_cannot_say_what_a_run_answers_with_loses_no_meta_step(stops, tmp_path):
+    """Resuming asks it again, and makes no further meta-step, also where another callback had ended the run."""
+    plan, method, folder = Plan(9, 2, record_every=3), fomaml(MODEL), tmp_path / "run"
+    others = [Stops(6)] if stops else []
+    with pytest.raises(bmaml.CallbackError, match="the callback Broken raised an error"):
+        bmaml.train(method, TASKS, plan, directory=folder, save_every=20, callbacks=[*others, Broken("final")])
+    with pytest.warns(UserWarning, match="a callback failed to say what the run answers with: resume it"):
+        kept = bmaml.load(folder)
+    whole = bmaml.train(method, TASKS, plan, callbacks=others)
+    assert (kept.step, kept.stopped) == (whole.step, whole.stopped) == ((6, "enough") if stops else (9, None))
+    assert eqx.tree_equal(kept.meta, whole.meta)
+    resumed = bmaml.resume(folder, callbacks=[*others, Broken("nowhere")])
+    for run in (resumed, bmaml.load(folder)):
+        assert eqx.tree_equal(jax.tree.map(jnp.negative, run.meta), whole.meta)
+        assert (run.step, run.stopped, run.finished) == (whole.step, whole.stopped, True)
+
+
+class Stops(bmaml.Callback):
+    """Ends a run at one meta-step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def record(self, training, record):
+        return "enough" if training.step == self.step else None
 
 
 @pytest.mark.parametrize("where", ["measure", "record"])
@@ -329,6 +361,6 @@ def test_a_callback_with_a_fault_loses_no_meta_step(where, tmp_path):
     assert isinstance(caught.value.__cause__, KeyError)
     assert (caught.value.run.step, bmaml.load(tmp_path / "run").step) == (6, 6)
     whole, resumed = bmaml.train(method, TASKS, plan), bmaml.resume(tmp_path / "run", callbacks=Broken("nowhere"))
-    assert eqx.tree_equal(whole.meta, resumed.meta)
+    assert eqx.tree_equal(jax.tree.map(jnp.negative, whole.meta), resumed.meta)
     assert [record["step"] for record in resumed.history] == [3, 6, 9]
     assert [record["loss"] for record in resumed.history] == [record["loss"] for record in whole.history]

@@ -84,13 +84,18 @@ def test_evaluate_reads_the_held_out_classes_again(place, capsys):
     assert again == before, "the episodes that fit scored, for the same seed"
 
 
-def test_a_model_without_scores_never_abstains_and_says_so(place, tmp_path, capsys):
+def test_a_model_without_scores_never_abstains_and_says_so_until_it_is_resumed(place, tmp_path, capsys):
     shutil.copytree(place / "model", tmp_path / "model")
-    (tmp_path / "model" / "scores.json").unlink()
+    scores = tmp_path / "model" / "scores.json"
+    before = scores.read_bytes()
+    scores.unlink()
     assert run("predict", tmp_path / "model", "--support", place / "in", "--query", place / "in") == 0
     said = capsys.readouterr()
     assert "never abstains" in said.err
     assert {row["abstain"] for row in csv.DictReader(said.out.splitlines())} == {"false"}
+    assert run("resume", tmp_path / "model") == 0
+    assert "on 600 episodes of 4 held-out classes" in capsys.readouterr().out
+    assert scores.read_bytes() == before
 
 
 def test_when_to_abstain_is_known_for_the_numbers_of_classes_and_images_that_were_scored(place, tmp_path, capsys):

@@ -209,14 +209,32 @@ def test_two_outputs_are_answered_and_scored_by_name(tmp_path, capsys):
     assert "line 3 has no 'b' but another output" in capsys.readouterr().err
 
 
-def test_a_run_that_was_stopped_is_not_taken_for_a_model(folder, new, tmp_path, capsys):
+def test_a_fit_that_was_stopped_is_no_model_until_it_is_resumed_and_then_says_what_fit_says(folder, new, tmp_path, capsys):
     copy = tmp_path / "model"
     shutil.copytree(folder / "model", copy)
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["checkpoints"].pop()
     (copy / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    scores = (copy / "scores.json").read_bytes()
+    (copy / "scores.json").unlink()
     assert run("predict", copy, new) == 2
     assert "stopped at meta-step 3 of 4: finish it with bmaml resume" in capsys.readouterr().err
+    assert run("resume", copy) == 0
+    assert (copy / "scores.json").read_bytes() == scores
+    said = capsys.readouterr().out
+    assert "trained 4 meta-steps" in said
+    assert "on 2 held-out tasks" in said
+    # Killed while the scores were made, and the table changed since.
+    (copy / "scores.json").unlink()
+    table = folder / "patients.csv"
+    whole = table.read_bytes()
+    try:
+        table.write_bytes(whole + b"p99,1,1,1\n")
+        assert run("resume", copy) == 0
+    finally:
+        table.write_bytes(whole)
+    assert "has changed since the fit, so the model has no scores" in capsys.readouterr().err
+    assert not (copy / "scores.json").exists()
 
 
 SCHEMA = Schema("task", (Column("x"), Column("age")), (Column("y"),))

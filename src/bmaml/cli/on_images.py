@@ -16,8 +16,7 @@ import typer
 from bmaml.cli.on_tables import SCORES, aligned, shown_estimate
 from bmaml.cli.option_groups import Fitting, HeldOut, ImageFitting
 from bmaml.cli.options import must_be_new, whole_numbers
-from bmaml.cli.output import as_texts, plain_warnings, write
-from bmaml.cli.train import report
+from bmaml.cli.output import as_texts, plain_warnings, report, write
 from bmaml.errors import InputError
 from bmaml.io.files import read_plain, write_atomically
 
@@ -41,7 +40,6 @@ def fit(path: Path, folder: Path, fitting: Fitting, drawn: ImageFitting, held_ou
     Raises: InputError before training if anything does not fit.
     """
     from bmaml.estimators.classifier import FewShotClassifier
-    from bmaml.estimators.held_out_classes import score_episodes
     from bmaml.images import read_images
     from bmaml.tables.table import listed
     from bmaml.training.progress import BarProgress
@@ -65,19 +63,37 @@ def fit(path: Path, folder: Path, fitting: Fitting, drawn: ImageFitting, held_ou
         seed=fitting.seed,
         progress=BarProgress(f"fitting {path.name}"),
     )
-    asked = None if held is None else model.episodes(held)
     notes = {"images": str(path.absolute()), "held_out": [] if held is None else list(held.classes)}
+    asked = None if held is None else model.episodes(held)
     if held is not None:
         held_out_of = f"{len(held.classes)} of {len(images.classes)} classes"
         typer.echo(f"{held_out_of} are held out to score on: {listed(held.classes, 6)}", err=True)
     model.fit(training, directory=folder, notes=notes)
     report(model.run_, folder)
-    if asked is None or held is None:
-        return
-    scores = score_episodes(model.learner(), model.run_.meta, asked, EPISODES)
-    _write_json(folder / "scores.json", notes | {"scores": [scores.to_json()]})
-    typer.echo(f"\non {EPISODES} episodes of {len(held.classes)} held-out classes (95% interval over episodes):")
-    typer.echo(f"{shown([scores])}\n\nscores in {folder / 'scores.json'}")
+    if asked is not None:
+        _report_scores(model, asked, folder)
+
+
+def finish(folder: Path) -> None:
+    """Score a fit that was stopped and then resumed, as `fit` would have. Scores that are there are not made again.
+
+    `folder` is the model's folder.
+    Raises: InputError if the images are gone or have changed.
+    """
+    model = _finished(folder)
+    if model.notes_.get("held_out") and not (folder / "scores.json").exists():
+        tasks = _held_out(folder, model)
+        _report_scores(model, dataclasses.replace(tasks, queries=model.queries_of(tasks.bank.sizes)), folder)
+
+
+def _report_scores(model: FewShotClassifier, asked: Episodes, folder: Path) -> None:
+    """Print the scores on episodes of held-out classes, and write them to scores.json in the model's folder."""
+    from bmaml.estimators.held_out_classes import score_episodes
+
+    scores, path = score_episodes(model.learner(), model.run_.meta, asked, EPISODES), folder / "scores.json"
+    _write_json(path, model.notes_ | {"scores": [scores.to_json()]})
+    typer.echo(f"\non {EPISODES} episodes of {len(asked.bank.sizes)} held-out classes (95% interval over episodes):")
+    typer.echo(f"{shown([scores])}\n\nscores in {path}")
 
 
 def _split(images: ImageSet, by: str | None, share: float, way: int, seed: int) -> tuple[ImageSet, ImageSet | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,16 @@ import typer
 
 from bmaml.cli.option_groups import Fitting, HeldOut, TableColumns
 from bmaml.cli.options import make_folder, must_be_new, whole_numbers
-from bmaml.cli.output import check_headers, plain_warnings
-from bmaml.cli.train import report
+from bmaml.cli.output import check_headers, plain_warnings, report
 from bmaml.errors import InputError
+from bmaml.estimators.base import read_from
 from bmaml.estimators.held_out_tasks import score_held_out
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Estimate, Score
 from bmaml.estimators.stacking import MIXTURES, PLAIN, scores_of, verdict
 from bmaml.evaluation.metrics import LEVEL
-from bmaml.io.files import read_plain, write_atomically
+from bmaml.io.files import file_digest, read_plain, write_atomically
+from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import (
     ColumnRoles,
@@ -31,6 +33,7 @@ from bmaml.tables import (
     fit_schema,
     informed_shots,
     measured,
+    read_table,
     some_shots,
     split_tasks,
     table_tasks,
@@ -38,6 +41,7 @@ from bmaml.tables import (
 )
 from bmaml.tables.schema import task_codes
 from bmaml.tasks.base import Selection
+from bmaml.tasks.shots import shot_counts
 
 SCORES = 2**24  # bytes that are read of a model's scores
 
@@ -70,10 +74,9 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
     training, held = split(table, roles.task_columns, held_out.split_by, share, fitting.seed)
     selection: Selection = columns.selection.value
     counts, schema = checked_shots(table, training, roles, shots, selection)
+    parted = Parted(str(path.absolute()), file_digest(path), held_out.split_by, share, fitting.seed, counts)
     make_folder(folder)
-    for note in table.notes:
-        typer.echo(f"{path.name}: {note}")
-    typer.echo(aligned(column_report(table, schema)) + "\n")
+    typer.echo("\n".join([*(f"{path.name}: {note}" for note in table.notes), aligned(column_report(table, schema)), ""]))
     model = FewShotRegressor(
         method,
         particles=fitting.particles,
@@ -93,15 +96,66 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
             categorical=roles.categorical,
             log=roles.log,
             directory=folder,
+            notes={} if held is None else {"held_out": asdict(parted)},
         )
-    if model.folds_ is None:
-        report(model.run_, folder)
-    else:
-        typer.echo(f"fitted in {model.run_.seconds:.0f} s; saved in {folder}")
-        report_folds(model, folder)
+    report_folds(model, folder) if model.folds_ else report(model.run_, folder)
     if held is not None:
-        with plain_warnings():
-            report_scores(model, _as_full(held, model.schema_), training, counts, folder, by=held_out.split_by)
+        report_scores(model, held, training, counts, folder, by=held_out.split_by)
+
+
+@dataclass(frozen=True)
+class Parted:
+    """How a table was parted into the tasks that were fitted on and those held out, so that it can be parted again.
+
+    - `table`, `content`: the table's path and the digest of its bytes.
+    - `by`, `share`, `seed`: as in `split`.
+    - `shots`: numbers of given rows in training.
+    """
+
+    table: str
+    content: str
+    by: str | None
+    share: float
+    seed: int
+    shots: tuple[int, ...]
+
+    def read(self) -> Table | None:
+        """Return the table, or None if it is gone or has other content."""
+        path = Path(self.table)
+        same = path.is_file() and file_digest(path) == self.content
+        return read_table(path) if same else None
+
+
+def finish(folder: Path) -> None:
+    """Say of a fit that was stopped and then resumed what `fit` would have said. Scores that are there are not made again.
+
+    `folder` is the model's folder.
+    Raises: InputError if a file cannot be written, or the model's record is damaged.
+    """
+    model = FewShotRegressor.load(folder)
+    if model.folds_ is not None and not (folder / "folds.json").exists():
+        report_folds(model, folder)
+    noted = model.notes_.get("held_out")
+    if noted is None or (folder / "scores.json").exists() or isinstance(model.run_.method.learner, RecalibratedLearner):
+        return
+    with read_from(folder):
+        parted = Parted(**noted | {"shots": shot_counts(noted["shots"])})
+    with plain_warnings():
+        table = parted.read()
+        if table is None:
+            return _unscored(parted.table, folder)
+        table = measured(model.schema_.as_read(table), [column.name for column in model.schema_.outputs])
+        training, held = split(table, model.schema_.task_columns, parted.by, parted.share, parted.seed)
+    if held is not None:
+        report_scores(model, held, training, parted.shots, folder, by=parted.by)
+
+
+def _unscored(table: str, folder: Path) -> None:
+    warnings.warn(
+        f"{table} is gone or has changed since the fit, so the model has no scores: score it on other tasks with bmaml "
+        f"evaluate {folder} --table TABLE.",
+        stacklevel=3,
+    )
 
 
 def _as_full(held: Table, schema: Schema) -> Table:
@@ -175,8 +229,11 @@ def report_scores(
 
     Raises: InputError if the file cannot be written.
     """
-    parts = task_rows(held, model.schema_)
-    scores = score_held_out(model, held, training, some_shots(shots, max(len(rows) for rows in parts.values())), by=by)
+    with plain_warnings():
+        held = _as_full(held, model.schema_)
+        parts = task_rows(held, model.schema_)
+        given = some_shots(shots, max(len(rows) for rows in parts.values()))
+        scores = score_held_out(model, held, training, given, by=by)
     head = {"table": held.name, "task": model.schema_.task, "held_out": list(parts), "split_by": by, "level": LEVEL}
     path = folder / "scores.json"
     try:
@@ -188,13 +245,14 @@ def report_scores(
 
 
 def report_folds(model: FewShotRegressor, folder: Path) -> None:
-    """Print what the folds say of a mixture, and write it to folds.json beside the model.
+    """Print how long a mixture took and what the folds say of it, and write this to folds.json beside the model.
 
     - `model`, `folder`: the fitted model and its folder.
 
     Raises: InputError if the file cannot be written.
     """
     assert model.folds_ is not None
+    typer.echo(f"fitted in {model.run_.seconds:.0f} s; saved in {folder}")
     path, found = folder / "folds.json", scores_of(model.folds_)
     try:
         write_atomically(path, json.dumps(model.folds_, indent=1))

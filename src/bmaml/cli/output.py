@@ -1,4 +1,4 @@
-"""The answers of `bmaml predict` and `bmaml suggest`, as CSV and as a picture."""
+"""The answers of commands: how a training ended, and what `bmaml predict` and `bmaml suggest` say, as CSV and as a picture."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import typer
 
 from bmaml.errors import InputError, PairError
 from bmaml.estimators.regressor import FewShotRegressor
@@ -19,6 +20,7 @@ from bmaml.inference.acquisitions import Acquisition
 from bmaml.io.files import write_atomically
 from bmaml.tables import ColumnRoles, Schema, Table
 from bmaml.tables.new import NewTask
+from bmaml.training.run import Run
 
 
 @contextmanager
@@ -35,6 +37,13 @@ def plain_warnings() -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
         yield
+
+
+def report(run: Run, folder: Path) -> None:
+    """Print how the `run` in `folder` ended."""
+    skipped = f", {run.skipped} meta-step{'s' * (run.skipped > 1)} skipped as not finite" if run.skipped else ""
+    early = f" (stopped early: {run.stopped})" if run.stopped else ""
+    typer.echo(f"trained {run.step} meta-steps{early}, last loss {run.loss:.4g}{skipped}; saved in {folder}")
 
 
 _ANSWERS, _MOMENTS = ("mean", "std", "low", "high"), ("mean", "std")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from bmaml.rl import AbstractWorld, PolicyMethod
     from bmaml.tasks.base import AbstractTasks
     from bmaml.training.plan import Plan
-    from bmaml.training.run import Run
 
 Shots = Annotated[str | None, typer.Option(help="Support sizes, such as 5 or 3,5,10: a task has one of them at random.")]
 
@@ -89,6 +88,7 @@ def train(
 ) -> None:
     """Meta-train a method on a task family and save the run."""
     import bmaml
+    from bmaml.cli.output import report
     from bmaml.cli.typed import typed_family, typed_method
     from bmaml.recipes.families import default_method
     from bmaml.rl.recipes import WORLDS
@@ -149,16 +149,22 @@ def _of_policies(
 
 
 def resume(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> None:
-    """Continue an interrupted run from its last checkpoint."""
+    """Continue an interrupted run from its last checkpoint.
+
+    A fit of a table or of images is then scored on what it held out, as `bmaml fit` would have done.
+    """
     import bmaml
+    from bmaml.cli.output import report
     from bmaml.training.progress import BarProgress
 
     must_be_a_run(run)
     report(bmaml.resume(run, progress=BarProgress(str(run))), run)
+    kind = bmaml.about(run).get("kind")
+    if kind == "FewShotRegressor":
+        from bmaml.cli import on_tables
 
+        on_tables.finish(run)
+    elif kind == "FewShotClassifier":
+        from bmaml.cli import on_images
 
-def report(run: Run, folder: Path) -> None:
-    """Print how the `run` in `folder` ended."""
-    skipped = f", {run.skipped} meta-step{'s' * (run.skipped > 1)} skipped as not finite" if run.skipped else ""
-    early = f" (stopped early: {run.stopped})" if run.stopped else ""
-    typer.echo(f"trained {run.step} meta-steps{early}, last loss {run.loss:.4g}{skipped}; saved in {folder}")
+        on_images.finish(run)

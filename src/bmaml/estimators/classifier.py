@@ -131,9 +131,12 @@ class FewShotClassifier(AbstractEstimator):
 
         Raises: InputError that names the class with too few images, or if there are fewer classes than `way`.
         """
-        counts = shot_counts(self.shots, least=1)
-        most = queries or self.queries or self._recipe.fitting(images, counts)
+        counts, most = shot_counts(self.shots, least=1), queries or self.queries_of(images.sizes)
         return images.episodes(self.way, counts, most, rotations=self.rotations, within=self.within)
+
+    def queries_of(self, sizes: Sequence[int]) -> int:
+        """Return the number of query images of each class in an episode of classes with `sizes` images."""
+        return self.queries or self._recipe.fitting(sizes, shot_counts(self.shots, least=1))
 
     def plan(self) -> Plan:
         return self._recipe.plan(steps=self.steps, batch=self.batch, learning_rate=self.learning_rate, seed=self.seed)

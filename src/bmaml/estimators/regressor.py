@@ -94,6 +94,7 @@ class FewShotRegressor(AbstractEstimator):
         reading: Reading | None = None,
         directory: str | Path | None = None,
         overwrite: bool = False,
+        notes: dict[str, Any] | None = None,
     ) -> FewShotRegressor: ...
 
     @overload
@@ -110,6 +111,7 @@ class FewShotRegressor(AbstractEstimator):
         reading: Reading | None = None,
         directory: str | Path | None = None,
         overwrite: bool = False,
+        notes: dict[str, Any] | None = None,
     ) -> FewShotRegressor: ...
 
     def fit(
@@ -126,6 +128,7 @@ class FewShotRegressor(AbstractEstimator):
         reading=None,
         directory=None,
         overwrite=False,
+        notes=None,
     ) -> FewShotRegressor:
         """Meta-train on many tasks; returns self.
 
@@ -143,6 +146,7 @@ class FewShotRegressor(AbstractEstimator):
           decimals.
         - `directory`: folder to save the run in, with the tasks, so that it can be resumed. `load` reads it.
         - `overwrite`: whether to replace a run that is in that folder.
+        - `notes`: JSON that is kept with the run.
 
         Raises: InputError that names the file, column, line or task that does not fit.
         """
@@ -156,6 +160,7 @@ class FewShotRegressor(AbstractEstimator):
         schema = fit_schema(table, roles)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.folds_: Report | None = None
+        self.notes_ = notes or {}
         self.run_ = self._train(schema, tasks, directory, overwrite)
         self.schema_ = schema
         return self
@@ -245,7 +250,7 @@ class FewShotRegressor(AbstractEstimator):
         return self._about(self.schema_)
 
     def _about(self, schema: Schema) -> dict[str, Any]:
-        return self.described() | {"schema": schema.to_json(), "folds": getattr(self, "folds_", None)}
+        return self.described() | {"schema": schema.to_json(), "folds": self.folds_, "notes": self.notes_}
 
     @classmethod
     def load(cls, path: str | Path, *, method: Method | None = None) -> FewShotRegressor:
@@ -258,7 +263,7 @@ class FewShotRegressor(AbstractEstimator):
             about, params, run = saved(path, cls.__name__, "table model", method)
             model = cls(**params)
             model.run_, model.schema_ = run, Schema.from_json(about["schema"])
-            model.folds_ = about.get("folds")
+            model.folds_, model.notes_ = about.get("folds"), dict(about.get("notes", {}))
         return model
 
 

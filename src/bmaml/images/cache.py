@@ -25,7 +25,7 @@ import numpy as np
 
 from bmaml.errors import InputError
 from bmaml.images.decode import Form
-from bmaml.io.files import digest, is_unused, open_plain, read_plain, replacing, write_atomically
+from bmaml.io.files import digest, file_digest, is_unused, read_plain, replacing, write_atomically
 
 FORMAT = 1
 _NAME = re.compile(r".+-[0-9a-f]{16}\.npy", re.ASCII | re.DOTALL)
@@ -109,7 +109,7 @@ class Cache:
     def load(self, described: dict[str, Any]) -> np.ndarray | None:
         """Return the memory-mapped array, or None, with a warning, if it differs from the manifest `described`."""
         try:
-            if _digest(self.array) == described["array"]:
+            if file_digest(self.array) == described["array"]:
                 return np.load(self.array, mmap_mode="r")
         except Exception:  # A damaged header raises any error of Python's parser.
             pass
@@ -179,8 +179,3 @@ class Cache:
 
     def _say(self, what: str) -> None:
         warnings.warn(f"the cache {self.array} {what}: it is made again from the images.", stacklevel=2)
-
-
-def _digest(path: Path) -> str:
-    with open_plain(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -155,6 +155,15 @@ def _locked(handle: int) -> bool:
     return True
 
 
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 of the plain file at `path`, in hexadecimal, as `digest` of its content would be.
+
+    Raises: OSError as `open_plain` does.
+    """
+    with open_plain(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def digest(content: bytes | str) -> str:
     """Return the SHA-256 of `content`, in hexadecimal. Text is taken as UTF-8, with names of files that are not as they are."""
     content = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content

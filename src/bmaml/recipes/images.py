@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from bmaml.images import ImageSet
@@ -59,13 +60,14 @@ class ImageRecipe:
         Raises: InputError if there are too few images or classes.
         """
         way = self.training_way(images, way, rotations=rotations, within=within)
-        return images.episodes(way, shots, queries or self.fitting(images, shots), rotations=rotations, within=within)
+        return images.episodes(way, shots, queries or self.fitting(images.sizes, shots), rotations=rotations, within=within)
 
-    def fitting(self, images: ImageSet, shots: tuple[int, ...]) -> int:
-        """Return the number of query images of each class: the recipe's, or what the smallest class of `images` leaves
-        after `shots`.
+    def fitting(self, sizes: Sequence[int], shots: tuple[int, ...]) -> int:
+        """Return the number of query images of each class: the recipe's, or what the smallest class leaves after `shots`.
+
+        `sizes` are the numbers of images of the classes.
         """
-        return max(1, min(self.tuned.queries, min(images.sizes) - max(shots, default=1)))
+        return max(1, min(self.tuned.queries, min(sizes) - max(shots, default=1)))
 
     def plan(
         self, *, steps: int | None = None, batch: int | None = None, learning_rate: float | None = None, seed: int = 0

@@ -23,12 +23,14 @@ class Notes:
     - `stopped`: why a callback ended the run, if one did.
     - `part`: the sums of the record that is not complete yet.
     - `callbacks`: names of the callbacks that have a state.
+    - `pending`: whether callbacks still have to say what the run, whose meta-steps are done, answers with.
     """
 
     seconds: float = 0.0
     stopped: str | None = None
     part: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     callbacks: Sequence[str] = ()
+    pending: bool = False
 
     @classmethod
     def read(cls, folder: RunFolder) -> Notes:
@@ -42,7 +44,7 @@ class Notes:
         sums = noted["part"].values() if isinstance(noted["part"], dict) else [None]
         whole = is_number(noted["seconds"]) and isinstance(noted["stopped"], str | None) and all(map(_is_sum, sums))
         names = noted["callbacks"] if isinstance(noted["callbacks"], Sequence) else [None]
-        if not whole or not all(isinstance(name, str) for name in names):
+        if not whole or not isinstance(noted["pending"], bool) or not all(isinstance(name, str) for name in names):
             raise InputError(f"{folder.path / 'manifest.json'} is damaged (its notes): restore it from a copy.")
         return cls(**noted)
 
@@ -56,8 +58,9 @@ class Keeper:
 
     def __init__(self, folder: RunFolder, every: int, *, create: Callable[[], None] | None = None):
         self.folder, self.every, self.directory = folder, every, folder.path
-        self._create, self._saved = create, 0 if create else folder.step()
-        self._made = False
+        self._create, self._made = create, False
+        # The meta-step of the newest checkpoint, and whether it is pending.
+        self._saved = (0, False) if create else (folder.step(), Notes.read(folder).pending)
 
     def begin(self, history: Sequence[Record]) -> None:
         """Make the folder, and write the lines of `history`, the records up to the checkpoint, so that later lines are
@@ -80,20 +83,21 @@ class Keeper:
         notes: Mapping[str, Any],
         heard: Mapping[str, PyTree[Array]],
     ) -> bool:
-        """Write a checkpoint, unless there is one of this meta-step; return whether one was written.
+        """Write a checkpoint, unless there is one of this meta-step (and not pending); return whether one was written.
 
         - `state`, `step`: training state and meta-step.
         - `history`: records so far.
         - `notes`: further JSON.
         - `heard`: states of callbacks.
         """
-        if step == self._saved:
+        now = (step, bool(notes.get("pending")))
+        if now == self._saved:
             return False
         fields = {"meta": state.meta, "optimiser": state.optimiser, "step": state.step, "skipped": state.skipped}
         callbacks = {"callbacks": dict(heard)} if heard else {}
         content = fields | {"bad": state.bad} | callbacks
         self.folder.save(content, list(history), step, {**notes, "callbacks": sorted(heard)})
-        self._saved = step
+        self._saved = now
         return True
 
     def restore(self, callbacks: Callbacks) -> None:
@@ -102,7 +106,7 @@ class Keeper:
         Raises: InputError if they are not the callbacks that the run was trained with.
         """
         states = callbacks.state()
-        if self._create is not None or not self._saved:
+        if self._create is not None or not self._saved[0]:
             return
         kept = list(Notes.read(self.folder).callbacks)
         if kept != sorted(states):

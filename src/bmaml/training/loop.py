@@ -43,8 +43,8 @@ def _own(leaf: Array) -> Array:
 class Loop:
     """Runs chunks until the plan is done or a callback stops the run, and tells the given listeners what happens.
 
-    `ledger` holds the records of an earlier part of the run. `state` is the end of that part, and `seconds` the time that it
-    took.
+    `ledger` holds the records of an earlier part of the run. `state` is the end of that part, `seconds` the time that it took,
+    and `stopped` why a callback ended it.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Loop:
         ledger: Ledger | None = None,
         callbacks: Callbacks | None = None,
         seconds: float = 0.0,
+        stopped: str | None = None,
     ):
         check_platform()
         method.check(tasks)
@@ -71,7 +72,7 @@ class Loop:
         self.state: TrainState = jax.tree.map(_own, start)
         self.step = int(start.step)
         self.ledger, self.callbacks, self.seconds = ledger or Ledger(plan), callbacks or Callbacks(), seconds
-        self.stopped: str | None = None
+        self.stopped = stopped
         self.due: list[Record] = []
 
     @property
@@ -206,8 +207,8 @@ class Loop:
         if keeper is not None:
             keeper.record(record)
 
-    def _save(self, keeper: Keeper) -> None:
-        notes = {"seconds": self.seconds, "part": self.ledger.part, "stopped": self.stopped}
+    def _save(self, keeper: Keeper, *, pending: bool = False) -> None:
+        notes = {"seconds": self.seconds, "part": self.ledger.part, "stopped": self.stopped, "pending": pending}
         if keeper.save(self.state, self.step, self.ledger.history, notes, self.callbacks.state()):
             training = self.training(keeper)
             self.callbacks.tell(lambda callback: callback.checkpoint(training))
@@ -215,12 +216,18 @@ class Loop:
     def _end(self, keeper: Keeper | None) -> None:
         """Take the meta-parameters that a finished run answers with; save a run that has begun.
 
+        If a callback fails to say what the run answers with, the run is saved as it is, and resuming it asks again.
         Raises: NonFiniteError if no meta-step of a finished run was finite.
         """
         if self.finished:
             if self.step and int(self.state.skipped) == self.step:
                 raise NonFiniteError(self.method.explain(self.state.bad, self.step))
-            meta = self.callbacks.final(self.state.meta)
+            try:
+                meta = self.callbacks.final(self.state.meta)
+            except BmamlError:
+                if keeper is not None:
+                    self._save(keeper, pending=True)
+                raise
             self.state = eqx.tree_at(lambda state: state.meta, self.state, meta)
         if keeper is not None and self.step:
             self._save(keeper)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -263,17 +264,23 @@ def resume(
         if state is not None and _is_finished(folder, plan):
             return _loaded(folder, made, plan, state)
         ledger = Ledger(plan, folder.history(), notes.part)
-        told = {"ledger": ledger, "callbacks": Callbacks(callbacks), "seconds": notes.seconds}
+        told = {"ledger": ledger, "callbacks": Callbacks(callbacks), "seconds": notes.seconds, "stopped": notes.stopped}
         keeper = Keeper(folder, every)
         return _trained(Loop(made, source, plan, state, **told), as_progress(progress), keeper, interrupt)
 
 
 def _is_finished(folder: RunFolder, plan: Plan) -> bool:
-    return Notes.read(folder).stopped is not None or folder.step() >= plan.steps
+    notes = Notes.read(folder)
+    return not notes.pending and (notes.stopped is not None or folder.step() >= plan.steps)
 
 
 def _loaded(folder: RunFolder, method: AbstractMethod, plan: Plan, state: TrainState) -> Run:
     notes = Notes.read(folder)
+    if notes.pending:
+        warnings.warn(
+            f"{folder.path} has made its meta-steps, and a callback failed to say what the run answers with: resume it.",
+            stacklevel=4,
+        )
     told = {"seconds": notes.seconds, "stopped": notes.stopped, "directory": folder.path}
     return Run(method, state.meta, plan, int(state.step), int(state.skipped), folder.history(), **told)
 
