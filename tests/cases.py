@@ -109,6 +109,13 @@ def sentence(action):
     return said
 
 
+def refused(action):
+    """The sentence by which an action is refused, which it has to be."""
+    said = sentence(action)
+    assert said is not None
+    return said
+
+
 def run(*arguments):
     """The command line's exit code."""
     with pytest.raises(SystemExit) as stop:

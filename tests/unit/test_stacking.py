@@ -126,5 +126,5 @@ def test_a_mixture_is_saved_with_what_the_folds_say(model, tmp_path):
 def test_a_fit_that_is_stopped_raises(monkeypatch):
     monkeypatch.setattr(Interrupt, "raised", property(lambda self: True, lambda self, value: None), raising=False)
     t, y, groups = growth(6, 5, 0)
-    with pytest.raises(Stopped, match="nothing was saved"):
+    with pytest.raises(Stopped, match="nothing was saved, since a mixture cannot be resumed: fit it again"):
         bmaml.FewShotRegressor(steps=2, particles=2).fit(t.ravel(), y.ravel(), groups=groups)

@@ -129,7 +129,7 @@ def _stop(stop: KeyboardInterrupt) -> None:
     from bmaml.training.run import Interrupted
 
     if not isinstance(stop, Interrupted) or stop.directory is None:
-        _fail(_STOPPED)
+        _fail(str(stop) or _STOPPED)  # What stops a fit or a training says what is left of it.
         return
     run = stop.run
     sys.stderr.write(f"stopped at meta-step {run.step} of {run.steps}; go on with: bmaml resume {stop.directory}\n")

@@ -26,10 +26,13 @@ _CHUNK = 20
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM stopped a fit at meta-step `step` of `steps`. Nothing is kept of it."""
+    """Ctrl-C or SIGTERM stopped a mixture's fit at meta-step `step` of `steps`. Nothing is kept of it."""
 
     def __init__(self, step: int, steps: int):
-        super().__init__(f"the fit was stopped at meta-step {step} of {steps}: nothing was saved; fit again.")
+        super().__init__(
+            f"the fit was stopped at meta-step {step} of {steps} and nothing was saved, since a mixture cannot be resumed: "
+            "fit it again, or fit by a method that can be resumed, such as experts."
+        )
 
 
 def members(tasks: int, seed: int) -> np.ndarray:
