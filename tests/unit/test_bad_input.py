@@ -297,6 +297,7 @@ def test_a_folder_that_holds_no_run_is_refused(refused, table, tmp_path):
 
 def test_particles_that_are_not_drawn_cannot_be_more(refused, runs):
     assert "leave it out" in refused("evaluate", runs / "family", "--particles", "7")
+    assert "serves up to 1000" in refused("evaluate", runs / "family", "--shots", "100000000", "--optimal")
 
 
 def test_a_place_that_cannot_be_written_is_refused(refused, runs, table, tmp_path):

@@ -9,7 +9,9 @@ import pytest
 
 from bmaml.cli import main
 from bmaml.cli.on_images import threshold
+from bmaml.estimators.classifier import FewShotClassifier
 from bmaml.images import read_images
+from bmaml.io.sealed import sealed
 
 Image = pytest.importorskip("PIL.Image")
 CLASSES = 10
@@ -96,6 +98,28 @@ def test_a_model_without_scores_never_abstains_and_says_so_until_it_is_resumed(p
     assert run("resume", tmp_path / "model") == 0
     assert "on 600 episodes of 4 held-out classes" in capsys.readouterr().out
     assert scores.read_bytes() == before
+
+
+def test_dark_ink_for_a_model_of_bright_ink_is_said_by_both_doors(place, tmp_path, capsys):
+    shutil.copytree(place / "model", tmp_path / "model")
+    file = tmp_path / "model" / "run.json"
+    fitted = json.loads(file.read_text())
+    low, high = fitted["about"]["form"]["brightness"]
+    assert 0.4 < low < high < 0.6, "of the pictures that the model was fitted on"
+    fitted["about"]["form"]["brightness"] = [0.05, 0.2]
+    file.write_text(json.dumps(sealed(fitted)))
+    dark_ink = np.where(np.random.default_rng(0).random((6, 8, 8)) < 0.15, 0, 255).astype(np.uint8)
+    for i, image in enumerate(dark_ink):
+        (tmp_path / "few" / "xyz"[i % 3]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "few" / "xyz"[i % 3] / f"{i}.png")
+    assert run("predict", tmp_path / "model", "--support", tmp_path / "few", "--query", tmp_path / "few") == 0
+    assert "dark and bright look exchanged; give 255 - images" in capsys.readouterr().err
+    model = FewShotClassifier.load(tmp_path / "model")
+    with pytest.warns(UserWarning, match="dark and bright look exchanged"):
+        task = model.adapt(dark_ink, list("xyzxyz"))
+    with pytest.warns(UserWarning, match="dark and bright look exchanged"):
+        task.predict(dark_ink)
+    model.adapt(255 - dark_ink, list("xyzxyz")).predict(255 - dark_ink)
 
 
 def test_when_to_abstain_is_known_for_the_numbers_of_classes_and_images_that_were_scored(place, tmp_path, capsys):

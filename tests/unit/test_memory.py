@@ -69,8 +69,12 @@ def test_a_run_without_room_is_refused_before_it_starts_and_leaves_nothing(monke
     assert not (tmp_path / "run").exists()
 
 
-def test_particles_that_no_machine_holds_are_refused_before_they_are_made(tmp_path):
+def test_particles_and_points_that_no_machine_holds_are_refused_before_they_are_made():
     with pytest.raises(memory.NoRoomError, match=r"would take \d\d\d.* GB of memory"):
         bmaml.train(bmaml.methods.bmaml(MODEL, particles=10**9), fixed_tasks(), Plan(steps=2, batch=4))
+    learner = preset("maml").learner
+    predictor = bmaml.Predictor(learner, learner.init(jax.random.key(0)))
+    with pytest.raises(memory.NoRoomError, match=r"scoring would take \d+.* GB of memory .*: use fewer shots"):
+        bmaml.evaluate(predictor, bmaml.tasks.Sinusoids(), shots=10**9, count=2)
     with pytest.raises(InputError, match="give a whole number below 2147483648"):
         bmaml.methods.bmaml(MODEL, particles=10**10)

@@ -175,11 +175,12 @@ def _on_family(run: Path, about: dict[str, Any], shots: tuple[int, ...] | None, 
     steps, loaded = _steps(asked.steps), bmaml.load(run)
     drawn, count = _drawn(run, about, shots, asked.queries), asked.count or 1000
     predictor = loaded if asked.particles is None else _drawing(loaded.predictor, asked.particles)
+    best = _optimal(drawn) if asked.optimal else None
     name = about.get("method", type(loaded.method.learner).__name__)
     sizes = {"shots": drawn.shots, "count": count, "queries": drawn.queries, "seed": asked.seed}
     results = {name: score(predictor, drawn.tasks, steps=steps, **sizes)}
-    if asked.optimal:
-        results["bayes-optimal"] = score(_optimal(drawn.tasks), drawn.tasks, batch=AT_ONCE, **sizes)
+    if best is not None:
+        results["bayes-optimal"] = score(best, drawn.tasks, batch=AT_ONCE, **sizes)
     _answer(results, _regrets(results) if asked.optimal else [], output, show)
 
 
@@ -242,16 +243,22 @@ def _steps(text: str | None) -> tuple[int, ...] | None:
     return steps
 
 
-def _optimal(tasks: AbstractTasks) -> Predictor:
+def _optimal(drawn: _Drawn) -> Predictor:
     """Return the Bayes-optimal predictor of some tasks.
 
-    Raises: InputError for tasks whose predictor is not known.
+    Raises: InputError for tasks whose predictor is not known, or with more points than its grid serves.
     """
     from bmaml.errors import InputError
-    from bmaml.learners.bayes_optimal import optimal_learner
+    from bmaml.learners.bayes_optimal import MOST_SHOTS, optimal_learner
     from bmaml.learners.predictor import Predictor
 
-    learner = optimal_learner(tasks)
+    most = max(drawn.shots)
+    if most > MOST_SHOTS:
+        raise InputError(
+            f"--shots asks for {most} points and the grid of --optimal serves up to {MOST_SHOTS}: give fewer, or leave "
+            "--optimal out."
+        )
+    learner = optimal_learner(drawn.tasks)
     if learner is None:
         raise InputError(
             "--optimal needs tasks whose Bayes-optimal predictor is known, such as sinusoids with noise: leave it out."

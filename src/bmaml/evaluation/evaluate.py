@@ -27,6 +27,7 @@ from bmaml.learners.wrappers import core, with_steps
 from bmaml.tasks.base import AbstractTasks, scored_queries
 from bmaml.tasks.shots import Shots, shot_counts
 from bmaml.training.loop import NonFiniteError
+from bmaml.training.memory import check_scoring
 from bmaml.training.run import Run
 
 Setting = tuple[int, int | None]
@@ -141,7 +142,8 @@ def evaluate(
     - `batch`: tasks at a time.
 
     Raises: InputError for steps if the learner takes none, impossible counts, tasks of other widths than the learner's, or
-    more shots than the tasks can give; NonFiniteError if the predictions of a task are not finite.
+    more shots than the tasks can give; NoRoomError (an InputError) if scoring needs more memory than is free; NonFiniteError if
+    the predictions of a task are not finite.
     """
     predictor = answering(run, tasks)
     learner = predictor.learner
@@ -156,18 +158,28 @@ def evaluate(
     size = min(batch, total)
     indices = jnp.arange(-(-total // size) * size) % total  # whole batches, because a remainder would be compiled separately
     for taken in steps or (None,):
-        adapted = learner if taken is None else with_steps(learner, taken)
+        asked = Predictor(learner if taken is None else with_steps(learner, taken), predictor.meta)
+        program = _compiled(asked, tasks, jax.random.key(seed), indices, size)
         for given in shots:
-            asked = Predictor(adapted, predictor.meta)
-            try:
-                each = _scores(asked, tasks, jax.random.key(seed), indices, jnp.asarray(given), size)
-            except (TypeError, ValueError):
-                check_fit(adapted, predictor.meta, jax.eval_shape(tasks.sample, jax.random.key(0)))
-                raise
+            each = program(asked, tasks, jax.random.key(seed), indices, jnp.asarray(given), size)
             scores[given, taken] = {name: np.asarray(values, np.float64)[:total] for name, values in each.items()}
             _check_finite(scores[given, taken], given)
     rows = [row for (given, taken), each in scores.items() for row in _rows(given, taken, each)]
     return Evaluation(rows, scores, seed)
+
+
+def _compiled(asked: Predictor, tasks: AbstractTasks, key: PRNGKeyArray, indices: Array, size: int) -> Any:
+    """Return the program of `_scores`, which serves every number of shots.
+
+    Raises: InputError if learner and tasks do not fit, or the program needs more memory than is free.
+    """
+    try:
+        program = _scores.lower(asked, tasks, key, indices, jnp.asarray(0), size).compile()
+    except (TypeError, ValueError):
+        check_fit(asked.learner, asked.meta, jax.eval_shape(tasks.sample, jax.random.key(0)))
+        raise
+    check_scoring(program.compiled)
+    return program
 
 
 def _check_finite(scores: dict[str, np.ndarray], shots: int) -> None:

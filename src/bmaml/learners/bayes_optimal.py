@@ -40,6 +40,8 @@ _GOLDEN = 1.1673039782614187
 _CHUNK = 4096
 # Tasks to evaluate at once: the grid of one task takes several hundred megabytes.
 AT_ONCE = 2
+# With more points the posterior is narrower than a cell of the default grids.
+MOST_SHOTS = 1000
 
 
 class WavePosterior(AbstractNoisePosterior):

@@ -1,4 +1,4 @@
-"""How much memory a training program takes, known before it runs, and what to change if too little is free."""
+"""How much memory a program takes, known before it runs, and what to change if too little is free."""
 
 from __future__ import annotations
 
@@ -88,6 +88,20 @@ def check_memory(program: stages.Compiled, plan: Plan) -> int:
     Raises: NoRoomError if fewer bytes are free, with what to change.
     """
     return _within(needed_bytes(program), plan)
+
+
+def check_scoring(program: stages.Compiled) -> None:
+    """Check that a `program` which scores tasks fits the free memory.
+
+    Raises: NoRoomError if it does not fit, with what to change.
+    """
+    needed, free = needed_bytes(program), free_bytes()
+    if free is not None and needed > free:
+        room = f"scoring would take {in_words(needed)} of memory and {in_words(free)} are free"
+        raise NoRoomError(
+            f"{room}: use fewer shots, queries, particles or tasks at a time (batch).",
+            typed=f"{room}: give smaller --shots, --queries or --particles.",
+        )
 
 
 def check_start(begin: Callable[[], Any], plan: Plan) -> None:
