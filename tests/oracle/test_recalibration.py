@@ -7,18 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import FEATURES, fixed_tasks, labelled
+from cases import FEATURES, fixed_tasks
 from jaxtyping import Array
 
 from bmaml.data import Data, Task
-from bmaml.distributions import AbstractContinuous, Mixture, Normal
+from bmaml.distributions import AbstractContinuous, Categorical, Mixture, Normal, Pool
 from bmaml.errors import InputError
+from bmaml.evaluation.curves import chosen, smoothed
 from bmaml.evaluation.evaluate import evaluate
 from bmaml.evaluation.recalibrate import recalibrate
 from bmaml.inference.posteriors import AbstractPosterior
-from bmaml.learners import AbstractLearner, ConjugateLearner, PrototypeLearner
+from bmaml.learners import AbstractLearner, ConjugateLearner
 from bmaml.learners.predictor import Predictor
-from bmaml.tasks import ambiguous
+from bmaml.tasks import FixedTasks, ambiguous
 from bmaml.tasks.base import AbstractTasks
 
 SPREAD = 0.4
@@ -56,15 +57,15 @@ class Noise(AbstractTasks):
 
 
 class Believed(AbstractPosterior):
-    """A predictive of mean 0 and a given deviation; as a mixture of two of them where asked."""
+    """A predictive of mean 0 and a given deviation, in one of three forms."""
 
     scale: Array
-    mixed: bool = eqx.field(static=True)
+    form: str = eqx.field(static=True)
 
     def predict(self, x) -> AbstractContinuous:
         one = Normal(jnp.zeros_like(x), jnp.full_like(x, self.scale))
-        two = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), one)
-        return Mixture(jnp.zeros(2), two) if self.mixed else one
+        two = Mixture(jnp.zeros(2), jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), one))
+        return {"normal": one, "mixture": two, "pool": Pool(jnp.zeros(2), (one, two))}[self.form]
 
     def sample_functions(self, x, *, key, count=1):
         return jnp.zeros((count, len(x), 1))
@@ -73,21 +74,21 @@ class Believed(AbstractPosterior):
 class Sure(AbstractLearner):
     """Too sure by a factor of `meta` after two points, and half as much after six."""
 
-    mixed: bool = eqx.field(static=True, default=False)
+    form: str = eqx.field(static=True, default="normal")
 
     def init(self, key):
         return jnp.asarray(4.0)
 
     def adapt(self, meta, support, *, key):
         factor = jnp.where(support.mask.sum() > 2, 0.5 * meta, meta)
-        return Believed(SPREAD / factor, self.mixed)
+        return Believed(SPREAD / factor, self.form)
 
 
-@pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
-@pytest.mark.parametrize("mixed", [False, True])
-def test_a_known_error_of_the_deviation_is_found_at_each_number_of_shots(factor, mixed):
+@pytest.mark.parametrize("factor", [0.5, 4.0])
+@pytest.mark.parametrize("form", ["normal", "mixture", "pool"])
+def test_a_known_error_of_the_deviation_is_found_at_each_number_of_shots(factor, form):
     """2,000 tasks of 10 points: the standard error of a stretch is near 0.6%."""
-    found = recalibrate(Predictor(Sure(mixed), jnp.asarray(factor)), Noise(), shots=(2, 6), count=2000)
+    found = recalibrate(Predictor(Sure(form), jnp.asarray(factor)), Noise(), shots=(2, 6), count=2000)
     learner, meta = found.learner, found.meta
     np.testing.assert_allclose(jnp.exp(meta.change.log_stretch), [factor, 0.5 * factor], rtol=0.03)
     assert meta.change.tails.max() <= 0.05, "normal errors have no tails"
@@ -114,7 +115,7 @@ class Apart(Sure):
     """Two particles ten deviations of the noise apart, so that their interval holds everything however sure each is."""
 
     def adapt(self, meta, support, *, key):
-        return Wide(jnp.asarray(SPREAD), True)
+        return Wide(jnp.asarray(SPREAD), "mixture")
 
 
 class Wide(Believed):
@@ -125,10 +126,98 @@ class Wide(Believed):
         return Mixture(jnp.zeros(2), Normal(loc, jnp.full_like(loc, self.scale)))
 
 
-def test_what_no_stretch_can_mend_stays_as_it_was():
+def test_what_no_interval_can_mend_becomes_as_likely_as_it_can_be():
+    """Each particle is five deviations of the noise from the targets, so their distance is 26^(1/2) deviations."""
     meta = recalibrate(Predictor(Apart(), jnp.asarray(1.0)), Noise(), shots=(2,)).meta
     assert meta.change.held[0] == 1.0
-    assert (meta.change.log_stretch[0], meta.change.tails[0]) == (0.0, 0.0)
+    assert jnp.exp(meta.change.log_stretch[0]) == pytest.approx(26**0.5, rel=0.03)
+    assert meta.change.tails[0] == 0.0
+
+
+def some(count, rows, scale, seed=0):
+    """Tasks of noise of deviation 0.4, each scaled by a factor of its own that is log-normal with the deviation `scale`."""
+    own, noise = jax.random.split(jax.random.key(seed))
+    y = SPREAD * jax.random.normal(noise, (count, rows, 1)) * jnp.exp(scale * jax.random.normal(own, (count, 1, 1)))
+    return FixedTasks(Data(jnp.zeros_like(y), y, jnp.ones((count, rows))), (2, 6), 4)
+
+
+def test_few_tasks_are_used_and_the_error_of_the_stretch_is_said():
+    """Twenty recalibrations on 12 tasks each of a learner that is four times too sure, and twice after six points."""
+    found = [recalibrate(Predictor(Sure(), jnp.asarray(4.0)), some(12, 12, 0.5, i), shots=(2, 6), count=60) for i in range(20)]
+    off = np.array([one.meta.change.log_stretch - np.log([4.0, 2.0]) for one in found])
+    said = np.array([one.meta.change.deviation for one in found])
+    assert np.abs(off.mean(0)).max() < 0.25
+    assert 0.5 < np.sqrt((off**2).mean() / (said**2).mean()) < 1.6
+    assert said.min() > 0.05
+    with pytest.raises(InputError, match="tasks of more than 2 points are 9, and a recalibration needs at least 10"):
+        recalibrate(Predictor(Sure(), jnp.asarray(4.0)), some(9, 12, 0.5), shots=(2,))
+
+
+def test_numbers_of_points_with_few_tasks_borrow_from_the_others():
+    alone, known = np.diag([1e-4, 0.04, 1e-4]), np.array([0.5, 2.0, 0.5])
+    mean, deviation = smoothed(np.array([1.0, 2.0, 3.0]), known, alone)
+    assert mean[1] < 0.8
+    np.testing.assert_allclose(mean[[0, 2]], 0.5, atol=0.02)
+    assert deviation[1] > 5 * deviation[0]
+    # Errors that all numbers of points share are no reason to differ.
+    shared = smoothed(np.array([1.0, 2.0, 3.0]), known, alone + 0.04)[1]
+    assert (shared > 0.15).all()
+    assert chosen(np.array([[0.0, 9.0], [0.3, 0.0], [0.0, 9.0]]), np.array([0.0, 0.2])).tolist() == [0, 0, 0]
+    assert chosen(np.array([[9.0, 0.0], [9.0, 0.0]]), np.array([0.0, 0.2])).tolist() == [1, 1]
+
+
+class Certain(AbstractLearner):
+    """Logits of three classes that are `meta` times too large. The truth is drawn from them before."""
+
+    def init(self, key):
+        return jnp.asarray(3.0)
+
+    def adapt(self, meta, support, *, key):
+        return Classes(meta)
+
+
+class Classes(AbstractPosterior):
+    """The classes of an input are drawn with its own logits."""
+
+    factor: Array
+
+    def predict(self, x):
+        return Categorical(self.factor * x)
+
+    def sample_functions(self, x, *, key, count=1):
+        return jnp.broadcast_to(jax.nn.softmax(self.factor * x), (count, *x.shape))
+
+
+class Labels(Noise):
+    """Inputs are logits, and labels are drawn with them."""
+
+    @property
+    def inputs(self):
+        return 3
+
+    @property
+    def outputs(self):
+        return 3
+
+    def sized(self, shots, queries):
+        return Labels(self.heavy, shots, queries)
+
+    def _rows(self, key, count):
+        draw, label = jax.random.split(key)
+        x = 2 * jax.random.normal(draw, (count, 3))
+        return Data(x, jax.random.categorical(label, x), jnp.ones(count))
+
+
+def test_the_temperature_of_classes_is_found():
+    found = recalibrate(Predictor(Certain(), jnp.asarray(3.0)), Labels(), shots=(2, 6), count=2000)
+    np.testing.assert_allclose(jnp.exp(found.meta.change.log_stretch), 3.0, rtol=0.05)
+    np.testing.assert_allclose(found.meta.change.held, 0.73, atol=0.06)
+    x = jnp.array([[1.0, 0.0, -1.0]])
+    posterior = found.learner.adapt(found.meta, Data(x, jnp.array([0]), jnp.ones(1)), key=jax.random.key(0))
+    np.testing.assert_allclose(posterior.predict(x).mean, jax.nn.softmax(x), atol=0.02)
+    np.testing.assert_allclose(posterior.sample_functions(x, key=jax.random.key(0))[0], posterior.predict(x).mean, atol=1e-6)
+    scores = [evaluate(one, Labels(), shots=(2,), count=400) for one in (Predictor(Certain(), jnp.asarray(3.0)), found)]
+    assert scores[0].get("calibration", 2).mean > 0.1 > 3 * scores[1].get("calibration", 2).mean
 
 
 def test_predictions_that_are_not_finite_are_refused():
@@ -153,20 +242,14 @@ def test_intervals_of_a_trained_learner_hold_on_new_tasks():
 
 
 def test_short_tasks_are_left_out_where_they_have_nothing_to_ask_for():
-    tasks = fixed_tasks()
+    tasks = fixed_tasks(12)
     longest = int(np.asarray(tasks.rows.count).max())
     learner = ConjugateLearner(FEATURES, particles=3)
     meta = learner.init(jax.random.key(0))
     plain = Predictor(learner, meta)
     changed = recalibrate(plain, tasks, shots=(1, longest - 1), count=30, queries=3)
     assert changed.learner.counts == 2
-    with pytest.raises(InputError, match=rf"^{longest} shots leave no task a point to recalibrate on"):
+    with pytest.raises(InputError, match=rf"^tasks of more than {longest} points are 0, and"):
         recalibrate(plain, tasks, shots=(longest,), count=30)
     with pytest.raises(InputError, match=r"^shots is \(\)"):
         recalibrate(plain, tasks, shots=())
-
-
-def test_classes_are_refused():
-    learner = PrototypeLearner(3)
-    with pytest.raises(InputError, match="classes"):
-        recalibrate(Predictor(learner, learner.init(jax.random.key(0))), fixed_tasks(kind=labelled), shots=(1,), count=4)

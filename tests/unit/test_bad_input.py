@@ -241,6 +241,7 @@ def test_bad_tasks_to_recalibrate_on_are_refused(refused, runs, table, tmp_path)
     assert "conc" in refused("recalibrate", model, table(["a,1", "a,2"], "patient,time"), "--out", out)
     assert "has 1 row" in refused("recalibrate", model, table(["a,1,2", "b,1,2", "b,2,2"]), "--out", out)
     assert "shots are 9" in refused("recalibrate", model, table(rows()), "--out", out, "--shots", "9")
+    assert "needs at least 10" in refused("recalibrate", model, table(["a,1,2", "a,2,2"]), "--out", out)
     assert "no fitted table model" in refused("recalibrate", runs / "family", table(rows()), "--out", out)
 
 

@@ -100,6 +100,26 @@ def test_a_model_without_scores_never_abstains_and_says_so_until_it_is_resumed(p
     assert scores.read_bytes() == before
 
 
+def test_recalibrate_writes_another_model_that_is_as_sure_as_it_is_right(place, tmp_path, capsys):
+    assert run("recalibrate", place / "model", place / "in", "--out", tmp_path / "other") == 2
+    assert "the model was fitted on 6 of these 10 classes" in capsys.readouterr().err
+    further = pictures(tmp_path / "further", [f"n{i}" for i in range(10)], 5, seed=4)
+    assert run("recalibrate", place / "model", further, "--out", tmp_path / "other") == 0
+    said = capsys.readouterr().out
+    assert "temperature (95% interval)" in said
+    (scores,) = json.loads((tmp_path / "other" / "scores.json").read_text())["scores"]
+    models = [FewShotClassifier.load(folder) for folder in (place / "model", tmp_path / "other")]
+    before, after = (model.adapt(further).predict_proba(further) for model in models)
+    assert (before.argmax(1) == after.argmax(1)).all()
+    assert not np.allclose(before, after)
+    assert (scores["way"], scores["shots"]) == (3, 1)
+    shutil.rmtree(further / "n0")
+    assert run("recalibrate", place / "model", further, "--out", tmp_path / "third") == 2
+    assert "there are 9 classes and a recalibration needs at least 10" in capsys.readouterr().err
+    assert run("evaluate", tmp_path / "other") == 2
+    assert "was saved without its images" in capsys.readouterr().err
+
+
 def test_dark_ink_for_a_model_of_bright_ink_is_said_by_both_doors(place, tmp_path, capsys):
     shutil.copytree(place / "model", tmp_path / "model")
     file = tmp_path / "model" / "run.json"

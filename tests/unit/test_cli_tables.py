@@ -308,8 +308,11 @@ def test_scores_of_a_plain_guess_are_the_ones_worked_out_by_hand():
 def test_recalibrate_writes_another_model_with_other_intervals_and_the_same_means(folder, new, tmp_path, capsys):
     further = write(tmp_path / "further.csv", ["patient", "time", "dose", "conc"], patients(3))
     before = (folder / "model" / "run.json").read_bytes()
+    assert run("recalibrate", folder / "model", folder / "patients.csv", "--out", tmp_path / "other") == 2
+    assert "the model was fitted on 12 of these 14 tasks" in capsys.readouterr().err
     assert run("recalibrate", folder / "model", further, "--out", tmp_path / "other") == 0
     out = capsys.readouterr().out
+    assert "stretched by (95% interval)" in out
     assert [line.split()[0] for line in out.splitlines()[1:4]] == ["0", "1", "3"]
     assert (folder / "model" / "run.json").read_bytes() == before
     rows = []

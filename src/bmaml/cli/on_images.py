@@ -15,7 +15,7 @@ import typer
 
 from bmaml.cli.on_tables import SCORES, aligned, shown_estimate
 from bmaml.cli.option_groups import Fitting, HeldOut, ImageFitting
-from bmaml.cli.options import must_be_new, whole_numbers
+from bmaml.cli.options import changes, must_be_new, whole_numbers
 from bmaml.cli.output import as_texts, plain_warnings, report, write
 from bmaml.errors import InputError
 from bmaml.io.files import read_plain, write_atomically
@@ -232,6 +232,36 @@ def _finished(model: Path) -> FewShotClassifier:
     return fitted
 
 
+def recalibrate(model: Path, further: Path, out: Path, shots: tuple[int, ...] | None) -> None:
+    """Save a classifier that is as sure as it is right on further classes, with its scores and when it should abstain.
+
+    - `model`, `out`: folders of the model and of the changed one.
+    - `further`: images of further classes.
+    - `shots`: numbers of labelled images of each class (None: those of training).
+
+    Raises: InputError if the classes are few or were fitted on, or an image does not fit.
+    """
+    from bmaml.estimators.held_out_classes import score_episodes
+
+    fitted = _finished(model)
+    with plain_warnings():
+        images = fitted.further(further)
+        before, before_meta = fitted.learner(), fitted.run_.meta
+        fitted.recalibrate(images, shots=shots)
+    change = fitted.run_.meta.change
+    lines = [[given, right, by] for given, right, by, _ in changes(change)]
+    typer.echo(aligned([["shots", "right", "temperature (95% interval)"], *lines]))
+    scores = []
+    for given in map(int, change.shots.tolist()):
+        asked = fitted.asked(images, (given,))
+        pair = ((before, before_meta), (fitted.learner(), fitted.run_.meta))
+        scores += [score_episodes(learner, meta, asked, EPISODES) for learner, meta in pair]
+    fitted.save(out)
+    _write_json(out / "scores.json", {"scores": [score.to_json() for score in scores[1::2]]})
+    typer.echo(f"\non {EPISODES} episodes of these classes, before and after (95% interval over episodes):")
+    typer.echo(f"{shown(scores)}\n\nsaved in {out}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Drawn:
     """How episodes are drawn. None is as fitted.
@@ -280,7 +310,9 @@ def _held_out(model: Path, fitted: FewShotClassifier) -> Episodes:
     from bmaml.training.run import source as trained_on
 
     held = fitted.notes_.get("held_out")
-    tasks: Episodes = trained_on(model)
+    tasks: Episodes | None = trained_on(model)
+    if tasks is None:
+        raise InputError(f"{model} was saved without its images: score the model in the folder that bmaml fit wrote.")
     source = tasks.bank.origin
     if not held or not isinstance(source, AbstractImageSource):
         raise InputError(f"{model} remembers no held-out classes of image files: fit it again with a --test-share above 0.")

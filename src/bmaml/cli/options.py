@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bmaml.errors import InputError
+
+if TYPE_CHECKING:
+    from bmaml.learners.recalibrated import Recalibration
 
 
 def check_options(level: float, plot: Path | None) -> None:
@@ -90,6 +95,18 @@ def names_of(text: str | None, known: Collection[str] = ()) -> list[str]:
         names += [name] if name else []
         start = end
     return names
+
+
+def changes(change: Recalibration) -> list[tuple[str, str, str, float]]:
+    """Return what a recalibration's `change` did after each number of points: this number, the share that was right before, the
+    factor with its 95% interval, and the tails.
+    """
+    columns = (change.shots, change.held, change.log_stretch, change.tails, change.deviation)
+    found = []
+    for given, held, log, tails, deviation in zip(*(column.tolist() for column in columns), strict=True):
+        low, high = math.exp(log - 1.96 * deviation), math.exp(log + 1.96 * deviation)
+        found.append((f"{given:g}", f"{held:.0%}", f"{math.exp(log):.3g} [{low:.3g}, {high:.3g}]", tails))
+    return found
 
 
 def whole_numbers(text: str | None, flag: str, least: int = 1) -> tuple[int, ...] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from bmaml.cli.groups import OptionGroup, given, refuse
-from bmaml.cli.options import check_options, must_be_new, must_be_writable, whole_numbers
+from bmaml.cli.options import changes, check_options, must_be_new, must_be_writable, whole_numbers
 from bmaml.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,31 +35,39 @@ New = Annotated[Path, typer.Argument(help="Rows of new tasks; an empty outcome i
 
 def recalibrate(
     model: Model,
-    table: Annotated[Path, typer.Argument(help="Table of further tasks, all measured, that the model was not fitted on.")],
+    further: Annotated[
+        Path,
+        typer.Argument(help="Further tasks, all measured, or images of further classes; at least 10, not fitted on."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the changed model; the model itself stays as it is.")],
     shots: Annotated[
-        str | None, typer.Option("--shots", "--shot", help="Numbers of given rows to look at errors after, as 2,5,10.")
+        str | None,
+        typer.Option("--shots", "--shot", help="Numbers of given rows (images of a class) to look at errors after, as 2,5."),
     ] = None,
 ) -> None:
-    """Widen or narrow the intervals of a table's model according to its errors on further tasks.
+    """Make a model as sure as it is right, according to its errors on further tasks or classes.
 
-    Use it if new tasks are of another kind than the fitted ones, or if those were few. Means stay, and 90% intervals then hold
-    90% of the targets of such tasks.
+    Use it if new tasks are of another kind than the fitted ones, or if those were few. The means of a table's model stay, and
+    its 90% intervals then hold 90% of the targets of such tasks. A classifier's answers mostly stay, and their probabilities
+    are then right as often as they say.
     """
+    from bmaml.cli import on_images
     from bmaml.cli.on_tables import aligned
     from bmaml.cli.output import plain_warnings
     from bmaml.tables import read_table
+    from bmaml.training.run import about
 
-    counts = whole_numbers(shots, "--shots", 0)
     must_be_new(out)
+    if about(model).get("kind") == "FewShotClassifier":
+        on_images.recalibrate(model, further, out, whole_numbers(shots, "--shots"))
+        return
+    counts = whole_numbers(shots, "--shots", 0)
     fitted = _loaded(model)
     with plain_warnings():
-        fitted.recalibrate(read_table(table), shots=counts)
+        fitted.recalibrate(read_table(further), shots=counts)
     fitted.save(out)
-    change = fitted.run_.meta.change
-    rows = zip(change.shots.tolist(), change.held.tolist(), change.log_stretch.tolist(), change.tails.tolist(), strict=True)
-    lines = [[f"{given:g}", f"{held:.0%}", f"{math.exp(log):.3g}", f"{tails:g}"] for given, held, log, tails in rows]
-    typer.echo(aligned([["given", "90% interval held", "stretched by", "tails (1/df) added"], *lines]))
+    lines = [[given, held, by, f"{tails:g}"] for given, held, by, tails in changes(fitted.run_.meta.change)]
+    typer.echo(aligned([["given", "90% interval held", "stretched by (95% interval)", "tails (1/df) added"], *lines]))
     typer.echo(f"\nsaved in {out}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,10 @@ from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.checked import check_arguments
 from bmaml.io.checkpoint import RunFolder
+from bmaml.io.files import digest
+from bmaml.learners.base import AbstractLearner
+from bmaml.learners.predictor import Predictor
+from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.methods import Method
 from bmaml.training.plan import Plan
 from bmaml.training.run import Run, load
@@ -92,6 +97,45 @@ class AbstractEstimator(ABC):
             elif isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
                 params[name] = [int(s) for s in value]
         return {"kind": type(self).__name__, "params": params}
+
+
+def recalibrated(run: Run[Data, AbstractPosterior], found: Predictor) -> Run[Data, AbstractPosterior]:
+    """Return `run` with the learners of `found` (what `bmaml.evaluation.recalibrate` found), both the one that the run trained
+    with and the one it answers with.
+    """
+    learner, method = found.learner, run.method
+    assert isinstance(learner, RecalibratedLearner)
+    assert isinstance(method, Method)
+
+    def wrapped(one: AbstractLearner) -> RecalibratedLearner:
+        return RecalibratedLearner(one.inner if isinstance(one, RecalibratedLearner) else one, learner.counts)
+
+    answering = None if method.answering is None else wrapped(method.answering)
+    changed = dataclasses.replace(method, learner=wrapped(method.learner), answering=answering)
+    return dataclasses.replace(run, method=changed, meta=found.meta)
+
+
+def check_unseen(digests: Sequence[str], seen: Sequence[str], what: str) -> None:
+    """Check that a model was not fitted on what it is to be recalibrated on.
+
+    - `digests`: digests of the tasks or classes to recalibrate on.
+    - `seen`: those that the model was fitted on.
+    - `what`: "tasks" or "classes".
+
+    Raises: InputError that says how many it was fitted on.
+    """
+    known = set(seen).intersection(digests)
+    if known:
+        raise InputError(
+            f"the model was fitted on {sum(one in known for one in digests)} of these {len(digests)} {what}, where its errors "
+            f"are smaller than on new ones: give {what} that it has not seen."
+        )
+
+
+def row_digest(rows: np.ndarray) -> str:
+    """Return a short digest of `rows` of numbers, whatever their order."""
+    rows = rows + rows.dtype.type(0)  # Minus zero becomes zero.
+    return digest(b"".join(sorted(row.tobytes() for row in rows)))[:16]
 
 
 def saved(

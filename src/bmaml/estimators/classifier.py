@@ -12,11 +12,12 @@ from typing import Annotated, Any
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
-from bmaml.estimators.base import AbstractEstimator, read_from, saved
-from bmaml.estimators.classifier_task import AdaptedClasses
+from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, row_digest, saved
+from bmaml.estimators.classifier_task import AdaptedClasses, labels_of
+from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.images import ImageSet, from_arrays, read_images
 from bmaml.images.decode import Form
-from bmaml.images.rows import ImagesLike
+from bmaml.images.rows import ImagesLike, image_rows
 from bmaml.io.checked import AtLeast, Count, Positive, Seed
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.resized import for_classes, takes_any_number
@@ -103,11 +104,51 @@ class FewShotClassifier(AbstractEstimator):
             options = {"particles": self.particles, "network": self.network, "filters": self.filters}
             method = build_image_method(method, images.shape, way, **options)
         form, own = dataclasses.replace(images.form, brightness=images.brightness()), notes or {}
+        self.seen_ = _digests(images)
         about = self._about(form, own)
         kept: dict[str, Any] = {"directory": directory, "overwrite": overwrite, "about": about}
         self.run_ = train(method, tasks, self.plan(), **kept, progress=self.progress)
         self.form_, self.notes_ = form, own
         return self
+
+    def recalibrate(self, X: ImagesLike, y: ArrayLike | None = None, *, shots: Shots | None = None) -> FewShotClassifier:
+        """Make the model as sure as it is right on further classes (`bmaml.evaluation.recalibrate`); returns self.
+
+        A temperature for each number of images divides the logits. The likeliest class of an image mostly stays.
+
+        - `X`, `y`: images of at least 10 classes that the model was not fitted on, in the form that `adapt` takes.
+        - `shots`: numbers of labelled images of each class (None: those of training).
+
+        Raises: InputError before `fit`, for fewer classes or classes that were fitted on, or if images do not fit.
+        """
+        run, images = self.fitted(), self.further(X, y)
+        if len(images.classes) < LEAST_TASKS:
+            raise InputError(
+                f"there are {len(images.classes)} classes and a recalibration needs at least {LEAST_TASKS}, since fewer may "
+                "all be easy or all be hard: give images of more classes."
+            )
+        check_unseen(_digests(images), self.seen_, "classes")
+        counts = shot_counts(self.shots if shots is None else shots, least=1)
+        tasks = self.asked(images, counts)
+        self.run_ = recalibrated(run, recalibrate(run, tasks, shots=counts, queries=tasks.queries))
+        return self
+
+    def asked(self, images: ImageSet, shots: tuple[int, ...]) -> Episodes:
+        """Return episodes of `images` with other numbers of labelled images of each class, `shots`.
+
+        Raises: InputError that names the class with too few images, or if there are fewer classes than `way`.
+        """
+        queries = min(self.queries_of(images.sizes), max(1, min(images.sizes) - max(shots)))
+        return images.episodes(self.way, shots, queries, rotations=self.rotations)
+
+    def further(self, X: ImagesLike, y: ArrayLike | None = None) -> ImageSet:
+        """Return the images `X` of further classes in the model's form; `y` are their labels.
+
+        Raises: InputError before `fit`, or if images and labels do not fit.
+        """
+        self.fitted()
+        rows = image_rows(X, self.form_)
+        return from_arrays(rows.x.reshape(-1, *self.form_.shape), labels_of(rows, y))
 
     @property
     def _recipe(self) -> ImageRecipe:
@@ -166,7 +207,7 @@ class FewShotClassifier(AbstractEstimator):
         return self._about(self.form_, self.notes_)
 
     def _about(self, form: Form, notes: dict[str, Any]) -> dict[str, Any]:
-        return self.described() | {"form": asdict(form), "notes": notes}
+        return self.described() | {"form": asdict(form), "notes": notes, "seen": self.seen_}
 
     @classmethod
     def load(cls, path: str | Path, *, method: Method | None = None) -> FewShotClassifier:
@@ -179,4 +220,10 @@ class FewShotClassifier(AbstractEstimator):
             about, params, run = saved(path, cls.__name__, "classifier of images", method)
             model = cls(**params)
             model.run_, model.form_, model.notes_ = run, Form.from_json(about["form"]), about["notes"]
+            model.seen_ = list(about.get("seen", ()))
         return model
+
+
+def _digests(images: ImageSet) -> list[str]:
+    """Return a digest of the images of each class."""
+    return [row_digest(images.pixels[rows].reshape(len(rows), -1)) for rows in images.rows]

@@ -66,7 +66,7 @@ class AdaptedClasses:
         Raises: InputError if a label is missing, or images and labels do not fit.
         """
         rows = image_rows(X, form)
-        return _adapted(run, form, way, rows.x, _labels(rows, y), seed)
+        return _adapted(run, form, way, rows.x, labels_of(rows, y), seed)
 
     def __repr__(self) -> str:
         """Show the classes, and how many labelled images were seen."""
@@ -78,7 +78,7 @@ class AdaptedClasses:
         Raises: InputError in the cases of `start`.
         """
         rows = image_rows(X, self.form)
-        labels = np.array([*self.labels, *_labels(rows, y)], dtype=object)
+        labels = np.array([*self.labels, *labels_of(rows, y)], dtype=object)
         return _adapted(self.run, self.form, self.way, np.concatenate([self.x, rows.x]), labels, self.seed)
 
     def predict_proba(self, X: ImagesLike) -> np.ndarray:
@@ -153,7 +153,11 @@ def _adapted(
     return AdaptedClasses(run, form, way, x, labels, classes, posterior, seed)
 
 
-def _labels(rows: Rows, y: ArrayLike | None) -> np.ndarray:
+def labels_of(rows: Rows, y: ArrayLike | None) -> np.ndarray:
+    """Return the class of each of some `rows`: those of `y`, or the names of the folders.
+
+    Raises: InputError if a class is missing, or there is another number of them.
+    """
     if y is None:
         if not all(rows.folders):
             raise InputError(

@@ -13,14 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
-from bmaml.estimators.base import AbstractEstimator, read_from, saved
+from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, row_digest, saved
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.estimators.stacking import MIXTURES, Report, default_steps, stacked_run
-from bmaml.evaluation.recalibrate import recalibrate
+from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.io.checked import Count, NotNegative, Positive, Seed, as_tuple
 from bmaml.io.checkpoint import RunFolder
-from bmaml.learners.base import AbstractLearner
-from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.methods import METHODS, Method, Tuned
 from bmaml.methods.spec import TABLES
 from bmaml.recipes.tables import regression_method
@@ -160,7 +158,7 @@ class FewShotRegressor(AbstractEstimator):
         schema = fit_schema(table, roles)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.folds_: Report | None = None
-        self.notes_ = notes or {}
+        self.notes_, self.seen_ = notes or {}, _digests(tasks)
         self.run_ = self._train(schema, tasks, directory, overwrite)
         self.schema_ = schema
         return self
@@ -199,18 +197,20 @@ class FewShotRegressor(AbstractEstimator):
     def recalibrate(self, X, y=None, *, groups=None, shots=None) -> FewShotRegressor:
         """Widen or narrow the intervals according to errors on further tasks (`bmaml.evaluation.recalibrate`); returns self.
 
-        - `X`, `y`, `groups`: the tasks, in the form that `fit` takes. They must not be those fitted on.
-        - `shots`: numbers of given rows at which errors are measured (None: up to five of the counts in training).
+        - `X`, `y`, `groups`: at least 10 tasks, in the form that `fit` takes, that the model was not fitted on.
+        - `shots`: numbers of given rows at which errors are measured (None: up to five of the counts in training that leave 10
+          tasks a row).
 
-        Raises: InputError before `fit`, or if a value or a task does not fit.
+        Raises: InputError before `fit`, for fewer tasks or tasks that were fitted on, or if a value or a task does not fit.
         """
         run = self.fitted()
         table = read_table(X) if groups is None else _named(_array_table(X, y, groups)[0], self.schema_)
         tasks, counts = self.further(table, shots)
-        found = recalibrate(run, tasks, shots=counts, queries=tasks.queries)
-        assert isinstance(found.learner, RecalibratedLearner)
-        assert isinstance(run.method, Method)
-        self.run_ = dataclasses.replace(run, method=_recalibrated(run.method, found.learner.counts), meta=found.meta)
+        check_unseen(_digests(tasks), self.seen_, "tasks")
+        lengths = np.sort(np.asarray(tasks.rows.count).astype(int))[::-1]
+        if shots is None and len(lengths) >= LEAST_TASKS:
+            counts = some_shots(tasks.shots, lengths[LEAST_TASKS - 1]) or counts
+        self.run_ = recalibrated(run, recalibrate(run, tasks, shots=counts, queries=tasks.queries))
         return self
 
     def further(self, table: Table, shots: Shots | None = None) -> tuple[FixedTasks, list[int]]:
@@ -250,7 +250,7 @@ class FewShotRegressor(AbstractEstimator):
         return self._about(self.schema_)
 
     def _about(self, schema: Schema) -> dict[str, Any]:
-        return self.described() | {"schema": schema.to_json(), "folds": self.folds_, "notes": self.notes_}
+        return self.described() | {"schema": schema.to_json(), "folds": self.folds_, "notes": self.notes_, "seen": self.seen_}
 
     @classmethod
     def load(cls, path: str | Path, *, method: Method | None = None) -> FewShotRegressor:
@@ -263,7 +263,11 @@ class FewShotRegressor(AbstractEstimator):
             about, params, run = saved(path, cls.__name__, "table model", method)
             model = cls(**params)
             model.run_, model.schema_ = run, Schema.from_json(about["schema"])
-            model.folds_, model.notes_ = about.get("folds"), dict(about.get("notes", {}))
+            model.folds_, model.notes_, model.seen_ = (
+                about.get("folds"),
+                dict(about.get("notes", {})),
+                list(about.get("seen", ())),
+            )
         return model
 
 
@@ -279,14 +283,10 @@ def _named_table(
     return read_table(X), ColumnRoles(task if isinstance(task, str) else tuple(task), inputs, outputs)
 
 
-def _recalibrated(method: Method, counts: int) -> Method:
-    """Return the method with recalibrated learners, both the one it trained with and the one it answers with."""
-
-    def wrapped(learner: AbstractLearner) -> RecalibratedLearner:
-        return RecalibratedLearner(learner.inner if isinstance(learner, RecalibratedLearner) else learner, counts)
-
-    answering = None if method.answering is None else wrapped(method.answering)
-    return dataclasses.replace(method, learner=wrapped(method.learner), answering=answering)
+def _digests(tasks: FixedTasks) -> list[str]:
+    """Return a digest of the rows of each task."""
+    x, y, mask = (np.asarray(part) for part in (tasks.rows.x, tasks.rows.y, tasks.rows.mask))
+    return [row_digest(np.concatenate([x[i], y[i]], 1)[mask[i] > 0]) for i in range(len(mask))]
 
 
 def _array_table(X: TableLike | ArrayLike, y: ArrayLike | None, groups: ArrayLike) -> tuple[Table, ColumnRoles]:

@@ -173,8 +173,9 @@ def _compiled(asked: Predictor, tasks: AbstractTasks, key: PRNGKeyArray, indices
 
     Raises: InputError if learner and tasks do not fit, or the program needs more memory than is free.
     """
+    scores: Any = _scores  # A type checker sees the function and not that it is compiled.
     try:
-        program = _scores.lower(asked, tasks, key, indices, jnp.asarray(0), size).compile()
+        program = scores.lower(asked, tasks, key, indices, jnp.asarray(0), size).compile()
     except (TypeError, ValueError):
         check_fit(asked.learner, asked.meta, jax.eval_shape(tasks.sample, jax.random.key(0)))
         raise

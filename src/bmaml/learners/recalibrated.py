@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -10,6 +11,8 @@ from bmaml.data import Data, Task
 from bmaml.distributions import (
     AbstractContinuous,
     AbstractDistribution,
+    Categorical,
+    CategoricalMixture,
     Mixture,
     Normal,
     Pool,
@@ -26,34 +29,54 @@ from bmaml.learners.base import AbstractLearner, AbstractWrapper, Meta
 MOST_TAILS = 0.48
 # Lower limit of 1 / degrees of freedom, at which a Student-t is almost a normal.
 _LEAST_TAILS = 1e-4
+# Least probability of a class, so that its logarithm is finite.
+_LEAST = 1e-30
 
 Scalar = Float[Array, ""] | float
 
 
-def stretched(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -> AbstractContinuous:
-    """Return a predictive distribution with stretched scales and heavier tails.
+def stretched(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -> AbstractDistribution:
+    """Return a predictive distribution with stretched scales and heavier tails, or with less sure classes.
 
-    - `predictive`: normals, Student-ts, or a mixture of them. Each component of a mixture is stretched about its own mean, so
-      weights, modes and the mean of the mixture stay the same.
-    - `factor`: multiplies all scales.
+    - `predictive`: normals, Student-ts, log-normals, a mixture of them, or classes. Each component of a mixture is stretched
+      about its own mean, so weights, modes and the mean of the mixture stay the same.
+    - `factor`: multiplies all scales, and divides the logits of classes (a temperature).
     - `tails`: is added to 1 over the degrees of freedom (which is 0 for a normal). The degrees of freedom stay above 2, and a
       normal gets at most 10,000.
 
-    Raises: PairError for a predictive that is not made of normals and Student-ts.
+    Raises: PairError for another predictive.
     """
+    if isinstance(predictive, Categorical):
+        return Categorical(predictive.logits / factor)
+    if isinstance(predictive, CategoricalMixture):
+        return CategoricalMixture(predictive.log_weights, Categorical(predictive.components.logits / factor))
+    return _wider(predictive, factor, tails)
+
+
+def _wider(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -> AbstractContinuous:
     if isinstance(predictive, Pool):
-        return Pool(predictive.log_weights, tuple(stretched(part, factor, tails) for part in predictive.parts))
+        return Pool(predictive.log_weights, tuple(_wider(part, factor, tails) for part in predictive.parts))
     if isinstance(predictive, ShiftedLogNormal):
         return widened(predictive, jnp.asarray(factor))  # With heavier tails it would have no mean.
     if isinstance(predictive, Mixture):
-        return Mixture(predictive.log_weights, stretched(predictive.components, factor, tails))
+        return Mixture(predictive.log_weights, _wider(predictive.components, factor, tails))
     if isinstance(predictive, Normal):
         df = jnp.broadcast_to(1 / jnp.clip(tails, _LEAST_TAILS, MOST_TAILS), (1,) * predictive.loc.ndim)
         return StudentT(df, predictive.loc, factor * predictive.scale)
     if isinstance(predictive, StudentT):
         heaviness = jnp.minimum(1 / predictive.df + tails, jnp.maximum(1 / predictive.df, MOST_TAILS))
         return StudentT(1 / heaviness, predictive.loc, factor * predictive.scale)
-    raise PairError(f"cannot stretch {type(predictive).__name__}: give normals, Student-ts or mixtures of them.")
+    raise PairError(f"cannot stretch {type(predictive).__name__}: give normals, Student-ts, mixtures of them, or classes.")
+
+
+def _shots(support: Data) -> Float[Array, ""]:
+    """Return the number of points, and of labelled ones the number of each class that is there."""
+    points = support.mask.sum()
+    if not jnp.issubdtype(support.y.dtype, jnp.integer):
+        return points
+    labels = jnp.sort(jnp.where(support.mask > 0, support.y.ravel(), -1))
+    classes = (jnp.diff(labels, prepend=-1) > 0).sum()
+    return points / jnp.maximum(classes, 1).astype(points.dtype)
 
 
 class Recalibration(eqx.Module):
@@ -61,16 +84,18 @@ class Recalibration(eqx.Module):
 
     Between two numbers the change is interpolated linearly, and beyond the last one it stays constant.
 
-    - `shots`: numbers of points, increasing.
-    - `held`: share of the targets in 90% intervals before the change.
-    - `log_stretch`: log of the factor on scales.
+    - `shots`: numbers of points, increasing. Of classes they are points of each class.
+    - `held`: share of the targets in 90% intervals before the change; of classes the accuracy.
+    - `log_stretch`: log of the factor on scales, or of the temperature of classes.
     - `tails`: is added to 1 over the degrees of freedom.
+    - `deviation`: standard deviation of `log_stretch`, which is that of the tasks it was found on.
     """
 
     shots: Float[Array, " counts"]
     held: Float[Array, " counts"]
     log_stretch: Float[Array, " counts"]
     tails: Float[Array, " counts"]
+    deviation: Float[Array, " counts"]
 
     def after(self, points: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Return the stretch and the tails after `points` points."""
@@ -86,7 +111,7 @@ class RecalibratedMeta(eqx.Module):
 
 
 class RecalibratedPosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
-    """A posterior (`inner`) with a stretched predictive. Means and functions stay the same.
+    """A posterior (`inner`) with a stretched predictive. Means and functions of numbers stay the same.
 
     `stretch` multiplies scales, and `tails` is added to 1 over the degrees of freedom.
     """
@@ -99,11 +124,20 @@ class RecalibratedPosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
         return stretched(self.inner.predict(x), self.stretch, self.tails)
 
     def sample_functions(self, x, *, key, count=1):
-        return self.inner.sample_functions(x, key=key, count=count)
+        drawn = self.inner.sample_functions(x, key=key, count=count)
+        if isinstance(eqx.filter_eval_shape(self.inner.predict, x), AbstractContinuous):
+            return drawn
+        # Functions of classes are their probabilities.
+        return jax.nn.softmax(jnp.log(jnp.maximum(drawn, _LEAST)) / self.stretch)
 
     def noise_entropy(self, x):
+        predictive, noise = self.predict(x), noise_entropy(self.inner, x)
+        if isinstance(predictive, Categorical):
+            return predictive.entropy()
+        if isinstance(predictive, CategoricalMixture):
+            return jnp.tensordot(jax.nn.softmax(predictive.log_weights), predictive.components.entropy(), 1)
         # Each output of each member is stretched by the same factor.
-        return noise_entropy(self.inner, x) + self.predict(x).mean.shape[-1] * jnp.log(self.stretch)
+        return noise + predictive.mean.shape[-1] * jnp.log(self.stretch)
 
 
 @register("learner/recalibrated")
@@ -118,11 +152,11 @@ class RecalibratedLearner(AbstractWrapper):
     counts: int = eqx.field(static=True)
 
     def init(self, key: PRNGKeyArray) -> RecalibratedMeta:
-        change = Recalibration(jnp.arange(self.counts, dtype=float), *jnp.zeros((3, self.counts)))
+        change = Recalibration(jnp.arange(self.counts, dtype=float), *jnp.zeros((4, self.counts)))
         return RecalibratedMeta(self.inner.init(key), change)
 
     def adapt(self, meta: RecalibratedMeta, support: Data, *, key: PRNGKeyArray) -> RecalibratedPosterior:
-        return RecalibratedPosterior(self.inner.adapt(meta.inner, support, key=key), *meta.change.after(support.mask.sum()))
+        return RecalibratedPosterior(self.inner.adapt(meta.inner, support, key=key), *meta.change.after(_shots(support)))
 
     def within(self, meta: RecalibratedMeta, task: Task) -> tuple[Meta, Task]:
         return meta.inner, task
