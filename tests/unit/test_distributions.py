@@ -212,6 +212,8 @@ def test_stretching_by_nothing_changes_next_to_nothing(continuous):
     np.testing.assert_allclose(same.cdf(y), continuous.cdf(y), atol=1e-3)
 
 
-def test_classes_cannot_be_stretched():
-    with pytest.raises(TypeError, match=r"cannot stretch Categorical: give normals, Student-ts"):
-        stretched(Categorical(jnp.zeros((2, 3))), 2.0, 0.0)
+def test_the_logits_of_classes_are_divided():
+    one, two = Categorical(jnp.array([[2.0, 0.0]])), Categorical(jnp.array([[[2.0, 0.0]], [[0.0, 4.0]]]))
+    np.testing.assert_array_equal(stretched(one, 2.0, 0.3).logits, [[1.0, 0.0]])
+    mixed = stretched(CategoricalMixture(jnp.zeros(2), two), 2.0, 0.3)
+    np.testing.assert_array_equal(mixed.components.logits, [[[1.0, 0.0]], [[0.0, 2.0]]])

@@ -209,7 +209,7 @@ class FewShotRegressor(AbstractEstimator):
         check_unseen(_digests(tasks), self.seen_, "tasks")
         lengths = np.sort(np.asarray(tasks.rows.count).astype(int))[::-1]
         if shots is None and len(lengths) >= LEAST_TASKS:
-            counts = some_shots(tasks.shots, lengths[LEAST_TASKS - 1]) or counts
+            counts = some_shots(tasks.shots, int(lengths[LEAST_TASKS - 1])) or counts
         self.run_ = recalibrated(run, recalibrate(run, tasks, shots=counts, queries=tasks.queries))
         return self
 
