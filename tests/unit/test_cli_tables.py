@@ -224,6 +224,13 @@ def test_a_fit_that_was_stopped_is_no_model_until_it_is_resumed_and_then_says_wh
     said = capsys.readouterr().out
     assert "trained 4 meta-steps" in said
     assert "on 2 held-out tasks" in said
+    # Killed while the folder was made: the same fit can be begun again there.
+    (tmp_path / "killed").mkdir()
+    shutil.copy(copy / "arrays.safetensors", tmp_path / "killed")
+    (tmp_path / "killed" / ".run.json.0011aabb").write_text("{")
+    asked = ["fit", folder / "patients.csv", "--task", "patient", "--x", "time,dose", "--y", "conc"]
+    assert run(*asked, "--out", tmp_path / "killed", *TINY) == 0
+    capsys.readouterr()
     # Killed while the scores were made, and the table changed since.
     (copy / "scores.json").unlink()
     table = folder / "patients.csv"

@@ -15,7 +15,7 @@ import typer
 
 from bmaml.cli.on_tables import SCORES, aligned, shown_estimate
 from bmaml.cli.option_groups import Fitting, HeldOut, ImageFitting
-from bmaml.cli.options import changes, must_be_new, whole_numbers
+from bmaml.cli.options import changes, must_be_new, must_take_a_run, whole_numbers
 from bmaml.cli.output import as_texts, plain_warnings, report, write
 from bmaml.errors import InputError
 from bmaml.io.files import read_plain, write_atomically
@@ -45,7 +45,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, drawn: ImageFitting, held_ou
     from bmaml.training.progress import BarProgress
 
     shots, way = whole_numbers(fitting.shots, "--shots") or (1,), drawn.way or 5
-    must_be_new(folder)
+    must_take_a_run(folder)
     with plain_warnings():
         images = read_images(path, size=drawn.size, superclasses=drawn.superclasses)
     training, held = _split(images, held_out.split_by, held_out.share(), way, fitting.seed)

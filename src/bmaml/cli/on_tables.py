@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from bmaml.cli.option_groups import Fitting, HeldOut, TableColumns
-from bmaml.cli.options import make_folder, must_be_new, whole_numbers
+from bmaml.cli.options import make_folder, must_take_a_run, whole_numbers
 from bmaml.cli.output import check_headers, plain_warnings, report
 from bmaml.errors import InputError
 from bmaml.estimators.base import read_from
@@ -63,7 +63,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
     folded = method in MIXTURES
     if not folded:
         regression_method(method, 1, 1, fitting.particles)
-    must_be_new(folder)
+    must_take_a_run(folder)
     table = columns.read(path)
     roles = columns.roles(table)
     check_headers(roles)

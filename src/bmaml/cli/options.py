@@ -37,6 +37,24 @@ def must_be_new(*paths: Path | None) -> None:
             raise InputError(f"{path} is there already: give another name, or remove it first.")
 
 
+def must_take_a_run(folder: Path) -> None:
+    """Check that a new run can be made in `folder`: it is new, empty, or holds only the remains of a run that was killed while
+    its folder was made.
+
+    Raises: InputError that names what is there.
+    """
+    from bmaml.io.checkpoint import RunFolder
+
+    if folder.is_dir():
+        try:
+            RunFolder(folder).replaced()
+        except InputError:
+            must_be_new(folder)
+            raise
+    else:
+        must_be_new(folder)
+
+
 def must_be_writable(*files: Path | None) -> None:
     """Check before long work that `files` can be written after it, and that none would be overwritten.
 

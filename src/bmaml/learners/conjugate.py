@@ -79,9 +79,8 @@ class ConjugatePosterior(AbstractMembersPosterior, AbstractNoisePosterior):
         def expert_predictive(code, head):
             return head.predict(*self.features.apply(self.network, x, code))
 
-        components = jax.tree.map(
-            lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.vmap(expert_predictive)(self.codes, self.heads)
-        )
+        each = jax.vmap(expert_predictive)(self.codes, self.heads)
+        components = jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, 2), each)
         return Mixture((self.log_weights[:, None] + self.heads.log_shares).ravel(), components)
 
     def each(self, score, x):

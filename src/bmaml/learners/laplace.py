@@ -246,7 +246,7 @@ class Laplace(AbstractIterativeLearner[Any], AbstractCurvedLearner, AbstractEvid
 
         keys = jax.random.split(key, (len(jax.tree.leaves(params)[0]), self.draws))
         drawn = jax.vmap(jax.vmap(draw_params, (None, None, 0)))(params, precision, keys)
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), drawn)
+        return jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, 2), drawn)
 
 
 def log_evidence(

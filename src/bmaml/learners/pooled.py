@@ -81,7 +81,7 @@ def _mixed(part: AbstractPosterior, weights: Array, x: Array, stretch: Array) ->
         return Mixture(log_weights, stacked)
     # A mixture of mixtures is one mixture.
     within = jax.nn.log_softmax(stacked.log_weights, axis=1) + log_weights[:, None]
-    components = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), stacked.components)
+    components = jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, 2), stacked.components)
     return Mixture(within.ravel(), components)
 
 

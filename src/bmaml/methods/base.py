@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bmaml.data import Data
-from bmaml.errors import InputError, PairError
+from bmaml.errors import InputError, PairError, said
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, AbstractPolicyLearner
@@ -80,6 +80,8 @@ class Method(AbstractMethod[Data, AbstractPosterior]):
 
 def _check_answering(learner: AbstractLearner, answering: AbstractLearner) -> None:
     """Check that one learner can answer with what the other has learned."""
+    if not isinstance(answering, AbstractLearner):
+        raise InputError(f"answering of Method is {said(answering)}: give a learner, or leave it out.")
     trained, asked = (eqx.filter_eval_shape(part.init, jax.random.key(0)) for part in (learner, answering))
     if not eqx.tree_equal(trained, asked):
         raise PairError(
