@@ -7,7 +7,7 @@ from pathlib import Path
 # From the bottom up: a room imports only rooms that stand before it here, and itself.
 # `__init__` is the package's own list of public names. The rooms after it may use that list.
 ROOMS = (
-    *("errors", "rows", "io", "data", "distributions", "models", "inference", "tasks", "learners", "objectives"),
+    *("errors", "rows", "io", "data", "distributions", "likelihoods", "models", "inference", "tasks", "learners", "objectives"),
     *(
         "training",
         "evaluation",

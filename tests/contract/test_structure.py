@@ -143,6 +143,7 @@ MADE = (
         "RidgeMeta",
         "PooledMeta",
         "HierarchicalMeta",
+        "GeneralisedMeta",
         "LogarithmicMeta",
         "Logarithm",
         "Knots",

@@ -37,8 +37,9 @@ def fit(
     """
     from bmaml.cli import on_images, on_tables
     from bmaml.cli.typed import typed_method
+    from bmaml.estimators.stacking import MIXTURES
 
-    if fitting.method is not None:
+    if fitting.method is not None and (fitting.method not in MIXTURES or is_images(data)):
         fitting = replace(fitting, method=typed_method(fitting.method))
     folder = out or Path(f"{data.name.split('.')[0]}-model")
     if is_images(data):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bmaml.estimators.stacking import MIXTURES
+from bmaml.likelihoods import FAMILIES as OUTCOMES
 from bmaml.methods import METHODS, POLICY_METHODS
 from bmaml.objectives import OBJECTIVES
 from bmaml.rl.recipes import WORLDS
@@ -28,6 +29,7 @@ TABLE_METHODS = listed((*MIXTURES, *_methods("numbers")), "mixture")
 CLASS_METHODS = listed(_methods("classes"), "protonet")
 POLICY_NAMES = listed(_methods("policies"), "maml")
 FAMILY_NAMES = listed(FAMILIES)
+OUTCOME_NAMES = listed(OUTCOMES)
 OBJECTIVE_NAMES = listed(OBJECTIVES)
 WORLD_NAMES = listed(WORLDS)
 PATHS = "or package.module:name of your own"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from bmaml.estimators.stacking import MIXTURES, PLAIN, scores_of, verdict
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.io.files import file_digest, read_plain, write_atomically
 from bmaml.learners.recalibrated import RecalibratedLearner
+from bmaml.likelihoods import FAMILIES
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import (
     ColumnRoles,
@@ -65,7 +66,8 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
         regression_method(method, 1, 1, fitting.particles)
     must_take_a_run(folder)
     table = columns.read(path)
-    roles = columns.roles(table)
+    family = FewShotRegressor(method, family=columns.family).wanted_family()
+    roles = replace(columns.roles(table), family=family)
     check_headers(roles)
     with plain_warnings():
         table = measured(table, roles.y)
@@ -83,6 +85,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
         steps=fitting.steps,
         shots=shots if folded else counts,
         selection=selection,
+        family=columns.family,
         seed=fitting.seed,
         progress=BarProgress(f"fitting {path.name}"),
     )
@@ -95,6 +98,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
             order=roles.order,
             categorical=roles.categorical,
             log=roles.log,
+            exposure=roles.exposure,
             directory=folder,
             notes={} if held is None else {"held_out": asdict(parted)},
         )
@@ -320,8 +324,10 @@ def _show(scores: Sequence[Score], model: FewShotRegressor, tasks: str, by: str 
 
 def _header(model: FewShotRegressor) -> list[str]:
     names = [column.name for column in model.schema_.outputs]
-    within = [f"{LEVEL:.0%} interval holds" + (f" {name}" if len(names) > 1 else "") for name in names]
-    return ["given", "tasks", "predicted by", *(f"RMSE of {name}" for name in names), "NLL a row (nats)", *within]
+    family = FAMILIES.find(model.schema_.family)
+    held = f"{LEVEL:.0%} interval holds" if family.likelihood is None else f"middle {LEVEL:.0%} holds"
+    within = [held + (f" {name}" if len(names) > 1 else "") for name in names]
+    return ["given", "tasks", "predicted by", *(f"{family.error} of {name}" for name in names), "NLL a row (nats)", *within]
 
 
 def _row(score: Score, model: FewShotRegressor) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from bmaml.cli.groups import OptionGroup
-from bmaml.cli.names import CLASS_METHODS, PATHS, TABLE_METHODS
+from bmaml.cli.names import CLASS_METHODS, OUTCOME_NAMES, PATHS, TABLE_METHODS
 from bmaml.cli.options import names_of
 from bmaml.errors import InputError
 
@@ -35,6 +35,11 @@ class TableColumns(OptionGroup):
     ] = None
     x: Annotated[str | None, typer.Option(help="Input columns, such as time,dose.")] = None
     y: Annotated[str | None, typer.Option(help="Output columns, such as conc.")] = None
+    family: Annotated[
+        str | None,
+        typer.Option(help=f"What the outcome is: {OUTCOME_NAMES} (default: yes-no if it holds two things, else normal)."),
+    ] = None
+    exposure: Annotated[str | None, typer.Option(help="Column with the exposure of counts, such as person-years.")] = None
     selection: Annotated[Selection, typer.Option(help="A random few rows are given, or a task's first.")] = Selection.random
     order: Annotated[str | None, typer.Option(help="Column that sorts a task's rows.")] = None
     categorical: Annotated[str | None, typer.Option(help="Inputs that are categories though numbers.")] = None
@@ -71,7 +76,7 @@ class TableColumns(OptionGroup):
 
         named = (self.task, self.x, self.y, self.categorical, self.log)
         task, x, y, categorical, log = (tuple(names_of(text, table.columns)) for text in named)
-        return ColumnRoles(task, x, y, self.order, categorical, log, self.selection.value)
+        return ColumnRoles(task, x, y, self.order, categorical, log, self.selection.value, exposure=self.exposure)
 
 
 def _missing(text: str, default: tuple[str, ...]) -> dict[str, Any]:

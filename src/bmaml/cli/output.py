@@ -18,6 +18,7 @@ from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.inference.acquisitions import Acquisition
 from bmaml.io.files import write_atomically
+from bmaml.likelihoods import FAMILIES
 from bmaml.tables import ColumnRoles, Schema, Table
 from bmaml.tables.new import NewTask
 from bmaml.training.run import Run
@@ -46,7 +47,13 @@ def report(run: Run, folder: Path) -> None:
     typer.echo(f"trained {run.step} meta-steps{early}, last loss {run.loss:.4g}{skipped}; saved in {folder}")
 
 
-_ANSWERS, _MOMENTS = ("mean", "std", "low", "high"), ("mean", "std")
+_ANSWERS = ("mean", "std", "low", "high", "probability")
+
+
+def _answers(schema: Schema) -> tuple[str, ...]:
+    """Return what is said of each outcome of `schema`. The interval of a probability is what is not known of it."""
+    family = FAMILIES.find(schema.family)
+    return (family.mean, "low", "high") if family.cells == "two" else (family.mean, "std", "low", "high")
 
 
 def check_headers(roles: ColumnRoles | Schema, others: Sequence[str] = ()) -> None:
@@ -72,7 +79,10 @@ def predictions(model: FewShotRegressor, tasks: Sequence[NewTask], level: float)
     - `tasks`: new tasks.
     - `level`: probability of the interval.
     """
-    header = [*_leading(model, tasks), *(f"{column.name}_{what}" for column in model.schema_.outputs for what in _ANSWERS)]
+    header = [
+        *_leading(model, tasks),
+        *(f"{column.name}_{what}" for column in model.schema_.outputs for what in _answers(model.schema_)),
+    ]
     return _csv(header, [row for task in tasks if len(task.asked) for row in _predicted(model, task, level)])
 
 
@@ -85,7 +95,8 @@ def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, by: A
 
     Raises: InputError if a task has fewer rows, or the method has no particles to disagree.
     """
-    outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in _MOMENTS]
+    moments = [what for what in _answers(model.schema_) if what not in ("low", "high")]
+    outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in moments]
     header = ["rank", *_leading(model, tasks), *outputs]
     return _csv(header, [row for task in tasks for row in _suggested(model, task, n, by)])
 
@@ -165,7 +176,9 @@ def _predicted(model: FewShotRegressor, task: NewTask, level: float) -> list[lis
     answerer = adapted(model, task)
     mean, std = answerer.predict(task.asked, return_std=True)
     low, high = answerer.interval(task.asked, level)
-    each = np.stack([_columns(part, task.asked) for part in (mean, std, low, high)], -1).reshape(len(mean), -1)
+    parts = {"std": std, "low": low, "high": high}
+    shown = [_columns(parts.get(what, mean), task.asked) for what in _answers(model.schema_)]
+    each = np.stack(shown, -1).reshape(len(mean), -1)
     cells = _cells(model, task, np.arange(len(mean)))
     return [[*own, *as_texts(values)] for own, values in zip(cells, each, strict=True)]
 
@@ -177,7 +190,8 @@ def _suggested(model: FewShotRegressor, task: NewTask, n: int, by: Acquisition) 
     except PairError as error:
         raise InputError(f"{error}") from error
     mean, std = answerer.predict(task.asked, return_std=True)
-    each = np.stack([_columns(part, task.asked) for part in (mean, std)], -1).reshape(len(mean), -1)
+    parts = (mean, std) if "std" in _answers(model.schema_) else (mean,)
+    each = np.stack([_columns(part, task.asked) for part in parts], -1).reshape(len(mean), -1)
     answers = zip(_cells(model, task, picked), each[picked], strict=True)
     return [[str(rank), *own, *as_texts(values)] for rank, (own, values) in enumerate(answers, 1)]
 

@@ -1,25 +1,34 @@
-"""Predictive distributions: Normal, Student-t, Categorical and their mixtures.
+"""Predictive distributions: Normal, Student-t, Bernoulli, negative binomial, Categorical and their mixtures.
 
 Rows are points, and the last axis of a continuous target holds its outputs. `log_prob` is joint over the outputs of a
 point, in nats. `cdf`, `survival`, `quantile` and `interval` treat each output separately. All distributions are pytrees, so
-`vmap` adds leading axes. A new distribution is one file that subclasses `AbstractDistribution` or `AbstractContinuous`.
+`vmap` adds leading axes. A new distribution is one file that subclasses `AbstractDistribution`, `AbstractContinuous` or
+`AbstractDiscrete`.
 """
 
 from bmaml.distributions.base import AbstractContinuous as AbstractContinuous
 from bmaml.distributions.base import AbstractDistribution as AbstractDistribution
+from bmaml.distributions.base import AbstractNumeric as AbstractNumeric
 from bmaml.distributions.base import by_rows as by_rows
 from bmaml.distributions.base import check_targets as check_targets
 from bmaml.distributions.base import interval_tail as interval_tail
 from bmaml.distributions.base import split_level as split_level
 from bmaml.distributions.base import take_rows as take_rows
+from bmaml.distributions.bernoulli import Bernoulli as Bernoulli
 from bmaml.distributions.categorical import Categorical as Categorical
+from bmaml.distributions.counts import NegativeBinomial as NegativeBinomial
+from bmaml.distributions.discrete import AbstractDiscrete as AbstractDiscrete
+from bmaml.distributions.discrete import pit as pit
 from bmaml.distributions.divergence import kl_divergence as kl_divergence
 from bmaml.distributions.log_normal import ShiftedLogNormal as ShiftedLogNormal
 from bmaml.distributions.log_normal import exponentiated as exponentiated
+from bmaml.distributions.mixtures import AbstractNumericMixture as AbstractNumericMixture
 from bmaml.distributions.mixtures import CategoricalMixture as CategoricalMixture
+from bmaml.distributions.mixtures import DiscreteMixture as DiscreteMixture
 from bmaml.distributions.mixtures import Mixture as Mixture
 from bmaml.distributions.mixtures import mixture as mixture
 from bmaml.distributions.normal import Normal as Normal
 from bmaml.distributions.pool import Pool as Pool
+from bmaml.distributions.pool import pooled as pooled
 from bmaml.distributions.pool import widened as widened
 from bmaml.distributions.student import StudentT as StudentT

@@ -79,8 +79,8 @@ class AbstractPooled(AbstractDistribution):
             ...
 
 
-class AbstractContinuous(AbstractDistribution):
-    """A distribution with a continuous CDF in each output."""
+class AbstractNumeric(AbstractDistribution):
+    """A distribution over numbers, which have an order: it has a CDF in each output."""
 
     @abstractmethod
     def cdf(self, y: Array | np.ndarray) -> Array:
@@ -91,8 +91,11 @@ class AbstractContinuous(AbstractDistribution):
         """Probability that an output is above `y`, for each output separately; exact to a few digits in the upper tail."""
 
     @abstractmethod
-    def bracket(self, tail: Array, upper: Array) -> tuple[Array, Array]:
-        """Bounds `(low, high)` that enclose the result of `tail_quantile` for `tail` and `upper`, for each output."""
+    def tail_quantile(self, tail: Float[Array, "*levels"], upper: Bool[Array, "*levels"]) -> Array:
+        """Value of each output below which the probability is `tail`, or where `upper`, above which it is.
+
+        `tail` is at most 1/2. So a level near 1 keeps its digits: the level 1 - 1e-12 is the upper tail 1e-12.
+        """
 
     def quantile(self, q: float | Array) -> Array:
         """Quantile of level `q` (a probability) of each output.
@@ -105,19 +108,6 @@ class AbstractContinuous(AbstractDistribution):
             return self.tail_quantile(jnp.minimum(q, 1 - q), q > 0.5)
         return self.tail_quantile(*split_level(q))
 
-    def tail_quantile(self, tail: Float[Array, "*levels"], upper: Bool[Array, "*levels"]) -> Array:
-        """Value of each output below which the probability is `tail`, or where `upper`, above which it is.
-
-        `tail` is at most 1/2. So a level near 1 keeps its digits: the level 1 - 1e-12 is the upper tail 1e-12.
-        """
-        leaves = jax.tree.leaves((self, tail, upper))
-        if tail.ndim > 1 or any(isinstance(leaf, Tracer) for leaf in leaves) or not by_rows(self):
-            return _inverse(self, tail, upper)
-        # A program for each of a few numbers of rows: the search is compiled in a second and runs in milliseconds.
-        rows = max((leaf.shape[-2] for leaf in leaves if leaf.ndim > 1), default=1)
-        filled = take_rows(self, np.arange(length_class(rows)) % rows)
-        return jnp.asarray(np.asarray(_inverse(filled, tail, upper))[..., :rows, :])
-
     def interval(self, level: float = 0.9) -> tuple[Array, Array]:
         """Central interval `(low, high)` that holds a share `level` of the probability of each output.
 
@@ -125,6 +115,23 @@ class AbstractContinuous(AbstractDistribution):
         """
         tail = interval_tail(level)
         return self.tail_quantile(tail, jnp.asarray(False)), self.tail_quantile(tail, jnp.asarray(True))
+
+
+class AbstractContinuous(AbstractNumeric):
+    """A distribution with a continuous CDF in each output."""
+
+    @abstractmethod
+    def bracket(self, tail: Array, upper: Array) -> tuple[Array, Array]:
+        """Bounds `(low, high)` that enclose the result of `tail_quantile` for `tail` and `upper`, for each output."""
+
+    def tail_quantile(self, tail: Float[Array, "*levels"], upper: Bool[Array, "*levels"]) -> Array:
+        leaves = jax.tree.leaves((self, tail, upper))
+        if tail.ndim > 1 or any(isinstance(leaf, Tracer) for leaf in leaves) or not by_rows(self):
+            return _inverse(self, tail, upper)
+        # A program for each of a few numbers of rows: the search is compiled in a second and runs in milliseconds.
+        rows = max((leaf.shape[-2] for leaf in leaves if leaf.ndim > 1), default=1)
+        filled = take_rows(self, np.arange(length_class(rows)) % rows)
+        return jnp.asarray(np.asarray(_inverse(filled, tail, upper))[..., :rows, :])
 
 
 def check_draw(key: object, shape: object) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 from jax.scipy import special
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from bmaml.distributions.base import AbstractContinuous, AbstractDistribution, AbstractMixed, check_draw
+from bmaml.distributions.base import AbstractContinuous, AbstractDistribution, AbstractMixed, AbstractNumeric, check_draw
+from bmaml.distributions.bernoulli import Bernoulli, coin_entropy
 from bmaml.distributions.categorical import Categorical
+from bmaml.distributions.discrete import AbstractDiscrete
 from bmaml.errors import PairError
 
 _ENTROPY_SAMPLES = 512
@@ -43,14 +47,15 @@ def sampled_entropy(predictive: AbstractDistribution) -> Array:
     return -jax.vmap(predictive.log_prob)(draws).mean(0)
 
 
-class Mixture(AbstractContinuous, AbstractMixed):
-    """A mixture of continuous `components`, stacked on a leading axis.
+class AbstractNumericMixture(AbstractNumeric, AbstractMixed):
+    """A mixture of numeric `components`: what continuous and discrete ones have in common."""
 
-    `log_weights` has shape `(particles,)` and need not be normalised.
-    """
+    if TYPE_CHECKING:
 
-    log_weights: Float[Array, " particles"]
-    components: AbstractContinuous
+        @property
+        def components(self) -> AbstractNumeric:
+            """The distributions that are mixed."""
+            ...
 
     def log_prob(self, y):
         return mixed_log_prob(self.log_weights, self.components.log_prob(y))
@@ -70,15 +75,39 @@ class Mixture(AbstractContinuous, AbstractMixed):
     def survival(self, y):
         return _weighted(self.log_weights, self.components.survival(y))
 
+    def sample(self, key, shape=()):
+        return _mixed_sample(key, self.log_weights, self.components, shape)
+
+
+class Mixture(AbstractNumericMixture, AbstractContinuous):
+    """A mixture of continuous `components`, stacked on a leading axis.
+
+    `log_weights` has shape `(particles,)` and need not be normalised.
+    """
+
+    log_weights: Float[Array, " particles"]
+    components: AbstractContinuous
+
     def bracket(self, tail, upper):
         low, high = self.components.bracket(tail, upper)
         return low.min(0), high.max(0)
 
-    def sample(self, key, shape=()):
-        return _mixed_sample(key, self.log_weights, self.components, shape)
-
     def entropy(self):
         return sampled_entropy(self)
+
+
+class DiscreteMixture(AbstractNumericMixture, AbstractDiscrete):
+    """A mixture of `components` over whole numbers, stacked on a leading axis.
+
+    `log_weights` has shape `(particles,)` and need not be normalised.
+    """
+
+    log_weights: Float[Array, " particles"]
+    components: AbstractDiscrete
+
+    def entropy(self):
+        # A mixture of coins is a coin.
+        return coin_entropy(self.mean).sum(-1) if isinstance(self.components, Bernoulli) else sampled_entropy(self)
 
 
 class CategoricalMixture(AbstractMixed):
@@ -114,10 +143,12 @@ def mixture(log_weights: Float[Array, " particles"], components: AbstractDistrib
     """Return the mixture of `components`, which are stacked on a leading axis, in the class that fits them.
 
     `log_weights` are unnormalised log weights of the components.
-    Raises: PairError for components that are neither continuous nor Categorical.
+    Raises: PairError for components that are neither numbers nor Categorical.
     """
     if isinstance(components, Categorical):
         return CategoricalMixture(log_weights, components)
     if isinstance(components, AbstractContinuous):
         return Mixture(log_weights, components)
+    if isinstance(components, AbstractDiscrete):
+        return DiscreteMixture(log_weights, components)
     raise PairError(f"cannot mix {type(components).__name__}: give Normal, StudentT or Categorical components.")

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from bmaml.distributions.base import AbstractContinuous, AbstractDistribution, AbstractPooled
+from bmaml.distributions.base import AbstractContinuous, AbstractDistribution, AbstractNumeric, AbstractPooled
+from bmaml.distributions.discrete import AbstractDiscrete
 from bmaml.distributions.log_normal import ShiftedLogNormal
-from bmaml.distributions.mixtures import Mixture, mixed_log_prob, sampled_entropy
+from bmaml.distributions.mixtures import DiscreteMixture, Mixture, mixed_log_prob, sampled_entropy
 from bmaml.distributions.normal import Normal
 from bmaml.distributions.student import StudentT
 from bmaml.errors import PairError
@@ -64,15 +65,39 @@ class Pool(AbstractContinuous, AbstractPooled):
         return sampled_entropy(self)
 
 
-def widened(predictive: AbstractDistribution, factor: Float[Array, ""]) -> AbstractContinuous:
+def pooled(log_weights: Float[Array, " parts"], parts: Sequence[AbstractNumeric]) -> AbstractContinuous | AbstractDiscrete:
+    """Return the mixture of `parts`: all continuous, or all mixtures of the same kind over whole numbers.
+
+    `log_weights` need not be normalised.
+    Raises: PairError for other parts.
+    """
+    continuous = [part for part in parts if isinstance(part, AbstractContinuous)]
+    if len(continuous) == len(parts):
+        return Pool(log_weights, tuple(continuous))
+    whole = [part for part in parts if isinstance(part, DiscreteMixture)]
+    if len(whole) == len(parts) and len({type(part.components) for part in whole}) == 1:
+        # A mixture of mixtures is one mixture.
+        each = [jax.nn.log_softmax(part.log_weights) + weight for part, weight in zip(whole, log_weights, strict=True)]
+        components = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(part.components for part in whole))
+        return DiscreteMixture(jnp.concatenate(each), components)
+    kinds = ", ".join(sorted({type(part).__name__ for part in parts}))
+    raise PairError(f"cannot pool {kinds}: give parts that are all continuous, or all mixtures of one kind over whole numbers.")
+
+
+def widened(predictive: AbstractDistribution, factor: Float[Array, ""]) -> AbstractContinuous | AbstractDiscrete:
     """Return a predictive whose scales are multiplied by `factor`. Each component keeps its own centre.
 
-    Raises: PairError for a `predictive` that is not made of normals, Student-ts and log-normals.
+    Whole numbers have no scale, so a `predictive` of them stays as it is.
+    Raises: PairError for other predictives that are not made of normals, Student-ts and log-normals.
     """
+    return predictive if isinstance(predictive, AbstractDiscrete) else _widened(predictive, factor)
+
+
+def _widened(predictive: AbstractDistribution, factor: Array) -> AbstractContinuous:
     if isinstance(predictive, Pool):
-        return Pool(predictive.log_weights, tuple(widened(part, factor) for part in predictive.parts))
+        return Pool(predictive.log_weights, tuple(_widened(part, factor) for part in predictive.parts))
     if isinstance(predictive, Mixture):
-        return Mixture(predictive.log_weights, widened(predictive.components, factor))
+        return Mixture(predictive.log_weights, _widened(predictive.components, factor))
     if isinstance(predictive, Normal):
         return Normal(predictive.loc, factor * predictive.scale)
     if isinstance(predictive, StudentT):

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.data import Data, stack
+from bmaml.distributions import pit
 from bmaml.errors import InputError
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Errors, Score, averaged, normal_errors, summary
 from bmaml.evaluation.metrics import LEVEL
+from bmaml.likelihoods import NORMAL
 from bmaml.tables import Schema, Table, task_rows
 from bmaml.tasks.base import Selection
 
@@ -43,7 +45,7 @@ def score_held_out(
 
     Each task is used five times with random given rows (once if the model forecasts), with at most 64 other rows as the query.
     The baselines are normals around the mean of the given rows (for a forecast also around the last row). Their deviation is
-    the error of this guess on the training tasks.
+    the error of this guess on the training tasks. Outcomes of other families than numbers have no baselines.
 
     - `model`: the fitted model.
     - `held`: the held-out rows.
@@ -64,7 +66,7 @@ def score_held_out(
     scores, units = [], _units(held, model.schema_, by)
     for count, here, past, own in zip(shots, asked, seen, _model_errors(model, asked), strict=True):
         errors = {_name(model): own}
-        if past is not None:
+        if past is not None and model.schema_.family == NORMAL.name:
             errors |= {name: _plain_errors(guess, here, past) for name, guess in _baselines(model.selection, count).items()}
         tasks = np.unique(here.task)
         counts = (len(tasks), len(np.unique(units[tasks])))
@@ -127,13 +129,15 @@ def _model_errors(model: FewShotRegressor, asked: list[_Questions]) -> list[Erro
 
 @eqx.filter_jit
 def _answers(learner: Any, meta: Any, support: Data, query: Data):
-    """Return mean, NLL and the CDF at the target of every query row of every question."""
+    """Return mean, NLL and the CDF (of whole numbers a random one) at the target of every query row of every question."""
 
-    def task_answers(pair: tuple[Data, Data]):
-        predictive = learner.adapt(meta, pair[0], key=jax.random.key(0)).predict(pair[1].x)
-        return predictive.mean, -predictive.log_prob(pair[1].y), predictive.cdf(pair[1].y)
+    def task_answers(asked: tuple[Data, Data, Any]):
+        support, query, key = asked
+        predictive = learner.adapt(meta, support, key=jax.random.key(0)).predict(query.x)
+        return predictive.mean, -predictive.log_prob(query.y), pit(predictive, query.y, key)
 
-    return jax.lax.map(task_answers, (support, query), batch_size=32)
+    keys = jax.random.split(jax.random.key(1), len(query.mask))
+    return jax.lax.map(task_answers, (support, query, keys), batch_size=32)
 
 
 def _errors(error: Any, nll: Any, inside: Any, asked: _Questions) -> Errors:

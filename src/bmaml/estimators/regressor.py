@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike
 from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, row_digest, saved
 from bmaml.estimators.regressor_task import AdaptedTask
-from bmaml.estimators.stacking import MIXTURES, Report, default_steps, stacked_run
+from bmaml.estimators.stacking import FAMILY_MIXTURES, MIXTURES, Report, default_steps, stacked_run
 from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.io.checked import Count, NotNegative, Positive, Seed, as_tuple
 from bmaml.io.checkpoint import RunFolder
+from bmaml.likelihoods import FAMILIES, NORMAL
 from bmaml.methods import METHODS, Method, Tuned
 from bmaml.methods.spec import TABLES
 from bmaml.recipes.tables import regression_method
@@ -34,6 +35,7 @@ from bmaml.tables import (
     some_shots,
     table_tasks,
 )
+from bmaml.tables.outcomes import say_spikes
 from bmaml.tables.read import DataFrame
 from bmaml.tables.table import as_array
 from bmaml.tasks.base import FixedTasks, Selection
@@ -56,6 +58,8 @@ class FewShotRegressor(AbstractEstimator):
     - `steps`, `batch`: meta-steps, and tasks of a meta-step (None: those of the method's row, 4,000 and 16 unless it says
       otherwise; 400 steps for a mixture of up to 250 tasks).
     - `learning_rate`, `weight_decay`: those of the outer optimiser (None: those of the method's row).
+    - `family`: what the outcome is: `"normal"` (any numbers), `"yes-no"`, `"count"` or `"poisson"`. None takes `"yes-no"` for
+      an outcome of two things, and else `"normal"`. The methods `"mixture"` and `"mixed-model"` fit the other families.
     - `progress`: True prints a line on stderr from time to time; or a `bmaml.training.progress.Progress`.
     """
 
@@ -71,13 +75,14 @@ class FewShotRegressor(AbstractEstimator):
         batch: Count | None = None,
         learning_rate: Positive | None = None,
         weight_decay: NotNegative | None = None,
+        family: str | None = None,
         seed: Seed = 0,
         progress: bool | Progress = False,
     ):
         self.method, self.particles, self.steps, self.shots = method, particles, steps, shots
         self.selection: Selection = selection
         self.queries, self.batch, self.learning_rate, self.weight_decay = queries, batch, learning_rate, weight_decay
-        self.seed, self.progress = seed, progress
+        self.family, self.seed, self.progress = family, seed, progress
 
     @overload
     def fit(
@@ -89,6 +94,7 @@ class FewShotRegressor(AbstractEstimator):
         order: str | None = None,
         categorical: Sequence[str] = (),
         log: Sequence[str] = (),
+        exposure: str | None = None,
         reading: Reading | None = None,
         directory: str | Path | None = None,
         overwrite: bool = False,
@@ -106,6 +112,7 @@ class FewShotRegressor(AbstractEstimator):
         order: str | None = None,
         categorical: Sequence[str] = (),
         log: Sequence[str] = (),
+        exposure: str | None = None,
         reading: Reading | None = None,
         directory: str | Path | None = None,
         overwrite: bool = False,
@@ -123,6 +130,7 @@ class FewShotRegressor(AbstractEstimator):
         order=None,
         categorical=(),
         log=(),
+        exposure=None,
         reading=None,
         directory=None,
         overwrite=False,
@@ -140,6 +148,7 @@ class FewShotRegressor(AbstractEstimator):
           first.
         - `order`, `categorical`, `log`: names of columns, see `bmaml.tables.ColumnRoles`. The columns of an array are "x0",
           "x1", ...
+        - `exposure`: name of the column with the exposure of counts, such as person-years. A new row needs it, too.
         - `reading`: how cells are read where this is a choice: what means missing, the order of day and month, the mark of
           decimals.
         - `directory`: folder to save the run in, with the tasks, so that it can be resumed. `load` reads it.
@@ -154,8 +163,12 @@ class FewShotRegressor(AbstractEstimator):
         else:
             table, roles = _named_table(X, y, task, x)
         table = measured(read_table(table, reading=reading), roles.y)
-        roles = replace(roles, order=order, categorical=as_tuple(categorical), log=as_tuple(log), selection=self.selection)
+        chosen = {"order": order, "categorical": as_tuple(categorical), "log": as_tuple(log), "selection": self.selection}
+        roles = replace(roles, **chosen, family=self.wanted_family(), exposure=exposure)
+        roles = replace(roles, x=tuple(name for name in roles.x if groups is None or name != exposure))
         schema = fit_schema(table, roles)
+        if self.family is None and roles.family is not None and len(roles.y) == 1:
+            say_spikes(table, roles.y[0])
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.folds_: Report | None = None
         self.notes_, self.seen_ = notes or {}, _digests(tasks)
@@ -186,6 +199,22 @@ class FewShotRegressor(AbstractEstimator):
         run.save(directory, self._about(schema), overwrite=overwrite)
         return dataclasses.replace(run, directory=Path(directory))
 
+    def wanted_family(self) -> str | None:
+        """Return the name of the family to fit, or None if the outcomes decide.
+
+        Raises: InputError for a family that the method cannot fit.
+        """
+        fits = isinstance(self.method, str) and self.method in FAMILY_MIXTURES
+        if self.family is None:
+            return None if fits else NORMAL.name
+        if FAMILIES.find(self.family).likelihood is not None and not fits:
+            name = self.method if isinstance(self.method, str) else "a Method of your own"
+            raise InputError(
+                f"method {name!r} is for the family 'normal' and family is {self.family!r}: use method "
+                f"{' or '.join(FAMILY_MIXTURES)}."
+            )
+        return self.family
+
     @overload
     def recalibrate(
         self, X: TableLike | ArrayLike, y: ArrayLike, *, groups: ArrayLike, shots: Shots | None = None
@@ -204,6 +233,11 @@ class FewShotRegressor(AbstractEstimator):
         Raises: InputError before `fit`, for fewer tasks or tasks that were fitted on, or if a value or a task does not fit.
         """
         run = self.fitted()
+        if self.schema_.family != NORMAL.name:
+            raise InputError(
+                f"the model is of family {self.schema_.family!r}, whose intervals have no width to change: fit it again with "
+                "the further tasks."
+            )
         table = read_table(X) if groups is None else _named(_array_table(X, y, groups)[0], self.schema_)
         tasks, counts = self.further(table, shots)
         check_unseen(_digests(tasks), self.seen_, "tasks")
@@ -307,7 +341,7 @@ def _named(table: Table, schema: Schema) -> Table:
 
     Raises: InputError if there are more or fewer.
     """
-    own = [*(column.name for column in schema.inputs), *(column.name for column in schema.outputs), *schema.task_columns]
+    own = [*schema.given, *(column.name for column in schema.outputs), *schema.task_columns]
     if len(own) != len(table.columns):
         given = f"X and y have {len(table.columns) - 1} columns"
         raise InputError(f"{given} and the model {len(own) - 1} ({', '.join(own[:-1])}): give as many, in this order.")

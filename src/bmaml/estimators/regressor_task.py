@@ -23,11 +23,13 @@ from bmaml.estimators.picks import picks
 from bmaml.inference.acquisitions import ACQUISITIONS, Acquisition
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.checked import Count, Seed, checked
+from bmaml.likelihoods import FAMILIES
 from bmaml.tables import Schema, Table, TableLike, read_table
 from bmaml.tables.read import DataFrame
 from bmaml.tables.table import as_array, listed
 from bmaml.training.run import Run
 
+_FUNCTIONS = 1000  # draws of the probability of yes, for its interval
 _ACQUISITIONS = {name: eqx.filter_jit(function) for name, function in ACQUISITIONS.items()}
 
 
@@ -106,9 +108,16 @@ class AdaptedTask:
         """Return the central interval (low, high) that should hold a share `level` of the next measurements at `X`, for each
         output.
 
+        Counts have an interval of whole numbers, which holds at least this share. The outcome yes or no has an interval of its
+        probability instead: what is not known of the task.
         Raises: InputError if `level` is not one probability strictly between 0 and 1.
         """
         tail = interval_tail(level)
+        if FAMILIES.find(self.schema.family).cells == "two":
+            key = jax.random.key(self.seed)
+            (drawn,) = self._over_rows(lambda x: (_functions(self.posterior, x, key),), X, axis=1)
+            low, high = np.quantile(drawn, [float(tail), 1 - float(tail)], axis=0)
+            return self._squeeze(low), self._squeeze(high)
         return self._at_tail(X, tail, jnp.asarray(False)), self._at_tail(X, tail, jnp.asarray(True))
 
     def _at_tail(self, X: TableLike | ArrayLike, tail: jax.Array, upper: jax.Array) -> np.ndarray:
@@ -242,7 +251,7 @@ def _as_table(X: TableLike | ArrayLike, schema: Schema) -> Table:
     if isinstance(X, Table | str | Mapping | PathLike | DataFrame):
         return read_table(X, "X")
     array = as_array(X, "X")
-    names = [column.name for column in schema.inputs]
+    names = schema.given
     array = array[:, None] if array.ndim == 1 and len(names) == 1 else array
     if array.ndim != 2 or array.shape[1] != len(names):
         raise InputError(
@@ -266,6 +275,11 @@ def _with_outputs(table: Table, y: ArrayLike, schema: Schema) -> Table:
 def _moments(posterior: AbstractPosterior, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     predictive = posterior.predict(x)
     return predictive.mean, predictive.std
+
+
+@eqx.filter_jit
+def _functions(posterior: AbstractPosterior, x: jax.Array, key: jax.Array) -> jax.Array:
+    return posterior.sample_functions(x, key=key, count=_FUNCTIONS)
 
 
 @eqx.filter_jit

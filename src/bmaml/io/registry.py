@@ -25,7 +25,8 @@ from bmaml.rows.plugins import import_plugins
 # The prefixes of the library's own names.
 KINDS = frozenset(
     {
-        *("adjoint", "curvature", "data", "direction", "exact-head", "features", "images", "kernel", "learner", "method"),
+        *("adjoint", "curvature", "data", "direction", "exact-head", "features", "images", "kernel", "learner"),
+        *("likelihood", "method"),
         *("model", "network", "objective", "outer", "outer-step", "plan", "policy", "prior", "rule", "target-head", "tasks"),
         "world",
     }

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
-from bmaml.distributions import AbstractContinuous, Mixture, Pool, widened
+from bmaml.distributions import (
+    AbstractContinuous,
+    AbstractNumeric,
+    AbstractNumericMixture,
+    DiscreteMixture,
+    Mixture,
+    pooled,
+    widened,
+)
 from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractMembersPosterior, AbstractNoisePosterior, AbstractPosterior, noise_entropy
 from bmaml.io.registry import register
@@ -49,7 +57,7 @@ class PooledPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
 
     def predict(self, x):
         mixed = [_mixed(part, weights, x, self.stretch) for part, weights in zip(self.parts, self.weights, strict=True)]
-        return Pool(jnp.log(jnp.stack([weights.sum() for weights in self.weights])), tuple(mixed))
+        return pooled(jnp.log(jnp.stack([weights.sum() for weights in self.weights])), mixed)
 
     def each(self, score, x):
         def scores(part: AbstractPosterior) -> Array:
@@ -73,15 +81,19 @@ class PooledPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
         return jnp.concatenate(drawn)[which, jnp.arange(count)]
 
 
-def _mixed(part: AbstractPosterior, weights: Array, x: Array, stretch: Array) -> AbstractContinuous:
+def _mixed(part: AbstractPosterior, weights: Array, x: Array, stretch: Array) -> AbstractNumeric:
     """Return the predictive of a part: the mixture of its copies."""
     stacked = jax.vmap(lambda copy: widened(copy.predict(x), stretch))(part)
     log_weights = jnp.log(weights)
-    if not isinstance(stacked, Mixture):
+    if not isinstance(stacked, AbstractNumericMixture):
+        assert isinstance(stacked, AbstractContinuous)
         return Mixture(log_weights, stacked)
     # A mixture of mixtures is one mixture.
     within = jax.nn.log_softmax(stacked.log_weights, axis=1) + log_weights[:, None]
     components = jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, 2), stacked.components)
+    if isinstance(stacked, DiscreteMixture):
+        return DiscreteMixture(within.ravel(), components)
+    assert isinstance(components, AbstractContinuous)
     return Mixture(within.ravel(), components)
 
 

@@ -18,7 +18,6 @@ from bmaml.distributions import (
     Pool,
     ShiftedLogNormal,
     StudentT,
-    widened,
 )
 from bmaml.errors import PairError
 from bmaml.inference.posteriors import AbstractNoisePosterior, AbstractPosterior, AbstractWrappedPosterior, noise_entropy
@@ -57,7 +56,8 @@ def _wider(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -> A
     if isinstance(predictive, Pool):
         return Pool(predictive.log_weights, tuple(_wider(part, factor, tails) for part in predictive.parts))
     if isinstance(predictive, ShiftedLogNormal):
-        return widened(predictive, jnp.asarray(factor))  # With heavier tails it would have no mean.
+        # With heavier tails it would have no mean.
+        return ShiftedLogNormal(predictive.loc, factor * predictive.scale, predictive.shift)
     if isinstance(predictive, Mixture):
         return Mixture(predictive.log_weights, _wider(predictive.components, factor, tails))
     if isinstance(predictive, Normal):

@@ -6,7 +6,7 @@ import contextlib
 import functools
 from importlib.metadata import entry_points
 
-GROUPS = ("bmaml.methods", "bmaml.policy_methods", "bmaml.tasks", "bmaml.worlds", "bmaml.objectives")
+GROUPS = ("bmaml.methods", "bmaml.policy_methods", "bmaml.tasks", "bmaml.worlds", "bmaml.objectives", "bmaml.families")
 """The groups of entry points in which installed packages list their rows."""
 
 

@@ -22,7 +22,7 @@ _LINEAR = 10.0
 _BEYOND = 3.0
 _DAY = 86_400_000_000
 
-Form = Literal["number", "boolean", "date", "clock"]
+Form = Literal["number", "boolean", "date", "clock", "two", "count"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Column:
     - `mean`, `scale`: mean and standard deviation of a number, in the column's units (in nats with `log`).
     - `log`: whether the logarithm is taken first.
     - `levels`: the levels of a category, in order.
-    - `form`: how a cell is written that becomes a number: `"date"` (in days) and `"clock"` (in hours) are texts or times.
+    - `form`: how a cell is written that becomes a number: `"date"` (in days) and `"clock"` (in hours) are texts or times. An
+      outcome may be `"two"`, one of two levels, or a `"count"`.
     - `day_first`: whether the date 03/04/2024 is the third of April.
     - `origin`: what is subtracted first, exactly (a date's in microseconds since 1970).
     - `gaps`: whether cells may be empty. An empty cell is encoded as 0, and a further encoded column is 1 there.
@@ -93,6 +94,8 @@ class Column:
         `encode`.
         """
         values = self.raw(table)
+        if self.form in ("two", "count"):
+            return values[:, None]
         return self._standardised(table, values if self.level is None else values - reference)[:, None]
 
     def raw(self, table: Table) -> np.ndarray:
@@ -103,6 +106,8 @@ class Column:
         """
         if self.form in ("date", "clock"):
             return self._time(table)
+        if self.form == "two":
+            return self._two(table)
         if self.form == "boolean":
             return booleans(table, self.name, missing=self.gaps)
         if self.origin and isinstance(self.origin, int):
@@ -110,6 +115,8 @@ class Column:
             if values is not None and (self.gaps or not np.isnan(values).any()):
                 return values
         values = table.numbers(self.name, missing=self.gaps) - self.origin
+        if self.form == "count":
+            self._check_counts(table, values)
         bad = np.flatnonzero(values <= 0) if self.log else []
         if len(bad):
             raise InputError(
@@ -117,6 +124,21 @@ class Column:
                 "give a positive number, or do not take the log of this column."
             )
         return np.log(values) if self.log else values
+
+    def _two(self, table: Table) -> np.ndarray:
+        """Return 1 where a cell is the second level, and 0 where it is the first."""
+        codes, levels = table.coded(self.name, missing=self.gaps)
+        values = np.array([*(float(self.levels.index(level)) if level in self.levels else np.inf for level in levels), np.nan])
+        bad = np.flatnonzero(np.isinf(values[codes]))
+        if len(bad):
+            cell = table.cell(self.name, bad[0])
+            raise InputError(f"{cell} is {levels[codes[bad[0]]]!r}: give {self.levels[0]} or {self.levels[1]}.")
+        return values[codes]
+
+    def _check_counts(self, table: Table, values: np.ndarray) -> None:
+        bad = np.flatnonzero((values < 0) | (values != np.floor(values)))
+        if len(bad):
+            raise InputError(f"{table.cell(self.name, bad[0])} is {values[bad[0]]:g}: a count is a whole number from 0 on.")
 
     def _time(self, table: Table) -> np.ndarray:
         if self.form == "clock":

@@ -12,8 +12,10 @@ from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.io.checked import check_fields
+from bmaml.likelihoods import FAMILIES, NORMAL
 from bmaml.tables.columns import Column
-from bmaml.tables.fit_columns import INPUT_RATIO, OUTPUT_RATIO, Wanted, fit_input, fit_output, spread, with_level
+from bmaml.tables.fit_columns import INPUT_RATIO, OUTPUT_RATIO, Wanted, fit_input, spread, with_level
+from bmaml.tables.outcomes import family_of, fit_outcome
 from bmaml.tables.table import Reading, Table, listed
 from bmaml.tasks.base import Selection
 
@@ -36,6 +38,8 @@ class Schema:
     - `selection`: which rows of a task are given.
     - `reading`: how cells are read.
     - `order_form`: how the order column becomes a number.
+    - `family`: name of the family of the outcomes.
+    - `exposure`: encoding of the column with the exposure of counts, whose logarithm is the last encoded input, or None.
     """
 
     task: str
@@ -46,11 +50,19 @@ class Schema:
     selection: Selection = "random"
     reading: Reading = field(default_factory=Reading)
     order_form: Column | None = None
+    family: str = NORMAL.name
+    exposure: Column | None = None
 
     @property
     def width(self) -> int:
         """Number of encoded input columns."""
-        return sum(column.width for column in self.inputs)
+        return sum(column.width for column in self.inputs) + (self.exposure is not None)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the columns that must be known of a row before its outcome is: the inputs and the exposure."""
+        names = tuple(column.name for column in self.inputs)
+        return names if self.exposure is None else (*names, self.exposure.name)
 
     @property
     def means(self) -> np.ndarray:
@@ -92,7 +104,10 @@ class Schema:
         `references` are needed for columns whose level is taken out.
         """
         table, known = self.as_read(table), references or {}
-        return np.concatenate([c.encode(table, known.get(c.name)) for c in self.inputs], 1).astype(np.float32)
+        encoded = [c.encode(table, known.get(c.name)) for c in self.inputs]
+        if self.exposure is not None:
+            encoded.append(self.exposure.raw(table)[:, None])
+        return np.concatenate(encoded, 1).astype(np.float32)
 
     def encode_y(self, table: Table, references: References | None = None) -> np.ndarray:
         """Return the standardised outputs of `table`, float32 of shape `(rows, outputs)`. `references` are as in
@@ -171,7 +186,8 @@ class Schema:
         inputs, outputs = ([column.to_json() for column in part] for part in (self.inputs, self.outputs))
         form = None if self.order_form is None else self.order_form.to_json()
         own = {"task": self.task, "order": self.order, "within": list(self.within), "selection": self.selection}
-        return own | {"inputs": inputs, "outputs": outputs, "reading": self.reading.to_json(), "order_form": form}
+        side = {"family": self.family, "exposure": None if self.exposure is None else self.exposure.to_json()}
+        return own | side | {"inputs": inputs, "outputs": outputs, "reading": self.reading.to_json(), "order_form": form}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Schema:
@@ -184,7 +200,10 @@ class Schema:
             form = None if values.get("order_form") is None else Column.from_json(values["order_form"])
             reading = Reading.from_json(values["reading"]) if "reading" in values else Reading()
             within, selection = tuple(values.get("within", ())), values.get("selection", "random")
-            return Schema(values["task"], inputs, outputs, values["order"], within, selection, reading, form)
+            exposure = None if values.get("exposure") is None else Column.from_json(values["exposure"])
+            family = FAMILIES.find(values.get("family", NORMAL.name)).name
+            own = (values["task"], inputs, outputs, values["order"], within, selection, reading, form)
+            return Schema(*own, family, exposure)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"the saved schema is damaged ({error}): fit and save the model again.") from error
 
@@ -199,6 +218,8 @@ class ColumnRoles:
     - `categorical`: further inputs that are categories.
     - `log`: inputs whose logarithm is taken.
     - `selection`: `"first"` if a task's first rows are given, so that their order has a meaning.
+    - `family`: name of the family of the outcomes (None: as they show).
+    - `exposure`: name of the column with the exposure of counts, such as person-years.
     """
 
     task: str | tuple[str, ...]
@@ -208,6 +229,8 @@ class ColumnRoles:
     categorical: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
     selection: Selection = "random"
+    family: str | None = NORMAL.name
+    exposure: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -229,14 +252,23 @@ def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
     codes, _ = task_codes(table, roles.task_columns)
     wanted = {name: Wanted(name in roles.categorical, name in roles.log) for name in roles.x}
     inputs = tuple(fit_input(table, name, codes, wanted[name]) for name in roles.x)
-    outputs = tuple(fit_output(table, name) for name in roles.y)
+    family = family_of(table, roles.y, roles.family, roles.exposure)
+    outputs = tuple(fit_outcome(table, name, family) for name in roles.y)
     *within, task = roles.task_columns
-    schema = Schema(task, inputs, outputs, roles.order, tuple(within), roles.selection, table.reading)
+    exposure = None if roles.exposure is None else _fit_exposure(table, roles.exposure)
+    own = (task, inputs, outputs, roles.order, tuple(within), roles.selection, table.reading)
+    schema = Schema(*own, family=family.name, exposure=exposure)
     if roles.order is not None:
         schema = replace(schema, order_form=_order_form(table, roles.order, codes))
         order_values(table, schema)
     _say_labels(table, roles.task_columns)
     return _with_levels(table, schema)
+
+
+def _fit_exposure(table: Table, name: str) -> Column:
+    column = Column(name, log=True)
+    values = np.exp(column.raw(table))
+    return replace(column, note=f"exposure, {values.min():.4g} to {values.max():.4g}")
 
 
 def _say_labels(table: Table, columns: tuple[str, ...]) -> None:
@@ -335,7 +367,7 @@ def _with_levels(table: Table, schema: Schema) -> Schema:
     far = {}
     for columns, most in ((schema.inputs, INPUT_RATIO), (schema.outputs, OUTPUT_RATIO)):
         for column in columns:
-            if column.kind == "number" and not column.long_tails:
+            if column.form not in ("two", "count") and column.kind == "number" and not column.long_tails:
                 within, means, between = spread(column.raw(table), codes)
                 if between > most * within > 0:
                     far[column.name] = means
@@ -356,11 +388,12 @@ def _check_names(table: Table, roles: ColumnRoles) -> None:
     if not roles.x or not roles.y:
         raise InputError(f"{'no input' if not roles.x else 'no output'} column was named: name one for x and one for y.")
     named = [*roles.task_columns, *roles.x, *roles.y]
-    for name in [*named, *([] if roles.order is None else [roles.order])]:
+    for name in [*named, *(name for name in (roles.order, roles.exposure) if name is not None)]:
         table.column(name)
+    named += [] if roles.exposure is None else [roles.exposure]
     for name in named:
         if named.count(name) > 1:
-            raise InputError(f"column {name!r} is named twice among task, inputs and outputs: name it once.")
+            raise InputError(f"column {name!r} is named twice among task, inputs, outputs and exposure: name it once.")
     for name in [*roles.categorical, *roles.log]:
         if name not in roles.x:
             raise InputError(f"column {name!r} has an option (categorical or log) and is no input: add it to x.")

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.data import Data
-from bmaml.distributions import AbstractContinuous, exponentiated
+from bmaml.distributions import AbstractNumeric, exponentiated
 from bmaml.estimators.stacking.folds import train_folds
 from bmaml.estimators.stacking.scale_draws import fit_hierarchical
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.hierarchical import HierarchicalLearner, fit_basis
 from bmaml.learners.hierarchical.scales import Deviation
 from bmaml.learners.logarithmic import Logarithm, LogarithmicLearner, LogarithmicMeta
+from bmaml.likelihoods import NORMAL, Family
 from bmaml.recipes.tables import regression_method
 from bmaml.tasks.base import FixedTasks
 from bmaml.training.interrupt import Interrupt
@@ -49,7 +50,7 @@ class Candidate(NamedTuple):
             return support
         return Data(support.x, jax.vmap(self.logarithm.of)(support.y), support.mask)
 
-    def of_targets(self, predictive: AbstractContinuous) -> AbstractContinuous:
+    def of_targets(self, predictive: AbstractNumeric) -> AbstractNumeric:
         """Return `predictive`, those of the learner on a leading axis, as predictives of the targets."""
         place = self.logarithm
         if place is None:
@@ -72,6 +73,8 @@ class Setting:
     - `logarithm`: the logarithm of the targets, or None if it does not fit them.
     - `plan`, `particles`: of trainings by meta-steps.
     - `progress`, `interrupt`: show the training, and stop it.
+    - `family`: the family of the outcomes.
+    - `sides`: how many of the last inputs are the family's side inputs, such as a log exposure.
     """
 
     tasks: FixedTasks
@@ -81,6 +84,8 @@ class Setting:
     particles: int | None
     progress: Progress
     interrupt: Interrupt
+    family: Family = NORMAL
+    sides: int = 0
 
 
 def hierarchical(setting: Setting, deviation: Deviation, name: str) -> list[Candidate]:
@@ -88,7 +93,7 @@ def hierarchical(setting: Setting, deviation: Deviation, name: str) -> list[Cand
 
     `setting` says what to train on.
     """
-    rows, folds = _some(setting)
+    rows, folds = some_tasks(setting, _MOST_ROWS)
     mask = np.asarray(rows.mask) > 0
     basis, knots = fit_basis(np.asarray(rows.x)[mask], np.repeat(np.arange(len(mask)), mask.sum(1)))
     outputs, place = rows.y.shape[-1], setting.logarithm
@@ -134,15 +139,15 @@ def logarithm_of(targets: np.ndarray, means: np.ndarray, scales: np.ndarray) -> 
     return Logarithm(*(jnp.asarray(part, jnp.zeros(()).dtype) for part in parts))
 
 
-def _some(setting: Setting) -> tuple[Data, np.ndarray]:
-    """Return at most 300 of the tasks, 40 rows of each, and the folds of these tasks."""
+def some_tasks(setting: Setting, most: int) -> tuple[Data, np.ndarray]:
+    """Return at most 300 of the tasks of `setting`, `most` rows of each, and the folds of these tasks."""
     rows, rng = setting.tasks.rows, np.random.default_rng(setting.plan.seed)
     count, length = rows.mask.shape
     picked = np.sort(rng.permutation(count)[:_MOST_TASKS])
     x, y, mask = (np.asarray(leaf)[picked] for leaf in (rows.x, rows.y, rows.mask))
-    if length > _MOST_ROWS:
+    if length > most:
         # Real rows in random order come first.
-        order = np.argsort(rng.random(mask.shape) + (mask <= 0), 1)[:, :_MOST_ROWS]
+        order = np.argsort(rng.random(mask.shape) + (mask <= 0), 1)[:, :most]
         order = np.sort(order, 1)
         x, y = (np.take_along_axis(part, order[..., None], 1) for part in (x, y))
         mask = np.take_along_axis(mask, order, 1)

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
+from bmaml.distributions import AbstractDiscrete
 from bmaml.estimators.stacking.candidates import CANDIDATES, Candidate, Setting
+from bmaml.estimators.stacking.family_candidates import FAMILY_CANDIDATES
 from bmaml.estimators.stacking.folds import Stopped
 from bmaml.estimators.stacking.questions import Answers, Questions, ask, predictives, row_weights, score
 from bmaml.estimators.stacking.weights import stretches, weigh
@@ -62,7 +64,7 @@ def stack_candidates(setting: Setting, names: Sequence[str]) -> Stacked:
     """
     found: list[Candidate] = []
     for name in names:
-        found += CANDIDATES[name](setting)
+        found += (CANDIDATES | FAMILY_CANDIDATES)[name](setting)
         if setting.interrupt.raised:
             raise Stopped(0, setting.plan.steps)
     tasks = setting.tasks
@@ -115,6 +117,8 @@ def _stretched(
 ) -> tuple[np.ndarray, Answers]:
     """Return the factor on all scales after each number of given points, and the answers of the mixture with these factors."""
     place = np.searchsorted(counts, asked.given)
+    if isinstance(each[0], AbstractDiscrete):  # Whole numbers have no scale.
+        return np.ones(len(counts)), _mixed([score(predictive, asked.task.query.y) for predictive in each], weights[place])
 
     def mixture(factor: np.ndarray) -> Answers:
         parts = [score(predictive, asked.task.query.y, factor) for predictive in each]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from bmaml.data import Data, Task
-from bmaml.distributions import AbstractContinuous, widened
+from bmaml.distributions import AbstractNumeric, pit, widened
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.tasks.base import FixedTasks, split_rows
 
@@ -37,7 +37,10 @@ class Questions(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What is said of each row of each query: `log_prob` (joint over outputs), `cdf` and `mean`, standardised."""
+    """What is said of each row of each query: `log_prob` (joint over outputs), `cdf` and `mean`, standardised.
+
+    For whole numbers `cdf` is the randomised probability integral transform.
+    """
 
     log_prob: Float[np.ndarray, "questions rows"]
     cdf: Float[np.ndarray, "questions rows outputs"]
@@ -77,7 +80,7 @@ def ask(tasks: FixedTasks, folds: Bool[np.ndarray, "trainings tasks"], counts: S
 @eqx.filter_jit
 def predictives(
     learner: AbstractLearner, metas: Meta, support: Data, x: Array, fold: Int[Array, " questions"]
-) -> AbstractContinuous:
+) -> AbstractNumeric:
     """Return the predictive of each query, with the questions on a leading axis.
 
     - `learner`, `metas`: the candidate, with the meta-parameters of all trainings on a leading axis.
@@ -85,27 +88,30 @@ def predictives(
     - `fold`: the training that answers each question.
     """
 
-    def one(question: tuple[Data, Array, Array]) -> AbstractContinuous:
+    def one(question: tuple[Data, Array, Array]) -> AbstractNumeric:
         support, x, fold = question
         meta = jax.tree.map(lambda leaf: leaf[fold], metas)
         predictive = learner.adapt(meta, support, key=jax.random.key(0)).predict(x)
-        assert isinstance(predictive, AbstractContinuous)
+        assert isinstance(predictive, AbstractNumeric)
         return predictive
 
     return jax.lax.map(one, (support, x, fold), batch_size=_AT_ONCE)
 
 
 @eqx.filter_jit
-def _score(predictive: AbstractContinuous, y: Array, factor: Array) -> tuple[Array, Array, Array]:
-    def one(question: tuple[AbstractContinuous, Array, Array]) -> tuple[Array, Array, Array]:
-        predictive, y, factor = question
+def _score(predictive: AbstractNumeric, y: Array, factor: Array) -> tuple[Array, Array, Array]:
+    # Random numbers of its own for each question, and the same for all candidates.
+    keys = jax.random.split(jax.random.key(0), len(y))
+
+    def one(question: tuple[AbstractNumeric, Array, Array, Array]) -> tuple[Array, Array, Array]:
+        predictive, y, factor, key = question
         wide = widened(predictive, factor)
-        return wide.log_prob(y), wide.cdf(y), wide.mean
+        return wide.log_prob(y), pit(wide, y, key), wide.mean
 
-    return jax.lax.map(one, (predictive, y, factor), batch_size=_AT_ONCE)
+    return jax.lax.map(one, (predictive, y, factor, keys), batch_size=_AT_ONCE)
 
 
-def score(predictive: AbstractContinuous, y: Array, factor: np.ndarray | None = None) -> Answers:
+def score(predictive: AbstractNumeric, y: Array, factor: np.ndarray | None = None) -> Answers:
     """Return what `predictive` (questions on a leading axis) says of targets `y`, with all scales multiplied by `factor`."""
     factor = np.ones(len(y)) if factor is None else factor
     parts = _score(predictive, y, jnp.asarray(factor, y.dtype))

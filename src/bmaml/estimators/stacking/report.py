@@ -8,8 +8,10 @@ import numpy as np
 
 from bmaml.estimators.scores import Errors, Score, averaged, normal_errors, summary
 from bmaml.estimators.stacking.fit import Stacked
+from bmaml.estimators.stacking.plain import plain_errors
 from bmaml.estimators.stacking.questions import Answers
 from bmaml.evaluation.metrics import LEVEL
+from bmaml.likelihoods import FAMILIES
 from bmaml.tables import Schema
 
 PLAIN = "mean of the given rows"
@@ -43,7 +45,7 @@ def scores(stacked: Stacked, schema: Schema, method: str) -> list[Score]:
     - `schema`: what the columns mean.
     - `method`: the mixture's name.
     """
-    found = []
+    found, family = [], FAMILIES.find(schema.family)
     for count in stacked.counts:
         here = stacked.asked.given == count
         owner = stacked.asked.owner[here]
@@ -52,7 +54,11 @@ def scores(stacked: Stacked, schema: Schema, method: str) -> list[Score]:
             answers = Answers(*(part[here] for part in judged.answers))
             name = method if judged.name == "mixture" else judged.name
             found.append(_score(count, name, _errors(answers, y, mask), owner, schema))
-        found.append(_score(count, PLAIN, _plain(stacked, here, y, mask), owner, schema))
+        if family.likelihood is None:
+            plain = _plain(stacked, here, y, mask)
+        else:
+            plain = plain_errors(family, stacked.asked, here, int(schema.exposure is not None))
+        found.append(_score(count, PLAIN, plain, owner, schema))
     return found
 
 

@@ -7,9 +7,11 @@ import time
 import numpy as np
 
 from bmaml.estimators.stacking.candidates import CANDIDATES, Setting, logarithm_of
+from bmaml.estimators.stacking.family_candidates import FAMILY_CANDIDATES
 from bmaml.estimators.stacking.fit import stack_candidates
 from bmaml.estimators.stacking.folds import MANY, members
 from bmaml.estimators.stacking.report import Report, report
+from bmaml.likelihoods import FAMILIES
 from bmaml.methods import Method
 from bmaml.objectives import QueryLoss
 from bmaml.tables import Schema
@@ -23,6 +25,8 @@ MIXTURES: dict[str, tuple[str, ...]] = {"mixture": tuple(CANDIDATES)} | {
     name: (name,) for name in CANDIDATES if name != "experts"
 }
 """Names of methods that are fitted on folds, and the candidates of each."""
+FAMILY_MIXTURES: dict[str, tuple[str, ...]] = {"mixture": tuple(FAMILY_CANDIDATES), "mixed-model": ("random-slopes",)}
+"""The same for outcomes of other families than numbers."""
 
 # Meta-steps of the experts. Few tasks are learned by heart in more.
 _FEW, _LONG = 400, 4_000
@@ -47,13 +51,16 @@ def stacked_run(
     """
     began, mask = time.perf_counter(), np.asarray(tasks.rows.mask) > 0
     plain = all(column.level is None for column in schema.outputs)
-    logarithm = logarithm_of(np.asarray(tasks.rows.y)[mask], schema.means, schema.scales) if plain else None
+    family = FAMILIES.find(schema.family)
+    numbers = family.likelihood is None
+    logarithm = logarithm_of(np.asarray(tasks.rows.y)[mask], schema.means, schema.scales) if plain and numbers else None
     folds = members(len(mask), plan.seed)
     with Interrupt() as interrupt:
-        setting = Setting(tasks, folds, logarithm, plan, particles, progress, interrupt)
+        sides = int(schema.exposure is not None)
+        setting = Setting(tasks, folds, logarithm, plan, particles, progress, interrupt, family, sides)
         progress.start(0, plan.steps)
         try:
-            stacked = stack_candidates(setting, MIXTURES[name])
+            stacked = stack_candidates(setting, (MIXTURES if numbers else FAMILY_MIXTURES)[name])
         finally:
             progress.close()
     method = Method(stacked.learner, QueryLoss("points"), name=name)

@@ -164,16 +164,26 @@ def _draws(
     size = modes.shape[-1]
     values, vectors = np.linalg.eigh(_curvature(evidence, modes, fold, targets))
     spread = _WIDER / np.sqrt(np.maximum(values, _LEAST_CURVATURE))
+    unit = unit_draws(size, count, seed)
+    drawn = np.asarray(modes)[:, :, None] + np.einsum("fokl,fol,dl->fodk", vectors, spread, unit)
+    drawn = np.clip(drawn, -9.0, 4.0)
+    density = np.asarray(evidence.densities(jnp.asarray(drawn), fold, targets))
+    return jnp.asarray(drawn), jnp.asarray(draw_weights(density + 0.5 * (unit**2).sum(-1)))
+
+
+def unit_draws(size: int, count: int, seed: int) -> Float[np.ndarray, "draws scales"]:
+    """Return `count` evenly spread standard normals of `size` numbers, the first of them 0. `seed` shifts the others."""
     lattice = qmc.Sobol(size, scramble=False).random(1 << (count - 1).bit_length())[:count]
     uniform = (lattice + np.random.default_rng(seed).random(size)) % 1.0
     unit = norm.ppf(np.clip(uniform, 1e-4, 1 - 1e-4))
     unit[0] = 0.0
-    drawn = np.asarray(modes)[:, :, None] + np.einsum("fokl,fol,dl->fodk", vectors, spread, unit)
-    drawn = np.clip(drawn, -9.0, 4.0)
-    density = np.asarray(evidence.densities(jnp.asarray(drawn), fold, targets))
-    log_ratio = density + 0.5 * (unit**2).sum(-1)
+    return unit
+
+
+def draw_weights(log_ratio: np.ndarray) -> np.ndarray:
+    """Return the log weights of draws (last axis) whose density is exp(`log_ratio`) times the one they are drawn from."""
     log_ratio = np.where(np.isfinite(log_ratio), log_ratio, -np.inf)
     log_ratio -= log_ratio.max(-1, keepdims=True)
     # Truncated importance weights (Ionides, 2008): no draw weighs more than sqrt(count) mean draws.
     mean = np.log(np.exp(log_ratio).mean(-1, keepdims=True))
-    return jnp.asarray(drawn), jnp.asarray(np.maximum(np.minimum(log_ratio, mean + 0.5 * np.log(count)), -50.0))
+    return np.maximum(np.minimum(log_ratio, mean + 0.5 * np.log(log_ratio.shape[-1])), -50.0)

@@ -17,7 +17,7 @@ Scales = dict[str, Array]
 _CENTRES = {"mean": 0.0, "lines": -1.0, "below": 0.0, "smooth": -1.5, "length": 0.0, "noise": -1.0, "noise_slope": 0.0}
 _WIDTHS = {"mean": 1.0, "lines": 1.2, "below": 1.0, "smooth": 1.2, "length": 0.7, "noise": 1.5, "noise_slope": 0.4}
 # More lines than this deviate independently of each other: there are too few tasks to learn their covariances.
-_MOST_JOINT = 5
+MOST_JOINT = 5
 # The least noise and the jitter of a covariance, as shares of the outcome's variance.
 _LEAST = 1e-6
 
@@ -26,7 +26,7 @@ def start(basis: Basis, deviation: Deviation) -> Scales:
     """Return the scales of a `deviation` at the centre of their prior, for the functions of `basis`."""
     lines = 1 if deviation == "constant" else 1 + len(basis.varying)
     shapes = {"mean": (4,), "lines": (lines,), "noise": (), "noise_slope": (len(basis.curves),)}
-    if 1 < lines <= _MOST_JOINT:
+    if 1 < lines <= MOST_JOINT:
         shapes["below"] = (lines * (lines - 1) // 2,)
     if deviation == "smooth":
         shapes |= {"smooth": (), "length": (len(basis.varying),)}

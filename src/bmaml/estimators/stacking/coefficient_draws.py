@@ -1,0 +1,89 @@
+"""Fitting a generalised mixed model: draws of its scales given all training tasks, and what tasks share given each draw."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from scipy.optimize import minimize
+
+from bmaml.data import Data
+from bmaml.estimators.stacking.scale_draws import draw_weights, unit_draws
+from bmaml.learners.generalised import GeneralisedLearner, GeneralisedMeta, JointLaplace
+from bmaml.learners.hierarchical import Knots
+
+_ITERATIONS = 150
+# Step of the differences, in logs of scales.
+_STEP = 1e-4
+# Draws are somewhat wider than the normal approximation, since their weights can take away and never add.
+_WIDER = 1.2
+# A direction of which nothing is learned has the prior's width at most.
+_LEAST_CURVATURE = 0.5
+_BOUNDS = (-6.0, 3.0)
+
+
+def fit_generalised(
+    learner: GeneralisedLearner, knots: Knots, rows: Data, members: np.ndarray, seed: int = 0
+) -> GeneralisedMeta:
+    """Return the meta-parameters of `learner` for each fold, on a leading axis.
+
+    The posterior of the scales is approximated by a normal around its mode, in double precision. Weighted draws from it carry
+    what the tasks leave open. All coefficients are integrated out by a Laplace approximation. The last fold comes first: it
+    sees the most, so the others begin at its mode, and their draws are as wide as its own. The weights make up for that.
+
+    - `knots`: where the inputs bend.
+    - `rows`: all tasks, on a leading axis.
+    - `members`: which tasks each fold learns from, of shape (folds, tasks).
+    - `seed`: seed of the draws.
+    """
+    centre = _centre(learner, rows)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (knots, rows))
+        joint = JointLaplace(learner.basis, wide[0], learner.deviation, learner.likelihood, wide[1], centre)
+        y, folds = wide[1].y[..., 0], jnp.asarray(members, jnp.float64)
+        start = _mode(joint, np.asarray(joint.start), folds[-1], y)
+        spread = _spread(joint, start, folds[-1], y)
+        unit = unit_draws(len(start), learner.draws, seed)
+        found = []
+        for place in (len(members) - 1, *range(len(members) - 1)):
+            mode = start if place == len(members) - 1 else _mode(joint, start, folds[place], y)
+            drawn = jnp.asarray(np.clip(mode[None] + unit @ spread.T, *_BOUNDS))
+            density = np.asarray(joint.densities(drawn, folds[place], y))
+            weights = draw_weights(density + 0.5 * (unit**2).sum(-1))
+            found.append((jax.vmap(joint.unravel)(drawn), *joint.shared(drawn, folds[place], y), weights))
+        found = [*found[1:], found[0]]
+    single = jnp.zeros(()).dtype
+    stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack([np.asarray(leaf) for leaf in leaves]), single), *found)
+    tiled = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(members), *leaf.shape)), knots)
+    scales, mean, root, log_weights = stacked
+    return GeneralisedMeta(tiled, scales, mean, root, log_weights, jnp.full(len(members), centre, single))
+
+
+def _mode(joint: JointLaplace, start: np.ndarray, fold: Array, y: Array) -> np.ndarray:
+    """Return the most likely scales given the tasks of a fold."""
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = joint.value_and_grad(jnp.asarray(flat), fold, y)
+        return float(value), np.asarray(slope, np.float64)
+
+    options = {"maxiter": _ITERATIONS, "ftol": 1e-7, "gtol": 1e-3}
+    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[_BOUNDS] * len(start), options=options).x
+
+
+def _spread(joint: JointLaplace, mode: np.ndarray, fold: Array, y: Array) -> np.ndarray:
+    """Return a root of the covariance of the draws, from differences of the slope at a mode."""
+    columns = []
+    for step in _STEP * np.eye(len(mode)):
+        above, below = (joint.value_and_grad(jnp.asarray(mode + sign * step), fold, y)[1] for sign in (1.0, -1.0))
+        columns.append(np.asarray(above - below) / (2 * _STEP))
+    values, vectors = np.linalg.eigh(0.5 * (np.stack(columns) + np.stack(columns).T))
+    return vectors * (_WIDER / np.sqrt(np.maximum(values, _LEAST_CURVATURE)))[None]
+
+
+def _centre(learner: GeneralisedLearner, rows: Data) -> float:
+    """Return a latent number that fits all outcomes on average."""
+    x, y, there = (np.asarray(part, np.float64) for part in (rows.x, rows.y, rows.mask))
+    width = len(learner.basis.roles)
+    side = x[..., width] if x.shape[-1] > width else np.zeros_like(there)
+    return learner.likelihood.centre(y[..., 0][there > 0], side[there > 0])

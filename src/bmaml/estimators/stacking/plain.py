@@ -1,0 +1,64 @@
+"""A plain guess for outcomes of other families than numbers: the given rows and the mean of all, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from bmaml.distributions import pit
+from bmaml.estimators.scores import Errors, averaged
+from bmaml.estimators.stacking.questions import Questions
+from bmaml.evaluation.metrics import LEVEL
+from bmaml.likelihoods import Family
+
+# Variances of the latent number around the guess that are tried.
+_VARIANCES = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
+
+
+def plain_errors(family: Family, asked: Questions, here: np.ndarray, sides: int) -> Errors:
+    """Return the errors of a guess that needs no model.
+
+    The latent number of a task is the one that fits its given rows and the mean of all rows. How far tasks lie from it is the
+    variance that predicts best.
+
+    - `family`: the family of the outcomes.
+    - `asked`, `here`: the questions, and which of them to answer.
+    - `sides`: how many of the last inputs are the family's side inputs.
+    """
+    likelihood = family.likelihood
+    assert likelihood is not None
+    support, query = (
+        jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[here], part) for part in (asked.task.support, asked.task.query)
+    )
+    known = [part.x[..., -1] if sides else np.zeros(part.mask.shape) for part in (support, query)]
+    scales = {name: jnp.full(1, centre) for name, (centre, _) in likelihood.SCALES.items()}
+    real = query.mask > 0
+    usual = likelihood.centre(query.y[..., 0][real], known[1][real])
+    ordinary = float(likelihood.expected(jnp.asarray(usual), jnp.asarray(0.0)))
+
+    def guess(y: Any, side: Any, seen: Any) -> float:
+        return likelihood.centre(np.append(y[seen], ordinary), np.append(side[seen], 0.0)) if seen.any() else usual
+
+    latent = [guess(y[..., 0], side, mask > 0) for y, side, mask in zip(support.y, known[0], support.mask, strict=True)]
+    mean = jnp.asarray(np.broadcast_to(np.array(latent)[:, None], real.shape), jnp.zeros(()).dtype)
+    y, side = (jnp.asarray(part, mean.dtype) for part in (query.y, known[1]))
+
+    keys = jax.random.split(jax.random.key(1), len(y))
+
+    @jax.jit
+    def answers(variance: Array) -> tuple[Array, ...]:
+        def one(mean: Array, side: Array, y: Array, key: Array) -> tuple[Array, ...]:
+            spread = jnp.full_like(mean, variance)
+            predictive = likelihood.predictive(mean[None], spread[None], side, scales, jnp.zeros(1))
+            return -predictive.log_prob(y), predictive.mean - y, pit(predictive, y, key)
+
+        return jax.vmap(one)(mean, side, y, keys)
+
+    tried = [[np.asarray(part, np.float64) for part in answers(jnp.asarray(variance))] for variance in _VARIANCES]
+    nll, error, cdf = min(tried, key=lambda parts: averaged(parts[0], query.mask).mean())
+    inside = np.abs(cdf - 0.5) < LEVEL / 2
+    return Errors(*(averaged(part, query.mask) for part in (error**2, nll, inside)))

@@ -1,0 +1,14 @@
+"""Families of outcomes: yes or no, counts, and what the distribution of an outcome is given one latent number.
+
+A latent number is a sum of functions of the inputs, as in a generalised linear model. A likelihood says how probable an
+outcome is given the latent number, and predicts outcomes where the latent number is only known as a normal. A new family is
+one file that subclasses `AbstractLikelihood`, and one row in `families.py`. The code here knows no tables, tasks or learners.
+"""
+
+from bmaml.likelihoods.base import AbstractLikelihood as AbstractLikelihood
+from bmaml.likelihoods.bernoulli import BernoulliLikelihood as BernoulliLikelihood
+from bmaml.likelihoods.families import FAMILIES as FAMILIES
+from bmaml.likelihoods.families import NORMAL as NORMAL
+from bmaml.likelihoods.families import Family as Family
+from bmaml.likelihoods.negative_binomial import NegativeBinomialLikelihood as NegativeBinomialLikelihood
+from bmaml.likelihoods.poisson import PoissonLikelihood as PoissonLikelihood

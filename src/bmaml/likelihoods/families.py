@@ -1,0 +1,66 @@
+"""The table of families of outcomes: one row for each name that a user can type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from bmaml.errors import InputError, said
+from bmaml.likelihoods.base import AbstractLikelihood
+from bmaml.likelihoods.bernoulli import BernoulliLikelihood
+from bmaml.likelihoods.negative_binomial import NegativeBinomialLikelihood
+from bmaml.likelihoods.poisson import PoissonLikelihood
+from bmaml.rows import Rows
+
+# What an outcome's cells may be: any number, one of two things, or a whole number from 0 on.
+Cells = Literal["number", "two", "count"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A row of the table of families.
+
+    - `name`: in lower case with hyphens, as it is typed.
+    - `likelihood`: the distribution of an outcome given its latent number. None for the family of the exact learners.
+    - `cells`: what an outcome's cells may be.
+    - `side`: name of what else must be known of a row, or None.
+    - `mean`: what the predicted mean is, in the names of columns.
+    - `error`: how the squared error is called, in headers.
+    """
+
+    name: str
+    likelihood: AbstractLikelihood | None
+    cells: Cells
+    side: Literal["exposure"] | None = None
+    mean: str = "mean"
+    error: str = "RMSE"
+
+    @property
+    def made_by(self) -> AbstractLikelihood | None:
+        """The likelihood."""
+        return self.likelihood
+
+
+NORMAL = Family("normal", None, "number")
+"""Numbers of any size: the family of exact learners."""
+
+_ROWS = (
+    NORMAL,
+    Family("yes-no", BernoulliLikelihood(), "two", mean="probability", error="root of the Brier score"),
+    Family("count", NegativeBinomialLikelihood(), "count", side="exposure"),
+    Family("poisson", PoissonLikelihood(), "count", side="exposure"),
+)
+
+
+def as_family(name: str, found: Any) -> Family:
+    """Return a row called `name` for what a plug-in or a path leads to (`found`): a row.
+
+    Raises: InputError for anything else.
+    """
+    if isinstance(found, Family):
+        return replace(found, name=name) if ":" in name else found
+    raise InputError(f"{name} is {said(found)}, and no family of outcomes: give a bmaml.likelihoods.Family.")
+
+
+FAMILIES: Rows[Family] = Rows("family of outcomes", "bmaml.families", as_family, _ROWS)
+"""Every family of outcomes."""

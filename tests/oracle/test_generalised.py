@@ -1,0 +1,171 @@
+"""Families of outcomes: pmfs against scipy's, predictives and evidences against quadrature, and fits against known truths."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import expit, logsumexp
+
+from bmaml.data import Data
+from bmaml.distributions import Bernoulli, DiscreteMixture, NegativeBinomial, pit, pooled
+from bmaml.estimators.stacking.coefficient_draws import fit_generalised
+from bmaml.learners.generalised import GeneralisedLearner, JointLaplace
+from bmaml.learners.hierarchical import fit_basis
+from bmaml.likelihoods import BernoulliLikelihood, NegativeBinomialLikelihood, PoissonLikelihood
+
+KEY = jax.random.key(0)
+FAMILIES = {"yes-no": BernoulliLikelihood(), "count": NegativeBinomialLikelihood(), "poisson": PoissonLikelihood()}
+
+
+@pytest.mark.parametrize(("size", "mean"), [(0.4, 3.0), (3.0, 90.0), (1e8, 0.3), (1e8, 90.0)])
+def test_counts_are_those_of_scipy_and_poisson_for_a_large_size(size, mean):
+    known = stats.nbinom(size, size / (size + mean))
+    y = np.array([0, 1, 2, 9, 60, 200.0])
+    ours = NegativeBinomial(jnp.full((6, 1), np.log(mean)), jnp.full((1, 1), np.log(size)))
+    np.testing.assert_allclose(ours.log_prob(y[:, None].astype("f")), known.logpmf(y), rtol=2e-5)
+    np.testing.assert_allclose(ours.cdf(y[:, None])[:, 0], known.cdf(y), atol=5e-5)
+    np.testing.assert_allclose(ours.survival(y[:, None])[:, 0], known.sf(y), atol=5e-5)
+    assert [float(ours.quantile(q)[0, 0]) for q in (0.05, 0.5, 0.95)] == known.ppf([0.05, 0.5, 0.95]).tolist()
+    assert float(ours.std[0, 0]) == pytest.approx(known.std(), rel=1e-4)
+    assert float(ours.log_prob(jnp.full((6, 1), 0.5))[0]) == -np.inf
+
+
+def test_the_transform_of_draws_is_uniform_and_intervals_hold_their_share():
+    some = NegativeBinomial(jnp.array([[[0.3]], [[1.5]]]), jnp.array([[[1.0]], [[3.0]]]))
+    mixed = pooled(jnp.log(jnp.array([0.4, 0.6])), [DiscreteMixture(jnp.zeros(2), some), DiscreteMixture(jnp.zeros(2), some)])
+    drawn = mixed.sample(KEY, (4000,))
+    keys = jax.random.split(jax.random.key(1), 4000)
+    u = np.asarray(jax.vmap(lambda y, key: pit(mixed, y, key))(drawn, keys)).ravel()
+    assert stats.kstest(u, "uniform").pvalue > 0.01
+    low, high = (end[None] for end in mixed.interval(0.8))
+    assert 0.8 <= ((drawn >= low) & (drawn <= high)).mean() < 0.95
+    np.testing.assert_allclose(drawn.mean(), float(mixed.mean[0, 0]), rtol=0.1)
+
+
+def over_normal(log_prob, mean, variance):
+    """The log of the mean of exp(log_prob) over a normal, on a fine grid."""
+    z = np.linspace(-9, 9, 4001)
+    return logsumexp(log_prob(mean + np.sqrt(variance) * z) + stats.norm.logpdf(z)) + np.log(z[1] - z[0])
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("yes-no", 1e-4), ("count", 0.02), ("poisson", 0.03)])
+def test_outcomes_are_integrated_over_what_is_not_known(name, tolerance):
+    """For sharp counts (here up to 300) points of quadrature alone would leave gaps between them."""
+    likelihood = FAMILIES[name]
+    scales = {key: jnp.array([centre]) for key, (centre, _) in likelihood.SCALES.items()}
+    for mean, variance in ((0.4, 0.05), (-1.0, 4.0)) if name == "yes-no" else ((5.0, 0.02), (4.0, 0.5), (1.0, 1.0)):
+        predictive = likelihood.predictive(
+            jnp.full((1, 1), mean), jnp.full((1, 1), variance), jnp.zeros(1), scales, jnp.zeros(1)
+        )
+        middle = np.exp(mean + 0.5 * variance)
+        for y in (0.0, 1.0) if name == "yes-no" else np.round(middle * np.array([0.3, 0.9, 2.0])):
+
+            def log_prob(latent, y=y):
+                if name == "yes-no":
+                    return np.log(expit(latent if y else -latent))
+                if name == "poisson":
+                    return stats.poisson.logpmf(y, np.exp(latent))
+                size = np.exp(-2 * likelihood.SCALES["scatter"][0])
+                return stats.nbinom.logpmf(y, size, size / (size + np.exp(latent)))
+
+            found = float(predictive.log_prob(jnp.full((1, 1), y))[0])
+            assert found == pytest.approx(over_normal(log_prob, mean, variance), abs=tolerance, rel=0.01)
+
+
+def told(name, tasks, rows, seed=0):
+    """Inputs and outcomes of tasks that differ by a constant of deviation 0.9 around a common line of slope 0.7."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(tasks, rows, 1))
+    latent = 0.4 + 0.7 * x[..., 0] + 0.9 * rng.normal(size=(tasks, 1))
+    if name == "yes-no":
+        y = rng.random(latent.shape) < expit(latent)
+    else:
+        rate = np.exp(latent) * (rng.gamma(4.0, 0.25, latent.shape) if name == "count" else 1)
+        y = rng.poisson(rate)
+    return Data(x.astype("f"), y[..., None].astype("f"), np.ones((tasks, rows), "f"))
+
+
+def layout(rows):
+    return fit_basis(rows.x.reshape(-1, 1), np.repeat(np.arange(len(rows.mask)), rows.mask.shape[1]))
+
+
+@pytest.mark.parametrize("name", ["yes-no", "count"])
+def test_the_evidence_of_a_support_is_that_of_quadrature(name):
+    """One task whose constant alone is open: the integral over one number."""
+    likelihood, rows = FAMILIES[name], told(name, 1, 6)
+    learner = GeneralisedLearner(layout(rows)[0], likelihood, "constant", draws=1)
+    meta = learner.init(KEY)
+    meta = dataclasses.replace(meta, root=jnp.zeros_like(meta.root), centre=jnp.asarray(0.4))
+    wide = {**meta.scales, "lines": jnp.full((1, 1), np.log(0.9))}
+    meta = dataclasses.replace(meta, scales=wide)
+    x, y, _ = (jnp.asarray(leaf[0]) for leaf in (rows.x, rows.y, rows.mask))
+    support = Data(
+        jnp.pad(x, ((0, 2), (0, 0)), constant_values=1e30), jnp.pad(y, ((0, 2), (0, 0))), jnp.array([1.0] * 6 + [0] * 2)
+    )
+    posterior, evidence = learner.weigh(meta, support, key=KEY)
+    scales = {key: value[0] for key, value in meta.scales.items()}
+
+    def log_prob(latent):
+        each = likelihood.log_prob(jnp.asarray(latent)[:, None], y[:, 0][None], jnp.zeros((1, 6)), scales)
+        return np.asarray(each, np.float64).sum(1)
+
+    assert float(evidence) == pytest.approx(over_normal(log_prob, 0.4, 0.81), abs=0.05)
+    # The predicted mean is that of the exact posterior.
+    z = np.linspace(-6, 6, 2001)
+    weight = np.exp(log_prob(0.4 + 0.9 * z) + stats.norm.logpdf(z))
+    exact = (weight * np.asarray(likelihood.expected(0.4 + 0.9 * z, 0.0))).sum() / weight.sum()
+    assert float(posterior.predict(x[:1]).mean[0, 0]) == pytest.approx(exact, rel=0.04)
+
+
+@pytest.mark.parametrize("name", ["yes-no", "count"])
+def test_the_joint_evidence_has_the_slope_and_the_curvature_that_it_says(name):
+    rows, likelihood = told(name, 5, 6), FAMILIES[name]
+    basis, knots = layout(rows)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (knots, rows))
+        joint = JointLaplace(basis, wide[0], "lines", likelihood, wide[1], 0.3)
+        fold, y = jnp.array([1.0, 1, 1, 1, 0]), wide[1].y[..., 0]
+        flat = np.asarray(joint.start) + 0.1
+        _, slope = joint.value_and_grad(jnp.asarray(flat), fold, y)
+        for place in range(len(flat)):
+            step = 1e-4 * (np.arange(len(flat)) == place)
+            above, below = (float(joint.value_and_grad(jnp.asarray(flat + s * step), fold, y)[0]) for s in (1, -1))
+            assert float(slope[place]) == pytest.approx((above - below) / 2e-4, abs=1e-4)
+        # A task that is not seen changes nothing.
+        densities = [float(joint.densities(jnp.asarray(flat)[None], fold, seen)[0]) for seen in (y, y.at[4].set(0.0))]
+        assert densities[0] == pytest.approx(densities[1], abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["yes-no", "count"])
+def test_many_tasks_tell_the_scales(name):
+    rows = told(name, 150, 12)
+    basis, knots = layout(rows)
+    learner = GeneralisedLearner(basis, FAMILIES[name], "constant", draws=8)
+    meta = fit_generalised(learner, knots, rows, np.ones((1, 150), bool))
+    weights = np.asarray(jax.nn.softmax(meta.log_weights[0]))
+    assert np.exp(weights @ np.asarray(meta.scales["lines"][0, :, 0])) == pytest.approx(0.9, rel=0.2)
+    if name == "count":
+        assert np.exp(weights @ np.asarray(meta.scales["scatter"][0])) == pytest.approx(0.5, rel=0.15)
+    mean = weights @ np.asarray(meta.mean[0])
+    assert mean[1] == pytest.approx(0.7, abs=0.12)
+    assert float(meta.centre[0]) + mean[0] == pytest.approx(0.4, abs=0.25)
+    # Yes at one input: after five times yes and after five times no.
+    one = jax.tree.map(lambda leaf: leaf[0], meta)
+    said = [
+        float(
+            learner.adapt(one, Data(jnp.zeros((5, 1)), jnp.full((5, 1), y), jnp.ones(5))).predict(jnp.zeros((1, 1))).mean[0, 0]
+        )
+        for y in (0.0, 1.0)
+    ]
+    assert said[0] < said[1]
+
+
+def test_a_bernoulli_is_a_coin():
+    coin = Bernoulli(jnp.array([[0.0], [1.2]]))
+    np.testing.assert_allclose(coin.cdf(jnp.zeros((2, 1)))[:, 0], 1 - expit(np.array([0.0, 1.2])), rtol=1e-6)
+    np.testing.assert_allclose(coin.entropy()[0], np.log(2), rtol=1e-6)
+    assert coin.interval(0.9)[1][0, 0] == 1
+    assert float(coin.log_prob(jnp.full((2, 1), 2.0))[0]) == -np.inf

@@ -1,0 +1,160 @@
+"""Outcomes that are no measurements: how cells are read, what is said, and models fitted, saved and asked."""
+
+import csv
+import io
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+import bmaml
+from bmaml.cli import main
+from bmaml.errors import InputError
+from bmaml.estimators.stacking import PLAIN, scores_of, verdict
+from bmaml.tables import ColumnRoles, Schema, fit_schema, read_table
+
+
+def schema_of(y, family=None, exposure=None, **columns):
+    data = {"task": np.repeat(["a", "b"], len(y) // 2), "x": np.arange(len(y)) % 5, "y": y, **columns}
+    table = read_table(data)
+    return table, fit_schema(table, ColumnRoles("task", ("x",), ("y",), family=family, exposure=exposure))
+
+
+@pytest.mark.parametrize(
+    ("cells", "yes"),
+    [
+        ([0, 1, 1, 0, 0, 1], None),
+        (["1.0", "0.0", "1", "0", "0", "0"], None),
+        ([True, False, True, True, False, False], None),
+        (["N", "Y", "Y", "N", "N", "N"], "Y"),
+        (["sick", "well", "sick", "sick", "well", "well"], "sick"),
+        (["b", "a", "b", "a", "b", "a"], "b"),
+    ],
+)
+def test_two_things_are_yes_and_no_without_being_asked(cells, yes):
+    with pytest.warns(UserWarning, match="its probability of .* is learned"):
+        table, schema = schema_of(cells)
+    assert schema.family == "yes-no"
+    expected = [str(cell).lower() in ("1", "1.0", "true") if yes is None else cell == yes for cell in cells]
+    np.testing.assert_array_equal(schema.encode_y(table)[:, 0], expected)
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+def test_counts_are_said_and_not_assumed():
+    scores = [1, 2, 3, 2, 1, 3, 2, 2, 1, 1, 3, 2]
+    with pytest.warns(UserWarning, match="if they are counts, use family count"):
+        assert schema_of(scores)[1].family == "normal"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert schema_of(scores, "normal")[1].family == "normal"
+        assert schema_of([0.5, 1.5, 2.0, 2.5, 1.0, 2.0])[1].family == "normal"
+        table, schema = schema_of(scores, "count", "years", years=np.arange(1, 13))
+    np.testing.assert_array_equal(schema.encode_y(table)[:, 0], scores)
+    np.testing.assert_allclose(schema.encode_x(table)[:, -1], np.log(np.arange(1, 13)), rtol=1e-6)
+    assert schema.width == 2
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "said"),
+    [
+        ([0, 1, 2, 0, 1, 2], {"family": "yes-no"}, "holds 3 different cells"),
+        ([0, 1, -1, 0], {"family": "count"}, "a count is a whole number from 0 on"),
+        ([0, 1.5, 1, 0], {"family": "count"}, "a count is a whole number from 0 on"),
+        ([0, 1, 1, 0], {"family": "yes-no", "exposure": "z", "z": [1, 2, 1, 1]}, "an exposure is for counts"),
+        ([0, 1, 1, 0], {"family": "counts"}, "did you mean 'count'"),
+        ([2, 2, 2, 2], {"family": "count"}, "there is nothing to learn"),
+        ([2, 1, 2, 2], {"family": "count", "exposure": "z", "z": [1, 2, 0, 1]}, "has no logarithm"),
+        ([2, 1, 2, 2], {"family": "count", "exposure": "x"}, "'x' is named twice"),
+    ],
+)
+def test_outcomes_that_do_not_fit_are_named(y, options, said):
+    with pytest.raises(InputError, match=said):
+        schema_of(y, **options)
+
+
+def test_a_new_cell_that_is_neither_is_named():
+    _, schema = schema_of(["no", "yes", "no", "yes"], "yes-no")
+    with pytest.raises(InputError, match="'maybe': give no or yes"):
+        schema.encode_y(read_table({"y": ["yes", "maybe"]}))
+
+
+def test_methods_of_measurements_refuse_other_families():
+    with pytest.raises(InputError, match="use method mixture or mixed-model"):
+        bmaml.FewShotRegressor("gaussian-process", family="count").fit([[0.0]], [1.0], groups=[0])
+    with pytest.raises(InputError, match="for one outcome"):
+        bmaml.FewShotRegressor(family="count").fit(np.zeros((4, 1)), np.ones((4, 2)), groups=[0, 0, 1, 1])
+
+
+def women(tasks, rows, seed=0):
+    """Rows of a table: districts differ in how often the answer is yes, which rises with age."""
+    rng = np.random.default_rng(seed)
+    for task in range(tasks):
+        level = 1.5 * rng.normal()
+        for age in rng.uniform(-1, 1, rows).round(2):
+            yes = rng.random() < 1 / (1 + np.exp(-(level + 1.5 * age)))
+            yield [f"d{task}", age, "Y" if yes else "N"]
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def test_yes_or_no_from_file_to_file(tmp_path, capsys):
+    table, new, out = tmp_path / "women.csv", tmp_path / "new.csv", tmp_path / "model"
+    rows = list(women(24, 10))
+    table.write_text("\n".join(",".join(map(str, row)) for row in (["district", "age", "uses"], *rows)))
+    columns = ("--task", "district", "--x", "age", "--y", "uses")
+    assert run("fit", table, *columns, "--method", "mixed-model", "--shots", "0,2,5", "--out", out) == 0
+    said = capsys.readouterr()
+    assert "its probability of Y is learned" in said.err
+    assert "root of the Brier score" in said.out
+    assert "N or Y, as 0 and 1" in said.out
+    given = [["new", -0.5, "Y"], ["new", -0.2, "Y"], ["new", 0.1, "Y"], ["new", 0.0, ""], ["old", 0.0, "N"], ["old", 0.0, ""]]
+    new.write_text("\n".join(",".join(map(str, row)) for row in (["district", "age", "uses"], *given)))
+    assert run("predict", out, new) == 0
+    likely, less = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert set(likely) == {"district", "age", "uses_probability", "uses_low", "uses_high"}
+    assert float(less["uses_probability"]) < 0.5 < float(likely["uses_probability"])
+    for row in (likely, less):
+        assert 0 < float(row["uses_low"]) < float(row["uses_probability"]) < float(row["uses_high"]) < 1
+    assert run("evaluate", out, "--table", table, "--shots", "2", "--json") == 0
+    (score,) = json.loads(capsys.readouterr().out)
+    # Better than saying the share of yes everywhere (its NLL is near log 2).
+    assert score["nll"]["value"] < 0.64
+    assert 0.84 < score["coverage"]["uses"]["value"] < 0.96
+    assert run("recalibrate", out, table, "--out", tmp_path / "other") == 2
+    assert "no width to change" in capsys.readouterr().err
+
+
+def test_counts_with_an_exposure_are_rates(tmp_path):
+    rng = np.random.default_rng(0)
+    task, years = np.repeat(np.arange(20), 8), rng.uniform(0.5, 20, 160)
+    x = rng.normal(size=160)
+    y = rng.poisson(years * np.exp(0.5 * x + 0.7 * rng.normal(size=20)[task]))
+    table = {"ward": task, "x": x, "years": years, "falls": y}
+    model = bmaml.FewShotRegressor("mixed-model", family="count", shots=(0, 1, 3))
+    model.fit(table, "falls", task="ward", x="x", exposure="years")
+    found = {(score.method, score.shots): score for score in scores_of(model.folds_)}
+    assert found["mixed-model", 3].nll.value < found[PLAIN, 3].nll.value - 0.1
+    assert 0.82 < found["mixed-model", 3].coverage["falls"].value < 0.97
+    assert any("mixed model" in line for line in verdict(model.folds_, "mixed-model"))
+    model.save(tmp_path / "m")
+    again = bmaml.FewShotRegressor.load(tmp_path / "m")
+    few = {"x": [0.0, 0.5], "years": [2.0, 4.0], "falls": [3, 9]}
+    asked = {"x": [0.0, 0.0], "years": [1.0, 10.0]}
+    task, other = model.adapt(few), again.adapt(few)
+    np.testing.assert_array_equal(task.predict(asked), other.predict(asked))
+    short, long = task.predict(asked)
+    assert long == pytest.approx(10 * short, rel=1e-3)
+    low, high = task.interval(asked)
+    assert (low % 1 == 0).all()
+    assert (high % 1 == 0).all()
+    drawn = task.sample(asked, 400)
+    assert ((low <= drawn) & (drawn <= high)).mean() > 0.85
+    assert task.log_prob(asked, [2, 20]).max() < 0
+    with pytest.raises(InputError, match="years"):
+        task.predict({"x": [0.0]})
