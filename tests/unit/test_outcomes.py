@@ -130,6 +130,7 @@ def test_yes_or_no_from_file_to_file(tmp_path, capsys):
     assert "no width to change" in capsys.readouterr().err
 
 
+@pytest.mark.optimised
 def test_counts_with_an_exposure_are_rates(tmp_path):
     rng = np.random.default_rng(0)
     task, years = np.repeat(np.arange(20), 8), rng.uniform(0.5, 20, 160)

@@ -52,21 +52,20 @@ class NegativeBinomial(AbstractDiscrete):
         return mean + jnp.exp(2 * self.log_mean - self.log_size)
 
     def cdf(self, y):
-        return self._tails(y)[0]
+        above, mean, size, few = self._tail(y)
+        at_most = jnp.where(few, special.betainc(size, above, size / (size + mean)), special.gammaincc(above, mean))
+        return jnp.where(above < 1, 0.0, at_most)
 
     def survival(self, y):
-        return self._tails(y)[1]
+        above, mean, size, few = self._tail(y)
+        more = jnp.where(few, special.betainc(above, size, mean / (size + mean)), special.gammainc(above, mean))
+        return jnp.where(above < 1, 1.0, more)
 
-    def _tails(self, y: Array | np.ndarray) -> tuple[Array, Array]:
-        """Return the probabilities of at most `y` and of more."""
+    def _tail(self, y: Array | np.ndarray) -> tuple[Array, Array, Array, Array]:
+        """Return the least count above `y`, mean and size, and whether the size is too small for Poisson counts."""
         y, log_mean, log_size = same_rank(jnp.asarray(y, self.log_mean.dtype), self.log_mean, self.log_size)
         y, mean, size = jnp.broadcast_arrays(jnp.floor(y), jnp.exp(log_mean), jnp.minimum(jnp.exp(log_size), _MOST))
-        above, few = jnp.maximum(y, 0.0) + 1, size**2 < _POISSON * mean
-        share = size / (size + mean)
-        gathered = special.betainc(size, above, share), special.betainc(above, size, mean / (size + mean))
-        poisson = special.gammaincc(above, mean), special.gammainc(above, mean)
-        at_most, more = (jnp.where(few, a, b) for a, b in zip(gathered, poisson, strict=True))
-        return jnp.where(y < 0, 0.0, at_most), jnp.where(y < 0, 1.0, more)
+        return y + 1, mean, size, size**2 < _POISSON * mean
 
     def sample(self, key, shape=()):
         check_draw(key, shape)
