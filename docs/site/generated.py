@@ -5,6 +5,7 @@ from pathlib import Path
 import api
 import bibliography
 import command_line
+import lecture
 
 # Files at the root of the repository that pages link to, and the pages of the site that include them.
 AT_THE_ROOT = {"SECURITY.md": "security.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
@@ -13,7 +14,7 @@ AT_THE_ROOT = {"SECURITY.md": "security.md", "CONTRIBUTING.md": "contributing.md
 def write(app):
     """Write the pages into docs/generated, and touch no page that is as it was."""
     folder = Path(app.srcdir) / "generated"
-    pages = {"command_line.md": command_line.page(), "bibliography.md": bibliography.page(), **api.pages()}
+    pages = {"command_line.md": command_line.page(), "bibliography.md": bibliography.page(), **lecture.pages(), **api.pages()}
     for name, text in pages.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)

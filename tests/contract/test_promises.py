@@ -28,6 +28,7 @@ OPENING = {
     ("training/memory.py", "read_text"): "what Linux says of memory",
     ("methods/citations.py", "read_text"): "a file of the package",
     ("images/decode.py", "open"): "bytes that were read",
+    ("lecture/chapters.py", "read_text"): "a file of the package",
 }
 WAYS = {"open", "read_bytes", "read_text", "write_bytes", "write_text", "mkstemp", "NamedTemporaryFile", "TemporaryFile"}
 

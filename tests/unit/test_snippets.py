@@ -2,25 +2,26 @@
 shown with.
 
 A comment before a block says what it needs, from `PREPARED` below, and how many meta-steps at most it trains for:
-`<!-- test: table steps=3 -->`. Blocks of a page share their names, as in a notebook.
+`<!-- test: sleep steps=3 -->`. Command lines run if `<!-- test: run -->` stands before them. A Python block that does not run
+says why: `<!-- not run: REASON -->`. Blocks of a page share their names, as in a notebook.
 """
 
-import csv
 import dataclasses
 import doctest
 import importlib
 import re
+import runpy
 import shlex
 import zipfile
 from io import BytesIO
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import typer
 from cases import run
 
-import bmaml
 from bmaml.cli import app
 from bmaml.estimators.stacking import MIXTURES
 from bmaml.training.loop import Loop
@@ -28,29 +29,24 @@ from bmaml.training.loop import Loop
 ROOT = Path(__file__).parents[2]
 # Pages that `make docs` writes hold what docstrings and help texts say, which other tests hold.
 WRITTEN = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "generated" not in page.parts]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *WRITTEN]
-BLOCK = re.compile(r"(?:^<!-- test: (?P<needs>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+LECTURE = sorted((ROOT / "src" / "bmaml" / "lecture" / "pages").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *WRITTEN, *LECTURE]
+NOTE = r"(?:^<!-- (?:test: (?P<needs>[^\n]*)|not run: (?P<why>[^\n]+)) -->\n)?"
+BLOCK = re.compile(NOTE + r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 COMMANDS = typer.main.get_command(app).commands
 STEPS = 2  # So few meta-steps show that a block runs; what training reaches is shown elsewhere.
 
 
 def blocks(page, language):
-    """The blocks of a page in that language: what each needs, and its text."""
-    found = (match for match in BLOCK.finditer(page.read_text()) if match["language"] == language)
+    """The blocks of a page in that language that run: what each needs, and its text."""
+    found = (m for m in BLOCK.finditer(page.read_text()) if m["language"] == language and not m["why"])
     return [((match["needs"] or "").split(), match["text"]) for match in found]
 
 
-def patients():
-    """Tables of the shape that examples/remifentanil.py writes, of made-up patients."""
-    rng, folder = np.random.default_rng(0), Path("remi")
-    folder.mkdir()
-    curves = [(i, t, 1.5 - 0.03 * t + 0.2 * rng.normal()) for i in range(24) for t in np.linspace(-5, 60, 10)]
-    tables = {"patients": curves[:200], "new": curves[200::4], "later": curves[201::4], "times": [(None, t) for t in range(9)]}
-    for name, rows in tables.items():
-        header, start = (["since_stop"], 1) if name == "times" else (["patient", "since_stop", "log10_conc"], 0)
-        with (folder / f"{name}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([header, *(row[start:] for row in rows)])
-    return {"bmaml": bmaml}
+def example(name):
+    """Run a script of the examples, which writes into a folder of its name."""
+    runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"](Path(name))
+    return {}
 
 
 def drawings():
@@ -63,10 +59,10 @@ def drawings():
             pillow.fromarray(rng.integers(0, 255, (28, 28), np.uint8)).save(content, "PNG")
             archive.writestr(place, content.getvalue())
     few, new = rng.uniform(size=(3, 28, 28)), rng.uniform(size=(4, 28, 28))
-    return {"bmaml": bmaml, "few_images": few, "new_images": new}
+    return {"few_images": few, "new_images": new}
 
 
-PREPARED = {"table": patients, "images": drawings}
+PREPARED = {"sleep": lambda: example("sleep"), "images": drawings}
 
 
 @pytest.fixture
@@ -98,17 +94,34 @@ def test_python_runs_as_written(page, briefly, tmp_path, monkeypatch):
     for needs, text in blocks(page, "python"):
         names |= prepared(needs, briefly)
         exec(compile(text, f"{page.name}: {text[:40]}", "exec"), names)
+    plt.close("all")
 
 
-def test_shell_lines_of_the_table_run_as_written(tmp_path, monkeypatch, capsys):
+def lines_to_run(page):
+    """The command lines of a page that are marked to run."""
+    marked = [text for needs, text in blocks(page, "") if "run" in needs]
+    return [shlex.split(line, comments=True) for text in marked for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if lines_to_run(p)], ids=lambda page: page.name)
+def test_command_lines_run_as_written(page, briefly, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (text,) = [text for needs, text in blocks(ROOT / "README.md", "") if "table" in needs]
-    patients()
-    lines = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("bmaml ")]
-    assert [line[1] for line in lines] == ["fit", "predict", "suggest"]
-    for line in lines:
-        assert run(*line[1:], *(["--steps", STEPS] if line[1] == "fit" else [])) == 0, capsys.readouterr().err
-    assert {"model", "prediction.png", "prediction.csv"} <= {path.name for path in Path("remi").iterdir()}
+    briefly(STEPS)
+    for program, *words in lines_to_run(page):
+        if program == "python":
+            example(Path(words[0]).stem)
+        else:
+            assert program == "bmaml"
+            assert run(*words) == 0, capsys.readouterr().err
+    assert {"model", "predicted.png", "predicted.csv"} <= {path.name for path in Path("sleep").iterdir()}
+
+
+def test_every_block_of_python_runs_or_says_why_not():
+    """A note that is misspelt would be no note, and the block would run; a note that stands alone would be of no block."""
+    for page in PAGES:
+        notes = re.findall(r"^<!-- (?:test|not run):.*$", page.read_text(), re.MULTILINE)
+        used = [m for m in BLOCK.finditer(page.read_text()) if m["needs"] or m["why"]]
+        assert len(notes) == len(used), f"{page.name} has a note that no block follows."
 
 
 def shown(page):
