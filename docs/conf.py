@@ -29,5 +29,6 @@ html_copy_source = False
 html_show_sourcelink = False
 copybutton_prompt_text = r">>> |\$ "
 copybutton_prompt_is_regexp = True
+highlight_language = "text"
 pygments_style = "friendly"
 pygments_dark_style = "monokai"

@@ -31,7 +31,8 @@ def read(app, name, content):
     for file, page in AT_THE_ROOT.items():
         text = text.replace(f"](../{file}", f"]({page}")
     if name.startswith("results/") and not text.startswith("# "):
-        text = f"# {' / '.join(name.split('/')[1:]).replace('_', ' ')}\n\n{text}"
+        places = [place for place in name.split("/")[1:] if place != "results"]
+        text = f"# {', '.join(places).replace('_', ' ').capitalize()}\n\n{text}"
     if name == "results/README":
         files = "\n".join(sorted(page.removeprefix("results/") for page in app.env.found_docs if page.startswith("results/")))
         text += f"\n```{{toctree}}\n:hidden:\n\n{files.replace('README' + chr(10), '')}\n```\n"

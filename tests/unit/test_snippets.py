@@ -32,7 +32,7 @@ WRITTEN = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "generated"
 LECTURE = sorted((ROOT / "src" / "bmaml" / "lecture" / "pages").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *WRITTEN, *LECTURE]
 NOTE = r"(?:^<!-- (?:test: (?P<needs>[^\n]*)|not run: (?P<why>[^\n]+)) -->\n)?"
-BLOCK = re.compile(NOTE + r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(NOTE + r"^```(?P<language>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
 COMMANDS = typer.main.get_command(app).commands
 STEPS = 2  # So few meta-steps show that a block runs; what training reaches is shown elsewhere.
 
