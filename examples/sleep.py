@@ -8,6 +8,7 @@ deviation of 6. A measurement has a noise of 25 ms. The numbers are like those o
     known.csv  ten days of 40 people: subject, day, reaction in ms
     new.csv    three days of three other people; the reaction of the other seven days is empty, to be predicted
     later.csv  what these seven days were
+    further.csv  ten days of 20 further people, to check or to widen the intervals
     days.csv   days on which another measurement could be made
 """
 
@@ -29,9 +30,11 @@ def people(count: int) -> list[list[Row]]:
 
 
 def main(folder: Path) -> None:
-    *known, a, b, c = people(43)
+    everybody = people(63)
+    known, (a, b, c), further = everybody[:40], everybody[40:43], everybody[43:]
     tables = {
         "known": [row for rows in known for row in rows],
+        "further": [row for rows in further for row in rows],
         "new": [row for rows in (a, b, c) for row in [*rows[:3], *((subject, day, "") for subject, day, _ in rows[3:])]],
         "later": [row for rows in (a, b, c) for row in rows[3:]],
     }
