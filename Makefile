@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs test fuzz combinations faults audit test-figures test-lowest test-wheel lint clean
+.PHONY: demo docs test fuzz combinations faults audit test-costly test-lowest test-wheel lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
@@ -35,8 +35,8 @@ audit: $(VENV)/.ready-test
 combinations: $(VENV)/.ready
 	$(BIN)/python benchmarks/combinations/run.py --count $${COUNT:-1000}
 
-# Every figure at its small size: some minutes.
-test-figures: $(VENV)/.ready-test
+# Every figure at its small size, the demo, and every learner with every objective: some minutes.
+test-costly: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n auto -m costly
 
 # The lower bounds of pyproject.toml, read off that file: what they break would otherwise be met by a user first.

@@ -28,13 +28,22 @@ from bmaml.training.optimisers import Adam
 FILE = Path(__file__).with_name("golden.json")
 
 
+def predicted(run, task):
+    """The predictive of a trained run for the query points of a task, from one compiled program."""
+
+    @jax.jit
+    def program(meta, support, x):
+        return run.method.learner.adapt(meta, support, key=jax.random.key(5)).predict(x)
+
+    return program(run.meta, task.support, task.query.x)
+
+
 def answers(name):
     """What a method predicts of a new task after four meta-steps, as plain numbers."""
     kind = kind_for(name)
     run = train(preset(name), fixed_tasks(kind=kind), steps=4, batch=4, seed=3)
     new = task(kind=kind)
-    posterior = run.method.learner.adapt(run.meta, new.support, key=jax.random.key(5))
-    predictive = posterior.predict(new.query.x)
+    predictive = predicted(run, new)
     numbers = {"loss": np.mean([record["loss"] for record in run.history[1:]]), "log_prob": predictive.log_prob(new.query.y)}
     numbers |= (
         {"mean": predictive.mean, "std": predictive.std}
@@ -60,12 +69,8 @@ def images():
     tasks = Episodes(Bank(jnp.asarray(pixels), (5,) * 4, (4,), tuple("abcd")), way=3, shots=1, queries=2)
     run = train(methods.protonet(Conv4((16, 16, 1), 2), 3), tasks, steps=2, batch=2, seed=3, outer=Adam(0.01, decay="none"))
 
-    @jax.jit
-    def probabilities(support, x):
-        return run.method.learner.adapt(run.meta, support, key=jax.random.key(5)).predict(x).mean
-
-    new = tasks.sample(jax.random.key(7))
-    return {"loss": [record["loss"] for record in run.history], "probabilities": probabilities(new.support, new.query.x)}
+    predictive = predicted(run, tasks.sample(jax.random.key(7)))
+    return {"loss": [record["loss"] for record in run.history], "probabilities": predictive.mean}
 
 
 ANSWERS = {name: partial(answers, name) for name in methods.METHODS} | {"a policy": policy, "images": images}

@@ -23,6 +23,7 @@ def test_a_figure_is_a_picture_and_its_numbers(name, tmp_path):
     assert all(row.keys() == rows[0].keys() and None not in row.values() for row in rows)
 
 
+@pytest.mark.costly  # It compiles for a minute; `make demo` runs the command itself.
 def test_demo_writes_a_picture_and_scores(tmp_path):
     assert run("demo", "--share", "0.001", "--out", tmp_path) == 0
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
