@@ -225,9 +225,10 @@ BRIEFLY = {name: chosen(name, objectives) for name, (_, objectives) in ACCEPTED.
 LONGER = [name for name, (_, objectives) in ACCEPTED.items() if len(objectives) > len(BRIEFLY[name])]
 
 
-@pytest.mark.parametrize(
-    ("name", "every"), [*((name, False) for name in ACCEPTED), *(pytest.param(n, True, marks=pytest.mark.costly) for n in LONGER)]
-)
+IN_FULL = [pytest.param(name, True, marks=pytest.mark.costly) for name in LONGER]
+
+
+@pytest.mark.parametrize(("name", "every"), [*((name, False) for name in ACCEPTED), *IN_FULL])
 def test_pairs_keep_the_contract_and_train(name, every, x64):
     """Losses and gradients of objectives of a learner, in one program: those of a task by itself, and of it padded,
     shuffled and permuted, vmapped, are the same; and the kinds of learner train with each objective.
