@@ -235,15 +235,22 @@ def test_refusals(model, name):
 @pytest.mark.unchecked
 def test_arrays_to_recalibrate_on_are_a_tables_columns_in_order():
     x, y, groups = family(6, 6, 3)
-    table = {"who": groups, "when": x.ravel(), "what": y.ravel()}
-    model = FewShotRegressor("maml", steps=2, batch=2, shots=np.int64(2)).fit(table, task="who", x=["when"], y=["what"])
+    columns = {"task": "who", "x": ["when"], "y": ["what"]}
+    model = FewShotRegressor("maml", steps=2, batch=2, shots=np.int64(2)).fit(table_of(x, y, groups), **columns)
+    x, y, groups = family(10, 6, 4)
+    groups = groups + 6
     by_name, by_order = FewShotRegressor(), FewShotRegressor()
     for one in (by_name, by_order):
         one.__dict__.update(model.__dict__)
-    by_name.recalibrate(table)
+    by_name.recalibrate(table_of(x, y, groups))
     by_order.recalibrate(x.ravel(), y.ravel(), groups=groups)
     changes = [one.run_.meta.change.log_stretch for one in (by_name, by_order)]
     np.testing.assert_array_equal(*changes)
+
+
+def table_of(x, y, groups):
+    """The arrays as a table of three columns."""
+    return {"who": groups, "when": x.ravel(), "what": y.ravel()}
 
 
 def held(model, x, y):

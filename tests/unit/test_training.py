@@ -74,7 +74,8 @@ def test_ctrl_c_raises_with_the_run_so_far_and_its_folder(runs):
     stop = runs["stop"]
     assert isinstance(stop, KeyboardInterrupt)
     assert (stop.run.step, stop.run.finished, stop.directory) == (10, False, runs["broken"])
-    assert str(stop) == f"training was stopped at meta-step 10 of 30: go on with bmaml.resume({str(runs['broken'])!r})."
+    what = "training was stopped by Ctrl-C or SIGTERM at meta-step 10 of 30"
+    assert str(stop) == f"{what}: go on with bmaml.resume({str(runs['broken'])!r})."
     assert runs["straight"].finished
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -36,9 +35,9 @@ class Chapter:
         """The Python blocks of its page, in their order."""
         return _BLOCK.findall(self.text)
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> dict[str, object]:
         """Run its blocks one after another, as in a notebook, and return the names that they define."""
-        names: dict[str, Any] = {"__name__": f"chapter {self.number}"}
+        names: dict[str, object] = {"__name__": f"chapter {self.number}"}
         for block in self.blocks:
             exec(compile(block, self.name, "exec"), names)
         return names

@@ -138,7 +138,7 @@ class Interrupted(KeyboardInterrupt):
         self.run = run
         self.directory = run.directory if run.step else None
         kept = f"go on with bmaml.resume({str(self.directory)!r})" if self.directory else "no checkpoint was written"
-        super().__init__(f"training was stopped at meta-step {run.step} of {run.steps}: {kept}.")
+        super().__init__(f"training was stopped by Ctrl-C or SIGTERM at meta-step {run.step} of {run.steps}: {kept}.")
 
 
 @checked

@@ -30,8 +30,8 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, step: int, steps: int):
         super().__init__(
-            f"the fit was stopped at meta-step {step} of {steps} and nothing was saved, since a mixture cannot be resumed: "
-            "fit it again, or fit by a method that can be resumed, such as experts."
+            f"the fit was stopped by Ctrl-C or SIGTERM at meta-step {step} of {steps} and nothing was saved, since a mixture "
+            "cannot be resumed: fit it again, or fit by a method that can be resumed, such as experts."
         )
 
 

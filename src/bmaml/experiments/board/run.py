@@ -16,7 +16,7 @@ import numpy as np
 
 from bmaml.errors import InputError
 from bmaml.evaluation.evaluate import Evaluation, answering, evaluate
-from bmaml.evaluation.recalibrate import recalibrate
+from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.experiments.board.arenas import AbstractArena
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.files import read_plain, write_atomically
@@ -64,7 +64,7 @@ class Board(eqx.Module):
     - `count`: number of test tasks.
     - `recalibrated`: whether predictions of every method are stretched by its errors on the arena's spare tasks.
 
-    Raises: InputError for `recalibrated` if the arena has no spare tasks.
+    Raises: InputError for `recalibrated` if the arena has too few spare tasks.
     """
 
     arenas: tuple[AbstractArena, ...] = eqx.field(converter=_several)
@@ -75,9 +75,18 @@ class Board(eqx.Module):
     recalibrated: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
-        if self.recalibrated and self.arenas[0].spare() is None:
+        if self.recalibrated:
+            self._check_spare()
+
+    def _check_spare(self) -> None:
+        """Refuse tasks that cannot be recalibrated on before anything is trained."""
+        name, spare = self.arenas[0].name, self.arenas[0].spare()
+        if spare is None:
+            raise InputError(f"{name} has no tasks to recalibrate on: only families and tables can be recalibrated.")
+        if spare.total is not None and spare.total < LEAST_TASKS:
             raise InputError(
-                f"{self.arenas[0].name} has no tasks to recalibrate on: only families and tables can be recalibrated."
+                f"{name} spares {spare.total} tasks to recalibrate on, and at least {LEAST_TASKS} are needed: give more tasks, "
+                "a larger share of them to score on, or no --recalibrated."
             )
 
     def run(
