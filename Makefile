@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs test fuzz combinations faults audit test-costly test-lowest test-wheel lint clean
+.PHONY: demo docs test test-pages fuzz combinations faults audit test-costly test-lowest test-wheel lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+# Every block of Python of the site's pages, as it is written.
+test-pages: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -q -n auto -m pages
 
 # The site, from docs/ and the code's own docstrings. A warning is an error. The pages need no network: open build/docs/index.html.
 docs: $(VENV)/.ready-docs

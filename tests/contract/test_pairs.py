@@ -209,14 +209,18 @@ def same(found, wanted, what):
 
 # What these add to the other objectives of a kind of learner is small: each scores as one of those does, or steps once more.
 ALIKE = {"query each", "pooled points", "pooled joint", "pooled squared_error", "chaser"}
+# Scores depend on what a learner predicts and not on how it learns: they are tried on one learner, and on exact heads, whose
+# joint score is another.
+SCORED = {"query joint", "query squared_error"}
 
 
 def chosen(name, objectives):
     """The objectives that every test run tries: of a kind of learner those that differ, of another the plainest and the
-    furthest from it. All of them are tried by the costly tests.
+    furthest from it. All of them are tried by the costly tests, and so is every variant of a kind of learner.
     """
     if name in LEARNERS:
-        return {key: one for key, one in objectives.items() if key not in ALIKE}
+        alike = ALIKE if name in ("stein", "exact") else ALIKE | SCORED
+        return {key: one for key, one in objectives.items() if key not in alike}
     keys = list(objectives)
     return {key: objectives[key] for key in dict.fromkeys((keys[0], keys[-1]))}
 
@@ -228,7 +232,13 @@ LONGER = [name for name, (_, objectives) in ACCEPTED.items() if len(objectives) 
 IN_FULL = [pytest.param(name, True, marks=pytest.mark.costly) for name in LONGER]
 
 
-@pytest.mark.parametrize(("name", "every"), [*((name, False) for name in ACCEPTED), *IN_FULL])
+# The identities of each part are held elsewhere; of the variants, those whose randomness or gradient is of another kind run.
+OTHER_KINDS = {"langevin", "implicit", "first order", "exact with drawn codes", "recurrent", "recalibrated"}
+COSTLY = VARIANTS.keys() - OTHER_KINDS
+BRIEF = [pytest.param(name, False, marks=[pytest.mark.costly] if name in COSTLY else []) for name in ACCEPTED]
+
+
+@pytest.mark.parametrize(("name", "every"), [*BRIEF, *IN_FULL])
 def test_pairs_keep_the_contract_and_train(name, every, x64):
     """Losses and gradients of objectives of a learner, in one program: those of a task by itself, and of it padded,
     shuffled and permuted, vmapped, are the same; and the kinds of learner train with each objective.

@@ -90,6 +90,7 @@ def test_equals_importance_sampling_where_the_task_may_be_a_line():
 
 
 @pytest.mark.slow
+@pytest.mark.costly
 def test_converged_under_twice_the_resolution():
     """The scores move by far less than they differ between learners: 0.01 nats, and 2% of the squared error."""
     fine = BayesOptimal(FAMILY, frequencies=4096, phases=48, components=8192)

@@ -100,6 +100,7 @@ def test_what_makes_no_sense_is_refused(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.optimised
+@pytest.mark.costly
 def test_on_a_five_point_task_nuts_judges_the_others():
     """SVGD's mean within 0.15 predictive deviations, its variance too small; exact heads agree with NUTS in both.
 

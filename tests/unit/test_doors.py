@@ -25,11 +25,11 @@ def run():
 
 @pytest.fixture(scope="module")
 def fitted():
-    """A regressor of the default method, fitted on inputs in [0, 1]."""
+    """A regressor of networks, which know nothing of inputs that they did not see, fitted on inputs in [0, 1]."""
     rng = np.random.default_rng(0)
     x, y = rng.uniform(size=(120, 1)), rng.normal(size=120)
     groups = np.repeat(np.arange(12), 10)
-    return bmaml.FewShotRegressor(steps=30, particles=2).fit(x, np.sin(6 * x[:, 0]) + 0.05 * y, groups=groups)
+    return bmaml.FewShotRegressor("experts", steps=30, particles=2).fit(x, np.sin(6 * x[:, 0]) + 0.05 * y, groups=groups)
 
 
 def test_one_wild_row_leaves_sensible_intervals(fitted):

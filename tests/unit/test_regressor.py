@@ -157,7 +157,7 @@ def test_own_method_on_a_file_with_categories_several_outputs_and_order(tmp_path
     np.testing.assert_allclose(again, task.predict(new), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["maml", pytest.param("bmaml", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["maml", pytest.param("bmaml", marks=pytest.mark.costly)])
 def test_other_methods_by_name(name):
     x, y, groups = family(6, 6, 3)
     model = FewShotRegressor(name, steps=2, batch=2).fit(x.ravel(), y.ravel(), groups=groups)

@@ -34,6 +34,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *WRITTEN, *LECTURE]
 NOTE = r"(?:^<!-- (?:test: (?P<needs>[^\n]*)|not run: (?P<why>[^\n]+)) -->\n)?"
 BLOCK = re.compile(NOTE + r"^```(?P<language>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
 COMMANDS = typer.main.get_command(app).commands
+# The site's pages train much. They run by `make test-pages`, once in CI; what everybody types first runs in every test run.
+FIRST = {"README.md", "CONTRIBUTING.md"}
 STEPS = 2  # So few meta-steps show that a block runs; what training reaches is shown elsewhere.
 
 
@@ -87,7 +89,12 @@ def prepared(needs, briefly):
     return {name: value for need in words for name, value in PREPARED[need]().items()}
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda page: page.name)
+def marked(page):
+    """A page as a parameter, which only `make test-pages` tries if it is one of the site."""
+    return pytest.param(page, id=page.name, marks=() if page.name in FIRST else pytest.mark.pages)
+
+
+@pytest.mark.parametrize("page", [marked(p) for p in PAGES if blocks(p, "python")])
 def test_python_runs_as_written(page, briefly, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -40,7 +40,7 @@ def wait_for(there, process, seconds=300):
 @pytest.mark.slow
 def test_ctrl_c_while_compiling_leaves_nothing_that_looks_trained(refused, tmp_path):
     out = tmp_path / "run"
-    process = started("train", "sinusoid", "--method", "bmaml", "--out", out)
+    process = started("train", "sinusoid", "--method", "maml", "--out", out)
     # The line that says so comes just before the program is compiled, which takes seconds.
     assert "compiling" in process.stderr.readline()
     time.sleep(0.2)
@@ -82,7 +82,7 @@ def never_stopped(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.costly), True])
 def test_a_killed_run_resumes_to_the_same_parameters_bit_for_bit(tmp_path, never_stopped, after):
     killed = tmp_path / "run"
     assert ended("train", *SHORT, "--out", killed, first=KILLED.format(after=after)) == -signal.SIGKILL
