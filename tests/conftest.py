@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import gc
 import os
 import re
 from contextlib import contextmanager
@@ -22,6 +23,11 @@ jaxtyping.install_import_hook("bmaml", "beartype.beartype(conf=beartype.Beartype
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Axes that NumPy would add in front are written out, so that no column meets a row unseen.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Tracing makes many small objects that live long. Python's collector walks all of them again and again: a tenth of the time.
+gc.set_threshold(200_000, 50, 100)
+# Where in the source an operation stands is written into every program, and no test reads it there.
+jax.config.update("jax_traceback_in_locations_limit", 0)
 
 
 @contextmanager
