@@ -16,7 +16,9 @@ def model(method: str):
     def fit(train: Rows, spec: Spec):
         from bmaml import FewShotRegressor
 
-        fitted = FewShotRegressor(method, selection="first" if spec.forecast else "random")
+        # The Gaussian process knows numbers only, and is asked for the probability of a step on both sides of the outcome.
+        family = spec.family if method == "mixture" else "normal"
+        fitted = FewShotRegressor(method, selection="first" if spec.forecast else "random", family=family)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             fitted.fit(
@@ -41,12 +43,14 @@ def _answers(fitted: Any, asked: list[Question], spec: Spec) -> list[Answer]:
     import jax
     import jax.numpy as jnp
 
+    from bmaml.distributions import AbstractDiscrete
     from bmaml.evaluation.metrics import crps
 
     schema = fitted.schema_
     assert all(column.level is None for column in (*schema.inputs, *schema.outputs))
     scale = float(np.asarray(schema.scales)[0])
     half = jnp.asarray(0.5 * spec.step / scale, jnp.float32)
+    whole = fitted.run_.method.name == "mixture" and spec.family != "normal"
 
     @eqx.filter_jit
     def answer(learner, meta, pairs):
@@ -54,8 +58,11 @@ def _answers(fitted: Any, asked: list[Question], spec: Spec) -> list[Answer]:
             support, query = pair
             predictive = learner.adapt(meta, support, key=jax.random.key(0)).predict(query.x)
             log_prob, scored = predictive.log_prob(query.y), crps(predictive, query.y, jax.random.key(1))
-            ends = [predictive.cdf(query.y + side * half) for side in ((-1, 1) if spec.step else (0,))]
-            above = [predictive.survival(query.y + side * half) for side in ((-1, 1) if spec.step else (0,))]
+            assert isinstance(predictive, AbstractDiscrete) == whole
+            # Whole numbers have a probability of their own: one below, and up to the outcome.
+            sides = ((-1, 1) if spec.step else (0,)) if not whole else (-2, 0)
+            ends = [predictive.cdf(query.y + side * half) for side in sides]
+            above = [predictive.survival(query.y + side * half) for side in sides]
             return predictive.mean, log_prob, scored, jnp.stack(ends), jnp.stack(above)
 
         return jax.lax.map(one, pairs, batch_size=16)
@@ -69,7 +76,7 @@ def _answers(fitted: Any, asked: list[Question], spec: Spec) -> list[Answer]:
     for i, question in enumerate(asked):
         rows = slice(0, len(question.asked.task))
         below, upto = cdf[i, 0, rows, 0], cdf[i, -1, rows, 0]
-        if spec.step:
+        if spec.step and not whole:
             # The difference on the side of the nearer tail keeps its digits.
             mass = np.where(below > 0.5, survival[i, 0, rows, 0] - survival[i, -1, rows, 0], upto - below)
             log_score = np.log(np.maximum(mass, 1e-30))

@@ -16,7 +16,7 @@ from bmaml.evaluation.intervals import bootstrap, interval
 from bmaml.experiments.numbers import markdown_table
 from bmaml.io.files import write_atomically
 
-OURS, RIVALS = "mixture", ("mixed-model", "gaussian-process")
+OURS, RIVALS = "mixture", ("mixed-model", "gaussian-process", "glmm")
 # What the default must hold: nats beyond noise, share of squared root error, and where the coverage must lie.
 NATS, SHARE, COVERAGE = 0.05, 0.03, (0.85, 0.95)
 _METRICS = ("nll", "squared", "crps", "covered")

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 
 from bmaml.data import Data
-from bmaml.estimators.stacking.scale_draws import fit_hierarchical
+from bmaml.estimators.stacking.scale_draws import _Evidence, fit_hierarchical
+from bmaml.estimators.stacking.task_noise import LOG_FACTORS, log_noise_factors
 from bmaml.learners.hierarchical import HierarchicalLearner, fit_basis
 from bmaml.learners.hierarchical import scales as of_scales
 
@@ -117,3 +118,42 @@ def test_three_tasks_leave_the_population_and_its_spread_open(fitted):
     low, high = few.interval(0.98)
     # Tails are heavier than those of one normal: scales are mixed.
     assert float(high[0, 0] - low[0, 0]) > 2 * 2.326 * 0.95 * float(few.std[0, 0])
+
+
+def test_the_evidence_of_a_task_is_that_of_a_gaussian_whose_noise_is_multiplied():
+    rng = np.random.default_rng(4)
+    rows = told(rng, 2, 4)
+    basis, knots = fit_basis(rows.x.reshape(-1, 1), numbers(rows))
+    learner = HierarchicalLearner(basis)
+    with jax.enable_x64(True):
+        knots, rows = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (knots, rows))
+        evidence = _Evidence(learner, knots, rows)
+        mean = jnp.asarray(rng.normal(size=len(basis.groups)))
+        told_of = evidence.by_task(evidence.start[None, None], mean[None, None], jnp.array([0.0, 0.7]), rows.y[..., 0][None])
+        scales = evidence.unravel(evidence.start)
+        for task in range(2):
+            x = rows.x[task]
+            covariance = of_scales.covariance(basis, scales, x, x)
+            for factor, found in zip((0.0, 0.7), told_of[0, 0, :, task], strict=True):
+                noise = of_scales.noise_variance(basis, scales | {"noise": scales["noise"] + factor}, x)
+                whole = np.asarray(covariance) + np.diag(np.asarray(noise))
+                known = multivariate_normal.logpdf(rows.y[task, :, 0], basis.mean(knots, x) @ mean, whole)
+                assert float(found) - 2 * np.log(2 * np.pi) == pytest.approx(known, abs=1e-4)
+
+
+def factors_of(deviation, tasks, draws=64):
+    """Draws of the log factor of a new task, learned from tasks of ten errors each, whose log factors deviate so much."""
+    rng = np.random.default_rng(5)
+    own = deviation * rng.normal(size=(tasks, 1))
+    errors = np.exp(own) * rng.normal(size=(tasks, 10))
+    evidence = np.stack([norm.logpdf(errors, 0, np.exp(factor)).sum(1) for factor in LOG_FACTORS])
+    uniform = (np.arange(draws)[:, None] + 0.5) * np.array([[0.618, 0.755]]) % 1
+    return log_noise_factors(evidence, np.ones(tasks), uniform)
+
+
+def test_how_tasks_differ_in_noise_is_learned_and_few_tasks_leave_it_open():
+    many = factors_of(0.6, 300)
+    assert many.std() == pytest.approx(0.6, rel=0.2)
+    assert many.mean() == pytest.approx(0.0, abs=0.15)
+    assert factors_of(0.0, 300).std() < 0.13
+    assert 0.15 < factors_of(0.0, 2).std() < 0.6

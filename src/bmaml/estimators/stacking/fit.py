@@ -14,10 +14,11 @@ from bmaml.distributions import AbstractDiscrete
 from bmaml.estimators.stacking.candidates import CANDIDATES, Candidate, Setting
 from bmaml.estimators.stacking.family_candidates import FAMILY_CANDIDATES
 from bmaml.estimators.stacking.folds import Stopped
-from bmaml.estimators.stacking.questions import Answers, Questions, ask, predictives, row_weights, score
+from bmaml.estimators.stacking.questions import Answers, Questions, ask, log_density, predictives, row_weights, score
 from bmaml.estimators.stacking.weights import stretches, weigh
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.pooled import PooledLearner, PooledMeta
+from bmaml.tasks.base import FixedTasks
 
 # Numbers of given points that have weights of their own.
 _COUNTS = (0, 1, 2, 3, 5, 8, 12, 20)
@@ -67,10 +68,19 @@ def stack_candidates(setting: Setting, names: Sequence[str]) -> Stacked:
         found += (CANDIDATES | FAMILY_CANDIDATES)[name](setting)
         if setting.interrupt.raised:
             raise Stopped(0, setting.plan.steps)
-    tasks = setting.tasks
+    return mix(found, setting.tasks, setting.folds, setting.plan.seed)
+
+
+def mix(found: Sequence[Candidate], tasks: FixedTasks, folds: np.ndarray, seed: int) -> Stacked:
+    """Return the mixture of trained candidates.
+
+    - `found`: the candidates.
+    - `tasks`, `folds`: all tasks, and which of them each training saw.
+    - `seed`: seed of the questions.
+    """
     longest = int(np.asarray(tasks.rows.count).max())
     counts = [count for count in _COUNTS if count <= max(tasks.shots) and count < longest and (count or 0 in tasks.shots)]
-    asked = ask(tasks, setting.folds, counts or [min(tasks.shots)], setting.plan.seed)
+    asked = ask(tasks, folds, counts or [min(tasks.shots)], seed)
     counts = sorted(set(asked.given.tolist()))
     each = [_predicted(candidate, asked) for candidate in found]
     y, weight = asked.task.query.y, row_weights(asked)
@@ -120,26 +130,27 @@ def _stretched(
     if isinstance(each[0], AbstractDiscrete):  # Whole numbers have no scale.
         return np.ones(len(counts)), _mixed([score(predictive, asked.task.query.y) for predictive in each], weights[place])
 
-    def mixture(factor: np.ndarray) -> Answers:
-        parts = [score(predictive, asked.task.query.y, factor) for predictive in each]
-        return _mixed(parts, weights[place])
-
-    tried = [mixture(np.full(len(place), factor)) for factor in _FACTORS]
-    log_prob = np.stack([answers.log_prob for answers in tried])
+    y = asked.task.query.y
+    tried = [[log_density(predictive, y, np.full(len(place), factor)) for predictive in each] for factor in _FACTORS]
+    log_prob = np.stack([_pooled(parts, weights[place]) for parts in tried])
     factors = stretches(log_prob, weight, asked.given, counts, _FACTORS)
-    return factors, mixture(factors[place])
+    return factors, _mixed([score(predictive, y, factors[place]) for predictive in each], weights[place])
+
+
+def _pooled(log_prob: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Return the log density of the mixture; `weights` are those of each question (questions, parts)."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(logsumexp(np.stack(log_prob) + np.log(weights.T)[..., None], 0))
 
 
 def _mixed(parts: list[Answers], weights: np.ndarray) -> Answers:
     """Return the answers of the mixture; `weights` are those of each question (questions, parts)."""
-    with np.errstate(divide="ignore"):
-        log_weights = np.log(weights.T)[..., None]
-    log_prob = logsumexp(np.stack([part.log_prob for part in parts]) + log_weights, 0)
+    log_prob = _pooled([part.log_prob for part in parts], weights)
     cdf, mean = (
         sum(w[:, None, None] * values for w, values in zip(weights.T, side, strict=True))
         for side in ([part.cdf for part in parts], [part.mean for part in parts])
     )
-    return Answers(np.asarray(log_prob), np.asarray(cdf), np.asarray(mean))
+    return Answers(log_prob, np.asarray(cdf), np.asarray(mean))
 
 
 def _pool(

@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from scipy.stats import norm, qmc
 
 from bmaml.data import Data
+from bmaml.estimators.stacking.task_noise import LOG_FACTORS, log_noise_factors
 from bmaml.learners.hierarchical import scales as of_scales
 from bmaml.learners.hierarchical.basis import Basis, Knots
 from bmaml.learners.hierarchical.learner import HierarchicalLearner, HierarchicalMeta
@@ -62,6 +63,7 @@ def fit_hierarchical(
         drawn, log_weights = _draws(evidence, modes, fold, targets, learner.draws, seed)
         mean, root = evidence.shared(drawn, fold, targets)
         scales = jax.vmap(jax.vmap(jax.vmap(evidence.unravel)))(drawn)
+        scales["noise"] = scales["noise"] + _noise_factors(evidence, modes, mean[:, :, 0], fold, targets, learner.draws, seed)
     single = jnp.zeros(()).dtype
     # (folds, outputs, draws, ...) becomes (folds, draws, outputs, ...).
     swapped = jax.tree.map(lambda leaf: jnp.asarray(np.swapaxes(np.asarray(leaf), 1, 2), single), (scales, mean, root))
@@ -72,6 +74,18 @@ def fit_hierarchical(
         weights = jnp.asarray(np.asarray(log_weights)[:, outputs].sum(1), single)
         metas.append(HierarchicalMeta(tiled, scale, mean, root, weights))
     return metas
+
+
+def _noise_factors(
+    evidence: _Evidence, modes: Array, mean: Array, fold: Array, targets: Array, count: int, seed: int
+) -> Float[Array, "folds outputs draws"]:
+    """Return the log of a factor on the noise for each draw: tasks differ in noise."""
+    each = np.asarray(evidence.by_task(modes, mean, jnp.asarray(LOG_FACTORS), targets))
+    uniform = (qmc.Sobol(2, scramble=False).random(1 << (count - 1).bit_length())[:count] + 0.5 / count) % 1.0
+    # In an order of its own, so that the factors do not go with the scales.
+    uniform = np.clip(np.random.default_rng([seed, count]).permutation(uniform), 1e-4, 1 - 1e-4)
+    seen = np.asarray(fold)
+    return jnp.asarray([[log_noise_factors(o, s, uniform) for o in of_fold] for of_fold, s in zip(each, seen, strict=True)])
 
 
 class _Evidence:
@@ -86,6 +100,8 @@ class _Evidence:
         self.value_and_grad = jax.jit(jax.value_and_grad(lambda flat, fold, y: -each(flat, fold, y).sum()))
         over_draws = lambda function: jax.vmap(function, (0, None, None))  # noqa: E731
         self.densities = jax.jit(jax.vmap(jax.vmap(over_draws(self.log_density), (0, None, 0)), (0, 0, None)))
+        over_outputs = jax.vmap(jax.vmap(self.task_log_density, (None, None, 0, None)), (0, 0, None, 0))
+        self.by_task = jax.jit(jax.vmap(over_outputs, (0, 0, None, None)))
         self.shared = jax.jit(jax.vmap(jax.vmap(over_draws(self.coefficients), (0, None, 0)), (0, 0, None)))
 
     def sums(self, scales: Scales, fold: Array, y: Array) -> _Sums:
@@ -103,6 +119,24 @@ class _Evidence:
         y = jnp.where(self.mask > 0, y, 0.0)
         each = jax.vmap(task)(self.x, self.mask, self.functions, y, fold)
         return jax.tree.map(lambda leaf: leaf.sum(0), each)
+
+    def task_log_density(self, flat: Array, mean: Array, log_factor: Array, y: Array) -> Float[Array, " tasks"]:
+        """Return the log density of each task's targets `y` around the shared mean.
+
+        `flat` holds the scales, `mean` the coefficients of the shared mean, and the noise's deviation is multiplied by the
+        exponential of `log_factor`.
+        """
+        scales = self.unravel(flat)
+        scales = scales | {"noise": scales["noise"] + log_factor}
+
+        def task(x: Array, mask: Array, functions: Array, y: Array) -> Array:
+            covariance = of_scales.covariance(self.basis, scales, x, x) * mask[:, None] * mask[None]
+            noise = jnp.where(mask > 0, of_scales.noise_variance(self.basis, scales, x), 1.0)
+            root = jnp.linalg.cholesky(covariance + jnp.diag(noise))
+            rest = solve_triangular(root, mask * (y - functions @ mean), lower=True)
+            return -0.5 * rest @ rest - jnp.log(jnp.diagonal(root)).sum()
+
+        return jax.vmap(task)(self.x, self.mask, self.functions, jnp.where(self.mask > 0, y, 0.0))
 
     def log_density(self, flat: Array, fold: Array, y: Array) -> Array:
         """Return the log posterior of the scales `flat` given the tasks of a fold, up to a constant."""

@@ -19,6 +19,8 @@ _ROLES = ("curve", "line", "task")
 KNOTS = 6
 # More products would cost more than they tell.
 _MOST_PRODUCTS = 48
+# With more inputs than this the noise depends on curves alone.
+_MOST_NOISY = 6
 # A column counts as constant in each task if its variance within tasks is below this share of all its variance.
 _CONSTANT = 1e-8
 
@@ -62,6 +64,11 @@ class Basis(eqx.Module):
     def varying(self) -> np.ndarray:
         """Numbers of the inputs that vary within tasks."""
         return self._of("curve", "line")
+
+    @property
+    def noisy(self) -> np.ndarray:
+        """Numbers of the inputs that the noise may depend on: all, or the curves if there are many inputs."""
+        return np.arange(len(self.roles)) if len(self.roles) <= _MOST_NOISY else self.curves
 
     @property
     def products(self) -> list[tuple[int, int]]:

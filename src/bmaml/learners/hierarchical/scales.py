@@ -25,7 +25,7 @@ _LEAST = 1e-6
 def start(basis: Basis, deviation: Deviation) -> Scales:
     """Return the scales of a `deviation` at the centre of their prior, for the functions of `basis`."""
     lines = 1 if deviation == "constant" else 1 + len(basis.varying)
-    shapes = {"mean": (4,), "lines": (lines,), "noise": (), "noise_slope": (len(basis.curves),)}
+    shapes = {"mean": (4,), "lines": (lines,), "noise": (), "noise_slope": (len(basis.noisy),)}
     if 1 < lines <= MOST_JOINT:
         shapes["below"] = (lines * (lines - 1) // 2,)
     if deviation == "smooth":
@@ -45,9 +45,9 @@ def mean_variance(basis: Basis, scales: Scales) -> Float[Array, " functions"]:
 
 
 def noise_variance(basis: Basis, scales: Scales, x: Float[Array, "n inputs"]) -> Float[Array, " n"]:
-    """Return the variance of the noise at `x`, given the `scales`. `basis` says which inputs are curves."""
+    """Return the variance of the noise at `x`, given the `scales`. `basis` says which inputs the noise depends on."""
     # Beyond the rows that were seen the noise stays as it is at their edge.
-    slope = jnp.clip(x[:, basis.curves], -2.5, 2.5) @ scales["noise_slope"]
+    slope = jnp.clip(x[:, basis.noisy], -2.5, 2.5) @ scales["noise_slope"]
     return jnp.exp(2 * (scales["noise"][None] + slope)) + _LEAST
 
 

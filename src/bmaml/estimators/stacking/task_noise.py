@@ -1,0 +1,42 @@
+"""How much noisier one task is than another: a factor on the noise of each task, learned from all training tasks."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+LOG_FACTORS = np.linspace(-2.4, 2.4, 13)
+"""Logs of the factors at which each task's evidence is needed."""
+# The evidence is smooth in the log of the factor, so that it can be interpolated.
+_FINE = np.linspace(-2.4, 2.4, 97)
+# Means and deviations of the log factors that are tried.
+_MEANS = np.linspace(-0.9, 0.45, 10)
+_DEVIATIONS = np.exp(np.linspace(np.log(0.04), np.log(1.2), 14))
+# Prior of the mean (its deviation), and of the log of the deviation (centre and deviation).
+_MEAN_WIDTH, _DEVIATION_CENTRE, _DEVIATION_WIDTH = 0.3, np.log(0.25), 0.8
+
+
+def log_noise_factors(
+    evidence: Float[np.ndarray, "factors tasks"], seen: Float[np.ndarray, " tasks"], uniform: Float[np.ndarray, "draws 2"]
+) -> Float[np.ndarray, " draws"]:
+    """Return draws of the log of a new task's factor on the deviation of its noise.
+
+    The log factors of tasks are normal. Their mean and deviation have a prior, and each draw has values of its own from their
+    posterior. So intervals have heavier tails where tasks are few or differ in noise, and a noisy task is found out by its
+    first rows (Hedeker et al., 2008, https://doi.org/10.1111/j.1541-0420.2007.00924.x).
+
+    - `evidence`: log evidence of each task, with its noise multiplied by each of the factors.
+    - `seen`: 1 for the tasks to learn from, else 0.
+    - `uniform`: numbers in (0, 1), two for each draw.
+    """
+    fine = np.stack([np.interp(_FINE, LOG_FACTORS, column) for column in evidence.T])
+    mean, deviation = (part.ravel() for part in np.meshgrid(_MEANS, _DEVIATIONS, indexing="ij"))
+    within = norm.logpdf(_FINE, mean[:, None], deviation[:, None])
+    within -= logsumexp(within, 1, keepdims=True)
+    posterior = np.array([np.asarray(logsumexp(fine + part, 1)) @ seen for part in within])
+    posterior += norm.logpdf(mean, 0, _MEAN_WIDTH) + norm.logpdf(np.log(deviation), _DEVIATION_CENTRE, _DEVIATION_WIDTH)
+    total = np.cumsum(np.exp(posterior - logsumexp(posterior)))
+    picked = np.minimum(np.searchsorted(total, uniform[:, 0]), len(total) - 1)
+    return mean[picked] + deviation[picked] * norm.ppf(uniform[:, 1])
