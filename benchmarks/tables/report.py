@@ -1,4 +1,4 @@
-"""From the files of the cells to results.md, results.json and results.png."""
+"""From the files of the cells to README.md, results.json and results.png."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from bmaml.experiments.numbers import markdown_table
 from bmaml.io.files import write_atomically
 
 OURS, RIVALS = "mixture", ("mixed-model", "gaussian-process", "glmm")
-# What the default must hold: nats beyond noise, share of squared root error, and where the coverage must lie.
-NATS, SHARE, COVERAGE = 0.05, 0.03, (0.85, 0.95)
+# What the default must hold: nats beyond noise, share of squared root error, where the coverage must
+# lie, and seconds of a fit.
+NATS, SHARE, COVERAGE, SECONDS = 0.05, 0.03, (0.85, 0.95), 60
 _METRICS = ("nll", "squared", "crps", "covered")
 
 
@@ -138,32 +139,50 @@ def write(out: Path, specs: Mapping[str, Spec]) -> None:
     installed = {d.metadata["Name"].lower() for d in metadata.distributions() if d.metadata["Name"]}
     versions = {"python": platform.python_version()} | {n: metadata.version(n) for n in names if n in installed}
     write_atomically(out / "results.json", json.dumps({"versions": versions, "rows": every}, indent=1))
-    write_atomically(out / "results.md", _markdown(every, collected, versions))
+    write_atomically(out / "README.md", _markdown(every, collected, versions))
     _picture(out / "results.png", [row for row in every if row["given"] is None])
 
 
 def _markdown(every: list[dict], collected: Mapping[str, Found], versions: Mapping[str, str]) -> str:
     whole = [row for row in every if row["given"] is None]
+    cells = sum(found.folds for found in collected.values())
     short = ", ".join(f"{name} {found.folds}" for name, found in collected.items() if found.folds < FOLDS)
+    star = " Tables marked * were kept back: no setting was chosen on them." if any(row["kept_back"] for row in whole) else ""
     text = [
-        "# The default for tables beside what people fit to such tables",
+        "# Tables of R",
         "",
+        f"The default of `bmaml fit` beside what people fit to such tables: {cells} cells of {len(collected)} tables,",
+        f"{FOLDS} folds of tasks each{f' (fewer of some: {short})' if short else ''}.",
+        "A fold's tasks are predicted by models of the other tasks, from 1, 2, 3 and 5 rows.",
+        "`python benchmarks/tables/run.py --out docs/results/tables` makes this page.",
         f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.",
-        f"Each table has {FOLDS} folds of tasks{f' (only some were run: {short})' if short else ''}. Numbers are means over",
-        "tasks. Intervals are 95% intervals over tasks, paired where two methods are compared. Log scores are in nats a row;",
-        'below 0 is better for the default. "The better" is that of the mixed model and the Gaussian process with the better',
-        "score on the same tasks, which favours it. RMSE is a ratio: below 1 is better for the default. Tables marked * were",
-        "kept back: no setting was chosen on them.",
+        "[full_bayes.md](full_bayes.md) compares the mixed model of the default with full Bayes.",
         "",
-        "## All numbers of given rows together",
+        "## In short",
+        "",
+        *_summary(every, collected),
+        "",
+        "![Log score beside each other method, and coverage](results.png)",
+        "",
+        "*Log score* is in nats a row, the default's minus the better's: below 0 the default is better. The better is the",
+        "mixed model (statsmodels), the Gaussian process (this library's) or the generalised mixed model (statsmodels; yes or",
+        "no, counts), by the score on the same tasks, which favours it. *RMSE* is a ratio to the better one's. *Held* is the",
+        "share of outcomes that 90% intervals hold. Numbers are means over tasks, with 95% intervals over tasks, paired where",
+        f"two methods are compared.{star}",
         "",
         markdown_table(_HEAD, [_cells(row, collected[row["table"]]) for row in whole]),
         "",
-        *_summary(every),
+        "*Seconds* are processor seconds of the first fold's fit, with all compilation, on cores that other work shared.",
+        "",
+        "## Beside each other method",
+        "",
+        "The default's log score minus theirs, all numbers of given rows together.",
+        "",
+        markdown_table(("table", *_OTHERS), [[row["table"], *_beside(row)] for row in whole]),
         "",
         "## By number of given rows",
         "",
-        "Log scores are negative log densities (log probabilities where the outcome has steps).",
+        "Log scores are negative log densities (log probabilities where the outcome has steps): lower is better.",
         "",
         markdown_table(*_by_count([row for row in every if row["given"] is not None])),
         "",
@@ -171,47 +190,44 @@ def _markdown(every: list[dict], collected: Mapping[str, Found], versions: Mappi
     return "\n".join(text)
 
 
-_HEAD = (
-    "table",
-    "tasks",
-    "log score minus mixed model's",
-    "minus Gaussian process's",
-    "minus LightGBM's",
-    "RMSE beside the better",
-    "90% intervals hold",
-    "processor seconds of a fit",
-    "not held",
-)
+_HEAD = ("table", "tasks", "log score", "RMSE", "held", "seconds", "not kept")
+_OTHERS = (*RIVALS, "lightgbm")
 
 
 def _cells(row: Mapping[str, Any], found: Found) -> list[str]:
-    against = [_text(row["against"].get(m), "+.3f") for m in (*RIVALS, "lightgbm")]
     star = "*" if row["kept_back"] else ""
-    seconds = f"{np.mean(found.processor[OURS]):.0f}"
-    cover = f"{row['coverage']['value']:.0%}"
-    ratio = _text(row.get("ratio"), ".2f")
-    return [row["table"] + star, str(row["tasks"]), *against, ratio, cover, seconds, ", ".join(faults(row)) or "-"]
+    ends = [_text(row.get("nats"), "+.2f"), f"{row['ratio']['value']:.2f}" if "ratio" in row else "-"]
+    kept = [f"{row['coverage']['value']:.0%}", f"{found.processor[OURS][0]:.0f}", ", ".join(faults(row)) or "-"]
+    return [row["table"] + star, str(row["tasks"]), *ends, *kept]
+
+
+def _beside(row: Mapping[str, Any]) -> list[str]:
+    return [_text(row["against"].get(method), "+.2f") for method in _OTHERS]
 
 
 def _text(ends: Mapping[str, float] | None, form: str) -> str:
     return "-" if ends is None else f"{ends['value']:{form}} [{ends['low']:{form}}, {ends['high']:{form}}]"
 
 
-def _summary(every: list[dict]) -> list[str]:
+def _summary(every: list[dict], collected: Mapping[str, Found]) -> list[str]:
     """Return sentences that count what is held."""
     counted = [row for row in every if row["given"] is not None and "nats" in row]
     whole = [row for row in every if row["given"] is None]
     worse = [f"{row['table']} at {row['given']}" for row in counted if "log score" in faults(row)]
     far = [f"{row['table']} at {row['given']}" for row in counted if "RMSE" in faults(row)]
     won = [row["table"] for row in whole if "nats" in row and row["nats"]["high"] < 0]
+    ahead = [row["table"] for row in whole if "mixed-model" in row["against"] and row["against"]["mixed-model"]["high"] < 0]
     cover = [f"{row['table']} ({row['coverage']['value']:.0%})" for row in whole if "coverage" in faults(row)]
+    slow = [name for name, found in collected.items() if max(found.processor[OURS]) > SECONDS]
     return [
         f"- Log score worse than the better one's by more than {NATS} nat and beyond noise: {len(worse)} of {len(counted)} "
         f"pairs of table and number of rows{_listed(worse)}.",
         f"- Log score better than the better one's beyond noise: {len(won)} of {len(whole)} tables{_listed(won)}.",
+        f"- Log score better than the mixed model's beyond noise: {len(ahead)} of {len(whole)} tables{_listed(ahead)}.",
         f"- RMSE worse by more than {SHARE:.0%} and beyond noise: {len(far)} of {len(counted)} pairs{_listed(far)}.",
         f"- Coverage of 90% intervals outside {COVERAGE[0]:.0%} to {COVERAGE[1]:.0%}: {len(cover)} of {len(whole)} "
         f"tables{_listed(cover)}.",
+        f"- More than {SECONDS} processor seconds for a fit: {len(slow)} of {len(whole)} tables{_listed(slow)}.",
     ]
 
 
@@ -244,13 +260,14 @@ def _picture(path: Path, whole: list[dict]) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.34 * len(whole) + 1.4), sharey=True, width_ratios=(2, 1))
     places = np.arange(len(whole))[::-1]
-    for shift, method, colour in zip((0.2, 0.0, -0.2), (*RIVALS, "lightgbm"), ("#1f77b4", "#2ca02c", "#ff7f0e"), strict=True):
+    looks = zip((0.24, 0.08, -0.08, -0.24), _OTHERS, ("#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e"), strict=True)
+    for shift, method, colour in looks:
         shown = [(place, row["against"][method]) for place, row in zip(places, whole, strict=True) if method in row["against"]]
         if not shown:
             continue
         value, low, high = (np.array([ends[key] for _, ends in shown]) for key in ("value", "low", "high"))
         y = np.array([place for place, _ in shown]) + shift
-        left.errorbar(value, y, xerr=(value - low, high - value), fmt="o", ms=4, lw=1, color=colour, label=f"minus {method}")
+        left.errorbar(value, y, xerr=(value - low, high - value), fmt="o", ms=3, lw=1, color=colour, label=f"minus {method}")
     left.axvline(0, color="0.4", lw=1)
     left.set(xlabel="log score of the default (nats a row; left is better)", xlim=(-1.5, 0.5))
     left.set_yticks(places, [row["table"] + ("*" if row["kept_back"] else "") for row in whole])

@@ -15,7 +15,7 @@ from bmaml.estimators.stacking.candidates import CANDIDATES, Candidate, Setting
 from bmaml.estimators.stacking.family_candidates import FAMILY_CANDIDATES
 from bmaml.estimators.stacking.folds import Stopped
 from bmaml.estimators.stacking.questions import Answers, Questions, ask, log_density, predictives, row_weights, score
-from bmaml.estimators.stacking.weights import stretches, weigh
+from bmaml.estimators.stacking.weights import stretches, weigh, widening
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.pooled import PooledLearner, PooledMeta
 from bmaml.tasks.base import FixedTasks
@@ -133,7 +133,7 @@ def _stretched(
     y = asked.task.query.y
     tried = [[log_density(predictive, y, np.full(len(place), factor)) for predictive in each] for factor in _FACTORS]
     log_prob = np.stack([_pooled(parts, weights[place]) for parts in tried])
-    factors = stretches(log_prob, weight, asked.given, counts, _FACTORS)
+    factors = stretches(log_prob, weight, asked.given, counts, _FACTORS) * widening(len(np.unique(asked.owner)))
     return factors, _mixed([score(predictive, y, factors[place]) for predictive in each], weights[place])
 
 

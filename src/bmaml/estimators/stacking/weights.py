@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
+from scipy.stats import norm, t
 
 _ROUNDS = 60
 # Equal weights count as much as this many tasks, and the weights of all numbers of points as much as this many at each.
@@ -12,6 +13,8 @@ _EQUAL, _SHARED = 1.0, 6.0
 _LOWEST = -60.0
 # Deviations of the log factor: of what is common to all numbers of points, and of what is not.
 _STRETCH, _APART = 0.3, 0.15
+# The level of the intervals that must hold where tasks are few.
+_LEVEL = 0.9
 
 
 def weigh(
@@ -59,6 +62,16 @@ def stretches(
     each = np.stack([(log_prob[:, given == n] * weight[given == n]).sum((1, 2)) for n in counts])
     middle = _peak(logs, each.mean(0) - 0.5 * (logs / _STRETCH) ** 2)
     return np.exp([_peak(logs, part - 0.5 * ((logs - middle) / _APART) ** 2) for part in each])
+
+
+def widening(tasks: int) -> float:
+    """Return the factor that makes a normal's 90% interval as wide as that of Student's t with `tasks` degrees of freedom.
+
+    Errors of one task are alike. So a factor that was found on few tasks is as uncertain as a deviation that was estimated from
+    as many numbers, and an interval is too narrow without this.
+    """
+    upper = 0.5 + 0.5 * _LEVEL
+    return float(t.ppf(upper, tasks) / norm.ppf(upper))
 
 
 def _peak(places: np.ndarray, values: np.ndarray) -> float:
