@@ -12,7 +12,7 @@ from bmaml.estimators.stacking import PLAIN, scores_of, verdict
 from bmaml.estimators.stacking.candidates import logarithm_of
 from bmaml.estimators.stacking.folds import FoldTasks, Stopped, members
 from bmaml.estimators.stacking.questions import ask, row_weights
-from bmaml.estimators.stacking.weights import stretches, weigh
+from bmaml.estimators.stacking.weights import stretches, weigh, widening
 from bmaml.tasks import FixedTasks
 from bmaml.training.interrupt import Interrupt
 
@@ -74,6 +74,15 @@ def test_the_stretch_is_how_much_wider_targets_are(spread, factor):
     np.testing.assert_allclose(found, factor, rtol=0.06)
     few = stretches(log_prob[:, :2], np.full((2, 8), 1 / 8), np.zeros(2), [0], factors)
     assert abs(np.log(few[0])) <= abs(np.log(factor)) + 0.1
+
+
+def test_a_deviation_of_few_errors_needs_wider_intervals_and_one_of_many_does_not():
+    rng = np.random.default_rng(0)
+    for tasks in (4, 12):
+        deviation = np.sqrt((rng.normal(size=(40_000, tasks)) ** 2).mean(1))
+        held = np.abs(rng.normal(size=40_000)) <= 1.645 * widening(tasks) * deviation
+        assert held.mean() == pytest.approx(0.9, abs=0.006)
+    assert widening(10_000) == pytest.approx(1, abs=1e-3)
 
 
 def test_outcomes_that_reach_0_have_no_logarithm():
