@@ -121,6 +121,19 @@ class AbstractContinuous(AbstractNumeric):
     """A distribution with a continuous CDF in each output."""
 
     @abstractmethod
+    def beyond(self, y: Array | np.ndarray, upper: Bool[Array, "*levels"]) -> Array:
+        """Probability above `y` where `upper`, and elsewhere at most `y`, for each output; exact to a few digits in that tail.
+
+        So one program serves both tails.
+        """
+
+    def cdf(self, y):
+        return self.beyond(y, jnp.asarray(False))
+
+    def survival(self, y):
+        return self.beyond(y, jnp.asarray(True))
+
+    @abstractmethod
     def bracket(self, tail: Array, upper: Array) -> tuple[Array, Array]:
         """Bounds `(low, high)` that enclose the result of `tail_quantile` for `tail` and `upper`, for each output."""
 
@@ -222,6 +235,7 @@ def _inverse(predictive: AbstractContinuous, tail: Array, upper: Array) -> Array
 
     Every third step halves the bracket instead, in turn evenly and in orders of magnitude about the mean. So a heavy tail that
     reaches over many orders of magnitude needs some twenty steps. It stops where the bracket is as narrow as numbers are.
+    Steps -2 and -1 look at the two ends, so that the program holds the CDF once: with it three times it compiles for seconds.
     """
     mean = predictive.mean
     tail, upper, mean = same_rank(tail.astype(mean.dtype), upper, mean)
@@ -230,8 +244,7 @@ def _inverse(predictive: AbstractContinuous, tail: Array, upper: Array) -> Array
 
     def gap(place: Array) -> Array:
         """Return how far the log probability is off, rising with the place."""
-        probability = jnp.where(upper, predictive.survival(place), predictive.cdf(place))
-        off = jnp.log(jnp.maximum(probability, smallest)) - jnp.log(tail)
+        off = jnp.log(jnp.maximum(predictive.beyond(place, upper), smallest)) - jnp.log(tail)
         return jnp.where(upper, -off, off)
 
     def open_still(low: Array, high: Array) -> Array:
@@ -248,19 +261,23 @@ def _inverse(predictive: AbstractContinuous, tail: Array, upper: Array) -> Array
         count, low, high, below, above = carry
         secant = low + (high - low) * jnp.clip(below / jnp.minimum(below - above, -smallest), 0.0, 1.0)
         place = jnp.where(count % 3 == 2, between(count, low, high), secant)
+        place = jnp.where(count == -2, low, jnp.where(count == -1, high, place))
         off = gap(place)
         # The end that stays weighs half as much, so that it does not stay for ever; at a root both ends are the root.
-        left, right = (off <= 0) & open_still(low, high), (off >= 0) & open_still(low, high)
+        left = jnp.where(count < 0, count == -2, (off <= 0) & open_still(low, high))
+        right = jnp.where(count < 0, count == -1, (off >= 0) & open_still(low, high))
+        weight = jnp.where(count < 0, 1.0, 0.5).astype(off.dtype)
         return (
             count + 1,
             jnp.where(left, place, low),
             jnp.where(right, place, high),
-            jnp.where(left, off, 0.5 * below),
-            jnp.where(right, off, 0.5 * above),
+            jnp.where(left, off, weight * below),
+            jnp.where(right, off, weight * above),
         )
 
-    start = (jnp.zeros((), int), *ends, *(gap(end) for end in ends))
-    going = lambda carry: (carry[0] < _MOST_STEPS) & open_still(carry[1], carry[2]).any()  # noqa: E731
+    none = jnp.zeros_like(ends[0])
+    start = (jnp.full((), -2), *ends, none, none)
+    going = lambda carry: (carry[0] < 0) | ((carry[0] < _MOST_STEPS) & open_still(carry[1], carry[2]).any())  # noqa: E731
     _, low, high, *_ = jax.lax.while_loop(going, narrow, start)
     return 0.5 * (low + high)
 

@@ -46,11 +46,9 @@ class ShiftedLogNormal(AbstractContinuous):
     def variance(self):
         return jnp.expm1(self.scale**2) * jnp.exp(2 * self.loc + self.scale**2)
 
-    def cdf(self, y):
-        return special.ndtr(self._unit(y)[0])
-
-    def survival(self, y):
-        return special.ndtr(-self._unit(y)[0])
+    def beyond(self, y, upper):
+        z, upper = same_rank(self._unit(y)[0], upper)
+        return special.ndtr(jnp.where(upper, -z, z))
 
     def bracket(self, tail, upper):
         unit = special.ndtri(tail)

@@ -69,12 +69,6 @@ class AbstractNumericMixture(AbstractNumeric, AbstractMixed):
         between = (self.components.mean - self.mean[None]) ** 2
         return _weighted(self.log_weights, self.components.variance + between)
 
-    def cdf(self, y):
-        return _weighted(self.log_weights, self.components.cdf(y))
-
-    def survival(self, y):
-        return _weighted(self.log_weights, self.components.survival(y))
-
     def sample(self, key, shape=()):
         return _mixed_sample(key, self.log_weights, self.components, shape)
 
@@ -87,6 +81,9 @@ class Mixture(AbstractNumericMixture, AbstractContinuous):
 
     log_weights: Float[Array, " particles"]
     components: AbstractContinuous
+
+    def beyond(self, y, upper):
+        return _weighted(self.log_weights, self.components.beyond(y, upper))
 
     def bracket(self, tail, upper):
         low, high = self.components.bracket(tail, upper)
@@ -104,6 +101,12 @@ class DiscreteMixture(AbstractNumericMixture, AbstractDiscrete):
 
     log_weights: Float[Array, " particles"]
     components: AbstractDiscrete
+
+    def cdf(self, y):
+        return _weighted(self.log_weights, self.components.cdf(y))
+
+    def survival(self, y):
+        return _weighted(self.log_weights, self.components.survival(y))
 
     def entropy(self):
         # A mixture of coins is a coin.

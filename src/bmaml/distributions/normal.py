@@ -41,11 +41,10 @@ class Normal(AbstractContinuous):
     def variance(self):
         return jnp.broadcast_to(self.scale**2, self.loc.shape)
 
-    def cdf(self, y):
-        return stats.norm.cdf(*same_rank(y, self.loc, self.scale))
-
-    def survival(self, y):
-        return stats.norm.sf(*same_rank(y, self.loc, self.scale))
+    def beyond(self, y, upper):
+        y, loc, scale, upper = same_rank(y, self.loc, self.scale, upper)
+        z = (y - loc) / scale
+        return special.ndtr(jnp.where(upper, -z, z))
 
     def bracket(self, tail, upper):
         unit = special.ndtri(tail)

@@ -42,11 +42,8 @@ class Pool(AbstractContinuous, AbstractPooled):
         mean = self.mean
         return self._weighted([part.variance + (part.mean - mean) ** 2 for part in self.parts])
 
-    def cdf(self, y):
-        return self._weighted([part.cdf(y) for part in self.parts])
-
-    def survival(self, y):
-        return self._weighted([part.survival(y) for part in self.parts])
+    def beyond(self, y, upper):
+        return self._weighted([part.beyond(y, upper) for part in self.parts])
 
     def bracket(self, tail, upper):
         ends = [part.bracket(tail, upper) for part in self.parts]

@@ -78,15 +78,10 @@ class StudentT(AbstractContinuous):
         ratio = jnp.where(self.df > 2, self.df / jnp.maximum(self.df - 2, 1e-6), jnp.inf)
         return jnp.broadcast_to(ratio * self.scale**2, self.loc.shape)
 
-    def cdf(self, y):
-        return self._above(*same_rank(-y, -self.loc, self.scale))
-
-    def survival(self, y):
-        return self._above(*same_rank(y, self.loc, self.scale))
-
-    def _above(self, y: Array, loc: Array, scale: Array) -> Array:
-        """Return the probability above `y` about the location `loc`."""
-        t = (y - loc) / scale
+    def beyond(self, y, upper):
+        y, loc, scale, upper = same_rank(y, self.loc, self.scale, upper)
+        away = (y - loc) / scale
+        t = jnp.where(upper, away, -away)
         df = jnp.broadcast_to(self.df, t.shape)
         # The tail form I(df / (df + t^2); df/2, 1/2) loses digits near 0, and the central form I(t^2 / (df + t^2); 1/2, df/2)
         # in the tails.
