@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import typer
@@ -16,7 +17,8 @@ from bmaml.cli.options import make_folder, must_take_a_run, whole_numbers
 from bmaml.cli.output import check_headers, plain_warnings, report
 from bmaml.errors import InputError
 from bmaml.estimators.base import read_from
-from bmaml.estimators.held_out_tasks import score_held_out
+from bmaml.estimators.held_out_tasks import predict_held_out, score_held_out
+from bmaml.estimators.left_out import LEFT_OUT
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Estimate, Score
 from bmaml.estimators.stacking import MIXTURES, PLAIN, scores_of, verdict
@@ -240,10 +242,8 @@ def report_scores(
         scores = score_held_out(model, held, training, given, by=by)
     head = {"table": held.name, "task": model.schema_.task, "held_out": list(parts), "split_by": by, "level": LEVEL}
     path = folder / "scores.json"
-    try:
-        write_atomically(path, json.dumps(head | {"scores": [score.to_json() for score in scores]}, indent=1))
-    except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror or error}): the model itself is saved.") from error
+    _write(path, head | {"scores": [score.to_json() for score in scores]})
+    _write(folder / LEFT_OUT, predict_held_out(model, held, given))
     _show(scores, model, f"{len(parts)} held-out tasks", by)
     typer.echo(f"\nscores in {path}")
 
@@ -258,10 +258,10 @@ def report_folds(model: FewShotRegressor, folder: Path) -> None:
     assert model.folds_ is not None
     typer.echo(f"fitted in {model.run_.seconds:.0f} s; saved in {folder}")
     path, found = folder / "folds.json", scores_of(model.folds_)
-    try:
-        write_atomically(path, json.dumps(model.folds_, indent=1))
-    except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror or error}): the model itself is saved.") from error
+    _write(path, model.folds_)
+    said = model.left_out()
+    if said is not None:
+        _write(folder / LEFT_OUT, said)
     method = model.run_.method.name or "mixture"
     shown = [score for score in found if score.method in (method, "mixed model", PLAIN)]
     _show(shown, model, "each task left out of a training", None)
@@ -269,6 +269,14 @@ def report_folds(model: FewShotRegressor, folder: Path) -> None:
     for line in verdict(model.folds_, method):
         typer.echo(line)
     typer.echo(f"\nall scores in {path}")
+
+
+def _write(path: Path, content: Any) -> None:
+    text = json.dumps(content, indent=None if path.name == LEFT_OUT else 1)  # Many numbers would be as many lines.
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror or error}): the model itself is saved.") from error
 
 
 def evaluate(

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.data import Data, stack
-from bmaml.distributions import pit
+from bmaml.distributions import interval_tail, pit
 from bmaml.errors import InputError
+from bmaml.estimators.left_out import LeftOut, Predicted, left_out, names_of
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Errors, Score, averaged, normal_errors, summary
 from bmaml.evaluation.metrics import LEVEL
@@ -117,14 +118,53 @@ def _rows(x: np.ndarray, y: np.ndarray, rows: np.ndarray, length: int) -> Data:
 
 def _model_errors(model: FewShotRegressor, asked: list[_Questions]) -> list[Errors]:
     """Return the model's errors at each shot count; all are asked in one call, so that one program is compiled."""
-    support, query = (jax.tree.map(lambda *parts: jnp.concatenate(parts), *(q[i] for q in asked)) for i in (0, 1))
-    learner, meta = model.run_.method.answerer, model.run_.meta
-    mean, nll, cdf = (np.asarray(part) for part in _answers(learner, meta, support, query))
+    mean, nll, cdf = (np.asarray(part) for part in _answers(*_together(model, asked)))
     cuts = np.cumsum([len(questions.task) for questions in asked])[:-1]
     errors = []
     for questions, *answers in zip(asked, *(np.split(part, cuts) for part in (mean, nll, cdf)), strict=True):
         errors.append(_errors(answers[0] - questions.query.y, answers[1], np.abs(answers[2] - 0.5) < LEVEL / 2, questions))
     return errors
+
+
+def _together(model: FewShotRegressor, asked: list[_Questions]) -> tuple[Any, Any, Data, Data]:
+    """Return the learner, its meta-parameters, and the supports and queries of all questions."""
+    support, query = (jax.tree.map(lambda *parts: jnp.concatenate(parts), *(q[i] for q in asked)) for i in (0, 1))
+    return model.run_.method.answerer, model.run_.meta, support, query
+
+
+def predict_held_out(model: FewShotRegressor, held: Table, shots: Sequence[int], seed: int = 0) -> LeftOut:
+    """Return what a model says of each held-out task, with examples.
+
+    - `model`, `held`, `shots`, `seed`: as in `score_held_out`, which asks the same questions.
+
+    Raises: InputError if no held-out task has more rows than a shot count, or a cell does not fit.
+    """
+    asked = [one for count in shots if (one := _questions(held, model, count, max(shots), seed)) is not None]
+    if len(asked) < len(shots):
+        raise InputError(f"no held-out task of {held.name} has more than {max(shots)} rows: score with fewer shots.")
+    learner, meta, support, query = _together(model, asked)
+    mean, nll, cdf = (np.asarray(part, np.float64) for part in _answers(learner, meta, support, query))
+
+    def interval(questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        some = [jax.tree.map(lambda leaf: leaf[questions], side) for side in (support, query)]
+        low, high = (np.asarray(end, np.float64) for end in _ends(learner, meta, *some, interval_tail(LEVEL)))
+        return low, high
+
+    owner = np.concatenate([questions.task for questions in asked])
+    given = np.repeat(list(shots), [len(questions.task) for questions in asked])
+    answers = Predicted(owner, given, support, query, mean, nll, cdf, interval)
+    return left_out(answers, names_of(held, model.schema_), model.schema_)
+
+
+@eqx.filter_jit
+def _ends(learner: Any, meta: Any, support: Data, query: Data, tail: jax.Array):
+    """Return the ends of the intervals at every query row of every question."""
+
+    def task_ends(asked: tuple[Data, Data]):
+        predictive = learner.adapt(meta, asked[0], key=jax.random.key(0)).predict(asked[1].x)
+        return tuple(predictive.tail_quantile(tail, jnp.asarray(upper)) for upper in (False, True))
+
+    return jax.lax.map(task_ends, (support, query))
 
 
 @eqx.filter_jit

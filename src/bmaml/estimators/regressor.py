@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, overload
@@ -14,8 +15,9 @@ from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, row_digest, saved
+from bmaml.estimators.left_out import LeftOut, Names, names_of, read_left_out
 from bmaml.estimators.regressor_task import AdaptedTask
-from bmaml.estimators.stacking import FAMILY_MIXTURES, MIXTURES, Report, default_steps, stacked_run
+from bmaml.estimators.stacking import FAMILY_MIXTURES, MIXTURES, Report, answers_of, default_steps, stacked_run
 from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.io.checked import Count, NotNegative, Positive, Seed, as_tuple
 from bmaml.io.checkpoint import RunFolder
@@ -171,9 +173,10 @@ class FewShotRegressor(AbstractEstimator):
             say_spikes(table, roles.y[0])
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.folds_: Report | None = None
+        self._answers: Callable[[Names, Schema], LeftOut] | None = None
         self.notes_, self.seen_ = notes or {}, _digests(tasks)
         self.run_ = self._train(schema, tasks, directory, overwrite)
-        self.schema_ = schema
+        self.schema_, self._names = schema, names_of(table, schema)
         return self
 
     def _train(self, schema: Schema, tasks: FixedTasks, directory: str | Path | None, overwrite: bool) -> Run:
@@ -193,11 +196,21 @@ class FewShotRegressor(AbstractEstimator):
         if self.shots is None and self.selection == "first" and not levelled:
             tasks = tasks.sized((0, *tasks.shots), tasks.queries)
         plan = self.plan() if self.steps else dataclasses.replace(self.plan(), steps=default_steps(len(tasks.rows.mask)))
-        run, self.folds_ = stacked_run(name, tasks, schema, plan, self.particles, as_progress(self.progress))
+        run, self.folds_, stacked = stacked_run(name, tasks, schema, plan, self.particles, as_progress(self.progress))
+        self._answers = partial(answers_of, stacked)
         if directory is None:
             return run
         run.save(directory, self._about(schema), overwrite=overwrite)
         return dataclasses.replace(run, directory=Path(directory))
+
+    def left_out(self) -> LeftOut | None:
+        """Return what was predicted of tasks that a training did not see, or None if that is not known.
+
+        A mixture knows it as long as it is not saved and loaded, and `bmaml fit` writes it into the model's folder.
+        Raises: InputError if the file in the folder is damaged.
+        """
+        answers = getattr(self, "_answers", None)
+        return read_left_out(self.fitted().directory) if answers is None else answers(self._names, self.schema_)
 
     def wanted_family(self) -> str | None:
         """Return the name of the family to fit, or None if the outcomes decide.

@@ -46,6 +46,7 @@ class Stacked(NamedTuple):
       after each of them.
     - `asked`: the questions about tasks left out.
     - `judged`: the answers of the mixture (first) and of every candidate.
+    - `each`: the predictives of the mixture's candidates, with the questions on a leading axis.
     """
 
     learner: PooledLearner
@@ -56,6 +57,7 @@ class Stacked(NamedTuple):
     factors: np.ndarray
     asked: Questions
     judged: list[Judged]
+    each: list[Any]
 
 
 def stack_candidates(setting: Setting, names: Sequence[str]) -> Stacked:
@@ -91,7 +93,8 @@ def mix(found: Sequence[Candidate], tasks: FixedTasks, folds: np.ndarray, seed: 
     factors, mixed = _stretched([each[i] for i in kept], weights, asked, weight, counts)
     learner, meta = _pool([found[i] for i in kept], counts, weights, factors)
     judged = [Judged("mixture", mixed), *(Judged(c.name, a) for c, a in zip(found, plain, strict=True))]
-    return Stacked(learner, meta, [found[i].name for i in kept], counts, weights, factors, asked, judged)
+    names, each = [found[i].name for i in kept], [each[i] for i in kept]
+    return Stacked(learner, meta, names, counts, weights, factors, asked, judged, each)
 
 
 def _predicted(candidate: Candidate, asked: Questions) -> Any:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
+from bmaml.distributions import AbstractNumeric, interval_tail, pooled, widened
+from bmaml.estimators.left_out import LeftOut, Names, Predicted, left_out
 from bmaml.estimators.scores import Errors, Score, averaged, normal_errors, summary
 from bmaml.estimators.stacking.fit import Stacked
 from bmaml.estimators.stacking.plain import plain_errors
@@ -79,6 +85,39 @@ def report(stacked: Stacked, schema: Schema, method: str) -> Report:
 def scores_of(report: Report) -> list[Score]:
     """Return the scores in a `report`."""
     return [Score.from_json(values) for values in report["scores"]]
+
+
+def answers_of(stacked: Stacked, tasks: Names, schema: Schema) -> LeftOut:
+    """Return what the mixture said of the tasks left out, task by task.
+
+    - `stacked`: the mixture.
+    - `tasks`, `schema`: names of the tasks, and what the columns mean.
+    """
+    asked, said = stacked.asked, stacked.judged[0].answers
+
+    def interval(questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        place = np.searchsorted(stacked.counts, asked.given[questions])
+        each = [jax.tree.map(lambda leaf: leaf[questions], predictive) for predictive in stacked.each]
+        numbers = (jnp.asarray(part[place], jnp.zeros(()).dtype) for part in (stacked.weights, stacked.factors))
+        low, high = _ends(each, *numbers, interval_tail(LEVEL))
+        return np.asarray(low, np.float64), np.asarray(high, np.float64)
+
+    answers = (said.mean, -said.log_prob, said.cdf)
+    return left_out(
+        Predicted(asked.owner, asked.given, asked.task.support, asked.task.query, *answers, interval), tasks, schema
+    )
+
+
+@eqx.filter_jit
+def _ends(each: list[AbstractNumeric], weights: Array, factors: Array, tail: Array) -> tuple[Array, Array]:
+    """Return the ends of the mixture's intervals, with the questions on a leading axis."""
+
+    def one(question: tuple[list[AbstractNumeric], Array, Array]) -> tuple[Array, Array]:
+        each, weights, factor = question
+        mixed = pooled(jnp.log(weights), [widened(predictive, factor) for predictive in each])
+        return mixed.tail_quantile(tail, jnp.asarray(False)), mixed.tail_quantile(tail, jnp.asarray(True))
+
+    return jax.lax.map(one, (each, weights, factors))
 
 
 def verdict(report: Report, method: str) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bmaml.estimators.stacking.candidates import CANDIDATES, Setting, logarithm_of
 from bmaml.estimators.stacking.family_candidates import FAMILY_CANDIDATES
-from bmaml.estimators.stacking.fit import stack_candidates
+from bmaml.estimators.stacking.fit import Stacked, stack_candidates
 from bmaml.estimators.stacking.folds import MANY, members
 from bmaml.estimators.stacking.report import Report, report
 from bmaml.likelihoods import FAMILIES
@@ -39,8 +39,8 @@ def default_steps(tasks: int) -> int:
 
 def stacked_run(
     name: str, tasks: FixedTasks, schema: Schema, plan: Plan, particles: int | None, progress: Progress
-) -> tuple[Run, Report]:
-    """Return a mixture as a run, and what the folds say of it.
+) -> tuple[Run, Report, Stacked]:
+    """Return a mixture as a run, what the folds say of it, and the mixture with its answers.
 
     - `name`: a name in `MIXTURES`.
     - `tasks`, `schema`: the tasks, and what the columns mean.
@@ -65,4 +65,4 @@ def stacked_run(
             progress.close()
     method = Method(stacked.learner, QueryLoss("points"), name=name)
     run = Run(method, stacked.meta, plan, plan.steps, seconds=time.perf_counter() - began)
-    return run, report(stacked, schema, name)
+    return run, report(stacked, schema, name), stacked
