@@ -20,6 +20,7 @@ ROOMS = (
         "__init__",
         "experiments",
         "plots",
+        "reports",
         "lecture",
         "cli",
     ),

@@ -106,6 +106,23 @@ def model():
     return bmaml.FewShotRegressor("mixed-model", shots=(0, 1, 3)).fit(t.ravel(), y.ravel(), groups=groups)
 
 
+def test_what_is_kept_of_single_tasks_adds_up_to_the_scores_and_is_in_the_units_of_the_table(model):
+    kept, own = model.left_out(), [score for score in scores_of(model.folds_) if score.method == "mixed-model"]
+    for i, score in enumerate(own):
+        assert np.sqrt(np.mean(np.square(kept["rmse"]["y0"][i]))) == pytest.approx(score.rmse["y0"].value, rel=1e-3)
+        assert np.mean(kept["nll"][i]) == pytest.approx(score.nll.value, rel=1e-3)
+        assert np.mean(kept["covered"]["y0"][i]) == pytest.approx(score.coverage["y0"].value, abs=1e-3)
+        assert kept["held"]["y0"][i][kept["levels"].index(0.9)][0] == pytest.approx(score.coverage["y0"].value, abs=1e-3)
+    t, y, groups = growth(20, 7, 0)
+    assert [shown["rank"] for shown in kept["examples"]] == [1, 2, 3, 4, 9, 10, 11, 12, 17, 18, 19, 20]
+    for shown in kept["examples"]:
+        mine = groups == int(shown["task"])
+        assert sorted(np.ravel([*shown["y"], *shown["given_y"]])) == pytest.approx(sorted(y.ravel()[mine]), rel=1e-3)
+        assert sorted([*shown["x"], *shown["given_x"]]) == pytest.approx(sorted(t.ravel()[mine]), rel=1e-3)
+        ends = np.ravel(shown["low"]), np.ravel(shown["mean"]), np.ravel(shown["high"])
+        assert (np.diff(ends, axis=0) > 0).all()
+
+
 def test_growth_is_predicted_in_the_logarithm_and_covered(model):
     assert model.folds_["candidates"] == ["mixed model of the logarithm"]
     found = {(score.method, score.shots): score for score in scores_of(model.folds_)}

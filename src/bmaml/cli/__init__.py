@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import io
+import shlex
 import sys
 import traceback
 import warnings
@@ -22,8 +23,10 @@ import typer
 from bmaml.cli import cache, cite, compare, demo, figure, leaderboard, lecture
 from bmaml.cli import evaluate as scores
 from bmaml.cli import fit as table
+from bmaml.cli import report as reports
 from bmaml.cli import train as training
 from bmaml.cli.groups import CommandLine
+from bmaml.cli.options import TYPED
 
 app = typer.Typer(
     cls=CommandLine,
@@ -33,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Bayesian meta-learning: learn a prior from many small data sets, adapt to a new one from a handful of points.",
 )
-for module in (training, scores, figure, compare, leaderboard, table, cache, cite, lecture, demo):
+for module in (training, scores, figure, compare, leaderboard, table, reports, cache, cite, lecture, demo):
     module.add(app)
 
 
@@ -78,6 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     from bmaml.errors import BmamlError
 
     _DEBUG.set(False)
+    TYPED.set(shlex.join(["bmaml", *(sys.argv[1:] if arguments is None else arguments)]))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # A file's name may hold what is no text.
     try:

@@ -15,7 +15,7 @@ import typer
 
 from bmaml.cli.on_tables import SCORES, aligned, shown_estimate
 from bmaml.cli.option_groups import Fitting, HeldOut, ImageFitting
-from bmaml.cli.options import changes, must_be_new, must_take_a_run, whole_numbers
+from bmaml.cli.options import TYPED, changes, must_be_new, must_take_a_run, whole_numbers
 from bmaml.cli.output import as_texts, plain_warnings, report, write
 from bmaml.errors import InputError
 from bmaml.io.files import read_plain, write_atomically
@@ -63,7 +63,8 @@ def fit(path: Path, folder: Path, fitting: Fitting, drawn: ImageFitting, held_ou
         seed=fitting.seed,
         progress=BarProgress(f"fitting {path.name}"),
     )
-    notes = {"images": str(path.absolute()), "held_out": [] if held is None else list(held.classes)}
+    classes = [] if held is None else list(held.classes)
+    notes = {"images": str(path.absolute()), "held_out": classes, "command": TYPED.get()}
     asked = None if held is None else model.episodes(held)
     if held is not None:
         held_out_of = f"{len(held.classes)} of {len(images.classes)} classes"

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from bmaml.cli.option_groups import Fitting, HeldOut, TableColumns
-from bmaml.cli.options import make_folder, must_take_a_run, whole_numbers
+from bmaml.cli.options import TYPED, make_folder, must_take_a_run, whole_numbers
 from bmaml.cli.output import check_headers, plain_warnings, report
 from bmaml.errors import InputError
 from bmaml.estimators.base import read_from
@@ -102,7 +102,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
             log=roles.log,
             exposure=roles.exposure,
             directory=folder,
-            notes={} if held is None else {"held_out": asdict(parted)},
+            notes={"command": TYPED.get()} | ({} if held is None else {"held_out": asdict(parted)}),
         )
     report_folds(model, folder) if model.folds_ else report(model.run_, folder)
     if held is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Collection
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from bmaml.errors import InputError
 
 if TYPE_CHECKING:
     from bmaml.learners.recalibrated import Recalibration
+
+TYPED: ContextVar[str | None] = ContextVar("typed", default=None)
+"""The command line that is running, as it was typed. It is kept with a model, so that a report can say how it was made."""
 
 
 def check_options(level: float, plot: Path | None) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from bmaml.cli.groups import OptionGroup, add_command, refuse
 from bmaml.cli.names import FAMILY_NAMES, NUMBER_METHODS, OBJECTIVE_NAMES, PATHS, POLICY_NAMES, WORLD_NAMES
-from bmaml.cli.options import must_be_a_run, whole_numbers
+from bmaml.cli.options import TYPED, must_be_a_run, whole_numbers
 
 if TYPE_CHECKING:
     from bmaml.methods import Method
@@ -99,7 +99,12 @@ def train(
     method = typed_method(method, policies=acts) if method else "maml" if acts else default_method(tasks)
     common = {
         "directory": out,
-        "about": {"kind": "control" if acts else "family", "tasks": tasks, "method": _title(method, points.objective)},
+        "about": {
+            "kind": "control" if acts else "family",
+            "tasks": tasks,
+            "method": _title(method, points.objective),
+            "command": TYPED.get(),
+        },
         "save_every": save_every,
         "progress": BarProgress(f"{method} on {tasks}"),
     }

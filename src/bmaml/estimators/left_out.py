@@ -237,7 +237,7 @@ def _example(
         for side, rows in zip(sides, real, strict=True)
     ]
     real = [rows if at is None else rows[np.argsort(at, kind="stable")] for rows, at in zip(real, places, strict=True)]
-    places = [None if at is None else np.sort(at).tolist() for at in places]
+    places = [None if at is None or moving is None else spelled(moving[0], np.sort(at)) for at in places]
 
     def shown(values: Any, rows: np.ndarray) -> list[list[float]]:
         return [[float(f"{number:.6g}") for number in row] for row in schema.decode_value(np.asarray(values)[rows], own)]
@@ -267,6 +267,14 @@ def axis_values(column: Column, encoded: np.ndarray, references: Mapping[str, fl
     # What was encoded in single precision has seven digits.
     values = np.array([float(f"{value:.6g}") for value in values])
     return values + (column.origin / _DAY if column.form == "date" else column.origin)
+
+
+def spelled(column: Column, values: np.ndarray) -> list[Any]:
+    """Return the numbers `values` of an input as people write them: a date as text, else a number."""
+    if column.form == "date":
+        return [str(np.datetime64(0, "D") + np.timedelta64(int(np.floor(value)), "D")) for value in values]
+    nothing = 1e-6 * np.abs(values).max(initial=0.0)  # Zero comes back from single precision as almost 0.
+    return [0.0 if abs(value) < nothing else float(f"{value:.6g}") for value in values]
 
 
 def read_left_out(folder: Path | None) -> LeftOut | None:

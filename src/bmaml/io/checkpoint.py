@@ -192,6 +192,11 @@ class RunFolder:
         """Return the caller's own record of the run."""
         return self._content()["about"]
 
+    def made_with(self) -> dict[str, str]:
+        """Return the versions of the packages that the run was made with."""
+        found = self._content().get("versions")
+        return {str(name): str(version) for name, version in found.items()} if isinstance(found, dict) else {}
+
     def _content(self) -> dict[str, Any]:
         """Return run.json, after a check that nothing in it has changed."""
         return read_sealed(self.path / "run.json", {"about": dict, "arrays": str, "parts": dict})

@@ -5,9 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import panels
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#F0E442")
+from bmaml.plots.style import PALETTE, panels
 
 
 def draw(bins: Numbers, answered: Numbers) -> Figure:
@@ -22,7 +20,7 @@ def draw(bins: Numbers, answered: Numbers) -> Figure:
         above, below = axes[j], axes[len(shots) + j]
         above.plot([0, 1], [0, 1], color="#999999", lw=0.8, ls=":")
         for k, name in enumerate(methods):
-            colour = _COLOURS[k % len(_COLOURS)]
+            colour = PALETTE[k % len(PALETTE)]
             rows = bins.where(method=name, shots=count)
             x, y = [row["confidence"] for row in rows], [row["accuracy"] for row in rows]
             above.vlines(x, [row["low"] for row in rows], [row["high"] for row in rows], color=colour, lw=0.8)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bmaml.io.files import replacing
@@ -14,6 +17,9 @@ from bmaml.rows import Rows
 # The colours of methods in pictures of few. A method's row gives its colour.
 COLOURS = {row.name: row.colour for row in METHODS.known() if row.colour} | {"bayes-optimal": "#000000"}
 TRUTH, SUPPORT = "#000000", "#000000"
+# Colours that people with any colour vision tell apart (Okabe and Ito, 2008).
+BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777"
+PALETTE = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, "#000000", "#999999", "#F0E442")
 
 
 def panels(rows: int, columns: int, *, width: float = 3.4, height: float = 2.7, **options) -> tuple[Figure, list]:
@@ -31,6 +37,20 @@ def panels(rows: int, columns: int, *, width: float = 3.4, height: float = 2.7, 
     return figure, list(axes.flat)
 
 
+def axes_for(ax: Axes | None, *, width: float = 4.6, height: float = 3.2) -> Axes:
+    """Return `ax`, or the axes of a new figure of this size in inches if there is none."""
+    return panels(1, 1, width=width, height=height)[1][0] if ax is None else ax
+
+
+def label(axis: Axes, *, x: str | None = None, y: str | None = None, title: str | None = None) -> None:
+    """Write the names of the axes and the title of `axis`. Names come from users, so a dollar sign is no formula."""
+    for put, text in ((axis.set_xlabel, x), (axis.set_ylabel, y)):
+        if text is not None:
+            put(text, fontsize=9, parse_math=False)
+    if title is not None:
+        axis.set_title(title, fontsize=10, parse_math=False)
+
+
 def title(name: str, table: Rows[MethodSpec] = METHODS) -> str:
     """Return the name of a method in pictures: the title of its row in `table`, or `name` itself without a title."""
     return (table[name].title if name in table else "") or name
@@ -41,6 +61,18 @@ def colour(name: str, table: Rows[MethodSpec] = METHODS) -> str:
     if name not in table:
         return COLOURS.get(name, "#000000")
     return table[name].colour or table[name].group.colour
+
+
+def as_svg(figure: Figure) -> bytes:
+    """Return `figure` as SVG, the same bytes for the same figure, and close it. Letters are drawn, so no font is needed."""
+    content = BytesIO()
+    try:
+        with warnings.catch_warnings(), plt.rc_context({"svg.hashsalt": "bmaml", "svg.fonttype": "path"}):
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            figure.savefig(content, format="svg", metadata={"Date": None})
+    finally:
+        plt.close(figure)
+    return content.getvalue()
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -114,7 +114,9 @@ class HierarchicalPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
         mean, functions, half = self._reach(given, x)
         shared = functions @ given.shared
         covariance = of_scales.covariance(self.basis, given.scales, x, x) + shared @ shared.T - half.T @ half
-        jitter = _JITTER * jnp.trace(covariance) / len(x) + 1e-8
+        # Lines alone have a covariance of low rank, whose rounding errors grow with its size.
+        share = max(_JITTER, 4.0 * len(x) * float(jnp.finfo(x.dtype).eps))
+        jitter = share * jnp.trace(covariance) / len(x) + 1e-8
         root = jnp.linalg.cholesky(covariance + jitter * jnp.eye(len(x), dtype=x.dtype))
         return mean + root @ jax.random.normal(key, (len(x),), x.dtype)
 
