@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Num
 
 from bmaml.errors import InputError, said
+from bmaml.io.notebook import facts_html
 from bmaml.io.registry import register
 
 # NumPy arrays stand in for JAX's on the host, as in a table that is still being split. A type checker need not tell them apart.
@@ -55,6 +56,17 @@ class Task(eqx.Module):
 
     support: Data
     query: Data
+
+    def _repr_html_(self) -> str:
+        return facts_html("Task", {"support": shape_of(self.support), "query": shape_of(self.query)})
+
+
+def shape_of(rows: Data) -> str:
+    """Return in words how many real rows a data set has (`rows`), and how wide they are."""
+    if rows.mask.ndim > 1:
+        return f"{rows.mask.shape[0]} data sets of up to {rows.mask.shape[-1]} rows"
+    targets = "a class" if rows.y.ndim == 1 else f"{rows.y.shape[-1]} output{'s' * (rows.y.shape[-1] > 1)}"
+    return f"{int((np.asarray(rows.mask) > 0).sum())} rows, {rows.x.shape[-1]} input{'s' * (rows.x.shape[-1] > 1)}, {targets}"
 
 
 def data(x, y, mask=None, *, dtype=None) -> Data:

@@ -31,7 +31,6 @@ from bmaml.cli.options import TYPED
 app = typer.Typer(
     cls=CommandLine,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Bayesian meta-learning: learn a prior from many small data sets, adapt to a new one from a handful of points.",

@@ -21,7 +21,7 @@ def cache(
 
     They lie in the folder that BMAML_CACHE names, or in the user's cache folder.
     """
-    from bmaml.cli.on_tables import aligned
+    from bmaml.cli.aligned import aligned
     from bmaml.images import cache as caches
 
     folder = caches.cache_folder()

@@ -23,6 +23,7 @@ def compare(
     """Infer one task's posterior over a 1-16-1 network with every inference, and compare each with NUTS."""
     import json
 
+    from bmaml.cli.aligned import fitted
     from bmaml.cli.options import make_folder
     from bmaml.experiments import posteriors
     from bmaml.experiments.inferences import Size
@@ -45,4 +46,4 @@ def compare(
     write_atomically(out / "results.md", text)
     numbers.write(out / "results.csv")
     style.save(plot.draw(task, numbers, curves), out / "posteriors.png")
-    typer.echo(text)
+    typer.echo(fitted(text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
@@ -164,7 +165,7 @@ def _of_policies(run: Path, method: str, asked: Asked, output: Output) -> None:
 
     steps = _steps(asked.steps)
     results = {method: on_policies.evaluate(run, steps=steps, count=asked.count or 400, seed=asked.seed)}
-    _answer(results, [], output, on_policies.show)
+    _answer(results, [], output, partial(show, given="trajectories", taken="updates"))
 
 
 def _on_family(run: Path, about: dict[str, Any], shots: tuple[int, ...] | None, asked: Asked, output: Output) -> None:
@@ -277,16 +278,19 @@ def _regrets(results: dict[str, Evaluation]) -> list[dict]:
     ]
 
 
-def show(results: dict[str, Evaluation]) -> None:
-    """Print a table for each method in `results`, and the regret if the Bayes-optimal predictor is among them."""
-    from rich.console import Console
+def show(results: dict[str, Evaluation], given: str = "shots", taken: str = "steps") -> None:
+    """Print a table for each method in `results`, and the regret if the Bayes-optimal predictor is among them.
 
+    `given` and `taken` name the columns of shots and steps.
+    """
+    from bmaml.cli.aligned import aligned
     from bmaml.evaluation.intervals import as_text
 
-    console = Console(width=None if Console().is_terminal else 160)
     for name, evaluation in results.items():
-        console.print(evaluation.table(name))
+        tasks = evaluation.rows[0].tasks
+        typer.echo(f"{name} on {tasks} tasks (95% interval over tasks):")
+        typer.echo(f"{aligned(evaluation.grid(given, taken))}\n")
     if "bayes-optimal" in results and len(results) == 2:
         for row in _regrets(results):
             shown = as_text(row["mean"], row["low"], row["high"])
-            console.print(f"{row['metric']} at {row['shots']} shots: {shown}", highlight=False, markup=False)
+            typer.echo(f"{row['metric']} at {row['shots']} shots: {shown}")

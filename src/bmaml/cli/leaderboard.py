@@ -189,6 +189,7 @@ def _report(numbers: Numbers, times: Numbers, bins: Numbers, out: Path) -> None:
     import json
     import sys
 
+    from bmaml.cli.aligned import fitted
     from bmaml.evaluation.intervals import as_json
     from bmaml.experiments.board.standings import rejections, to_markdown
     from bmaml.io.files import write_atomically
@@ -205,5 +206,5 @@ def _report(numbers: Numbers, times: Numbers, bins: Numbers, out: Path) -> None:
     if bins.rows:
         bins.write(out / "reliability.csv")
         style.save(reliability.draw(bins, rejections(numbers)), out / "reliability.png")
-    typer.echo(text)
+    typer.echo(fitted(text))
     typer.echo(f"picture: {out / 'leaderboard.png'}")

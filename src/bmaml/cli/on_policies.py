@@ -25,12 +25,3 @@ def evaluate(folder: Path, *, steps: Sequence[int] | None, count: int, seed: int
     found = evaluate_policies(run.method, run.meta, world, updates=wanted[-1], count=count, seed=seed)
     rows = [row for row in found.rows if row.steps in wanted]
     return dataclasses.replace(found, rows=rows, scores={k: v for k, v in found.scores.items() if k[1] in wanted})
-
-
-def show(results: dict[str, Evaluation]) -> None:
-    """Print a table for each method in `results`."""
-    from rich.console import Console
-
-    console = Console(width=None if Console().is_terminal else 160)
-    for name, evaluation in results.items():
-        console.print(evaluation.table(name, given="trajectories", taken="updates"))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import typer
 
+from bmaml.cli.aligned import aligned
 from bmaml.cli.option_groups import Fitting, HeldOut, TableColumns
 from bmaml.cli.options import TYPED, make_folder, must_take_a_run, whole_numbers
 from bmaml.cli.output import check_headers, plain_warnings, report
@@ -327,7 +328,11 @@ def _split_column(model: FewShotRegressor, table: Table) -> str | None:
 def _show(scores: Sequence[Score], model: FewShotRegressor, tasks: str, by: str | None) -> None:
     over = "tasks" if by is None else f"{scores[0].units} values of {by}"
     typer.echo(f"\non {tasks}, their other rows predicted from those given (95% interval over {over}):")
-    typer.echo(aligned([_header(model), *(_row(score, model) for score in scores)]))
+    lines = [_header(model), *(_row(score, model) for score in scores)]
+    if len({score.tasks for score in scores}) > 1:  # Short tasks answer no question after many given rows.
+        counts = ["tasks", *(str(score.tasks) for score in scores)]
+        lines = [[*line[:2], count, *line[2:]] for line, count in zip(lines, counts, strict=True)]
+    typer.echo(aligned(lines, keys=2))
 
 
 def _header(model: FewShotRegressor) -> list[str]:
@@ -335,13 +340,13 @@ def _header(model: FewShotRegressor) -> list[str]:
     family = FAMILIES.find(model.schema_.family)
     held = f"{LEVEL:.0%} interval holds" if family.likelihood is None else f"middle {LEVEL:.0%} holds"
     within = [held + (f" {name}" if len(names) > 1 else "") for name in names]
-    return ["given", "tasks", "predicted by", *(f"{family.error} of {name}" for name in names), "NLL a row (nats)", *within]
+    return ["given", "predicted by", *(f"{family.error} of {name}" for name in names), "NLL a row (nats)", *within]
 
 
 def _row(score: Score, model: FewShotRegressor) -> list[str]:
     names = [column.name for column in model.schema_.outputs]
-    rmse, within = ([shown_estimate(part[name]) for name in names] for part in (score.rmse, score.coverage))
-    return [str(score.shots), str(score.tasks), score.method, *rmse, shown_estimate(score.nll), *within]
+    rmse, within = [shown_estimate(score.rmse[name]) for name in names], [shown_share(score.coverage[name]) for name in names]
+    return [str(score.shots), score.method, *rmse, shown_estimate(score.nll), *within]
 
 
 def shown_estimate(estimate: Estimate) -> str:
@@ -351,7 +356,8 @@ def shown_estimate(estimate: Estimate) -> str:
     return f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
 
 
-def aligned(rows: list[list[str]]) -> str:
-    """Return `rows` of cells as lines with aligned columns."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+def shown_share(estimate: Estimate) -> str:
+    """Return the share in `estimate` in percent with its interval, if it has one."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.0%}"
+    return f"{estimate.value:.0%} [{estimate.low:.0%}, {estimate.high:.0%}]"

@@ -126,7 +126,12 @@ def write_picture(model: FewShotRegressor, tasks: Sequence[NewTask], level: floa
     from bmaml.plots import prediction
     from bmaml.plots.style import save
 
-    figure = prediction.draw(prediction.curves(model, tasks, level), level)
+    found = prediction.curves(model, tasks, level)
+    if len(found) < len(tasks):
+        sys.stderr.write(
+            f"bmaml: note: {path} shows the first {len(found)} of {len(tasks)} tasks: give fewer tasks to see others\n"
+        )
+    figure = prediction.draw(found, level)
     try:
         save(figure, path)
     except OSError as error:

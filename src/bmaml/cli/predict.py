@@ -52,7 +52,7 @@ def recalibrate(
     are then right as often as they say.
     """
     from bmaml.cli import on_images
-    from bmaml.cli.on_tables import aligned
+    from bmaml.cli.aligned import aligned
     from bmaml.cli.output import plain_warnings
     from bmaml.tables import read_table
     from bmaml.training.run import about

@@ -18,6 +18,7 @@ from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.checked import check_arguments
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.files import digest
+from bmaml.io.notebook import facts_html
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.predictor import Predictor
 from bmaml.learners.recalibrated import RecalibratedLearner
@@ -68,6 +69,18 @@ class AbstractEstimator(ABC):
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
         shown = [f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        """Say in a notebook what the estimator is, how it was trained, and how good it is."""
+        return facts_html(repr(self), self.facts() if hasattr(self, "run_") else {"fitted": "no: call fit"})
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a notebook shows of the fitted estimator, by name."""
+        run = self.fitted()
+        return {
+            "fitted": f"in {run.seconds:.0f} seconds" if run.finished else f"up to meta-step {run.step} of {run.steps}",
+            "saved in": run.directory,
+        }
 
     def fitted(self) -> Run[Data, AbstractPosterior]:
         """Return the fitted run.

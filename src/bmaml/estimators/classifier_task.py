@@ -20,6 +20,7 @@ from bmaml.images.rows import ImagesLike, Rows, image_rows
 from bmaml.inference.acquisitions import CLASS_ACQUISITIONS
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.checked import Count, checked
+from bmaml.io.notebook import facts_html
 from bmaml.learners.predictor import Predictor
 from bmaml.learners.resized import for_classes
 from bmaml.tables.table import is_missing, listed
@@ -53,6 +54,12 @@ class AdaptedClasses:
     classes_: np.ndarray
     posterior: AbstractPosterior
     seed: int = 0
+
+    def _repr_html_(self) -> str:
+        """Say in a notebook which classes are told apart, and from how many images."""
+        names = ", ".join(str(label) for label in self.classes_)
+        facts = {"classes": names, "labelled images": len(self.labels), "method": self.run.method.name}
+        return facts_html("AdaptedClasses", facts)
 
     @staticmethod
     def start(

@@ -17,7 +17,8 @@ from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, row_digest, saved
 from bmaml.estimators.left_out import LeftOut, Names, names_of, read_left_out
 from bmaml.estimators.regressor_task import AdaptedTask
-from bmaml.estimators.stacking import FAMILY_MIXTURES, MIXTURES, Report, answers_of, default_steps, stacked_run
+from bmaml.estimators.stacking import FAMILY_MIXTURES, MIXTURES, Report, answers_of, default_steps, scores_of, stacked_run
+from bmaml.evaluation.metrics import LEVEL
 from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.io.checked import Count, NotNegative, Positive, Seed, as_tuple
 from bmaml.io.checkpoint import RunFolder
@@ -211,6 +212,16 @@ class FewShotRegressor(AbstractEstimator):
         """
         answers = getattr(self, "_answers", None)
         return read_left_out(self.fitted().directory) if answers is None else answers(self._names, self.schema_)
+
+    def facts(self) -> dict[str, Any]:
+        outputs, inputs = (", ".join(c.name for c in part) for part in (self.schema_.outputs, self.schema_.inputs))
+        own = [score for score in scores_of(self.folds_) if score.method == self.method] if self.folds_ else []
+        judged = {}
+        for score in sorted(own, key=lambda one: abs(one.shots - 3))[:1]:
+            for name, error in score.rmse.items():
+                held = f"{LEVEL:.0%} intervals held {score.coverage[name].value:.0%}"
+                judged[f"after {score.shots} rows of a new task"] = f"RMSE of {name} {error.value:.3g}, {held}"
+        return {"predicts": f"{outputs} from {inputs}", "tasks": len(self.seen_)} | super().facts() | judged
 
     def wanted_family(self) -> str | None:
         """Return the name of the family to fit, or None if the outcomes decide.

@@ -23,6 +23,7 @@ from bmaml.estimators.picks import picks
 from bmaml.inference.acquisitions import ACQUISITIONS, Acquisition
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.checked import Count, Seed, checked
+from bmaml.io.notebook import facts_html
 from bmaml.likelihoods import FAMILIES
 from bmaml.tables import Schema, Table, TableLike, read_table
 from bmaml.tables.read import DataFrame
@@ -78,6 +79,12 @@ class AdaptedTask:
         """Show what is predicted, and from how many points."""
         names = ", ".join(column.name for column in self.schema.outputs)
         return f"AdaptedTask({names} from {self.points} points)"
+
+    def _repr_html_(self) -> str:
+        """Say in a notebook what is predicted, from what, and from how many points."""
+        outputs, inputs = (", ".join(c.name for c in part) for part in (self.schema.outputs, self.schema.inputs))
+        task = "any task before a row is known" if not self.points else f"a task after {self.points} of its rows"
+        return facts_html(f"AdaptedTask: {task}", {"predicts": outputs, "from": inputs, "method": self.run.method.name})
 
     @property
     def points(self) -> int:

@@ -20,6 +20,7 @@ from bmaml.evaluation.draws import draw_task
 from bmaml.evaluation.intervals import as_json, as_text, interval
 from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, range_of, regression_scores
 from bmaml.io.checked import Count, Seed, checked
+from bmaml.io.notebook import grid_html
 from bmaml.learners.base import AbstractIterativeLearner
 from bmaml.learners.predictor import Predictor, check_fit
 from bmaml.learners.resized import with_classes
@@ -81,17 +82,34 @@ class Evaluation(eqx.Module):
         """Return the rows as JSON. A score that is not a number, such as an interval of one task, becomes null."""
         return json.dumps([as_json(dataclasses.asdict(row)) for row in self.rows], indent=1)
 
+    def _repr_html_(self) -> str:
+        """Show the table in a notebook."""
+        header, *lines = self.grid()
+        return grid_html(f"{self.rows[0].tasks} tasks (95% interval over tasks)" if self.rows else "no tasks", header, lines)
+
+    def grid(self, given: str = "shots", taken: str = "steps") -> list[list[str]]:
+        """Return the rows as texts: a header, then a line for each setting with the interval of each score.
+
+        `given` and `taken` name the columns of shots and steps. Steps have a column if there are several.
+        """
+        metrics = [m for m in _SHOWN if any(row.metric == m for row in self.rows)]
+        stepped = any(steps is not None for _, steps in self.scores)
+        lines = [[given, *([taken] if stepped else []), *metrics]]
+        for shots, steps in self.scores:
+            cells = [next(r for r in self.rows if (r.shots, r.steps, r.metric) == (shots, steps, m)) for m in metrics]
+            shown = [as_text(row.mean, row.low, row.high) for row in cells]
+            lines.append([str(shots), *(["-" if steps is None else str(steps)] if stepped else []), *shown])
+        return lines
+
     def table(self, title: str = "", given: str = "shots", taken: str = "steps") -> Table:
         """Return the rows as a rich table with one line for each setting.
 
         `title` is the table's title. `given` and `taken` name the columns of shots and steps.
         """
-        metrics = [m for m in _SHOWN if any(row.metric == m for row in self.rows)]
-        table = Table(given, taken, *metrics, title=title or None)
-        for shots, steps in self.scores:
-            cells = [next(r for r in self.rows if (r.shots, r.steps, r.metric) == (shots, steps, m)) for m in metrics]
-            shown = [as_text(row.mean, row.low, row.high) for row in cells]
-            table.add_row(str(shots), "-" if steps is None else str(steps), *shown)
+        header, *lines = self.grid(given, taken)
+        table = Table(*header, title=title or None)
+        for line in lines:
+            table.add_row(*line)
         return table
 
 

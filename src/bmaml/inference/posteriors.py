@@ -16,11 +16,16 @@ from bmaml.data import Data
 from bmaml.distributions import AbstractDistribution, mixture
 from bmaml.errors import PairError
 from bmaml.inference.particles import map_particles
+from bmaml.io.notebook import facts_html, shapes
 from bmaml.models.base import AbstractModel, log_likelihood
 
 
 class AbstractPosterior(eqx.Module):
     """What is believed about one task after its support has been seen."""
+
+    def _repr_html_(self) -> str:
+        """Say in a notebook what kind of posterior this is, and what it is made of."""
+        return facts_html(type(self).__name__, shapes(self))
 
     @abstractmethod
     def predict(self, x: Array) -> AbstractDistribution:

@@ -33,7 +33,7 @@ def draw(numbers: Numbers) -> Figure:
             axis.fill_between(points, low, [r["high"] for r in rows], color=colour, alpha=0.2, lw=0)
             axis.plot(points, [r["mse"] for r in rows], "o-", color=colour, ms=3, label=label)
         end = numbers.where(method=method, by="random")[-1]["mse"]
-        axis.axhline(end, color="#999999", lw=0.8, ls=":")
+        axis.axhline(end, color="#999999", lw=0.8, ls=":", label="last error of random choice")
         axis.set_yscale("log")
         axis.set_ylim(bottom=floor)
         axis.set_title(title(method), fontsize=10)

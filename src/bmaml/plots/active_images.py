@@ -30,7 +30,7 @@ def draw(numbers: Numbers) -> Figure:
                 axis.fill_between(labels, [r["low"] for r in rows], [r["high"] for r in rows], color=colour, alpha=0.2, lw=0)
                 axis.plot(labels, [r["accuracy"] for r in rows], "-", color=colour, label=label)
             end = numbers.where(method=method, start=start, by="random")[-1]["accuracy"]
-            axis.axhline(end, color="#999999", lw=0.8, ls=":")
+            axis.axhline(end, color="#999999", lw=0.8, ls=":", label="last accuracy of random choice")
             axis.set_title(f"{NAMES.get(method, method)}, from {start}", fontsize=10)
     axes[0].legend(fontsize=8, frameon=False, loc="lower right")
     figure.supxlabel("images labelled", fontsize=10)

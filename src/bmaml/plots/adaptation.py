@@ -20,7 +20,8 @@ def draw(results: tuple[Numbers, Numbers]) -> Figure:
         for axis, method in zip(line, methods, strict=False):
             _task(axis, curves, method, count)
         _errors(line[-1], errors, count)
-    rows[0, 0].legend(fontsize=7, frameon=False, ncols=2, loc="lower left")
+    handles, names = rows[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8, frameon=False)
     return figure
 
 
@@ -33,9 +34,9 @@ def _task(axis, curves: Numbers, method: str, shots: int) -> None:
     truth = curves.where(method=method, shots=shots, steps=steps[0])
     axis.plot([r["x"] for r in truth], [r["truth"] for r in truth], "--", color="black", lw=1, label="truth")
     given = curves.where(method=method, shots=shots, steps=-1)
-    axis.plot([r["x"] for r in given], [r["y"] for r in given], "o", color="black", ms=4)
+    axis.plot([r["x"] for r in given], [r["y"] for r in given], "o", color="black", ms=4, label="given points")
     axis.set_title(f"{title(method)}, {shots}-shot", fontsize=10)
-    axis.set_xlabel("x")
+    axis.set(xlabel="x", ylabel="y")
 
 
 def _errors(axis, errors: Numbers, shots: int) -> None:

@@ -15,7 +15,7 @@ _SHOWN = 1000
 
 
 def draw(draws: Numbers, scores: Numbers) -> Figure:
-    """Return the density alone, and each method's points over its contours (at most 1,000 points).
+    """Return the density alone, and each method's points over its contours (at most 1,000 points, evenly spaced).
 
     `draws` holds the points, and `scores` the scores in the titles.
     """
@@ -30,7 +30,7 @@ def draw(draws: Numbers, scores: Numbers) -> Figure:
     for axis, method in zip(axes[1:], methods, strict=True):
         axis.contour(x, y, log_density, levels=levels, colors="#999999", linewidths=0.7, linestyles="solid")
         points = np.array([(r["x1"], r["x2"]) for r in draws.where(method=method)])
-        shown = points[:: max(len(points) // _SHOWN, 1)]
+        shown = points[np.linspace(0, len(points) - 1, min(len(points), _SHOWN)).astype(int)]
         axis.plot(*shown.T, ".", color=COLOURS["bmaml" if method == "SVGD" else "experts"], ms=3 + 2 * (method == "SVGD"))
         axis.set_title(_title(scores.where(method=method)[0]), fontsize=9)
     axes[0].set_ylabel("$x_2$")
@@ -41,7 +41,8 @@ def draw(draws: Numbers, scores: Numbers) -> Figure:
 
 def _title(row: dict) -> str:
     what = "particles" if row["method"] == "SVGD" else "draws"
+    shown = f", {_SHOWN:,} of them shown" if row["points"] > _SHOWN else ""
     return (
-        f"{row['method']}, {row['points']:,} {what}\n"
+        f"{row['method']}, {row['points']:,} {what}{shown}\n"
         f"mean off {row['mean_error']:.1%} sd, covariance {row['covariance_error']:.1%}"
     )

@@ -25,6 +25,10 @@ def draw(task: NewTask, rows: dict[str, list[View]], optimal: dict[int, tuple]) 
         for axis, view in zip(axes[row * columns :], views, strict=False):
             _panel(axis, view, truth, optimal, COLOURS[method])
             axis.set_ylim(-reach, reach)
+    for axis in axes[::columns]:
+        axis.set_ylabel("y", fontsize=9)
+    for axis in axes[-columns:]:
+        axis.set_xlabel("x", fontsize=9)
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
 

@@ -44,7 +44,7 @@ def draw_paths(paths: Numbers) -> Figure:
         goal = paths.where(method=method, task=task)[0]
         axis.plot(goal["goal_x"], goal["goal_y"], "*", color="black", ms=12, zorder=5)
         axis.plot(0, 0, "s", color="black", ms=4, zorder=5)
-        axis.set(xlim=(-0.9, 0.9), ylim=(-0.9, 0.9), aspect="equal")
+        axis.set(xlim=(-0.9, 0.9), ylim=(-0.9, 0.9), aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
         axis.set_title(f"{title(method, POLICY_METHODS)}, task {task + 1}", fontsize=9)
     handles = [Line2D([], [], color="#888888", ls=":"), Line2D([], [], color=_shades(1)[0])]
     handles += [Line2D([], [], color="black", marker=mark, ls="", ms=size) for mark, size in (("*", 10), ("s", 4))]

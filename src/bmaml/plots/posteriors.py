@@ -28,6 +28,10 @@ def draw(task: OneTask, numbers: Numbers, curves: Numbers) -> Figure:
         axis.set_title(f"{name}\nerror {row['mean_error']:.2f} sd, variance x {row['variance_ratio']:.2f}", fontsize=9)
     for axis in axes[len(names) :]:
         axis.set_visible(False)
+    for axis in axes[::columns]:
+        axis.set_ylabel("y", fontsize=9)
+    for axis in axes[max(len(names) - columns, 0) : len(names)]:
+        axis.set_xlabel("x", fontsize=9)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bmaml.errors import InputError
 from bmaml.estimators.regressor import FewShotRegressor
-from bmaml.plots.style import COLOURS, SUPPORT, panels
+from bmaml.plots.style import COLOURS, SUPPORT, label, panels
 from bmaml.tables import Column, Table
 from bmaml.tables.new import NewTask, moving_inputs
 
@@ -109,7 +109,7 @@ def draw(found: Sequence[Curve], level: float) -> Figure:
         axis.set_visible(False)
     if outputs == 1:
         for axis in axes[::columns]:
-            axis.set_ylabel(found[0].labels[1])
+            label(axis, y=found[0].labels[1])
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
@@ -124,9 +124,6 @@ def _panel(axis, curve: Curve, output: int, level: float) -> None:
         axis.plot(curve.later.x, y, "o", markersize=3.5, mfc="white", mec="#555555", mew=0.8, label="measured, not given")
     axis.plot(curve.x, curve.mean[:, output], color=colour, linewidth=1.6, label="mean")
     axis.plot(curve.given.x, curve.given.y[:, output], "o", color=SUPPORT, markersize=6, zorder=5, label="given")
-    axis.set_title(curve.name, fontsize=10)
-    axis.set_xlabel(curve.labels[0])
-    if len(curve.labels) > 2:
-        axis.set_ylabel(curve.labels[1 + output])
+    label(axis, x=curve.labels[0], y=curve.labels[1 + output] if len(curve.labels) > 2 else None, title=curve.name)
     if curve.log:
         axis.set_xscale("log")

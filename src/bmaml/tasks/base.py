@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data, Task
 from bmaml.errors import InputError
+from bmaml.io.notebook import facts_html, shapes
 from bmaml.io.registry import register
 from bmaml.tasks.shots import Shots, shot_counts
 
@@ -26,6 +27,9 @@ class AbstractSource(eqx.Module):
     @abstractmethod
     def sample(self, key: PRNGKeyArray) -> Any:
         """Return one task (or its goal) as a pure function of the key."""
+
+    def _repr_html_(self) -> str:
+        return facts_html(type(self).__name__, shapes(self))
 
 
 class ScoredTask(eqx.Module):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 from bmaml.errors import InputError, said
 from bmaml.training.memory import in_words
@@ -35,7 +36,10 @@ class Progress:
 
 
 class BarProgress(Progress):
-    """A rich bar on a terminal, and a line every ten seconds elsewhere. Both go to standard error."""
+    """A rich bar on a terminal, a bar in the cell of a notebook, and a line every ten seconds elsewhere.
+
+    The first and the last go to standard error.
+    """
 
     def __init__(self, title: str = "training"):
         from rich.console import Console
@@ -44,12 +48,16 @@ class BarProgress(Progress):
         self.title = title
         self.console = Console(stderr=True)
         self._bar: Bar | None = None
+        self._cell: Any = None
         self._steps, self._task = 0, TaskID(0)
         self._said = -_QUIET_SECONDS
 
     def start(self, step: int, steps: int) -> None:
         """Show the bar at `step` of `steps`, or say that compiling has begun."""
         self._steps = steps
+        if self.console.is_jupyter:
+            self._show(step, "compiling")
+            return
         if not self.console.is_terminal:
             sys.stderr.write(f"{self.title}: compiling, then meta-steps {step} to {steps}\n")
             sys.stderr.flush()
@@ -61,12 +69,24 @@ class BarProgress(Progress):
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}  {task.fields[speed]} steps/s"),
+            TextColumn("{task.fields[state]}"),
             TimeRemainingColumn(),
             console=self.console,
         )
         bar.start()
-        self._task = bar.add_task(self.title, total=steps, completed=step, loss="-", speed="-")
+        self._task = bar.add_task(self.title, total=steps, completed=step, state="compiling")
+
+    def _show(self, step: int, state: str) -> None:
+        """Show a bar in the notebook's cell, or move the one that is there."""
+        from IPython.display import HTML, display
+
+        most = max(self._steps, 1)
+        bar = f'<progress value="{step}" max="{most}"></progress>'
+        content = HTML(f"<div>{escape(self.title)} {bar} {step:,} of {self._steps:,}, {escape(state)}</div>")
+        if self._cell is None:
+            self._cell = display(content, display_id=True)
+        else:
+            self._cell.update(content)
 
     def compiled(self, needed: int) -> None:
         """Say that training takes `needed` bytes of memory, if that is a lot."""
@@ -75,8 +95,10 @@ class BarProgress(Progress):
 
     def update(self, step: int, loss: float, speed: float) -> None:
         """Move the bar to `step` with its `loss` and `speed`, or print a line if the last one is ten seconds old."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, loss=f"{loss:.4g}", speed=f"{speed:.4g}")
+        if self._cell is not None:
+            self._show(step, f"loss {loss:.4g}, {speed:.4g} steps/s")
+        elif self._bar is not None:
+            self._bar.update(self._task, completed=step, state=f"loss {loss:.4g}  {speed:.4g} steps/s")
         elif time.monotonic() - self._said >= _QUIET_SECONDS or step >= self._steps:
             self._said = time.monotonic()
             left = (self._steps - step) / max(speed, 1e-9)

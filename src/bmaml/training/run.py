@@ -22,6 +22,7 @@ from bmaml.io.checked import Count, Seed, checked
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved
 from bmaml.io.lock import check_unlocked
+from bmaml.io.notebook import facts_html
 from bmaml.learners.base import Meta
 from bmaml.learners.predictor import Predictor
 from bmaml.tasks.base import AbstractSource
@@ -84,6 +85,12 @@ class Run(eqx.Module, Generic[Given, Adapted]):
         how_far = f"{self.step} of {self.steps} meta-steps" + (f" ({self.stopped})" if self.stopped else "")
         loss = f", loss {self.loss:.4g}" if self.history else ""
         return f"Run({what}, {how_far}{loss}, {f'saved in {self.directory}' if self.directory else 'not saved'})"
+
+    def _repr_html_(self) -> str:
+        learner, objective = (type(part).__name__ for part in (self.method.learner, self.method.objective))
+        facts = {"learner": learner, "objective": objective, "meta-steps": f"{self.step:,} of {self.steps:,}"}
+        facts |= {"loss": f"{self.loss:.4g}", "seconds": f"{self.seconds:.0f}", "saved in": self.directory or "nowhere"}
+        return facts_html(f"Run of {self.method.name or learner}", facts)
 
     @checked
     def save(self, directory: str | Path, about: dict[str, Any] | None = None, *, overwrite: bool = False) -> None:
