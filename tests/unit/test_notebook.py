@@ -5,7 +5,6 @@ from pathlib import Path
 
 import html5lib
 import jax
-import pytest
 from rich.console import Console
 
 import bmaml
@@ -90,4 +89,4 @@ def test_a_notebook_has_a_bar_in_its_cell(monkeypatch):
     assert "compiling" in cells[0]
     assert "loss 0.25" in cells[-1]
     assert "<fit>" not in "".join(cells)
-    assert pytest.approx(5) == float(re.search(r'value="(\d+)"', cells[-1])[1])
+    assert 'value="5"' in cells[-1]

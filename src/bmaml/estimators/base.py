@@ -74,7 +74,7 @@ class AbstractEstimator(ABC):
         """Say in a notebook what the estimator is, how it was trained, and how good it is."""
         return facts_html(repr(self), self.facts() if hasattr(self, "run_") else {"fitted": "no: call fit"})
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Return what a notebook shows of the fitted estimator, by name."""
         run = self.fitted()
         return {

@@ -146,8 +146,8 @@ def predict_held_out(model: FewShotRegressor, held: Table, shots: Sequence[int],
     mean, nll, cdf = (np.asarray(part, np.float64) for part in _answers(learner, meta, support, query))
 
     def interval(questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        some = [jax.tree.map(lambda leaf: leaf[questions], side) for side in (support, query)]
-        low, high = (np.asarray(end, np.float64) for end in _ends(learner, meta, *some, interval_tail(LEVEL)))
+        given, asked = (jax.tree.map(lambda leaf: leaf[questions], side) for side in (support, query))
+        low, high = (np.asarray(end, np.float64) for end in _ends(learner, meta, given, asked, interval_tail(LEVEL)))
         return low, high
 
     owner = np.concatenate([questions.task for questions in asked])

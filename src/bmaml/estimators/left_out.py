@@ -98,7 +98,7 @@ class Predicted(NamedTuple):
 
 
 class Names(NamedTuple):
-    """The tasks of a table by name, and what each is seen from, in columns whose level is taken out."""
+    """The `names` of a table's tasks, and the `references` that each is seen from, in columns whose level is taken out."""
 
     names: list[str]
     references: list[Mapping[str, float]]
@@ -269,8 +269,8 @@ def axis_values(column: Column, encoded: np.ndarray, references: Mapping[str, fl
     return values + (column.origin / _DAY if column.form == "date" else column.origin)
 
 
-def spelled(column: Column, values: np.ndarray) -> list[Any]:
-    """Return the numbers `values` of an input as people write them: a date as text, else a number."""
+def spelled(column: Column, values: np.ndarray) -> list[float] | list[str]:
+    """Return the numbers `values` of the input `column` as people write them: a date as text, else a number."""
     if column.form == "date":
         return [str(np.datetime64(0, "D") + np.timedelta64(int(np.floor(value)), "D")) for value in values]
     nothing = 1e-6 * np.abs(values).max(initial=0.0)  # Zero comes back from single precision as almost 0.
@@ -295,7 +295,7 @@ def read_left_out(folder: Path | None) -> LeftOut | None:
 
 
 def worst(record: LeftOut, count: int = 5) -> list[tuple[str, int]]:
-    """Return the names of the `count` worst predicted tasks and their numbers, by NLL after `shown_after` given rows."""
+    """Return the names and numbers of the `count` worst predicted tasks of `record`, by NLL after `shown_after` given rows."""
     nll: Sequence[float | None] = record["nll"][record["given"].index(record["shown_after"])]
     known = sorted(((value, i) for i, value in enumerate(nll) if value is not None), reverse=True)
     return [(record["tasks"][i], i) for _, i in known[:count]]

@@ -213,10 +213,10 @@ class FewShotRegressor(AbstractEstimator):
         answers = getattr(self, "_answers", None)
         return read_left_out(self.fitted().directory) if answers is None else answers(self._names, self.schema_)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         outputs, inputs = (", ".join(c.name for c in part) for part in (self.schema_.outputs, self.schema_.inputs))
         own = [score for score in scores_of(self.folds_) if score.method == self.method] if self.folds_ else []
-        judged = {}
+        judged: dict[str, object] = {}
         for score in sorted(own, key=lambda one: abs(one.shots - 3))[:1]:
             for name, error in score.rmse.items():
                 held = f"{LEVEL:.0%} intervals held {score.coverage[name].value:.0%}"

@@ -24,7 +24,7 @@ def grid_html(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) 
     return f"<div><strong>{escape(title)}</strong><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
-def shapes(module: Any) -> dict[str, str]:
+def shapes(module: object) -> dict[str, str]:
     """Return the fields of a dataclass `module`, each as the shape of its array, the numbers of its arrays, or its text."""
     return {name: _short(value) for name, value in vars(module).items() if not name.startswith("_")}
 

@@ -38,7 +38,7 @@ def panels(rows: int, columns: int, *, width: float = 3.4, height: float = 2.7, 
 
 
 def axes_for(ax: Axes | None, *, width: float = 4.6, height: float = 3.2) -> Axes:
-    """Return `ax`, or the axes of a new figure of this size in inches if there is none."""
+    """Return `ax`, or without it the axes of a new figure of a `width` and `height` in inches."""
     return panels(1, 1, width=width, height=height)[1][0] if ax is None else ax
 
 

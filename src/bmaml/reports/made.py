@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import platform
-from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bmaml.errors import InputError
@@ -16,7 +16,7 @@ from bmaml.reports.parts import Grid, Picture, Section
 from bmaml.training.run import Run
 
 
-def how_made(run: Run, command: str | None) -> tuple[Section, dict[str, Any]]:
+def how_made(run: Run, command: str | None) -> tuple[Section, dict[str, object]]:
     """Return the section on how a model was made, and the same for JSON.
 
     `run` is the model's run, and `command` what was typed to make it, if that is known.
@@ -51,7 +51,7 @@ def papers(run: Run) -> list[Section]:
 
 
 def training(run: Run) -> list[Section]:
-    """Return a section with the loss along the training; none without records."""
+    """Return a section with the loss along the training of `run`; none without records."""
     if len(run.history) < 2:
         return []
 
@@ -63,7 +63,7 @@ def training(run: Run) -> list[Section]:
 
 
 def unfinished(run: Run) -> list[str]:
-    """Return a warning if a training is not at its end, or left meta-steps out."""
+    """Return a warning if the training of `run` is not at its end, or left meta-steps out."""
     found = []
     if not run.finished:
         found.append(f"The training stopped at meta-step {run.step} of {run.steps}: finish it with bmaml resume.")
@@ -72,8 +72,9 @@ def unfinished(run: Run) -> list[str]:
     return found
 
 
-def figure_of(axis: Any) -> Figure:
+def figure_of(axis: Axes) -> Figure:
     """Return the figure of `axis`, out of the reach of pyplot, so that it does not stay in memory."""
-    figure = axis.figure
+    figure = axis.get_figure(root=True)
+    assert figure is not None
     plt.close(figure)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bmaml.errors import InputError
@@ -11,20 +12,17 @@ from bmaml.reports.parts import Grid, ModelReport, Section, interval, number, sh
 from bmaml.tables.table import listed
 
 
-def report_of_classes(model: FewShotClassifier, kept: dict[str, Any]) -> ModelReport:
+def report_of_classes(model: FewShotClassifier, kept: Mapping[str, object]) -> ModelReport:
     """Return the report on a fitted classifier `model`. `kept` is what was written of its scores, empty without."""
     run = model.fitted()
     made, how = how_made(run, model.notes_.get("command"))
-    held = [str(name) for name in kept.get("held_out", ())]
-    lines = [
-        f"From {model.shot} images of each of {model.way} new classes the model tells which class another image is of."
-        if isinstance(getattr(model, "shot", None), int)
-        else "From a few images of each new class the model tells which class another image is of.",
-    ]
+    read: dict[str, Any] = dict(kept)
+    held = [str(name) for name in read.get("held_out", ())]
+    lines = ["From a few images of each new class the model tells which class another image is of."]
     warned = unfinished(run)
     sections: list[Section] = []
     try:
-        rows = [_row(score) for score in kept.get("scores", [])]
+        rows = [_row(score) for score in read.get("scores", [])]
     except (KeyError, TypeError) as error:
         raise InputError("the model's scores.json is damaged: restore or remove it.") from error
     if rows:
@@ -43,7 +41,7 @@ def report_of_classes(model: FewShotClassifier, kept: dict[str, Any]) -> ModelRe
         lines.append(f"Of images of classes held out {rows[0][2]} are right.")
     else:
         warned.append("The model was not scored on classes that it did not see: nothing here says how right it is.")
-    numbers = {"kind": "images", "held_out": held, "scores": kept.get("scores", []), "made": how}
+    numbers = {"kind": "images", "held_out": held, "scores": read.get("scores", []), "made": how}
     return ModelReport(
         "Telling new classes of images apart", lines, warned, [*sections, *training(run), made, *papers(run)], numbers
     )

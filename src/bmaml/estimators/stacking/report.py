@@ -98,8 +98,8 @@ def answers_of(stacked: Stacked, tasks: Names, schema: Schema) -> LeftOut:
     def interval(questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         place = np.searchsorted(stacked.counts, asked.given[questions])
         each = [jax.tree.map(lambda leaf: leaf[questions], predictive) for predictive in stacked.each]
-        numbers = (jnp.asarray(part[place], jnp.zeros(()).dtype) for part in (stacked.weights, stacked.factors))
-        low, high = _ends(each, *numbers, interval_tail(LEVEL))
+        weights, factors = (jnp.asarray(part[place], jnp.zeros(()).dtype) for part in (stacked.weights, stacked.factors))
+        low, high = _ends(each, weights, factors, interval_tail(LEVEL))
         return np.asarray(low, np.float64), np.asarray(high, np.float64)
 
     answers = (said.mean, -said.log_prob, said.cdf)
