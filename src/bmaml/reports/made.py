@@ -74,7 +74,7 @@ def unfinished(run: Run) -> list[str]:
 
 def figure_of(axis: Axes) -> Figure:
     """Return the figure of `axis`, out of the reach of pyplot, so that it does not stay in memory."""
-    figure = axis.get_figure(root=True)
-    assert figure is not None
+    figure = axis.get_figure()
+    assert isinstance(figure, Figure)
     plt.close(figure)
     return figure

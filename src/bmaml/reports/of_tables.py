@@ -15,6 +15,7 @@ from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Score
 from bmaml.estimators.stacking import PLAIN
 from bmaml.evaluation.metrics import LEVEL
+from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.likelihoods import FAMILIES
 from bmaml.plots.models import plot_calibration, plot_example, plot_parts, plot_pit, plot_prior, plot_scores, plot_weights
 from bmaml.plots.style import panels
@@ -120,6 +121,8 @@ def _warnings(model: FewShotRegressor, judged: Judged) -> list[str]:
                 found.append(f"{text}: widen or narrow them with bmaml recalibrate.")
         if score.shots in plain and score.nll.value > plain[score.shots].nll.value:
             found.append(f"After {_rows(score.shots)} a plain guess predicts as well: do not trust the model there.")
+    if isinstance(model.run_.method.learner, RecalibratedLearner) and "further" not in judged.where:
+        found.append("The scores are from before the model was recalibrated: score it on further tasks (--table).")
     if not judged.scores:
         found.append("The model was not scored on tasks that it did not see: nothing here says how right it is.")
     elif judged.record is None:
