@@ -13,6 +13,7 @@ from bmaml.errors import InputError as InputError
 from bmaml.errors import PairError as PairError
 from bmaml.estimators.classifier import FewShotClassifier as FewShotClassifier
 from bmaml.estimators.regressor import FewShotRegressor as FewShotRegressor
+from bmaml.estimators.table_classifier import FewShotTableClassifier as FewShotTableClassifier
 from bmaml.evaluation.evaluate import evaluate as evaluate
 from bmaml.inference.svgd import svgd as svgd
 from bmaml.io.registry import register as register

@@ -86,12 +86,6 @@ def test_a_cell_that_is_no_finite_number_is_named_with_its_line(refused, table, 
     assert f"line {line}, column 'conc' is {says}" in sentence
 
 
-def test_a_task_with_one_point_is_named(refused, table, tmp_path):
-    sentence = refused("fit", table([*rows(), "lonely,1,2"]), *FIT, "--out", tmp_path / "m")
-    assert "task 'lonely'" in sentence
-    assert "line 22" in sentence
-
-
 @pytest.mark.parametrize("text", ["", "\n\n", HEADER, HEADER + "\n"])
 def test_an_empty_file_is_refused(refused, tmp_path, text):
     (tmp_path / "empty.csv").write_text(text)
@@ -118,7 +112,7 @@ def test_an_unknown_method_or_family_is_refused_with_the_nearest(refused, table,
 
 def test_shots_larger_than_a_task_are_refused(refused, table, tmp_path):
     out = ["--out", tmp_path / "m"]
-    assert "has 4 rows and shots are 9" in refused("fit", table(rows()), *FIT, *out, "--shots", "9")
+    assert "no task of more than 4 rows and shots are 9" in refused("fit", table(rows()), *FIT, *out, "--shots", "9")
     assert "30 shots" in refused("train", "sinusoid", *out, "--shots", "30", "--task-count", "8", "--samples", "20")
     assert "--shots is 'a'" in refused("fit", table(rows()), *FIT, *out, "--shots", "a")
 
@@ -239,7 +233,7 @@ def test_bad_tasks_to_recalibrate_on_are_refused(refused, runs, table, tmp_path)
     model, out = runs / "model", tmp_path / "other"
     assert "there already" in refused("recalibrate", model, table(rows()), "--out", runs / "model")
     assert "conc" in refused("recalibrate", model, table(["a,1", "a,2"], "patient,time"), "--out", out)
-    assert "has 1 row" in refused("recalibrate", model, table(["a,1,2", "b,1,2", "b,2,2"]), "--out", out)
+    assert "one row in every task" in refused("recalibrate", model, table(["a,1,2", "b,1,2"]), "--out", out)
     assert "shots are 9" in refused("recalibrate", model, table(rows()), "--out", out, "--shots", "9")
     assert "needs at least 10" in refused("recalibrate", model, table(["a,1,2", "a,2,2"]), "--out", out)
     assert "no fitted table model" in refused("recalibrate", runs / "family", table(rows()), "--out", out)

@@ -173,6 +173,29 @@ def test_suggest_by_other_acquisitions(by, folder, new, tmp_path, capsys):
     assert "ask for 1 to 1" in capsys.readouterr().err
 
 
+def test_suggest_for_a_target_and_describe(folder, new, tmp_path, capsys):
+    pool = write(tmp_path / "pool.csv", ["time", "price"], [[t, 1 + (t > 2)] for t in range(9)])
+    assert (
+        run("suggest", folder / "model", new, "--pool", pool, "--target", "103", "--cost", "price", "--limit", "conc<=110") == 0
+    )
+    assert [row["patient"] for row in rows_of(capsys.readouterr().out)] == ["a", "b", "c"]
+    assert run("suggest", folder / "model", new, "--limit", "conc=110") == 2
+    assert "--limit is 'conc=110'" in capsys.readouterr().err
+    assert run("describe", folder / "model") == 0
+    said = capsys.readouterr().out
+    assert "Learned from 12 tasks" in said
+    assert max(map(len, said.splitlines())) <= 80
+    assert run("describe", folder / "model", "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)["outcomes"]["conc"]["effects"]) == {"time", "dose"}
+
+
+def test_a_task_unlike_all_fitted_ones_is_named(folder, tmp_path, capsys):
+    rows = [["odd", 1, 0.5, 300], ["odd", 2, 0.5, -200], ["odd", 3, 0.5, ""]]
+    odd = write(tmp_path / "odd.csv", ["patient", "time", "dose", "conc"], rows)
+    assert run("predict", folder / "model", odd) == 0
+    assert "task 'odd' is unlike those fitted on: the probability of given rows" in capsys.readouterr().err
+
+
 def test_a_level_that_training_did_not_see_is_a_note(tmp_path, capsys):
     rows = [[*row[:2], "xy"[i % 2], row[3]] for i, row in enumerate(patients())]
     table = write(tmp_path / "t.csv", ["patient", "time", "drug", "conc"], rows)
@@ -183,6 +206,17 @@ def test_a_level_that_training_did_not_see_is_a_note(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("bmaml: note: column 'drug' has levels that training did not see ('z')")
     assert error.count("\n") == 1
+
+
+def test_a_table_without_inputs_is_a_random_intercept(tmp_path, capsys):
+    table = write(tmp_path / "t.csv", ["patient", "conc"], [[row[0], row[3]] for row in patients()])
+    assert run("fit", table, "--task", "patient", "--y", "conc", "--out", tmp_path / "m", *UNSCORED) == 0
+    new = write(tmp_path / "n.csv", ["patient", "conc"], [["a", 100], ["a", ""], ["a", ""]])
+    capsys.readouterr()
+    assert run("predict", tmp_path / "m", new) == 0
+    first, second = rows_of(capsys.readouterr().out)
+    assert list(first) == ["patient", "conc_mean", "conc_std", "conc_low", "conc_high"]
+    assert first == second
 
 
 def test_fewer_rows_than_any_training_task_had_is_a_note(tmp_path, capsys):
@@ -218,7 +252,7 @@ def test_a_fit_that_was_stopped_is_no_model_until_it_is_resumed_and_then_says_wh
     scores = (copy / "scores.json").read_bytes()
     (copy / "scores.json").unlink()
     assert run("predict", copy, new) == 2
-    assert "stopped at meta-step 3 of 4: finish it with bmaml resume" in capsys.readouterr().err
+    assert "stopped at iteration 3 of 4: finish it with bmaml resume" in capsys.readouterr().err
     assert run("resume", copy) == 0
     assert (copy / "scores.json").read_bytes() == scores
     said = capsys.readouterr().out

@@ -49,7 +49,10 @@ WRONG = {
     "nan targets": (lambda run: run.adapt([[0.0]], [[np.nan]]), "y of the given points, row 0"),
     "wild": (lambda run: run.adapt([[0.1], [0.3]], [[1.0], [3e38]]).predict([[0.0]]), "row 1 .* the largest numbers, x .0.3"),
     "two outputs": (lambda run: run.adapt([[0.0]], [[1.0, 2.0]]), "a target row has 2 numbers and the model predicts 1"),
-    "two inputs": (lambda run: run.adapt([[0.0, 1.0]], [[1.0]]), "cannot learn from rows of 2 inputs"),
+    "two inputs": (
+        lambda run: run.adapt([[0.0, 1.0]], [[1.0]]),
+        r"cannot learn from rows of 2 inputs with targets of 1 number: give rows and targets as wide as the networks",
+    ),
     "classes": (lambda run: run.adapt([[0.0]], [1]), "stand for classes"),
     "masked": (lambda run: run.adapt(np.ma.masked_equal([[0.0], [1.0]], 0), [[1.0], [1.0]]), "masked numbers"),
     "a ragged list": (lambda run: run.adapt([[0.0], [1.0, 2.0]], [[1.0], [1.0]]), "rows of equal length"),

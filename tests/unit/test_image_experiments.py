@@ -154,7 +154,7 @@ def test_pictures_of_images_are_drawn_from_their_numbers(tmp_path):
     style.save(particles_plot.draw(Numbers(particles.COLUMNS, rows)), tmp_path / "bmaml-2.png")
     rows = []
     for start in active_images.STARTS:
-        rows += [("ridge", start, by, n, *value) for by in acquisitions.CLASS_ACQUISITIONS for n in (5, 6)]
+        rows += [("ridge", start, by, n, *value) for by in active_images.COMPARED for n in (5, 6)]
     style.save(active_plot.draw(Numbers(active_images.COLUMNS, rows)), tmp_path / "active-images.png")
     assert {path.name for path in tmp_path.iterdir()} == {"bmaml-2.png", "active-images.png"}
 

@@ -126,36 +126,42 @@ def test_yes_or_no_from_file_to_file(tmp_path, capsys):
     # Better than saying the share of yes everywhere (its NLL is near log 2).
     assert score["nll"]["value"] < 0.64
     assert 0.84 < score["coverage"]["uses"]["value"] < 0.96
+    (last,) = [part for part in json.loads((out / "folds.json").read_text())["calibration"] if part["given"] == 5]
+    assert sum(last["rows"]) == pytest.approx(1, abs=1e-3)
+    pairs = [(p, s, r) for p, s, r in zip(last["predicted"], last["seen"], last["rows"], strict=True) if r > 0.1]
+    assert all(abs(p - s) < 0.25 for p, s, _ in pairs)
+    assert "the mean probabilities of yes, and how often it was yes" in said.out
     assert run("recalibrate", out, table, "--out", tmp_path / "other") == 2
     assert "no width to change" in capsys.readouterr().err
 
 
-@pytest.mark.optimised
-def test_counts_with_an_exposure_are_rates(tmp_path):
+def test_counts_with_an_exposure_are_rates():
+    """Saved models of counts are those of tests/fixtures, so that nothing is compiled for them here."""
     rng = np.random.default_rng(0)
-    task, years = np.repeat(np.arange(20), 8), rng.uniform(0.5, 20, 160)
-    x = rng.normal(size=160)
-    y = rng.poisson(years * np.exp(0.5 * x + 0.7 * rng.normal(size=20)[task]))
+    task, years = np.repeat(np.arange(12), 6), rng.uniform(0.5, 20, 72)
+    x = rng.normal(size=72)
+    y = rng.poisson(years * np.exp(0.5 * x + 0.7 * rng.normal(size=12)[task]))
     table = {"ward": task, "x": x, "years": years, "falls": y}
-    model = bmaml.FewShotRegressor("mixed-model", family="count", shots=(0, 1, 3))
+    model = bmaml.FewShotRegressor("mixed-model", family="count", shots=(0, 2))
     model.fit(table, "falls", task="ward", x="x", exposure="years")
     found = {(score.method, score.shots): score for score in scores_of(model.folds_)}
-    assert found["mixed-model", 3].nll.value < found[PLAIN, 3].nll.value - 0.1
-    assert 0.82 < found["mixed-model", 3].coverage["falls"].value < 0.97
-    assert any("mixed model" in line for line in verdict(model.folds_, "mixed-model"))
-    model.save(tmp_path / "m")
-    again = bmaml.FewShotRegressor.load(tmp_path / "m")
-    few = {"x": [0.0, 0.5], "years": [2.0, 4.0], "falls": [3, 9]}
+    assert found["mixed-model", 2].nll.value < found[PLAIN, 2].nll.value - 0.1
+    assert 0.75 < found["mixed-model", 2].coverage["falls"].value < 1
+    lines = verdict(model.folds_, "mixed-model")
+    assert any("mixed model" in line for line in lines)
+    assert not any("recalibrate" in line for line in lines)
+    assert any("the fifths of what was predicted hold" in line for line in lines)
+    for part in model.folds_["calibration"]:
+        assert sum(part["transform"]) == pytest.approx(1, abs=1e-3)
+        assert max(part["transform"]) < 0.45
+    task = model.adapt({"x": [0.0, 0.5], "years": [2.0, 4.0], "falls": [3, 9]})
     asked = {"x": [0.0, 0.0], "years": [1.0, 10.0]}
-    task, other = model.adapt(few), again.adapt(few)
-    np.testing.assert_array_equal(task.predict(asked), other.predict(asked))
     short, long = task.predict(asked)
     assert long == pytest.approx(10 * short, rel=1e-3)
     low, high = task.interval(asked)
     assert (low % 1 == 0).all()
     assert (high % 1 == 0).all()
-    drawn = task.sample(asked, 400)
-    assert ((low <= drawn) & (drawn <= high)).mean() > 0.85
-    assert task.log_prob(asked, [2, 20]).max() < 0
+    assert (low < [short, long]).all()
+    assert (high > [short, long]).all()
     with pytest.raises(InputError, match="years"):
         task.predict({"x": [0.0]})

@@ -180,7 +180,7 @@ REFUSALS = {
     "before fit": (lambda m: FewShotRegressor().adapt([1.0], [2.0]), "not fitted"),
     "save before fit": (lambda m: FewShotRegressor().save("nowhere"), "not fitted"),
     "no groups": (lambda m: FewShotRegressor().fit([[1.0]], [1.0]), "groups= with arrays or task="),  # pyright: ignore[reportCallIssue]
-    "no names": (lambda m: FewShotRegressor().fit({"a": [1]}, task="a"), "give x= and y="),  # pyright: ignore[reportCallIssue]
+    "no names": (lambda m: FewShotRegressor().fit({"a": [1]}, task="a"), "give y="),  # pyright: ignore[reportCallIssue]
     "name taken": (
         lambda m: FewShotRegressor().fit(read_table({"task": [1.0]}), [1.0], groups=[1]),
         "X has a column 'task'",
@@ -203,7 +203,7 @@ REFUSALS = {
     "far away": (lambda m: m.adapt().predict([[1e30]]), "deviations from the mean of the rows fitted on"),
     "far targets": (lambda m: m.adapt([1.0], [1e30]), "deviations from the mean of the rows fitted on"),
     "level past any number": (lambda m: m.adapt().quantile([1.0], 1e-45), "less than 9e-38 in a tail"),
-    "several levels": (lambda m: m.adapt().quantile([1.0], [0.1, 0.9]), "give one probability"),
+    "a table of levels": (lambda m: m.adapt().quantile([1.0], [[0.1, 0.9]]), "give one probability"),
     "no particles": (lambda m: regression_method("experts", 1, 1, 0), "0 particles"),
     "shots in words": (
         lambda m: FewShotRegressor(shots="10").fit([[1.0], [2.0]], [1.0, 2.0], groups=[0, 0]),
@@ -301,7 +301,7 @@ def _saved(model, path):
 
 def test_shots_that_no_further_task_can_give_are_refused(model):
     x, y, groups = family(3, 2, 7)
-    with pytest.raises(InputError, match=r"has 2 rows and shots are 4: use at most 1 shots"):
+    with pytest.raises(InputError, match=r"no task of more than 2 rows and shots are 4: use at most 1 shots"):
         model.recalibrate(x.ravel(), y.ravel(), groups=groups, shots=4)
 
 

@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 import bmaml
 from bmaml.data import Data
+from bmaml.errors import InputError
 from bmaml.estimators.stacking import PLAIN, scores_of, verdict
 from bmaml.estimators.stacking.candidates import logarithm_of
 from bmaml.estimators.stacking.folds import FoldTasks, Stopped, members
@@ -147,6 +148,49 @@ def test_a_mixture_is_saved_with_what_the_folds_say(model, tmp_path):
     lines = verdict(again.folds_, "mixed-model")
     assert any("of the weight is on the mixed model of the logarithm" in line for line in lines)
     assert any("20 tasks" in line for line in lines)
+
+
+def test_a_model_says_what_it_learned_and_where_it_knows_nothing(model):
+    """The truth: exp(1 + r t), r of mean .8 and deviation .2 between tasks, and errors of 5%."""
+    found = model.describe()
+    learned = found.outcomes["y0"]
+    assert found.tasks == 20
+    assert sum(learned.shares.values()) == pytest.approx(1)
+    assert learned.shares["inputs"] > learned.shares["between"] > 5 * learned.shares["within"] > 0
+    places = learned.curves["x0"]
+    assert [place.at for place in places] == ["0", "0.75", "1.5", "2.25", "3"]
+    assert places[0].mean == pytest.approx(np.e, rel=0.05)
+    assert places[2].low == pytest.approx(np.exp(1 + 1.5 * (0.8 - 0.33)), rel=0.25)
+    assert learned.effects["x0"].change > 10
+    assert found.to_json()["outcomes"]["y0"]["shares"] == learned.shares
+    assert any("20 tasks" in line for line in found.lines())
+    t = np.array([0.0, 1.0, 2.0])
+    assert model.adapt(t, np.exp(1 + 0.75 * t)).surprise() > 0.01
+    assert model.adapt(t, 9 * np.exp(1 + 0.75 * t)).surprise() < 1e-4
+    assert model.adapt().surprise() == 1.0
+    with pytest.warns(UserWarning, match=r"row 1 \(counted from 0\), column 'x0' is 3\.9, outside of the 0 to 3 of"):
+        model.adapt().predict([1.0, 3.9])
+
+
+def test_rows_that_come_nearest_to_what_is_wanted_are_suggested(model):
+    task, pool = model.adapt([0.0, 1.0], [2.7, 6.0]), np.linspace(0, 3.6, 13)
+    with pytest.warns(UserWarning, match="2 of 13 rows of X lie outside"):
+        picked = task.suggest(pool, 2, target=9.0)
+    # The task's rate is near .8: 9 = exp(1 + .8 t) at t = 1.5.
+    assert abs(pool[picked[0]] - 1.5) <= 0.3
+    assert pool[task.suggest(pool[:11], goal="max", limits={"y0": (None, 9.0)})[0]] < 1.9
+    assert task.suggest(pool[:11], goal="min", of="y0").tolist() == [0]
+    costs = np.where(np.arange(11) == 4, 1e-3, 1.0)
+    assert task.suggest(pool[:11], costs=costs).tolist() == [4]
+    for words, wish in {
+        "1 of the 2 rows of the pool lie inside": {"X_pool": [1.0, 9.0], "n": 2},
+        "decides nothing": {"X_pool": [1.0], "by": "variance", "target": 2.0},
+        "no outcome 'z'": {"X_pool": [1.0], "of": "z"},
+        "a target alone": {"X_pool": [1.0], "target": 2.0, "goal": "max"},
+        "one number above 0": {"X_pool": [1.0], "costs": [-1.0]},
+    }.items():
+        with pytest.raises(InputError, match=words):
+            task.suggest(**wish)
 
 
 def test_a_fit_that_is_stopped_raises(monkeypatch):

@@ -260,3 +260,26 @@ def test_numbers_that_no_precision_tells_apart_are_refused_by_name():
         level_of("x", [f"17000000000000000.{i % 10}" if i % 10 < 6 else f"1700000000000000{i % 10}" for i in range(48)])
     with pytest.raises(InputError, match=r"'x' has numbers that differ by less than single precision tells apart"):
         level_of("x", np.resize([1.0, 2.0], 48) + np.arange(48) * 1e-10)
+
+
+def test_tasks_of_one_row_tell_of_the_population_and_stop_nothing():
+    n = TASKS * ROWS
+    task = np.append([f"alone{i}" for i in range(40)], np.repeat(["a", "b"], ROWS // 2))
+    table = read_table({"task": task, "x": np.arange(n), "y": np.arange(n) % 7})
+    schema = fit_schema(table, ColumnRoles("task", ("x",), ("y",)))
+    for selection, shots in (("random", (0, 1, 2, 3)), ("first", (0, 1, 2, 3))):
+        tasks = table_tasks(table, schema, selection=selection)
+        assert tasks.shots == shots, "half of the rows of longer tasks, whatever the number of tasks of one row"
+        assert tasks.rows.mask.shape == (42, 4)
+    longer = read_table({"task": [*task, "c", "c"], "x": np.arange(n + 2), "y": np.arange(n + 2) % 7})
+    with pytest.warns(UserWarning, match=r"has 40 of 43 tasks with no more than 1 rows \('alone0', .*: they are left out"):
+        left = table_tasks(longer, schema, shots=1)
+    assert len(left.rows.mask) == 3
+
+
+def test_a_table_without_an_input_is_encoded_as_one_that_never_changes():
+    table = read_table(columns())
+    schema = fit_schema(table, ColumnRoles("task", (), ("y",)))
+    x, y, _ = schema.encode(table)
+    assert (x.shape, schema.width, set(x.ravel().tolist())) == ((TASKS * ROWS, 1), 1, {0.0})
+    assert y.std() == pytest.approx(1)

@@ -61,7 +61,7 @@ CONTENTS = {
     "inf": (_changed(9, 1, "inf"), ["line 9, column 'x' is 'inf'", "finite"]),
     "empty column": (_text([r if i == 0 else [r[0], "", *r[2:]] for i, r in enumerate(GOOD)]), ["'x' is empty in every row"]),
     "empty task": (_changed(5, 0, ""), ["line 5, column 'task' is empty"]),
-    "task of one point": (_text(GOOD) + "alone,1,a,2\n", ["task 'alone'", "line 22", "1 row:"]),
+    "tasks of one row": (_text([r if i == 0 else [f"t{i}", *r[1:]] for i, r in enumerate(GOOD)]), ["one row in every task"]),
     "constant output": (_text([r if i == 0 else [*r[:3], "3.1"] for i, r in enumerate(GOOD)]), ["'y' is 3.1 in every"]),
     "two tasks": (_text(GOOD[:11]), ["2 tasks", "'t0', 't1'", "at least 3"]),
     "category as id": (
@@ -95,12 +95,12 @@ OPTIONS = {
     "missing order column": ({"order": "when"}, ["no column 'when'"]),
     "order that is text": ({"order": "kind"}, ["line 2, column 'kind' is 'a'"]),
     "column used twice": ({"x": ["x", "y"]}, ["'y' is named twice"]),
-    "no inputs": ({"x": []}, ["no input column"]),
+    "no outputs": ({"y": []}, ["no output column"]),
     "option of a column that is no input": ({"x": ["x"], "log": ("y",)}, ["'y' has an option", "add it to x"]),
     "log of zero": ({"log": ("x",)}, ["line 2, column 'x' is 0", "logarithm"]),
     "log of a category": ({"log": ("kind",), "categorical": ("kind",)}, ["'kind'", "choose one"]),
     "text as output": ({"x": ["x"], "y": ["kind"]}, ["line 2, column 'kind' is 'a'", "not a number"]),
-    "shots as large as a task": ({"shots": 5}, ["task 't0'", "has 5 rows", "at most 4 shots"]),
+    "shots as large as a task": ({"shots": 5}, ["no task of more than 5 rows", "at most 4 shots"]),
     "shots past every task": ({"shots": [1, 5]}, ["no task of over 5 rows"]),
     "negative shots": ({"shots": -1}, ["shots is -1"]),
 }

@@ -10,7 +10,7 @@ import typer
 
 from bmaml.cli.groups import add_command, refuse
 from bmaml.cli.option_groups import Fitting, HeldOut, ImageFitting, TableColumns
-from bmaml.cli.predict import predict, recalibrate, suggest
+from bmaml.cli.predict import describe, predict, recalibrate, suggest
 
 
 def add(app: typer.Typer) -> None:
@@ -19,7 +19,9 @@ def add(app: typer.Typer) -> None:
     add_command(app, fit, of_table, "bmaml fit images.zip --way 5 --shot 1 --out classes")
     add_command(app, recalibrate, "bmaml recalibrate model further.csv --out honest")
     add_command(app, predict, "bmaml predict model new.csv --out later.csv", "bmaml predict classes --support few --query new")
-    add_command(app, suggest, "bmaml suggest model new.csv --pool grid.csv --n 2")
+    grid = "bmaml suggest model new.csv --pool grid.csv"
+    add_command(app, suggest, f"{grid} --n 2", f"{grid} --target 5 --cost price")
+    add_command(app, describe, "bmaml describe model")
 
 
 def fit(

@@ -43,7 +43,7 @@ from bmaml.tables import (
     table_tasks,
     task_rows,
 )
-from bmaml.tables.schema import task_codes
+from bmaml.tables.task_labels import task_codes
 from bmaml.tasks.base import Selection
 from bmaml.tasks.shots import shot_counts
 
@@ -340,7 +340,7 @@ def _header(model: FewShotRegressor) -> list[str]:
     family = FAMILIES.find(model.schema_.family)
     held = f"{LEVEL:.0%} interval holds" if family.likelihood is None else f"middle {LEVEL:.0%} holds"
     within = [held + (f" {name}" if len(names) > 1 else "") for name in names]
-    return ["given", "predicted by", *(f"{family.error} of {name}" for name in names), "NLL a row (nats)", *within]
+    return ["given", "predicted by", *(f"{family.error} of {name}" for name in names), "log loss a row", *within]
 
 
 def _row(score: Score, model: FewShotRegressor) -> list[str]:

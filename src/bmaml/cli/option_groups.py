@@ -33,7 +33,7 @@ class TableColumns(OptionGroup):
     task: Annotated[
         str | None, typer.Option(help="Column that names each row's task; several if tasks are nested, as school,class.")
     ] = None
-    x: Annotated[str | None, typer.Option(help="Input columns, such as time,dose.")] = None
+    x: Annotated[str | None, typer.Option(help="Input columns, such as time,dose (none: tasks differ in level alone).")] = None
     y: Annotated[str | None, typer.Option(help="Output columns, such as conc.")] = None
     family: Annotated[
         str | None,
@@ -56,11 +56,11 @@ class TableColumns(OptionGroup):
     def read(self, path: Path) -> Table:
         """Return the table at `path`, read as the options say.
 
-        Raises: InputError if the task, the inputs or the outputs are not named, or the file cannot be read.
+        Raises: InputError if the task or the outputs are not named, or the file cannot be read.
         """
         from bmaml.tables import Reading, read_table
 
-        missing = next((name for name in ("task", "x", "y") if getattr(self, name) is None), None)
+        missing = next((name for name in ("task", "y") if getattr(self, name) is None), None)
         if missing is not None:
             raise InputError(f"--{missing} is missing: give the columns of {path} as --task, --x and --y.")
         if self.decimal not in (None, ".", ","):
@@ -127,10 +127,10 @@ class Fitting(OptionGroup):
     particles: Annotated[int | None, typer.Option(min=1, help="Particles (codes of experts).")] = None
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Meta-steps (default 4,000, or 400 for a mixture of few tasks; for images the recipe's)."),
+        typer.Option(min=1, help="Iterations of networks (default 4,000, or 400 for few tasks; for images the recipe's)."),
     ] = None
     shots: Annotated[
-        str | None, typer.Option("--shots", "--shot", help="Support sizes (for images: of a class), as 5 or 1,5.")
+        str | None, typer.Option("--shots", "--shot", help="Numbers of given rows in training (images of a class), as 1,5.")
     ] = None
     seed: Annotated[int, typer.Option(help="Seed of everything random, the split included.")] = 0
 

@@ -16,7 +16,7 @@ import typer
 from bmaml.errors import InputError, PairError
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.regressor_task import AdaptedTask
-from bmaml.inference.acquisitions import Acquisition
+from bmaml.estimators.suggestions import Wish, suggested
 from bmaml.io.files import write_atomically
 from bmaml.likelihoods import FAMILIES
 from bmaml.tables import ColumnRoles, Schema, Table
@@ -47,6 +47,8 @@ def report(run: Run, folder: Path) -> None:
     typer.echo(f"trained {run.step} meta-steps{early}, last loss {run.loss:.4g}{skipped}; saved in {folder}")
 
 
+# Of tasks like those fitted on, one in a thousand is warned of.
+_SURPRISING = 0.001
 _ANSWERS = ("mean", "std", "low", "high", "probability")
 
 
@@ -86,19 +88,19 @@ def predictions(model: FewShotRegressor, tasks: Sequence[NewTask], level: float)
     return _csv(header, [row for task in tasks if len(task.asked) for row in _predicted(model, task, level)])
 
 
-def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, by: Acquisition) -> str:
+def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish: Wish) -> str:
     """Return a CSV with the `n` rows of each task that are most worth measuring, the best first.
 
     - `model`: the fitted model.
     - `tasks`: new tasks; the rows to predict are the pool.
-    - `by`: name of the acquisition.
+    - `wish`: what the rows are to be good for.
 
-    Raises: InputError if a task has fewer rows, or the method has no particles to disagree.
+    Raises: InputError if a task has fewer rows, the wish does not fit, or the method has no particles to disagree.
     """
     moments = [what for what in _answers(model.schema_) if what not in ("low", "high")]
     outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in moments]
     header = ["rank", *_leading(model, tasks), *outputs]
-    return _csv(header, [row for task in tasks for row in _suggested(model, task, n, by)])
+    return _csv(header, [row for task in tasks for row in _suggested(model, task, n, wish)])
 
 
 def write(content: str, path: Path | None) -> None:
@@ -174,11 +176,12 @@ def _cells(model: FewShotRegressor, task: NewTask, rows: np.ndarray) -> list[lis
     """Return the cells in front of the answers to some rows, as they are written."""
     asked = task.asked.take(rows)
     shown = [asked.shown(name) for name in (*(c.name for c in model.schema_.inputs), *_others(model, task))]
-    return [[*task.labels, *cells] for cells in zip(*shown, strict=True)]
+    return [[*task.labels, *(column[row] for column in shown)] for row in range(len(asked))]
 
 
 def _predicted(model: FewShotRegressor, task: NewTask, level: float) -> list[list[str]]:
     answerer = adapted(model, task)
+    _say_surprise(answerer, task)
     mean, std = answerer.predict(task.asked, return_std=True)
     low, high = answerer.interval(task.asked, level)
     parts = {"std": std, "low": low, "high": high}
@@ -188,10 +191,23 @@ def _predicted(model: FewShotRegressor, task: NewTask, level: float) -> list[lis
     return [[*own, *as_texts(values)] for own, values in zip(cells, each, strict=True)]
 
 
-def _suggested(model: FewShotRegressor, task: NewTask, n: int, by: Acquisition) -> list[list[str]]:
+def _say_surprise(answerer: AdaptedTask, task: NewTask) -> None:
+    """Warn of a task that is unlike all that the model was fitted on."""
+    share = answerer.surprise()
+    if share < _SURPRISING:
+        shown = f"{share:.2g}" if share > 1e-6 else "under 1e-6"
+        name = f"task {task.name!r}" if task.name else "the task"
+        warnings.warn(
+            f"{name} is unlike those fitted on: the probability of given rows as unlikely as these is {shown}; "
+            "check their units, and do not trust its intervals.",
+            stacklevel=2,
+        )
+
+
+def _suggested(model: FewShotRegressor, task: NewTask, n: int, wish: Wish) -> list[list[str]]:
     answerer = adapted(model, task)
     try:
-        picked = answerer.suggest(task.asked, n, by)
+        picked = suggested(answerer, task.asked, n, wish)
     except PairError as error:
         raise InputError(f"{error}") from error
     mean, std = answerer.predict(task.asked, return_std=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -25,6 +25,16 @@ class Acquisition(StrEnum):
     information = "information"
     reduction = "reduction"
     random = "random"
+    improvement = "improvement"
+    log_improvement = "log-improvement"
+    bound = "bound"
+
+
+class Goal(StrEnum):
+    """Which values of an outcome are wanted."""
+
+    max = "max"
+    min = "min"
 
 
 Model = Annotated[Path, typer.Argument(help="Folder that `bmaml fit` wrote.")]
@@ -133,29 +143,64 @@ def predict(
     answers.write(content, out)
 
 
+@dataclass(frozen=True)
+class Decisions(OptionGroup):
+    """What is to be reached, where measurements do not only serve to learn."""
+
+    TITLE: ClassVar[str] = "To decide"
+    goal: Annotated[Goal | None, typer.Option(help="Find large or small values of the outcome.")] = None
+    target: Annotated[float | None, typer.Option(help="Find the rows whose outcome comes nearest to this value.")] = None
+    of: Annotated[str | None, typer.Option(help="The outcome with the goal or the target, if there are several.")] = None
+    limit: Annotated[str | None, typer.Option(help="What outcomes must keep, such as tox<=3,conc>=1.")] = None
+    cost: Annotated[str | None, typer.Option(help="Column with what a measurement costs; worth is divided by it.")] = None
+    outside: Annotated[bool, typer.Option("--outside", help="Allow rows outside of the range fitted on.")] = False
+
+
 def suggest(
     model: Model,
     new: New,
+    decisions: Decisions,
     pool: Annotated[
         Path | None, typer.Option(help="Rows that could be measured (default: those with an empty outcome).")
     ] = None,
     n: Annotated[int, typer.Option(min=1, help="How many rows to suggest for each task.")] = 1,
     by: Annotated[
-        Acquisition,
+        Acquisition | None,
         typer.Option(
-            help="Where the prediction is least sure, where particles disagree, what makes all rows surest, or at random."
+            help="To learn: variance (the least sure prediction, the default), information, reduction (makes all rows surest) "
+            "or random. To decide: improvement (the default with a goal or a target), log-improvement or bound."
         ),
-    ] = Acquisition.variance,
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="CSV to write (default: standard output).")] = None,
 ) -> None:
-    """List the rows of a pool that are most worth measuring next, for every task, the best first."""
+    """List the rows of a pool that are most worth measuring next, for every task, the best first.
+
+    Without a goal these rows tell most. With --goal or --target they are those that probably come nearest to what is wanted,
+    and several are chosen together. Rows outside of the range that the model was fitted on are passed over.
+    """
     from bmaml.cli import output as answers
+    from bmaml.estimators.suggestions import Wish, as_limits
 
     must_be_new(out)
+    kind: Any = None if by is None else by.value
+    goal: Any = None if decisions.goal is None else decisions.goal.value
+    limits = as_limits(decisions.limit, "--limit")
+    wish = Wish(kind, goal, decisions.target, decisions.of, decisions.cost, limits, decisions.outside)
     with answers.plain_warnings():
         fitted, tasks = _opened(model, new, pool)
-        content = answers.suggestions(fitted, tasks, n, by.value)
+        content = answers.suggestions(fitted, tasks, n, wish)
     answers.write(content, out)
+
+
+def describe(
+    model: Model,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a model of a table has learned: means, how tasks differ, how rows scatter, and what each input does."""
+    import json
+
+    learned = _loaded(model).describe()
+    typer.echo(json.dumps(learned.to_json(), indent=1) if as_json else "\n".join(learned.lines()))
 
 
 def _loaded(model: Path) -> FewShotRegressor:
@@ -168,7 +213,7 @@ def _loaded(model: Path) -> FewShotRegressor:
     fitted = FewShotRegressor.load(model)
     run = fitted.run_
     if not run.finished:
-        raise InputError(f"{model} stopped at meta-step {run.step} of {run.steps}: finish it with bmaml resume {model}.")
+        raise InputError(f"{model} stopped at iteration {run.step} of {run.steps}: finish it with bmaml resume {model}.")
     return fitted
 
 

@@ -64,6 +64,10 @@ class AbstractEstimator(ABC):
         """
         check_arguments(type(self).__init__, type(self).__name__, self.get_params())
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether `fit` was called, as scikit-learn asks."""
+        return hasattr(self, "run_")
+
     def __repr__(self) -> str:
         """Show the arguments that differ from the defaults."""
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}

@@ -26,7 +26,7 @@ from bmaml.learners.resized import for_classes
 from bmaml.tables.table import is_missing, listed
 from bmaml.training.run import Run
 
-Worth = Literal["entropy", "information", "random"]
+Worth = Literal["entropy", "variance", "information", "reduction", "random"]
 # Convolutions on more images at a time are not faster, and they take memory.
 _AT_ONCE = 256
 _WORTH = {name: eqx.filter_jit(function) for name, function in CLASS_ACQUISITIONS.items()}
@@ -113,8 +113,9 @@ class AdaptedClasses:
         """Return the indices of the `n` images of a pool that are most worth labelling next, the best first.
 
         - `X_pool`: the pool, in the form of `X`.
-        - `by`: `"entropy"` takes the image with the least sure class, and `"information"` the one that would tell most of
-          the task (the mutual information of class and task). `"random"` takes any image.
+        - `by`: `"entropy"` and `"variance"` take the image with the least sure class, and `"information"` the one that would
+          tell most of the task (the mutual information of class and task). `"reduction"` takes the image that makes the whole
+          pool surest, and `"random"` any image. The names mean the same as for numbers.
 
         After each pick the model is told the most likely label there, so that the next pick is elsewhere.
         Raises: InputError for more images than the pool has or an unknown `by`; PairError for information without particles.

@@ -104,9 +104,12 @@ class Names(NamedTuple):
     references: list[Mapping[str, float]]
 
 
-def names_of(table: Table, schema: Schema) -> Names:
-    """Return the tasks of `table` in the order of its encoded tasks. `schema` says what the columns mean."""
-    parts = schema.rows(table)
+def names_of(table: Table, schema: Schema, least: int = 0) -> Names:
+    """Return the tasks of `table` with more than `least` rows, in the order of its encoded tasks.
+
+    `schema` says what the columns mean.
+    """
+    parts = {name: rows for name, rows in schema.rows(table).items() if len(rows) > least}
     if not schema.relative:
         return Names(list(parts), [{} for _ in parts])
     read = schema.as_read(table)

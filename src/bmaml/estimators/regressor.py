@@ -8,26 +8,28 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, overload
+from typing import Annotated, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
-from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, row_digest, saved
+from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, saved
+from bmaml.estimators.description import Description, describe
+from bmaml.estimators.given_tables import array_table, as_fitted, digests, named_table
 from bmaml.estimators.left_out import LeftOut, Names, names_of, read_left_out
-from bmaml.estimators.regressor_task import AdaptedTask
+from bmaml.estimators.regressor_task import AdaptedTask, as_rows, with_outputs
+from bmaml.estimators.scikit import explained, routing, row_weights, scored, split_given, tags
 from bmaml.estimators.stacking import FAMILY_MIXTURES, MIXTURES, Report, answers_of, default_steps, scores_of, stacked_run
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
-from bmaml.io.checked import Count, NotNegative, Positive, Seed, as_tuple
+from bmaml.io.checked import AtLeast, Count, NotNegative, Positive, Seed, as_tuple
 from bmaml.io.checkpoint import RunFolder
 from bmaml.likelihoods import FAMILIES, NORMAL
 from bmaml.methods import METHODS, Method, Tuned
 from bmaml.methods.spec import TABLES
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import (
-    ColumnRoles,
     Reading,
     Schema,
     Table,
@@ -40,7 +42,6 @@ from bmaml.tables import (
 )
 from bmaml.tables.outcomes import say_spikes
 from bmaml.tables.read import DataFrame
-from bmaml.tables.table import as_array
 from bmaml.tasks.base import FixedTasks, Selection
 from bmaml.tasks.shots import Shots
 from bmaml.training.plan import Plan
@@ -90,7 +91,7 @@ class FewShotRegressor(AbstractEstimator):
     @overload
     def fit(
         self,
-        X: TableLike | ArrayLike,
+        X: TableLike | ArrayLike | None,
         y: ArrayLike,
         *,
         groups: ArrayLike,
@@ -111,7 +112,7 @@ class FewShotRegressor(AbstractEstimator):
         y: str | Sequence[str],
         *,
         task: str | Sequence[str],
-        x: str | Sequence[str],
+        x: str | Sequence[str] = (),
         order: str | None = None,
         categorical: Sequence[str] = (),
         log: Sequence[str] = (),
@@ -129,7 +130,7 @@ class FewShotRegressor(AbstractEstimator):
         *,
         groups=None,
         task=None,
-        x=None,
+        x=(),
         order=None,
         categorical=(),
         log=(),
@@ -144,11 +145,12 @@ class FewShotRegressor(AbstractEstimator):
         Give either arrays, `fit(X, y, groups=task_of_each_row)`, or a table, `fit(table, task="patient", x=["age"],
         y=["height"])`.
 
-        - `X`: an array of shape (rows, inputs), or a table (a path, a data frame, a mapping of columns).
+        - `X`: an array of shape (rows, inputs), or a table (a path, a data frame, a mapping of columns). None with `groups` is
+          an array without inputs.
         - `y`: targets of shape (rows,) or (rows, outputs), or names of output columns.
         - `groups`: the task of each row of an array.
         - `task`, `x`: names of the task column and the input columns of a table. Several task columns are nested, the outermost
-          first.
+          first. Without an input the model is a random intercept: what a new task's level is, given some of its rows.
         - `order`, `categorical`, `log`: names of columns, see `bmaml.tables.ColumnRoles`. The columns of an array are "x0",
           "x1", ...
         - `exposure`: name of the column with the exposure of counts, such as person-years. A new row needs it, too.
@@ -162,9 +164,9 @@ class FewShotRegressor(AbstractEstimator):
         """
         self.check_settings()
         if groups is not None:
-            table, roles = _array_table(X, y, groups)
+            table, roles = array_table(X, y, groups)
         else:
-            table, roles = _named_table(X, y, task, x)
+            table, roles = named_table(X, y, task, x)
         table = measured(read_table(table, reading=reading), roles.y)
         chosen = {"order": order, "categorical": as_tuple(categorical), "log": as_tuple(log), "selection": self.selection}
         roles = replace(roles, **chosen, family=self.wanted_family(), exposure=exposure)
@@ -175,10 +177,67 @@ class FewShotRegressor(AbstractEstimator):
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.folds_: Report | None = None
         self._answers: Callable[[Names, Schema], LeftOut] | None = None
-        self.notes_, self.seen_ = notes or {}, _digests(tasks)
+        self.notes_, self.seen_ = notes or {}, digests(tasks)
         self.run_ = self._train(schema, tasks, directory, overwrite)
-        self.schema_, self._names = schema, names_of(table, schema)
+        self.schema_, self._names = schema, names_of(table, schema, min(tasks.shots))
+        self._name_features(X)
         return self
+
+    def _name_features(self, X: object) -> None:
+        """Keep how many inputs there are, and the names of those of a table, as scikit-learn does."""
+        self.n_features_in_ = len(self.schema_.given)
+        if isinstance(X, Table | DataFrame | Mapping | PathLike | str):
+            self.feature_names_in_ = np.array(self.schema_.given, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def predict(self, X: TableLike | ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Return the mean at `X` for tasks of which no row is given (with `return_std` also the standard deviation).
+
+        `adapt` tells the model rows of a task, and what it returns predicts that task.
+        Raises: InputError before `fit`, or if a value does not fit.
+        """
+        return self.adapt().predict(X, return_std)
+
+    def score(
+        self,
+        X: TableLike | ArrayLike,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        given: Annotated[int, AtLeast(0)] = 3,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Return the share of the outcome's variance that predictions explain (R squared; for yes or no the Brier skill).
+
+        - `X`, `y`: inputs and outcomes, in the form that `fit` takes.
+        - `groups`: the task of each row. Then `given` rows of each task are given, and the others are predicted. Without
+          groups no row is given.
+        - `given`: how many rows of each task are given: random ones, or its first if the model forecasts.
+        - `sample_weight`: weight of each row in the share.
+
+        Raises: InputError before `fit`, if a value does not fit, or no task has more than `given` rows.
+        """
+        fresh, table = self.adapt(), as_rows(X, self.schema_)
+        full = with_outputs(table, y, self.schema_)
+        target = np.stack([column.raw(full) + column.origin for column in self.schema_.outputs], 1)
+        weight = row_weights(sample_weight, len(table))
+        if groups is None:
+            return explained(target, fresh.predict(table), weight)
+        parts = split_given(np.asarray(groups), given, self.selection == "first", self.seed)
+        rows, mean = scored(parts, lambda few, rest: self._answer(full, few).predict(table.take(rest)))
+        return explained(target[rows], mean, weight[rows])
+
+    def _answer(self, table: Table, rows: np.ndarray) -> AdaptedTask:
+        return self.adapt(table.take(rows)) if len(rows) else self.adapt()
+
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn wants to know of the estimator."""
+        return tags("regressor")
+
+    def get_metadata_routing(self) -> Any:
+        """Return that `fit` and `score` ask for `groups`, for scikit-learn's routing of metadata."""
+        return routing(type(self).__name__)
 
     def _train(self, schema: Schema, tasks: FixedTasks, directory: str | Path | None, overwrite: bool) -> Run:
         method = self.method
@@ -195,7 +254,7 @@ class FewShotRegressor(AbstractEstimator):
             RunFolder(directory).replaced(overwrite)  # The folder is checked before the work begins.
         levelled = any(column.level is not None for column in schema.outputs)
         if self.shots is None and self.selection == "first" and not levelled:
-            tasks = tasks.sized((0, *tasks.shots), tasks.queries)
+            tasks = tasks.sized(sorted({0, *tasks.shots}), tasks.queries)
         plan = self.plan() if self.steps else dataclasses.replace(self.plan(), steps=default_steps(len(tasks.rows.mask)))
         run, self.folds_, stacked = stacked_run(name, tasks, schema, plan, self.particles, as_progress(self.progress))
         self._answers = partial(answers_of, stacked)
@@ -262,9 +321,9 @@ class FewShotRegressor(AbstractEstimator):
                 f"the model is of family {self.schema_.family!r}, whose intervals have no width to change: fit it again with "
                 "the further tasks."
             )
-        table = read_table(X) if groups is None else _named(_array_table(X, y, groups)[0], self.schema_)
+        table = read_table(X) if groups is None else as_fitted(array_table(X, y, groups)[0], self.schema_)
         tasks, counts = self.further(table, shots)
-        check_unseen(_digests(tasks), self.seen_, "tasks")
+        check_unseen(digests(tasks), self.seen_, "tasks")
         lengths = np.sort(np.asarray(tasks.rows.count).astype(int))[::-1]
         if shots is None and len(lengths) >= LEAST_TASKS:
             counts = some_shots(tasks.shots, int(lengths[LEAST_TASKS - 1])) or counts
@@ -291,6 +350,14 @@ class FewShotRegressor(AbstractEstimator):
         outer: Any = plan.outer
         return replace(plan, outer=replace(outer, weight_decay=self.weight_decay))
 
+    def describe(self) -> Description:
+        """Return what was learned: how tasks are alike, how they differ, how rows scatter, and what each input does.
+
+        Its `lines()` are the text that `bmaml describe` prints.
+        Raises: InputError before `fit`.
+        """
+        return describe(self.adapt(), len(self.seen_))
+
     def adapt(self, X_few: TableLike | ArrayLike | None = None, y_few: ArrayLike | None = None) -> AdaptedTask:
         """Return a new object: the model adapted to a new task. Without points it is what the model expects of any task.
 
@@ -299,6 +366,8 @@ class FewShotRegressor(AbstractEstimator):
 
         Raises: InputError before `fit`, or if a value does not fit.
         """
+        if X_few is None and y_few is not None and self.fitted() and not self.schema_.given:
+            X_few = np.zeros((len(np.atleast_1d(np.asanyarray(y_few))), 0))
         if X_few is None and y_few is not None:
             raise InputError("y_few has targets and X_few is missing: give the inputs of the same points.")
         prior = AdaptedTask.prior(self.fitted(), self.schema_, self.seed)
@@ -327,57 +396,3 @@ class FewShotRegressor(AbstractEstimator):
                 list(about.get("seen", ())),
             )
         return model
-
-
-def _named_table(
-    X: TableLike, y: str | Sequence[str] | None, task: str | Sequence[str] | None, x: str | Sequence[str] | None
-) -> tuple[Table, ColumnRoles]:
-    """Return a table, and the columns that are named as its task, its inputs and its outputs."""
-    if task is None:
-        raise InputError("the task of each row is missing: give groups= with arrays or task= with a table.")
-    if x is None or y is None:
-        raise InputError("give x= and y=, the names of the table's input and output columns.")
-    inputs, outputs = ((names,) if isinstance(names, str) else tuple(names) for names in (x, y))
-    return read_table(X), ColumnRoles(task if isinstance(task, str) else tuple(task), inputs, outputs)
-
-
-def _digests(tasks: FixedTasks) -> list[str]:
-    """Return a digest of the rows of each task."""
-    x, y, mask = (np.asarray(part) for part in (tasks.rows.x, tasks.rows.y, tasks.rows.mask))
-    return [row_digest(np.concatenate([x[i], y[i]], 1)[mask[i] > 0]) for i in range(len(mask))]
-
-
-def _array_table(X: TableLike | ArrayLike, y: ArrayLike | None, groups: ArrayLike) -> tuple[Table, ColumnRoles]:
-    """Return arrays as a table with columns x0, x1, ... (or a data frame's own), y0, y1, ... and task."""
-    if y is None:
-        raise InputError("y is missing: give the targets of the rows of X.")
-    inputs = dict(read_table(X, "X").columns) if isinstance(X, Table | DataFrame | Mapping | PathLike) else columns_of(X, "x")
-    outputs = columns_of(y, "y")
-    taken = [name for name in inputs if name in outputs or name == "task"]
-    if taken:
-        raise InputError(f"X has a column {taken[0]!r}, a name that is kept for targets and tasks: rename it.")
-    table = read_table(inputs | outputs | {"task": np.asarray(groups)}, "the data")
-    return table, ColumnRoles("task", tuple(inputs), tuple(outputs))
-
-
-def _named(table: Table, schema: Schema) -> Table:
-    """Return the table of some arrays with the columns of a schema, in order.
-
-    Raises: InputError if there are more or fewer.
-    """
-    own = [*schema.given, *(column.name for column in schema.outputs), *schema.task_columns]
-    if len(own) != len(table.columns):
-        given = f"X and y have {len(table.columns) - 1} columns"
-        raise InputError(f"{given} and the model {len(own) - 1} ({', '.join(own[:-1])}): give as many, in this order.")
-    if set(own) == set(table.columns):
-        return table
-    return replace(table, columns=dict(zip(own, table.columns.values(), strict=True)))
-
-
-def columns_of(values: ArrayLike, letter: str) -> dict[str, np.ndarray]:
-    """Return the array `values`, of one or two dimensions, as columns named `letter` and a number."""
-    array = as_array(values, letter)
-    if array.ndim not in (1, 2):
-        raise InputError(f"{letter} has shape {array.shape}: give one or two dimensions, rows first.")
-    array = array[:, None] if array.ndim == 1 else array
-    return {f"{letter}{i}": array[:, i] for i in range(array.shape[1])}

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Literal, cast, overload
+from typing import Any, Literal, cast, overload
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
+from scipy.special import chdtrc, ndtri
 
-from bmaml.data import Data, data
-from bmaml.distributions import interval_tail, split_level
+from bmaml.data import Data, data, length_class, pad
+from bmaml.distributions import AbstractNumeric, interval_tail, pit, split_level
 from bmaml.errors import InputError
 from bmaml.estimators.padding import chunks, over_rows
-from bmaml.estimators.picks import picks
-from bmaml.inference.acquisitions import ACQUISITIONS, Acquisition
+from bmaml.estimators.suggestions import By, Limits, Wish, suggested
+from bmaml.inference.acquisitions import ACQUISITIONS
+from bmaml.inference.decisions import Goal
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.checked import Count, Seed, checked
 from bmaml.io.notebook import facts_html
+from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.likelihoods import FAMILIES
 from bmaml.tables import Schema, Table, TableLike, read_table
+from bmaml.tables.outside import say_outside
 from bmaml.tables.read import DataFrame
 from bmaml.tables.table import as_array, listed
 from bmaml.training.run import Run
 
 _FUNCTIONS = 1000  # draws of the probability of yes, for its interval
+_COMPARED = 16  # rows of a task whose surprise is measured
 _ACQUISITIONS = {name: eqx.filter_jit(function) for name, function in ACQUISITIONS.items()}
 
 
@@ -66,9 +70,9 @@ class AdaptedTask:
 
         Raises: InputError if a value does not fit, or the table holds several tasks.
         """
-        table = _as_table(X, self.schema)
+        table = as_rows(X, self.schema)
         if y is not None:
-            table = _with_outputs(table, y, self.schema)
+            table = with_outputs(table, y, self.schema)
         elif self.schema.names_task(table) and len(self.schema.tasks(table)[1]) > 1:
             raise InputError(f"{table.name} holds several tasks in column {self.schema.task!r}: give the rows of one.")
         seen = self.schema.reference(table) if self.reference is None else self.reference
@@ -98,18 +102,41 @@ class AdaptedTask:
     def predict(self, X: TableLike | ArrayLike, return_std: bool) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
 
     def predict(self, X: TableLike | ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Return the predictive mean at `X`, and with `return_std` also the standard deviation."""
+        """Return the predictive mean at `X`, and with `return_std` also the standard deviation.
+
+        A warning names inputs that lie outside of the rows fitted on.
+        """
+        X = as_rows(X, self.schema)
+        say_outside(X, self.schema, self.reference)
         mean, std = self._over_rows(lambda x: _moments(self.posterior, x), X)
         mean = self._squeeze(self.schema.decode_value(mean, self.reference))
         std = self._squeeze(np.hypot(self.schema.decode_std(std), self._unknown))
         return (mean, std) if return_std else mean
 
-    def quantile(self, X: TableLike | ArrayLike, q: float) -> np.ndarray:
-        """Return the quantile of level `q` of each output at `X`.
+    def quantile(self, X: TableLike | ArrayLike, q: float | Sequence[float]) -> np.ndarray:
+        """Return the quantile of level `q` of each output at `X`. Several levels are on a leading axis.
 
-        Raises: InputError if `q` is not one probability strictly between 0 and 1, or leaves less than 1e-37 in a tail.
+        Raises: InputError if a level is not a probability strictly between 0 and 1, or leaves less than 1e-37 in a tail.
         """
-        return self._at_tail(X, *split_level(q))
+        if np.ndim(q) == 1:
+            X = as_rows(X, self.schema)
+            return np.stack([self.quantile(X, float(level)) for level in np.asarray(q)])
+        return self._at_tail(X, *split_level(q))  # type: ignore[arg-type]
+
+    def frame(self, X: TableLike, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> Any:
+        """Return means, standard deviations and `quantiles` at `X`, as a data frame of the library that `X` is of.
+
+        A frame of pandas keeps its index. A mapping or a file gives a dictionary of arrays. A column's name is that of the
+        outcome with `_mean`, `_std` or the level, as `_q0.05`.
+        Raises: InputError if a value does not fit.
+        """
+        table, names = as_rows(X, self.schema), [column.name for column in self.schema.outputs]
+        mean, std = self.predict(table, return_std=True)
+        parts = [mean, std, *self.quantile(table, list(quantiles))]
+        each = np.stack([np.reshape(part, (len(table), len(names))) for part in parts], -1)
+        labels = ["mean", "std", *(f"q{level:g}" for level in quantiles)]
+        columns = {f"{name}_{label}": each[:, i, j] for i, name in enumerate(names) for j, label in enumerate(labels)}
+        return like(X, columns)
 
     def interval(self, X: TableLike | ArrayLike, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Return the central interval (low, high) that should hold a share `level` of the next measurements at `X`, for each
@@ -147,7 +174,7 @@ class AdaptedTask:
 
     def log_prob(self, X: TableLike | ArrayLike, y: ArrayLike) -> np.ndarray:
         """Return the log predictive density of `y` at each row of `X`: nats, joint over outputs, per unit of the table."""
-        table = _with_outputs(_as_table(X, self.schema), y, self.schema)
+        table = with_outputs(as_rows(X, self.schema), y, self.schema)
         if self._unknown.any():
             mean, std = (np.reshape(part, (len(table), -1)) for part in self.predict(table, return_std=True))
             values = np.stack([column.raw(table) + column.origin for column in self.schema.outputs], 1)
@@ -162,26 +189,60 @@ class AdaptedTask:
         return self.schema.decode_log_prob(answers)
 
     @checked
-    def suggest(self, X_pool: TableLike | ArrayLike, n: Count = 1, by: Acquisition = "variance") -> np.ndarray:
+    def suggest(
+        self,
+        X_pool: TableLike | ArrayLike,
+        n: Count = 1,
+        by: By | None = None,
+        *,
+        goal: Goal | None = None,
+        target: float | None = None,
+        of: str | None = None,
+        costs: ArrayLike | str | None = None,
+        limits: Limits | None = None,
+        outside: bool = False,
+    ) -> np.ndarray:
         """Return the indices of the `n` rows of a pool that are most worth measuring next, the best first.
 
         - `X_pool`: the pool, in the form of `X`.
-        - `by`: `"variance"` takes the row with the least sure prediction, and `"information"` the one that would tell most
-          of the task (the mutual information of target and task). `"reduction"` takes the row that makes the whole pool
-          surest, and `"random"` any row.
+        - `by`: to learn, `"variance"` takes the row with the least sure prediction, `"information"` the one that would tell
+          most of the task (the mutual information of target and task), `"reduction"` the one that makes the whole pool surest,
+          and `"random"` any row. To decide, `"improvement"`, `"log-improvement"` and `"bound"` take the rows that come nearest
+          to what is wanted (`bmaml.inference.decisions.choose`). None is `"improvement"` with a goal or a target, and
+          `"variance"` without.
+        - `goal`: `"max"` (the default of a decision) or `"min"`: whether large or small values are wanted.
+        - `target`: the value to reach, in the outcome's units, such as the concentration of a wanted effect.
+        - `of`: name of the outcome that is to reach it, if there are several.
+        - `costs`: what a measurement of each row costs (numbers above 0, or the name of a column). Worth is divided by it.
+        - `limits`: lowest and highest value that an outcome may have, by name, as `{"toxicity": (None, 3.0)}`.
+        - `outside`: whether rows outside of the inputs' fitted range may be suggested.
 
-        After each pick the model is told its own mean there, so that the next pick is elsewhere.
-        Raises: InputError for more rows than the pool has or an unknown `by`; PairError for information without particles.
+        Decisions choose their rows jointly. To learn, the model is told its own mean after each pick, so that the next pick is
+        elsewhere.
+        Raises: InputError for more rows than the pool has, or wishes that do not fit; PairError for information without
+        particles.
         """
-        table = _as_table(X_pool, self.schema)
-        if by not in _ACQUISITIONS or not 1 <= n <= len(table):
-            raise InputError(
-                f"cannot suggest {n} rows by {by!r} from a pool of {len(table)}: ask for 1 to {len(table)}, "
-                f"by {', '.join(_ACQUISITIONS)}."
-            )
-        return picks(
-            cast(AdaptedTask, self), n, lambda task: task._worth(table, by), lambda task, row: task._believe(table, row)
-        )
+        wish = Wish(by, goal, target, of, costs, limits, outside)
+        return suggested(cast(AdaptedTask, self), as_rows(X_pool, self.schema), n, wish)
+
+    def surprise(self) -> float:
+        """Return the probability that rows of a task like those fitted on are as unlikely as the rows seen, or more.
+
+        Each row is compared with its prediction from the rows before it. A task that is unlike the fitted ones in level, shape
+        or noise has a small probability. It is 1 before any row, and of several outcomes the smallest counts. At most the
+        first 16 rows are compared.
+        """
+        skipped = int(self.reference is not None and any(column.level is not None for column in self.schema.outputs))
+        count = min(int(np.asarray(self.support.mask).sum()), _COMPARED)
+        if count <= skipped:
+            return 1.0
+        rows = jax.tree.map(lambda leaf: leaf[:count], self.support)
+        predictor = self.run.predictor
+        support = pad(rows, length_class(count))
+        found = np.asarray(_transforms(predictor.learner, predictor.meta, support, jax.random.key(self.seed)), np.float64)
+        far = ndtri(np.clip(found[skipped:count], 1e-7, 1 - 1e-7)) ** 2
+        each = chdtrc(len(far), far.sum(0))
+        return float(min(1.0, each.min() * len(each)))
 
     def _worth(self, table: Table, by: str) -> np.ndarray:
         """Return an acquisition at every row. Random numbers depend on the seed and on the number of points seen."""
@@ -202,7 +263,7 @@ class AdaptedTask:
         self, answer: Callable[[jax.Array], tuple[jax.Array, ...]], X: TableLike | ArrayLike, axis: int = 0
     ) -> tuple[np.ndarray, ...]:
         """Return a function's answers on all rows."""
-        table = _as_table(X, self.schema)
+        table = as_rows(X, self.schema)
         answers = over_rows(answer, self._encoded(table), axis)
         for array in answers:
             self._check_finite(np.moveaxis(array, axis, 0), table)
@@ -253,8 +314,11 @@ def _padded(values: np.ndarray, rows: int) -> jax.Array:
     return jnp.asarray(np.pad(values, ((0, rows - len(values)), (0, 0))))
 
 
-def _as_table(X: TableLike | ArrayLike, schema: Schema) -> Table:
-    """Return inputs as a table. The columns of an array are the schema's inputs in order."""
+def as_rows(X: TableLike | ArrayLike, schema: Schema) -> Table:
+    """Return inputs `X` as a table. The columns of an array are the inputs of `schema` in order.
+
+    Raises: InputError for an array of another shape.
+    """
     if isinstance(X, Table | str | Mapping | PathLike | DataFrame):
         return read_table(X, "X")
     array = as_array(X, "X")
@@ -264,11 +328,16 @@ def _as_table(X: TableLike | ArrayLike, schema: Schema) -> Table:
         raise InputError(
             f"X has shape {array.shape} and the model has {len(names)} inputs ({', '.join(names)}): give (rows, {len(names)})."
         )
+    if not names and len(array):
+        return Table("X", {}, np.arange(len(array)))
     return read_table({name: array[:, i] for i, name in enumerate(names)}, "X")
 
 
-def _with_outputs(table: Table, y: ArrayLike, schema: Schema) -> Table:
-    """Return the table with the targets as its output columns."""
+def with_outputs(table: Table, y: ArrayLike, schema: Schema) -> Table:
+    """Return `table` with the targets `y` as the output columns of `schema`.
+
+    Raises: InputError for targets of another shape.
+    """
     array = np.asanyarray(y)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape != (len(table), len(schema.outputs)):
@@ -276,6 +345,20 @@ def _with_outputs(table: Table, y: ArrayLike, schema: Schema) -> Table:
             f"y has shape {np.shape(y)} and X has {len(table)} rows: give one row of {len(schema.outputs)} for each."
         )
     return table.with_columns({c.name: array[:, i] for i, c in enumerate(schema.outputs)})
+
+
+@eqx.filter_jit
+def _transforms(learner: AbstractLearner, meta: Meta, support: Data, key: jax.Array) -> jax.Array:
+    """Return the probability integral transform of each row of a support given the rows before it."""
+
+    def one(row: jax.Array) -> jax.Array:
+        before = support.mask * (jnp.arange(len(support.mask)) < row).astype(support.mask.dtype)
+        posterior = learner.adapt(meta, Data(support.x, support.y, before), key=key)
+        predictive = posterior.predict(jnp.take(support.x, row[None], 0))
+        assert isinstance(predictive, AbstractNumeric)
+        return pit(predictive, jnp.take(support.y, row[None], 0), jax.random.fold_in(key, row))[0]
+
+    return jax.lax.map(one, jnp.arange(len(support.mask)))
 
 
 @eqx.filter_jit
@@ -302,3 +385,16 @@ def _sample(posterior: AbstractPosterior, x: jax.Array, key: jax.Array, n: int) 
 @eqx.filter_jit
 def _log_prob(posterior: AbstractPosterior, x: jax.Array, y: jax.Array) -> jax.Array:
     return posterior.predict(x).log_prob(y)
+
+
+def like(X: Any, columns: dict[str, np.ndarray]) -> Any:
+    """Return `columns` as a data frame of the library of `X`, with its index if it has one, or as they are."""
+    import narwhals.stable.v2 as nw
+
+    frame = nw.from_native(X, eager_only=True, pass_through=True)
+    if not isinstance(frame, nw.DataFrame):
+        return columns
+    made: Any = nw.from_dict(columns, backend=frame.implementation).to_native()
+    if hasattr(X, "index") and hasattr(made, "index"):
+        made.index = X.index
+    return made

@@ -29,6 +29,7 @@ from bmaml.training.run import train
 METHODS = ("ridge", "shared-bmaml", "shared-bfa")
 # The labels with which a task begins: of one random image, or of one image of each class as in the paper.
 STARTS = ("one image", "one of each class")
+COMPARED = ("entropy", "information", "random")
 COLUMNS = ("method", "start", "by", "labels", "accuracy", "low", "high")
 NEEDED = ("method", "start", "by", "random_labels", "labels", "share", "gap", "low", "high")
 _WAY = 5
@@ -73,7 +74,7 @@ def run(
         run = train(method, PartialTasks(tasks), recipe.plan(steps=steps, seed=seed), progress=progress)
         found = answering(run, test)
         for start in STARTS:
-            each = {by: curves(found.learner, found.meta, test, start, by, episodes, seed) for by in CLASS_ACQUISITIONS}
+            each = {by: curves(found.learner, found.meta, test, start, by, episodes, seed) for by in COMPARED}
             first = _first(start, _WAY)
             for by, accuracy in each.items():
                 rows += [(name, start, by, first + i, *interval(column, SHARE)) for i, column in enumerate(accuracy.T)]

@@ -26,7 +26,7 @@ _AT_ONCE = 32
 
 def variance(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:
     """Return the predictive variance of `posterior` at each point of `x`, summed over outputs (in their squared units,
-    noise included).
+    noise included). For classes it is that of their indicators: p (1 - p), summed over classes.
     """
     del key
     return posterior.predict(x).variance.sum(-1)
@@ -93,7 +93,8 @@ def reduction(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key:
     functions = posterior.sample_functions(x, key=key, count=_FUNCTIONS)
     centred = functions - functions.mean(0)[None]
     covariance = jnp.einsum("sxo,szo->oxz", centred, centred) / (_FUNCTIONS - 1)
-    return ((covariance**2).mean(2).T / posterior.predict(x).variance).sum(-1)
+    # A class that is as good as certain has nothing to lower.
+    return ((covariance**2).mean(2).T / jnp.maximum(posterior.predict(x).variance, 1e-12)).sum(-1)
 
 
 def entropy(posterior: AbstractPosterior, x: Float[Array, "n inputs"], *, key: PRNGKeyArray) -> Float[Array, " n"]:
@@ -118,12 +119,8 @@ ACQUISITIONS: dict[str, Callable[..., Float[Array, " n"]]] = {
 }
 
 
-# For classes. Variance and covariance of classes say less.
-CLASS_ACQUISITIONS: dict[str, Callable[..., Float[Array, " n"]]] = {
-    "entropy": entropy,
-    "information": information,
-    "random": random,
-}
+# For classes. Each name means the same as for numbers.
+CLASS_ACQUISITIONS: dict[str, Callable[..., Float[Array, " n"]]] = {"entropy": entropy} | ACQUISITIONS
 
 
 def acquisition(by: str) -> Callable[..., Float[Array, " n"]]:

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from bmaml.data import Data
+from bmaml.data import Data, same_rank
 from bmaml.distributions import AbstractDistribution, exponentiated
 from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractNoisePosterior, AbstractPosterior, noise_entropy
@@ -58,7 +58,8 @@ class LogarithmicPosterior(AbstractNoisePosterior):
     def sample_functions(self, x, *, key, count=1):
         place = self.logarithm
         drawn = self.inner.sample_functions(x, key=key, count=count)
-        return jnp.exp(place.centre + place.spread * drawn) - place.shift
+        centre, spread, shift, drawn = same_rank(place.centre, place.spread, place.shift, drawn)
+        return jnp.exp(centre + spread * drawn) - shift
 
     def noise_entropy(self, x):
         place = self.logarithm

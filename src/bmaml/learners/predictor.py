@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from bmaml.data import Data, Task, check_points, length_class, pad
 from bmaml.distributions import Categorical, CategoricalMixture, check_targets
-from bmaml.errors import BmamlError, InputError, first_sentence
+from bmaml.errors import BmamlError, InputError
 from bmaml.inference.compiled import CompiledPosterior
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner, Meta
@@ -59,10 +59,10 @@ def fitting(learner: AbstractLearner, points: Data) -> Iterator[None]:
         raise
     except (TypeError, ValueError) as error:
         wide = points.y.shape[-1] if points.y.ndim > points.mask.ndim else 0
-        targets = f"targets of {wide} numbers" if wide else "classes as targets"
+        targets = f"targets of {wide} number{'s' * (wide > 1)}" if wide else "classes as targets"
         raise InputError(
-            f"{type(learner).__name__} cannot learn from rows of {points.x.shape[-1]} inputs with {targets} "
-            f"({first_sentence(error)}): give rows and targets as wide as the networks, or networks of these widths."
+            f"{type(learner).__name__} cannot learn from rows of {points.x.shape[-1]} inputs with {targets}: "
+            "give rows and targets as wide as the networks, or networks of these widths."
         ) from error
 
 

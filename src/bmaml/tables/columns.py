@@ -17,9 +17,10 @@ from bmaml.tables.table import Table, listed
 _FURTHEST = 1e6
 # Long tails are linear up to here, in standard deviations, and logarithmic beyond.
 _LINEAR = 10.0
-# How far beyond the range of the fitted rows a value may lie, in widths of this range. An input farther away counts as if it
-# lay there, since a model knows nothing of it and one such row would outweigh all others.
-_BEYOND = 3.0
+BEYOND = 3.0
+"""How far beyond the range of the fitted rows a value may lie, in widths of this range. An input farther away counts as if it
+lay there, since a model knows nothing of it and one such row would outweigh all others.
+"""
 _DAY = 86_400_000_000
 
 Form = Literal["number", "boolean", "date", "clock", "two", "count"]
@@ -172,7 +173,7 @@ class Column:
                 f"{table.cell(self.name, far[0])} is {size[far[0]]:.1g} deviations from the mean of the rows fitted on: "
                 "check its unit, or remove the row."
             )
-        margin = _BEYOND * (self.high - self.low)
+        margin = BEYOND * (self.high - self.low)
         beyond = np.flatnonzero((values < self.low - margin) | (values > self.high + margin)) if np.isfinite(margin) else []
         if len(beyond):
             more = f" (and {len(beyond) - 1} more)" if len(beyond) > 1 else ""
@@ -186,7 +187,7 @@ class Column:
 
     def _nearer(self, values: np.ndarray) -> np.ndarray:
         """Return standardised inputs with those far outside of the rows fitted on moved to the edge."""
-        margin = _BEYOND * ((self.high - self.low) or 1.0)
+        margin = BEYOND * ((self.high - self.low) or 1.0)
         return np.clip(values, self.low - margin, self.high + margin) if np.isfinite(margin) else values
 
     def _one_hot(self, codes: np.ndarray, levels: list[str]) -> np.ndarray:

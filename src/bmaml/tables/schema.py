@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -16,7 +15,8 @@ from bmaml.likelihoods import FAMILIES, NORMAL
 from bmaml.tables.columns import Column
 from bmaml.tables.fit_columns import INPUT_RATIO, OUTPUT_RATIO, Wanted, fit_input, spread, with_level
 from bmaml.tables.outcomes import family_of, fit_outcome
-from bmaml.tables.table import Reading, Table, listed
+from bmaml.tables.table import Reading, Table
+from bmaml.tables.task_labels import say_labels, task_codes
 from bmaml.tasks.base import Selection
 
 # Multiples of it, modulo 1, are spread evenly, so that tasks of one shape are seen from different rows.
@@ -56,7 +56,8 @@ class Schema:
     @property
     def width(self) -> int:
         """Number of encoded input columns."""
-        return sum(column.width for column in self.inputs) + (self.exposure is not None)
+        # A model needs an input, so a table without one has a column of zeros.
+        return max(1, sum(column.width for column in self.inputs)) + (self.exposure is not None)
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -104,7 +105,7 @@ class Schema:
         `references` are needed for columns whose level is taken out.
         """
         table, known = self.as_read(table), references or {}
-        encoded = [c.encode(table, known.get(c.name)) for c in self.inputs]
+        encoded = [c.encode(table, known.get(c.name)) for c in self.inputs] or [np.zeros((len(table), 1))]
         if self.exposure is not None:
             encoded.append(self.exposure.raw(table)[:, None])
         return np.concatenate(encoded, 1).astype(np.float32)
@@ -213,7 +214,8 @@ class ColumnRoles:
     """What each of a table's columns is for.
 
     - `task`: name of the task column, or several names: of the columns that a task is nested in, then of the task.
-    - `x`, `y`: names of the input and output columns. Inputs of text become dates, times, booleans or categories.
+    - `x`, `y`: names of the input and output columns. Inputs of text become dates, times, booleans or categories. Without an
+      input, a model learns how tasks differ in level.
     - `order`: name of the column that sorts each task's rows.
     - `categorical`: further inputs that are categories.
     - `log`: inputs whose logarithm is taken.
@@ -261,7 +263,7 @@ def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
     if roles.order is not None:
         schema = replace(schema, order_form=_order_form(table, roles.order, codes))
         order_values(table, schema)
-    _say_labels(table, roles.task_columns)
+    say_labels(table, roles.task_columns)
     return _with_levels(table, schema)
 
 
@@ -269,41 +271,6 @@ def _fit_exposure(table: Table, name: str) -> Column:
     column = Column(name, log=True)
     values = np.exp(column.raw(table))
     return replace(column, note=f"exposure, {values.min():.4g} to {values.max():.4g}")
-
-
-def _say_labels(table: Table, columns: tuple[str, ...]) -> None:
-    """Warn of labels of tasks that are spellings of one label, and of labels that look alike and are not."""
-    for name in columns:
-        ways = [texts for texts in table.spellings(name).values()]
-        if ways:
-            warnings.warn(
-                f"column {name!r} spells one label in several ways ({listed(ways[0])}): they are one task.", stacklevel=3
-            )
-        alike: dict[str, list[str]] = {}
-        for label in table.coded(name)[1]:
-            alike.setdefault(label.casefold().lstrip("0"), []).append(label)
-        near = next((labels for labels in alike.values() if len(labels) > 1), None)
-        if near is not None:
-            warnings.warn(
-                f"column {name!r} has labels that look alike ({listed(near)}): they are different tasks.", stacklevel=3
-            )
-
-
-def task_codes(table: Table, columns: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
-    """Return the task of each row of `table` as its place in the list of tasks, and this list in order of appearance.
-
-    `columns` name a task, the outermost first. A nested task has the name "school / class".
-    """
-    codes, names = table.coded(columns[-1])
-    for column in reversed(columns[:-1]):
-        outer, labels = table.coded(column)
-        # A slash within a label is doubled, so that different pairs have different names.
-        pairs, codes = np.unique(np.stack([outer, codes], 1), axis=0, return_inverse=True)
-        names = [f"{labels[a].replace('/', '//')} / {names[b]}" for a, b in pairs.tolist()]
-        first = {code: place for place, code in enumerate(dict.fromkeys(codes.tolist()))}
-        names = [names[code] for code in first]
-        codes = np.array([first[code] for code in range(len(first))])[codes]
-    return codes, names
 
 
 def references(
@@ -385,8 +352,8 @@ def _with_levels(table: Table, schema: Schema) -> Schema:
 
 
 def _check_names(table: Table, roles: ColumnRoles) -> None:
-    if not roles.x or not roles.y:
-        raise InputError(f"{'no input' if not roles.x else 'no output'} column was named: name one for x and one for y.")
+    if not roles.y:
+        raise InputError("no output column was named: name one for y.")
     named = [*roles.task_columns, *roles.x, *roles.y]
     for name in [*named, *(name for name in (roles.order, roles.exposure) if name is not None)]:
         table.column(name)

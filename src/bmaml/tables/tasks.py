@@ -97,9 +97,11 @@ def measured(table: Table, outputs: Sequence[str]) -> Table:
 def default_shots(sizes: Sequence[int], selection: Selection = "random") -> tuple[int, ...]:
     """Return the default shot counts: 0 to 10, or to one less than the median of the tasks' `sizes`.
 
-    A count of 0 trains the prediction before any point. A forecast (`selection="first"`) starts at 1.
+    A count of 0 trains the prediction before any point. A forecast (`selection="first"`) starts at 1. Tasks of one row have no
+    say in the median.
     """
-    return tuple(range(0 if selection == "random" else 1, max(1, min(_MOST_SHOTS, int(np.median(sizes)) - 1)) + 1))
+    several = [size for size in sizes if size > 1] or [1]
+    return tuple(range(0 if selection == "random" else 1, max(1, min(_MOST_SHOTS, int(np.median(several)) - 1)) + 1))
 
 
 def informed_shots(schema: Schema, shots: Sequence[int]) -> tuple[int, ...]:
@@ -130,7 +132,8 @@ def table_tasks(
 ) -> FixedTasks:
     """Return the tasks of a table, encoded and padded to the longest task.
 
-    Tasks of more than 512 rows are thinned.
+    Tasks of more than 512 rows are thinned. Tasks of one row tell of the prediction before any row. Tasks with no more rows
+    than the smallest shot count are left out with a warning.
 
     - `table`: the rows.
     - `schema`: says what the columns mean.
@@ -140,17 +143,20 @@ def table_tasks(
       learns to forecast.
     - `training`: False skips the checks of a whole table: at least 3 tasks, and one longer than the largest shot count.
 
-    Raises: InputError if a cell does not fit, or a task has too few rows. The message names the cell or task.
+    Raises: InputError if a cell does not fit, or every task has too few rows. The message names the cell or task.
     """
     if selection not in _QUERIES:
         raise InputError(f"unknown selection {selection!r}: use 'random' or 'first'.")
     x, y, _ = schema.encode(table)
     parts = task_rows(table, schema)
-    shots = default_shots([len(rows) for rows in parts.values()], selection) if shots is None else shot_counts(shots)
-    shots = informed_shots(schema, shots)
-    longest = max(len(rows) for rows in parts.values())
+    sizes = [len(rows) for rows in parts.values()]
+    # A forecast learns from tasks of one row only if it also learns the prediction before any row.
+    lone = (0,) if shots is None and min(sizes) == 1 else ()
+    shots = (*lone, *default_shots(sizes, selection)) if shots is None else shot_counts(shots)
+    shots = informed_shots(schema, tuple(dict.fromkeys(shots)))
+    longest = max(sizes)
     queries = max(1, min(_QUERIES[selection], longest - min(shots, default=0))) if queries is None else queries
-    _check_shortest(table, schema, parts, shots, queries)
+    parts = _long_enough(table, schema, parts, shots, queries)
     if training:
         _check_whole(table, schema, parts, shots)
         _say_thinned(table, parts)
@@ -183,17 +189,30 @@ def _thin(rows: np.ndarray, shots: int, selection: Selection) -> np.ndarray:
     return rows[np.concatenate([np.arange(head), spaced])]
 
 
-def _check_shortest(table: Table, schema: Schema, parts: dict[str, np.ndarray], shots: tuple[int, ...], queries: int) -> None:
+def _long_enough(
+    table: Table, schema: Schema, parts: dict[str, np.ndarray], shots: tuple[int, ...], queries: int
+) -> dict[str, np.ndarray]:
+    """Return the tasks with more rows than the smallest shot count, with one warning that names the others."""
     if not shots or min(shots) < 0 or queries < 1:
         raise InputError(f"shots are {list(shots)} and queries {queries}: give counts of at least 0 and 1.")
-    name, rows = min(parts.items(), key=lambda item: len(item[1]))
-    where = f"{table.name}, task {name!r} (column {schema.task!r}, {table.place(int(rows.min()))}) has {len(rows)}"
-    if len(rows) < 2:
-        raise InputError(f"{where} row: a task needs one row to adapt to and one to predict; remove it or add rows.")
-    if len(rows) <= min(shots):
+    longest = max(len(rows) for rows in parts.values())
+    if longest < 2:
         raise InputError(
-            f"{where} rows and shots are {min(shots)}: use at most {len(rows) - 1} shots, or remove tasks so short."
+            f"{table.name} has one row in every task of column {schema.task!r}: give the column of what several rows share."
         )
+    if longest <= min(shots):
+        raise InputError(
+            f"{table.name}, column {schema.task!r} has no task of more than {longest} rows and shots are {min(shots)}: use at "
+            f"most {longest - 1} shots, or give longer tasks."
+        )
+    short = [name for name, rows in parts.items() if len(rows) <= min(shots)]
+    if short:
+        warnings.warn(
+            f"{table.name} has {len(short)} of {len(parts)} tasks with no more than {min(shots)} rows ({listed(short, 3)}), so "
+            "that no row is left to predict: they are left out.",
+            stacklevel=3,
+        )
+    return {name: rows for name, rows in parts.items() if len(rows) > min(shots)}
 
 
 def _check_whole(table: Table, schema: Schema, parts: dict[str, np.ndarray], shots: tuple[int, ...]) -> None:

@@ -15,14 +15,33 @@ from bmaml.estimators.left_out import LeftOut, Names, Predicted, left_out
 from bmaml.estimators.scores import Errors, Score, averaged, normal_errors, summary
 from bmaml.estimators.stacking.fit import Stacked
 from bmaml.estimators.stacking.plain import plain_errors
-from bmaml.estimators.stacking.questions import Answers
+from bmaml.estimators.stacking.questions import Answers, row_weights
 from bmaml.evaluation.metrics import LEVEL
-from bmaml.likelihoods import FAMILIES
+from bmaml.likelihoods import FAMILIES, Family
 from bmaml.tables import Schema
 
 PLAIN = "mean of the given rows"
 # With fewer tasks a coverage of 90% is uncertain by more than ten points.
 _FEW_TASKS = 30
+# Bins of a probability.
+_BINS = 5
+
+
+class Calibration(TypedDict):
+    """How often what was said came true, after some number of given rows. Every task has the same weight.
+
+    - `given`: number of given rows.
+    - `transform`: shares of the outcomes in each fifth of what was predicted (the probability integral transform, of whole
+      numbers a random one). All are near 0.2 if predictions are right.
+    - `predicted`, `seen`, `rows`: of yes and no, the mean probability of yes, the share of yes, and the share of all rows, in
+      five bins of the probability (None in an empty bin). Empty lists for other outcomes.
+    """
+
+    given: int
+    transform: list[float]
+    predicted: list[float | None]
+    seen: list[float | None]
+    rows: list[float]
 
 
 class Report(TypedDict):
@@ -31,6 +50,8 @@ class Report(TypedDict):
     - `candidates`, `given`: names of the candidates, and numbers of given rows.
     - `weights`, `factors`: weights of the candidates, and the factor on all scales, after each of these numbers.
     - `scores`: the scores, as `Score.to_json` gives them.
+    - `family`: name of the family of the outcomes.
+    - `calibration`: how often what was said came true.
     """
 
     candidates: list[str]
@@ -38,6 +59,8 @@ class Report(TypedDict):
     weights: list[list[float]]
     factors: list[float]
     scores: list[dict[str, Any]]
+    family: str
+    calibration: list[Calibration]
 
 
 def scores(stacked: Stacked, schema: Schema, method: str) -> list[Score]:
@@ -79,6 +102,8 @@ def report(stacked: Stacked, schema: Schema, method: str) -> Report:
         "weights": np.round(stacked.weights, 4).tolist(),
         "factors": np.round(stacked.factors, 4).tolist(),
         "scores": [score.to_json() for score in scores(stacked, schema, method)],
+        "family": schema.family,
+        "calibration": [_calibration(stacked, count, FAMILIES.find(schema.family)) for count in stacked.counts],
     }
 
 
@@ -126,21 +151,59 @@ def verdict(report: Report, method: str) -> list[str]:
     `report` is what the folds say, and `method` the mixture's name.
     """
     every, lines = scores_of(report), []
+    # Whole numbers have no width that a recalibration could change.
+    numbers = FAMILIES.find(report["family"]).likelihood is None
+    advice = "recalibrate on further tasks" if numbers else "fit again with further tasks"
     by_name = {(score.method, score.shots): score for score in every}
     for count in report["given"]:
         own, plain = by_name[method, count], by_name[PLAIN, count]
         for name, held in own.coverage.items():
             if held.low is not None and held.high is not None and not held.low <= LEVEL <= held.high:
                 found = f"After {count} rows the {LEVEL:.0%} intervals of {name} held {held.value:.0%}"
-                lines.append(f"{found}: recalibrate on further tasks.")
+                lines.append(f"{found}: {advice}.")
         if own.nll.value > plain.nll.value:
             lines.append(f"After {count} rows the {PLAIN} predicts as well: do not trust the model there.")
+    lines += [] if numbers else _calibrated(report["calibration"][-1])
     last, weights = report["given"][-1], report["weights"][-1]
     best = int(np.argmax(weights))
     lines.append(f"After {last} rows {weights[best]:.0%} of the weight is on the {report['candidates'][best]}.")
     tasks = max(score.tasks for score in every)
     if tasks < _FEW_TASKS:
         lines.append(f"The table has {tasks} tasks: these scores are rough, and more tasks would make them sure.")
+    return lines
+
+
+def _calibration(stacked: Stacked, count: int, family: Family) -> Calibration:
+    here = stacked.asked.given == count
+    mean, cdf = (np.asarray(part, np.float64)[here] for part in (stacked.judged[0].answers.mean, stacked.judged[0].answers.cdf))
+    y, weight = np.asarray(stacked.asked.task.query.y, np.float64)[here], row_weights(stacked.asked)[here]
+    each = np.broadcast_to(weight[..., None], cdf.shape)
+    real = each > 0
+
+    def binned(place: np.ndarray, values: np.ndarray) -> np.ndarray:
+        bins = np.clip((place[real] * _BINS).astype(int), 0, _BINS - 1)
+        return np.bincount(bins, (each * values)[real], _BINS)
+
+    transform = binned(cdf, np.ones_like(cdf))
+    shares = np.round(transform / transform.sum(), 4).tolist()
+    found: Calibration = {"given": count, "transform": shares, "predicted": [], "seen": [], "rows": []}
+    if family.cells == "two":
+        rows, predicted, seen = (binned(mean, values) for values in (np.ones_like(mean), mean, np.where(real, y, 0.0)))
+        found["rows"] = np.round(rows / rows.sum(), 4).tolist()
+        sums = zip([*predicted, *seen], [*rows, *rows], strict=True)
+        rounded = [round(float(part / count), 4) if count else None for part, count in sums]
+        found["predicted"], found["seen"] = rounded[:_BINS], rounded[_BINS:]
+    return found
+
+
+def _calibrated(found: Calibration) -> list[str]:
+    """Return sentences that say how often what was predicted came true."""
+    shares = ", ".join(f"{share:.0%}" for share in found["transform"])
+    lines = [f"After {found['given']} rows the fifths of what was predicted hold {shares} of the outcomes (20% each is right)."]
+    pairs = [(p, s) for p, s in zip(found["predicted"], found["seen"], strict=True) if p is not None and s is not None]
+    if pairs:
+        said = ", ".join(f"{p:.0%} ({s:.0%})" for p, s in pairs)
+        lines.append(f"After {found['given']} rows the mean probabilities of yes, and how often it was yes: {said}.")
     return lines
 
 

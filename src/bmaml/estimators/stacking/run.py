@@ -60,7 +60,9 @@ def stacked_run(
         setting = Setting(tasks, folds, logarithm, plan, particles, progress, interrupt, family, sides)
         progress.start(0, plan.steps)
         try:
-            stacked = stack_candidates(setting, (MIXTURES if numbers else FAMILY_MIXTURES)[name])
+            names = (MIXTURES if numbers else FAMILY_MIXTURES)[name]
+            # Without an input tasks differ in level alone, and a mixed model knows all of that.
+            stacked = stack_candidates(setting, names if schema.given or not numbers else ("mixed-model",))
         finally:
             progress.close()
     method = Method(stacked.learner, QueryLoss("points"), name=name)

@@ -21,7 +21,7 @@ from bmaml.learners.hierarchical import scales as of_scales
 from bmaml.learners.hierarchical.basis import KNOTS, Basis, Knots
 from bmaml.learners.hierarchical.scales import Deviation, Scales
 
-# Jitter of the covariance of function draws, as a share of its mean.
+# Jitter of the covariance of function draws, as a share of the mean variance before the support.
 _JITTER = 1e-5
 
 
@@ -113,11 +113,12 @@ class HierarchicalPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
     def _draw(self, given: _Given, x: Array, key: PRNGKeyArray) -> Array:
         mean, functions, half = self._reach(given, x)
         shared = functions @ given.shared
-        covariance = of_scales.covariance(self.basis, given.scales, x, x) + shared @ shared.T - half.T @ half
-        # Lines alone have a covariance of low rank, whose rounding errors grow with its size.
+        before = of_scales.covariance(self.basis, given.scales, x, x) + shared @ shared.T
+        # Lines alone have a covariance of low rank, whose rounding errors grow with its size. What the support leaves open can
+        # be far less than what was open before, and rounding is relative to the latter.
         share = max(_JITTER, 4.0 * len(x) * float(jnp.finfo(x.dtype).eps))
-        jitter = share * jnp.trace(covariance) / len(x) + 1e-8
-        root = jnp.linalg.cholesky(covariance + jitter * jnp.eye(len(x), dtype=x.dtype))
+        jitter = share * jnp.trace(before) / len(x) + 1e-8
+        root = jnp.linalg.cholesky(before - half.T @ half + jitter * jnp.eye(len(x), dtype=x.dtype))
         return mean + root @ jax.random.normal(key, (len(x),), x.dtype)
 
 

@@ -1,0 +1,81 @@
+"""Arrays and tables as `fit` takes them: which columns are the task, the inputs and the outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bmaml.errors import InputError
+from bmaml.estimators.base import row_digest
+from bmaml.tables import ColumnRoles, Schema, Table, TableLike, read_table
+from bmaml.tables.read import DataFrame
+from bmaml.tables.table import as_array
+from bmaml.tasks.base import FixedTasks
+
+
+def named_table(
+    X: TableLike, y: str | Sequence[str] | None, task: str | Sequence[str] | None, x: str | Sequence[str]
+) -> tuple[Table, ColumnRoles]:
+    """Return the table `X`, and the columns that are named as its `task`, its inputs `x` and its outputs `y`.
+
+    Raises: InputError if the task or the outputs are not named.
+    """
+    if task is None:
+        raise InputError("the task of each row is missing: give groups= with arrays or task= with a table.")
+    if y is None:
+        raise InputError("give y=, the names of the table's output columns, and x=, those of its inputs.")
+    inputs, outputs = ((names,) if isinstance(names, str) else tuple(names) for names in (x, y))
+    return read_table(X), ColumnRoles(task if isinstance(task, str) else tuple(task), inputs, outputs)
+
+
+def digests(tasks: FixedTasks) -> list[str]:
+    """Return a digest of the rows of each of the `tasks`."""
+    x, y, mask = (np.asarray(part) for part in (tasks.rows.x, tasks.rows.y, tasks.rows.mask))
+    return [row_digest(np.concatenate([x[i], y[i]], 1)[mask[i] > 0]) for i in range(len(mask))]
+
+
+def array_table(X: TableLike | ArrayLike | None, y: ArrayLike | None, groups: ArrayLike) -> tuple[Table, ColumnRoles]:
+    """Return arrays as a table with the columns x0, x1, ... of `X` (or a data frame's own), y0, y1, ... of `y`, and task.
+
+    `groups` holds the task of each row.
+    Raises: InputError if the targets are missing, or a name is taken.
+    """
+    if y is None:
+        raise InputError("y is missing: give the targets of the rows of X.")
+    inputs: dict[str, Any] = {}
+    if X is not None:
+        inputs |= read_table(X, "X").columns if isinstance(X, Table | DataFrame | Mapping | PathLike) else columns_of(X, "x")
+    outputs = columns_of(y, "y")
+    taken = [name for name in inputs if name in outputs or name == "task"]
+    if taken:
+        raise InputError(f"X has a column {taken[0]!r}, a name that is kept for targets and tasks: rename it.")
+    table = read_table(inputs | outputs | {"task": np.asarray(groups)}, "the data")
+    return table, ColumnRoles("task", tuple(inputs), tuple(outputs))
+
+
+def as_fitted(table: Table, schema: Schema) -> Table:
+    """Return the `table` of some arrays with the columns of `schema`, in order.
+
+    Raises: InputError if there are more or fewer.
+    """
+    own = [*schema.given, *(column.name for column in schema.outputs), *schema.task_columns]
+    if len(own) != len(table.columns):
+        given = f"X and y have {len(table.columns) - 1} columns"
+        raise InputError(f"{given} and the model {len(own) - 1} ({', '.join(own[:-1])}): give as many, in this order.")
+    if set(own) == set(table.columns):
+        return table
+    return replace(table, columns=dict(zip(own, table.columns.values(), strict=True)))
+
+
+def columns_of(values: ArrayLike, letter: str) -> dict[str, np.ndarray]:
+    """Return the array `values`, of one or two dimensions, as columns named `letter` and a number."""
+    array = as_array(values, letter)
+    if array.ndim not in (1, 2):
+        raise InputError(f"{letter} has shape {array.shape}: give one or two dimensions, rows first.")
+    array = array[:, None] if array.ndim == 1 else array
+    return {f"{letter}{i}": array[:, i] for i in range(array.shape[1])}

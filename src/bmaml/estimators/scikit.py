@@ -1,0 +1,95 @@
+"""What scikit-learn asks of an estimator besides its arguments: tags, the routing of metadata, and scores.
+
+Nothing here needs scikit-learn unless scikit-learn itself asks. Estimators do not inherit from its classes, because it is
+optional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from bmaml.errors import InputError
+
+Kind = Literal["regressor", "classifier"]
+
+
+def tags(kind: Kind) -> Any:
+    """Return the tags of an estimator of this `kind`, as scikit-learn 1.6 and later asks for them."""
+    from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
+
+    return Tags(
+        estimator_type=kind,
+        target_tags=TargetTags(required=True, multi_output=kind == "regressor", single_output=True),
+        transformer_tags=None,
+        classifier_tags=ClassifierTags(multi_class=False) if kind == "classifier" else None,
+        regressor_tags=RegressorTags() if kind == "regressor" else None,
+        input_tags=InputTags(two_d_array=True, string=True, categorical=True, allow_nan=True),
+    )
+
+
+def routing(owner: str) -> Any:
+    """Return what `fit` and `score` of the class called `owner` ask for besides data: the task of each row, as `groups`."""
+    from sklearn.utils.metadata_routing import MetadataRequest
+
+    asked = MetadataRequest(owner=owner)
+    for method in (asked.fit, asked.score):
+        method.add_request(param="groups", alias=True)
+    asked.score.add_request(param="sample_weight", alias=None)
+    return asked
+
+
+def split_given(groups: np.ndarray, given: int, first: bool, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return, for each task with more than `given` rows, the numbers of its given rows and of the others.
+
+    - `groups`: the task of each row.
+    - `first`: whether a task's first rows are given, or random ones.
+    - `seed`: seed of the random ones.
+
+    Raises: InputError if no task has more rows.
+    """
+    rng, parts = np.random.default_rng(seed), []
+    _, codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    for code in range(int(codes.max()) + 1 if len(codes) else 0):
+        rows = np.flatnonzero(codes == code)
+        order = rows if first else rng.permutation(rows)
+        if len(rows) > given:
+            parts.append((order[:given], order[given:]))
+    if not parts:
+        raise InputError(f"no task has more than {given} rows to score on: give longer tasks, or given=0.")
+    return parts
+
+
+def scored(
+    parts: list[tuple[np.ndarray, np.ndarray]], predicted: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of all rows that are not given, and their predictions.
+
+    - `parts`: the given rows and the others of each task.
+    - `predicted`: a function from a task's given rows and its other rows to predictions of the latter.
+    """
+    return np.concatenate([rest for _, rest in parts]), np.concatenate([predicted(*part) for part in parts])
+
+
+def row_weights(weight: Any, rows: int) -> np.ndarray:
+    """Return the `weight` of each of so many `rows`, 1 for None.
+
+    Raises: InputError for weights that are not one finite number from 0 on for each row.
+    """
+    found = np.ones(rows) if weight is None else np.asarray(weight, np.float64)
+    if found.shape != (rows,) or not (np.isfinite(found).all() and (found >= 0).all() and found.sum() > 0):
+        raise InputError(f"sample_weight has shape {found.shape} for {rows} rows: give one number from 0 on for each row.")
+    return found
+
+
+def explained(y: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> float:
+    """Return the share of the variance of `y` that predictions `mean` explain (R squared), averaged over outcomes. `weight` is
+    that of each row.
+    """
+    y, mean, each = (np.reshape(np.asarray(part, np.float64), (len(part), -1)) for part in (y, mean, weight))
+    total = (each * (y - (each * y).sum(0) / each.sum()) ** 2).sum(0)
+    left = (each * (y - mean) ** 2).sum(0)
+    # As in scikit-learn: an outcome that never changes is explained if it is predicted exactly.
+    return float(np.where(total > 0, 1 - left / np.where(total > 0, total, 1.0), np.where(left > 0, 0.0, 1.0)).mean())
