@@ -22,6 +22,7 @@ ROOMS = (
         "plots",
         "reports",
         "lecture",
+        "explore",
         "cli",
     ),
     "__main__",

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bmaml.cli import cache, cite, compare, demo, figure, leaderboard, lecture
+from bmaml.cli import cache, cite, compare, demo, explore, figure, leaderboard, lecture
 from bmaml.cli import evaluate as scores
 from bmaml.cli import fit as table
 from bmaml.cli import report as reports
@@ -35,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Bayesian meta-learning: learn a prior from many small data sets, adapt to a new one from a handful of points.",
 )
-for module in (training, scores, figure, compare, leaderboard, table, reports, cache, cite, lecture, demo):
+for module in (training, scores, figure, compare, leaderboard, table, reports, explore, cache, cite, lecture, demo):
     module.add(app)
 
 
