@@ -166,6 +166,7 @@ MADE = (
         "Shared",
     ),
     *("Cells", "Chains", "Conditional", "Convergence", "Kernel", "Memory", "RidgeHead", "RolloutShape", "SvgdResult", "Wave"),
+    *("Drawing", "SteppedLearner", "Walk"),
     *("Board", "Entry", "Evaluation", "NewTask", "Numbers", "Predictor", "Row", "Run", "ScoredTask", "Size", "Truth", "View"),
 )
 

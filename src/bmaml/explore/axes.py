@@ -42,6 +42,14 @@ class Axis:
         """Return `count` values from one end to the other, evenly spread on the screen."""
         return np.geomspace(self.low, self.high, count) if self.log else np.linspace(self.low, self.high, count)
 
+    @property
+    def middle(self) -> float:
+        """The value in the middle of the axis, rounded to a hundredth of its length."""
+        middle = float(self.grid(3)[1])
+        size = middle if self.log else self.high - self.low
+        digits = 2 - int(np.floor(np.log10(abs(size) or 1.0)))
+        return round(middle, digits) + 0.0
+
     def snapped(self, value: float) -> float:
         """Return the value that a point at `value` stands for: itself, or the nearest one that the column can have."""
         value = float(np.round(value)) if self.whole else float(value)

@@ -12,7 +12,7 @@ import numpy as np
 from bokeh.document import Document
 from bokeh.events import Pan, Tap
 from bokeh.layouts import column, row
-from bokeh.models import Button, ColumnDataSource, Div, Select, Slider
+from bokeh.models import Button, Column, ColumnDataSource, Div, Select, Slider
 from bokeh.palettes import Blues256
 
 from bmaml.errors import BmamlError
@@ -60,9 +60,7 @@ class InferencePage:
         self.again = Button(label="Start again", width=95, name="reset")
         self.erase = Button(label="Erase drawing", width=110, name="erase", visible=False)
         self.status = Div(text="", name="told", **_WIDE)
-        head = (
-            "A dot is a particle, and the line behind it is its way. Choose the density <i>drawn</i> to draw one yourself."
-        )
+        head = "A dot is a particle, and the line behind it is its way. Choose the density <i>drawn</i> to draw one yourself."
         self.head = Div(text=f'<div style="font-size: 18px">Inference alone</div><div>{head} {links}</div>', **_WIDE)
         self.density.on_change("value", lambda *_: self._new_density())
         self.move.on_change("value", lambda *_: self._new_move())
@@ -77,7 +75,8 @@ class InferencePage:
         self.image = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
         self.dots = ColumnDataSource({"x": [], "y": []}, name="particles")
         self.trails = ColumnDataSource({"xs": [], "ys": []})
-        self.figure = plot = blank("", Axis("x1", -1.0, 1.0), Axis("x2", -1.0, 1.0), height=520)
+        self.figure: Any = blank("", Axis("x1", -1.0, 1.0), Axis("x2", -1.0, 1.0), height=520)
+        plot = self.figure
         place: Any = {"x": "x", "y": "y", "dw": "dw", "dh": "dh"}
         plot.image(image="image", source=self.image, palette=Blues256[::-1], **place)
         plot.multi_line("xs", "ys", source=self.trails, line_color=GREY, line_alpha=0.6)
@@ -85,7 +84,7 @@ class InferencePage:
         plot.on_event(Tap, self._on_pointer)
         plot.on_event(Pan, self._on_pointer)
 
-    def layout(self) -> Any:
+    def layout(self) -> Column:
         """Return everything that the page shows, from top to bottom."""
         choices = row(self.density, self.move, self.count, self.size, self.speed, **_WRAP)
         buttons = row(self.play, self.one, self.again, self.erase, **_WRAP)

@@ -110,7 +110,7 @@ class Looks(NamedTuple):
 
 def start_view(subject: AbstractSubject) -> View:
     """Return the view of `subject` that a page begins with: the middle of each number, and the first level of a category."""
-    fixed = [0.0 if axis.levels else float(axis.grid(3)[1]) for axis in subject.inputs]
+    fixed = [0.0 if axis.levels else axis.middle for axis in subject.inputs]
     return View(fixed, fixed[subject.inputs.index(subject.drawn[0])])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from bokeh.document import Document
 from bokeh.events import DoubleTap, Pan, PanEnd, PanStart, Tap
 from bokeh.layouts import column, row
-from bokeh.models import Button, ColumnDataSource, DataTable, Div, NumberEditor, Select, Slider, Spinner, TableColumn
+from bokeh.models import Button, Column, ColumnDataSource, DataTable, Div, NumberEditor, Select, Slider, Spinner, TableColumn
 from bokeh.models.widgets.tables import CellEditor, NumberFormatter
 
 from bmaml.errors import BmamlError
@@ -131,7 +131,7 @@ class Page:
                 found.append(slider)
         if len(self.first.drawn) == 2:
             self.new_value = Spinner(title=f"{self.first.outcome.name} of new points", width=150)
-            self.new_value.value = self.first.outcome.snapped(float(self.first.outcome.grid(3)[1]))
+            self.new_value.value = self.first.outcome.snapped(self.first.outcome.middle)
             found.append(self.new_value)
         return found
 
@@ -143,7 +143,7 @@ class Page:
         given = [TableColumn(field=f, title=t, formatter=number, editor=NumberEditor(step=0.01)) for f, t in names]
         return given + [TableColumn(field=f, title=t, formatter=number, editor=CellEditor()) for f, t in told]
 
-    def layout(self) -> Any:
+    def layout(self) -> Column:
         """Return everything that the page shows, from top to bottom."""
         rows = [row(prior.figure, post.figure, **_WRAP) for prior, post in zip(self.prior, self.posterior, strict=True)]
         planes = [row(*(panel.figure for panel in panels[i : i + 2]), **_WRAP) for panels in self.planes for i in (0, 2)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from bokeh.models import BasicTicker, ColorBar, ColumnDataSource, LinearColorMapper, Range1d
@@ -23,28 +23,29 @@ _EMPTY = ("x", "mean", "low90", "low50", "high50", "high90")
 _HEIGHT = 330
 
 
-def axis_type(axis: Axis) -> Any:
+def axis_type(axis: Axis) -> Literal["datetime", "log", "linear"]:
     """Return Bokeh's name for the kind of `axis`."""
     return "datetime" if axis.form == "date" else "log" if axis.log else "linear"
 
 
-def span(low: float, high: float) -> Any:
+def span(low: float, high: float) -> Range1d:
     """Return a range of an axis from `low` to `high`."""
-    return Range1d(start=low, end=high)
+    ends: Any = {"start": low, "end": high}
+    return Range1d(**ends)
 
 
-def blank(title: str, x: Axis, y: Axis, height: int = _HEIGHT, **options: Any) -> Any:
+def blank(title: str, x: Axis, y: Axis, height: int = _HEIGHT, y_range: Range1d | None = None) -> figure:
     """Return a figure without tools, whose axes are named after columns and do not move.
 
     - `title`: its title.
     - `x`, `y`: its axes.
     - `height`: in pixels; the width follows the window.
-    - `options`: passed on to Bokeh's `figure`.
+    - `y_range`: the range of the second axis, if pictures share one.
     """
-    ranges: Any = {"x_range": span(x.low, x.high), "y_range": span(y.low, y.high)}
+    ranges: Any = {"x_range": span(x.low, x.high), "y_range": y_range or span(y.low, y.high)}
     kinds: Any = {"x_axis_type": axis_type(x), "y_axis_type": axis_type(y), "toolbar_location": None, "tools": ""}
     size: Any = {"height": height, "min_width": 300, "sizing_mode": "stretch_width"}
-    plot: Any = figure(title=title, **size, **kinds, **(ranges | options))
+    plot: Any = figure(title=title, **size, **kinds, **ranges)
     plot.xaxis.axis_label, plot.yaxis.axis_label = x.name, y.name
     plot.title.text_font_style, plot.title.text_font_size = "normal", "14px"
     plot.grid.grid_line_alpha, plot.outline_line_color = 0.4, None
@@ -70,7 +71,8 @@ class CurvePanel:
         self.subject, self.title = subject, title
         self.bands = ColumnDataSource({name: [] for name in _EMPTY})
         self.drawn = ColumnDataSource({"xs": [], "ys": []})
-        self.figure = plot = blank(title, subject.drawn[0], outcome, y_range=y_range)
+        self.figure = blank(title, subject.drawn[0], outcome, y_range=y_range)
+        plot: Any = self.figure
         ends = {"x": "x", "source": self.bands, "color": colour}
         plot.varea(y1="low90", y2="high90", fill_alpha=0.16, legend_label="90%", **ends)
         plot.varea(y1="low50", y2="high50", fill_alpha=0.3, legend_label="50%", **ends)
@@ -106,7 +108,8 @@ class PlanePanel:
         first, second = subject.drawn
         self.subject, self.mapper = subject, LinearColorMapper(palette=palette)
         self.image = ColumnDataSource({"image": []})
-        self.figure = plot = blank(title, first, second)
+        self.figure = blank(title, first, second)
+        plot: Any = self.figure
         place = {"x": first.low, "y": second.low, "dw": first.high - first.low, "dh": second.high - second.low}
         plot.image(image="image", source=self.image, color_mapper=self.mapper, **place)
         plot.add_layout(ColorBar(color_mapper=self.mapper, width=10, ticker=BasicTicker(desired_num_ticks=5)), "right")
@@ -132,10 +135,11 @@ class WorthPanel:
         self.subject = subject
         self.plane = len(subject.drawn) == 2
         if self.plane:
-            self.figure = plot = blank("Next point to measure", *subject.drawn, height=260)
+            self.figure = blank("Next point to measure", *subject.drawn, height=260)
         else:
-            share = Axis("worth, share of the largest", 0.0, 1.12)
-            self.figure = plot = blank("Next point to measure", subject.drawn[0], share, height=260)
+            share = Axis("worth, share of the largest", 0.0, 1.3)
+            self.figure = blank("Next point to measure", subject.drawn[0], share, height=260)
+        plot: Any = self.figure
         self.lines, self.best = {}, {}
         for name, colour in ACQUISITION_COLOURS.items():
             self.lines[name] = ColumnDataSource({"x": [], "y": []})
@@ -170,7 +174,7 @@ class WeightsPanel:
     def __init__(self, colours: Sequence[str]):
         """Draw an empty panel. `colours` are those of the models, side by side."""
         self.bars = [ColumnDataSource({"place": [], "weight": [], "name": []}) for _ in colours]
-        self.figure = blank("Weight of each expert", Axis("expert", -0.6, 1.0), Axis("weight", 0.0, 1.0), height=260)
+        self.figure: Any = blank("Weight of each expert", Axis("expert", -0.6, 1.0), Axis("weight", 0.0, 1.0), height=260)
         self.figure.xaxis.ticker = BasicTicker(min_interval=1)
         for bars, colour in zip(self.bars, colours, strict=True):
             self.figure.vbar("place", top="weight", width=0.75, source=bars, color=colour, alpha=0.6)

@@ -57,11 +57,14 @@ class ExploreServer:
     is refused, so that no page of the internet can drive this one. `url` is the address to open.
     """
 
-    def __init__(self, subjects: Sequence[AbstractSubject], *, host: str = "127.0.0.1", port: int = 0):
+    def __init__(
+        self, subjects: Sequence[AbstractSubject], *, host: str = "127.0.0.1", port: int = 0, warmth: Warmth | None = None
+    ):
         """Listen, and begin to compile.
 
         - `subjects`: one model, or two to compare.
         - `host`, `port`: where to listen; port 0 takes any free one.
+        - `warmth`: what compiles the programs of the models (None: a thread that begins at once).
 
         Raises: InputError if the place is taken, or for two models of different inputs.
         """
@@ -81,7 +84,7 @@ class ExploreServer:
         http.add_sockets(sockets)
         self.loop = IOLoop.current()
         self._server = BaseServer(self.loop, application, http)
-        self.warmth = Warmth(self.subjects).start()
+        self.warmth = Warmth(self.subjects).start() if warmth is None else warmth
 
     def _open(self, document: Document) -> None:
         page = Page(self.subjects, self.warmth, '<a href="inference">Inference alone</a>')
@@ -118,16 +121,13 @@ def matched(subjects: Sequence[AbstractSubject]) -> tuple[AbstractSubject, ...]:
     Raises: InputError if they have inputs or outcomes of other kinds.
     """
     first, *others = subjects
-    kinds = [(axis.form, axis.levels, axis.log) for axis in (*first.inputs, first.outcome)]
+    kinds = [(axis.name, axis.form, axis.levels, axis.log) for axis in (*first.inputs, first.outcome)]
     for other in others:
-        if [(axis.form, axis.levels, axis.log) for axis in (*other.inputs, other.outcome)] != kinds:
+        if [(axis.name, axis.form, axis.levels, axis.log) for axis in (*other.inputs, other.outcome)] != kinds:
             raise InputError(
                 f"{other.title} has other columns than {first.title}: put a model of the same inputs and outcome beside it."
             )
-        other.inputs = tuple(
-            type(own)(own.name, shown.low, shown.high, own.log, own.form, own.levels, own.whole)
-            for own, shown in zip(other.inputs, first.inputs, strict=True)
-        )
+        other.inputs = first.inputs
     return tuple(subjects)
 
 

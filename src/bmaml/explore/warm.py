@@ -68,7 +68,7 @@ def _ask(subject: AbstractSubject, count: int, steps: int | None) -> None:
     points, view = Points(), start_view(subject)
     view.steps = steps
     grids = [np.zeros(count) if axis.levels else axis.grid(count) for axis in subject.inputs]
-    middle = subject.outcome.snapped(float(subject.outcome.grid(3)[1]))
+    middle = subject.outcome.snapped(subject.outcome.middle)
     for row in zip(*grids, strict=True):
         points.add(tuple(row), middle)
     look(subject, points, view)
