@@ -1,6 +1,7 @@
 """The page that explores a model: its numbers are the model's, a window is a world of its own, and strangers are refused."""
 
 import csv
+import dataclasses
 import io
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bokeh.events import DoubleTap, Pan, PanEnd, PanStart, Tap
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
-from bmaml import FewShotRegressor, load
+from bmaml import FewShotRegressor
 from bmaml.data import data
 from bmaml.errors import InputError
 from bmaml.explore import demo, warm
@@ -47,7 +48,12 @@ class Ready(warm.Warmth):
 
 @pytest.fixture(scope="module")
 def experts():
-    return open_subject(MODELS / "experts", "experts")
+    """The model that comes with the package, with a few of its experts, so that programs are small."""
+    subject = open_subject(MODELS / "experts", "experts")
+    method = subject.run.method
+    answering = method.answerer.with_particles(8)
+    subject.run = dataclasses.replace(subject.run, method=dataclasses.replace(method, answering=answering))
+    return subject
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +75,7 @@ def page(experts):
 
 def pointer(kind, page, x, y):
     """An event of the pointer in the picture of the posterior."""
-    page.posterior[0].figure.trigger_event(kind(page.posterior[0].figure, sx=0, sy=0, x=x, y=y))
+    page.posterior[0].figure._trigger_event(kind(page.posterior[0].figure, sx=0, sy=0, x=x, y=y))
 
 
 def test_the_page_shows_what_the_model_says(page):
@@ -78,11 +84,10 @@ def test_the_page_shows_what_the_model_says(page):
     page.view.at = 1.25
     page.refresh()
     x, y = np.array(GIVEN).T
-    posterior = load(MODELS / "experts").adapt(x[:, None], y[:, None])
+    posterior = page.first.run.adapt(x[:, None], y[:, None])
     for shown, rows in ((page.looks[0].mean, curve_rows(page.first, page.view)), (page.looks[0].given[0], x[:, None])):
         np.testing.assert_allclose(shown, posterior.predict(rows).mean[:, 0], atol=1e-6)
-    std = posterior.predict(x[:, None]).std[:, 0]
-    np.testing.assert_allclose(page.source.data["std"], std, atol=1e-6)
+    np.testing.assert_allclose(page.source.data["std"], posterior.predict(x[:, None]).std[:, 0], atol=1e-6)
     mean, deviation, bands = page.looks[0].at
     there = posterior.predict([[1.25]])
     np.testing.assert_allclose([mean, deviation], [there.mean[0, 0], there.std[0, 0]], atol=1e-6)
@@ -118,7 +123,7 @@ def test_a_pointer_adds_drags_selects_and_deletes(page):
 
 def test_what_is_typed_into_the_table_moves_the_point(page):
     page.add((1.0,), 2.0)
-    page.source.patch({"y": [(0, -1.5)]})
+    page.source.data = dict(page.source.data) | {"y": [-1.5]}
     assert page.points.y == [-1.5]
     assert page.looks[0].given[0][0] < 0
 
@@ -157,7 +162,8 @@ def test_the_best_points_are_those_of_suggest(regressor):
     found = look(regressor, points, view)
     task = FewShotRegressor.load(FIXTURES / "recalibrated").adapt(np.zeros((1, width)), [regressor.outcome.middle])
     pool = pool_rows(regressor, view)
-    np.testing.assert_array_equal(found.best(pool)["variance"], pool[task.suggest(pool, by="variance")[0]])
+    best = int(np.argmax(found.worth["variance"]))
+    np.testing.assert_array_equal(pool[best], pool[task.suggest(pool, by="variance")[0]])
     np.testing.assert_allclose(found.mean, task.predict(curve_rows(regressor, view)), atol=1e-6)
 
 
@@ -192,7 +198,7 @@ def test_every_window_is_its_own_and_strangers_are_refused(experts):
             assert "https://" not in body
             assert "http://" not in body
         one, other = server.pages.values()
-        one.add((0.5,), 1.0)
+        one.points.add((0.5,), 1.0)
         link = f"{base}/download/points.csv?page="
         found = [(await client.fetch(link + page.token)).body.decode() for page in (one, other)]
         with pytest.raises(HTTPClientError, match="404"):
@@ -252,7 +258,7 @@ def test_the_page_of_inferences_draws_what_a_user_draws():
     page.density.value = "drawn"
     page.count.value = "10"
     for x in (-2.0, 2.0, 2.01):
-        page.figure.trigger_event(Tap(page.figure, sx=0, sy=0, x=x, y=1.0))
+        page.figure._trigger_event(Tap(page.figure, sx=0, sy=0, x=x, y=1.0))
     assert page.centres == [(-2.0, 1.0), (2.0, 1.0)]
     values = page.image.data["image"][0]
     assert values.max() == 1.0

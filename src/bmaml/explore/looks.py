@@ -23,8 +23,8 @@ from bmaml.learners.pooled import PooledPosterior
 
 # Given points, at most: programs are compiled for so many.
 MOST = 32
-# Rows of a curve. With the given points and one more row they make 128, the length of one program.
-GRID = 128 - MOST - 1
+# Rows of a curve.
+GRID = 95
 # Draws of functions, and the most particles that are drawn.
 FUNCTIONS = 24
 # Rows among which the next point is chosen: every other one of a curve, or those of a plane's coarse grid.
@@ -146,13 +146,13 @@ def look(subject: AbstractSubject, points: Points, view: View) -> Looks:
     given = np.reshape(np.array(points.x, float), (count, len(subject.inputs)))
     adapted = subject.adapted(given, np.array(points.y, float), view.steps)
     curve, place = curve_rows(subject, view), along(subject, view, np.array([view.at]))
-    mean, std = adapted.moments(np.concatenate([curve, place, given, np.tile(place, (MOST - count, 1))]))
-    there = slice(GRID + 1, GRID + 1 + count)
+    (mean, std), ((own,), (spread,)) = adapted.moments(curve), adapted.moments(place)
+    none = (np.zeros(0), np.zeros(0))
     ends, drawn, worth = _beside(adapted, curve, pool_rows(subject, view), count)
     inner = unwrapped(adapted.posterior)
     return Looks(
-        *(mean[:GRID], std[:GRID], adapted.bands(curve) if ends is None else ends),
-        *((mean[there], std[there]), (float(mean[GRID]), float(std[GRID]), adapted.bands(place))),
+        *(mean, std, adapted.bands(curve) if ends is None else ends),
+        *(adapted.moments(given) if count else none, (float(own), float(spread), adapted.bands(place))),
         *(drawn, isinstance(inner, ParticlePosterior), worth, _weights(inner)),
         adapted.moments(plane_rows(subject)) if len(subject.drawn) == 2 else None,
     )

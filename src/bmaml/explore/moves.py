@@ -97,7 +97,7 @@ def svgd(density: LogDensity, walk: Walk, size: Array, key: PRNGKeyArray) -> Wal
     The particles of `walk` repel each other. Liu and Wang (2016), https://arxiv.org/abs/1608.04471. `key` is not used.
     """
     phi = Stein(RBF())(walk.particles, _scores(density, walk), key=key)
-    rule: Any = liu_wang_rule(size)  # pyright: ignore[reportArgumentType]
+    rule: Any = liu_wang_rule(size)
     updates, memory = rule.update(-phi, walk.memory)
     return _moved(walk, walk.particles + updates, memory)
 

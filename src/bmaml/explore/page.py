@@ -116,7 +116,7 @@ class Page:
             own = steps.steps or 0
             slider = Slider(title=f"Inner steps (trained with {own})", start=0, end=steps.most_steps, value=own, width=220)
             slider.name = "steps"
-            slider.on_change("value", lambda _, __, value: self.set_steps(value))
+            slider.on_change("value", lambda attr, old, new: self.set_steps(new))
             found.append(slider)
         for place, axis in enumerate(self.first.inputs):
             if axis.levels:
@@ -340,7 +340,7 @@ class Page:
             x[other] = data["other"][i]
             x[along] = data["along"][i]
             self.points.move(i, tuple(x), self.first.outcome.snapped(data["y"][i]))
-        self.refresh()
+        self._soon()  # Not now: the table's data cannot be replaced while they are being changed.
 
     def _on_selected(self, _: str, __: Any, chosen: list[int]) -> None:
         if not self._quiet:

@@ -81,7 +81,7 @@ class SvgdResult(eqx.Module):
     recorded: PyTree
 
 
-def liu_wang_rule(learning_rate: float, memory: float = 0.9) -> optax.GradientTransformation:
+def liu_wang_rule(learning_rate: float | Array, memory: float = 0.9) -> optax.GradientTransformation:
     """The step rule of Liu and Wang's code: g / (1e-6 + sqrt(G)), where G is the running mean of g^2 and starts at the first
     g^2.
 
