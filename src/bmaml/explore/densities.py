@@ -64,7 +64,11 @@ def log_drawn(x: Float[Array, " 2"], drawn: Drawing) -> Float[Array, ""]:
 
 @dataclass(frozen=True)
 class Density:
-    """A density and the box in which it is shown: `x` and `y` are pairs (low, high)."""
+    """A density and the box in which it is shown.
+
+    - `log_density`: takes a place of shape (2,) and a drawing, and returns nats up to a constant.
+    - `x`, `y`: pairs (low, high).
+    """
 
     log_density: Callable[[Array, Drawing], Array]
     x: tuple[float, float]
@@ -80,13 +84,19 @@ DENSITIES: dict[str, Density] = {
 
 
 def log_density(which: Array, x: Float[Array, " 2"], drawn: Drawing) -> Float[Array, ""]:
-    """Return the log density number `which` of `DENSITIES` at `x`, so that one program serves all of them."""
+    """Return the log density number `which` of `DENSITIES` at `x`, so that one program serves all of them.
+
+    `drawn` is the drawing, for the density that a user draws.
+    """
     return jax.lax.switch(which, [row.log_density for row in DENSITIES.values()], x, drawn)
 
 
 @eqx.filter_jit
 def on_grid(which: Array, drawn: Drawing, x: Float[Array, " n"], y: Float[Array, " m"]) -> Float[Array, "m n"]:
-    """Return the density number `which` over the grid of `x` and `y`, as shares of its largest value there."""
+    """Return the density number `which` over the grid of `x` and `y`, as shares of its largest value there.
+
+    `drawn` is the drawing, for the density that a user draws.
+    """
     rows = jnp.stack(jnp.meshgrid(x, y), -1).reshape(-1, 2)
     found = jax.vmap(lambda row: log_density(which, row, drawn))(rows)
     return jnp.exp(found - found.max()).reshape(len(y), len(x))

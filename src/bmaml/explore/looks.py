@@ -115,30 +115,33 @@ def start_view(subject: AbstractSubject) -> View:
 
 
 def along(subject: AbstractSubject, view: View, values: np.ndarray) -> np.ndarray:
-    """Return rows of inputs, shape (rows, inputs): the first drawn input has `values`, and the others those of the `view`."""
+    """Return rows of inputs of `subject`, shape (rows, inputs).
+
+    The first drawn input has `values`, and the others those of `view`.
+    """
     rows = np.tile(view.fixed, (len(values), 1))
     rows[:, subject.inputs.index(subject.drawn[0])] = values
     return rows
 
 
 def curve_rows(subject: AbstractSubject, view: View) -> np.ndarray:
-    """Return the rows of inputs along the curve."""
+    """Return the rows of inputs of `subject` along the curve that `view` shows."""
     return along(subject, view, subject.drawn[0].grid(GRID))
 
 
 def plane_rows(subject: AbstractSubject, side: int = SIDE) -> np.ndarray:
-    """Return the rows of inputs of a grid of `side` times `side` over both drawn inputs, the first input along a line."""
+    """Return the rows of a grid of `side` times `side` over both drawn inputs of `subject`, the first input along a line."""
     first, second = subject.drawn
     return np.stack([part.ravel() for part in np.meshgrid(first.grid(side), second.grid(side))], 1)
 
 
 def pool_rows(subject: AbstractSubject, view: View) -> np.ndarray:
-    """Return the rows of inputs among which the next point is chosen."""
+    """Return the rows of inputs of `subject` among which the next point is chosen, seen from `view`."""
     return plane_rows(subject, _POOL_SIDE) if len(subject.drawn) == 2 else curve_rows(subject, view)[::2]
 
 
 def look(subject: AbstractSubject, points: Points, view: View) -> Looks:
-    """Return what is drawn of `subject` once it has adapted to `points`.
+    """Return what is drawn of `subject` once it has adapted to `points`, seen from `view`.
 
     Raises: InputError if the model cannot adapt to them or its answer is not finite.
     """

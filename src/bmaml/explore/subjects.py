@@ -36,7 +36,11 @@ _LEAST_STEPS = 10
 
 
 class Bands(NamedTuple):
-    """Ends of the central 50% and 90% intervals at some rows, in the outcome's units, each of shape (rows,)."""
+    """Ends of central intervals at some rows, in the outcome's units, each of shape (rows,).
+
+    - `low90`, `high90`: ends of the 90% interval.
+    - `low50`, `high50`: ends of the 50% interval.
+    """
 
     low90: np.ndarray
     low50: np.ndarray
