@@ -187,7 +187,9 @@ def test_two_models_side_by_side_share_points_and_axes(experts, bmaml_model):
 
 
 def test_every_window_is_its_own_and_strangers_are_refused(experts):
-    server = ExploreServer([experts], warmth=Ready())
+    cold = Ready()
+    cold.ready = -1  # Nothing is drawn, so nothing is compiled.
+    server = ExploreServer([experts], warmth=cold)
 
     async def ask():
         client, base = AsyncHTTPClient(), f"http://127.0.0.1:{server.port}"
@@ -247,7 +249,7 @@ def test_every_inference_reaches_a_normal(name):
     walk = advance(name, which, drawing([]), walk, size, 300, key=jax.random.key(1))
     own = 0.0 if name == "ascent" else 2.0
     np.testing.assert_allclose(walk.particles.mean(0), 0.0, atol=0.4)
-    np.testing.assert_allclose(walk.particles.std(0), own, atol=0.35)
+    np.testing.assert_allclose(walk.particles.std(0), own, atol=0.5)
     assert int(walk.steps) == 300
 
 
