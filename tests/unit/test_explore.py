@@ -260,13 +260,13 @@ def test_the_page_of_inferences_draws_what_a_user_draws():
     for x in (-2.0, 2.0, 2.01):
         page.figure._trigger_event(Tap(page.figure, sx=0, sy=0, x=x, y=1.0))
     assert page.centres == [(-2.0, 1.0), (2.0, 1.0)]
-    values = page.image.data["image"][0]
+    values = np.asarray(page.image.data["image"][0])
     assert values.max() == 1.0
     assert values[:30].max() < 0.01
     before = np.asarray(page.walk.particles)
     page.step(2)
     assert "Step 2" in page.status.text
-    assert np.abs(page.dots.data["x"] - before[:, 0]).max() > 0
+    assert np.abs(np.asarray(page.dots.data["x"]) - before[:, 0]).max() > 0
     page.reset()
     assert int(page.walk.steps) == 0
 
