@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
@@ -15,6 +15,7 @@ from bmaml.inference.directions.base import AbstractDirection
 from bmaml.io.registry import register
 
 Median = Literal["squared", "distance"]
+Divisor = Literal["log(n + 1)", "log(n)"]
 # XLA on a CPU takes twenty times as long to sort this many numbers as it takes to count them bit by bit. It sorts fewer
 # numbers as fast.
 _MANY = 1000
@@ -24,22 +25,28 @@ _MANY = 1000
 class RBF(eqx.Module):
     """The kernel k(a, b) = exp(-|a - b|^2 / h), with a fixed h or the median heuristic.
 
-    - `bandwidth`: h, in squared units of the particles. None uses h = median / log(n + 1).
+    - `bandwidth`: h, in squared units of the particles. None uses h = median / divisor.
     - `median`: `"squared"` takes the median of all n x n squared distances, including the n zeros on the diagonal, as Liu and
       Wang's code does. `"distance"` squares the median of the distances.
+    - `divisor`: `"log(n + 1)"` as in Liu and Wang's code, or `"log(n)"` as in their paper and in the code of Kim et al. (2018),
+      https://arxiv.org/abs/1806.03836.
 
-    Kim et al. divide by log n, which fails for n = 1. No gradient passes through h. If the median is 0 (more than half of the
-    particles coincide, or there is one particle), h is 1. So a lone particle has k = 1.
+    No gradient passes through h. If the median is 0 (more than half of the particles coincide, or there is one particle), h is
+    1. So a lone particle has k = 1.
+    Raises: InputError for a bandwidth that is not above 0, or an unknown median or divisor.
     """
 
     bandwidth: float | None = eqx.field(static=True, default=None)
     median: Median = eqx.field(static=True, default="squared")
+    divisor: Divisor = eqx.field(static=True, default="log(n + 1)")
 
     def __check_init__(self):
         if self.bandwidth is not None and not self.bandwidth > 0:
             raise InputError(f"kernel bandwidth is {self.bandwidth}: give a number above 0, or None for the median.")
         if self.median not in ("squared", "distance"):
             raise InputError(f"unknown median {self.median!r}: use 'squared' or 'distance'.")
+        if self.divisor not in get_args(Divisor):
+            raise InputError(f"unknown divisor {self.divisor!r}: use 'log(n + 1)' or 'log(n)'.")
 
     def width(self, squares: Float[Array, "n n"]) -> Float[Array, ""]:
         """Return h for a matrix `squares` of squared distances."""
@@ -49,7 +56,9 @@ class RBF(eqx.Module):
         middle = _median(squares.reshape(-1))
         if self.median == "distance":
             middle = _median(jnp.sqrt(squares).reshape(-1)) ** 2
-        return jnp.where(middle > 0, middle / math.log(len(squares) + 1), 1.0)
+        count = len(squares) + (self.divisor == "log(n + 1)")
+        # The median of a lone particle's distances is 0, so that its divisor does not matter.
+        return jnp.where(middle > 0, middle / math.log(max(count, 2)), 1.0)
 
 
 def _median(values: Float[Array, " n"]) -> Float[Array, ""]:
