@@ -151,6 +151,7 @@ def test_counts_with_an_exposure_are_rates():
     assert any("mixed model" in line for line in lines)
     assert not any("recalibrate" in line for line in lines)
     assert any("the fifths of what was predicted hold" in line for line in lines)
+    assert model.folds_ is not None
     for part in model.folds_["calibration"]:
         assert sum(part["transform"]) == pytest.approx(1, abs=1e-3)
         assert max(part["transform"]) < 0.45
