@@ -46,7 +46,7 @@ const data = figure.renderers[0].data_source.data;
 const of = (name) => Array.from(data instanceof Map ? data.get(name) : data[name]);
 return [of("x"), of("low90"), of("high90")];
 """
-TEXT = "return Bokeh.documents[0].get_model_by_name(arguments[0]).text"
+TEXT = "return window.Bokeh?.documents[0]?.get_model_by_name(arguments[0])?.text ?? ''"
 PICTURE = "Posterior"
 
 
@@ -69,6 +69,7 @@ def server():
     thread.start()
     assert started.wait(60)
     yield made[0]
+    made[0].warmth.wait()  # A thread that compiles must not outlive the process.
     made[0].loop.add_callback(made[0].loop.stop)
     thread.join(20)
 
