@@ -34,8 +34,9 @@ def read(app, name, content):
         places = [place for place in name.split("/")[1:] if place != "results"]
         text = f"# {', '.join(places).replace('_', ' ').capitalize()}\n\n{text}"
     if name == "results/README":
-        files = "\n".join(sorted(page.removeprefix("results/") for page in app.env.found_docs if page.startswith("results/")))
-        text += f"\n```{{toctree}}\n:hidden:\n\n{files.replace('README' + chr(10), '')}\n```\n"
+        files = sorted(page.removeprefix("results/") for page in app.env.found_docs if page.startswith("results/"))
+        listed = "\n".join(page for page in files if page != "README")
+        text += f"\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
     content[0] = text
 
 

@@ -29,6 +29,8 @@ OPENING = {
     ("methods/citations.py", "read_text"): "a file of the package",
     ("images/decode.py", "open"): "bytes that were read",
     ("lecture/chapters.py", "read_text"): "a file of the package",
+    ("cli/explore.py", "open"): "a browser's window",
+    ("explore/server.py", "open"): "a page",
 }
 WAYS = {"open", "read_bytes", "read_text", "write_bytes", "write_text", "mkstemp", "NamedTemporaryFile", "TemporaryFile"}
 

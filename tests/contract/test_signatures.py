@@ -27,10 +27,12 @@ EXCEPTIONS = {
         to_records as_json AbstractArena.about run
         Cache.__init__ Cache.describe Cache.load Cache.touch Cache.build RunFolder.about RunFolder.notes
         Form.from_json Column.to_json Column.from_json Schema.to_json Schema.from_json Reading.to_json Reading.from_json
+        Description.to_json FewShotTableClassifier.about FewShotTableClassifier.fit
         Run.save train about Ledger.__init__ Keeper.save seal sealed read_sealed predictions threshold
     """,
-    "the constructor's arguments by name, as scikit-learn asks": """
-        AbstractEstimator.get_params AbstractEstimator.set_params
+    "the constructor's arguments by name, tags, routes and arrays of scikit-learn, as it asks": """
+        AbstractEstimator.get_params AbstractEstimator.set_params FewShotRegressor.get_metadata_routing
+        FewShotTableClassifier.get_metadata_routing routing row_weights tags
     """,
     "settings of a method, a plan or an environment that is known by name alone": """
         MethodSpec.build build_method build_image_method build_world build_policy_method task_posterior
@@ -43,7 +45,7 @@ EXCEPTIONS = {
         Named.made_by Rows.__init__
     """,
     "an object of a package that need not be installed": """
-        pillow reward assign make rollout DataFrame.columns Callbacks.tell
+        AdaptedTask.frame like Adapted.predict pillow reward assign make rollout DataFrame.columns Callbacks.tell
     """,
 }
 ALLOWED = {name for names in EXCEPTIONS.values() for name in names.split()}

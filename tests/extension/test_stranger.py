@@ -99,7 +99,7 @@ def test_the_command_line_trains_evaluates_and_compares_what_is_typed_as_a_path(
     assert {row["shots"] for row in json.loads(out[out.index("[") :])} == {4}
     size = ("--steps", 2, "--seeds", 1, "--count", 4)
     assert run("leaderboard", paths[0], "--methods", paths[1], *size, "--out", board) == 0
-    assert "| smoother" in capsys.readouterr().out
+    assert "\nsmoother " in capsys.readouterr().out
 
 
 def test_every_method_that_fits_is_made_for_a_strangers_tasks(stranger):
