@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 
 from bmaml.errors import InputError
 from bmaml.tables import cells as of_cells
@@ -203,8 +204,10 @@ _NA_VALUES = "say with --na-values (Reading(missing=...) in Python) what means m
 def as_array(values: ArrayLike, name: str) -> np.ndarray:
     """Return `values` as an array, masked if they are; `name` is the column's name in messages.
 
-    Raises: InputError if rows have different lengths.
+    Raises: InputError if rows have different lengths, or the values are a sparse matrix.
     """
+    if issparse(values):
+        raise InputError(f"{name} is a sparse matrix, and sparse input is not supported: give {name}.toarray().")
     try:
         return np.asanyarray(values)
     except ValueError:
