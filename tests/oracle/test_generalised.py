@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import jit
 from scipy import stats
 from scipy.special import expit, logsumexp
 
@@ -20,16 +21,24 @@ KEY = jax.random.key(0)
 FAMILIES = {"yes-no": BernoulliLikelihood(), "count": NegativeBinomialLikelihood(), "poisson": PoissonLikelihood()}
 
 
+@jit
+def everything(counts, y):
+    """All that a distribution of counts says of targets `y`, in one program for all parameters."""
+    ends = [counts.quantile(q)[0, 0] for q in (0.05, 0.5, 0.95)]
+    return counts.log_prob(y), counts.cdf(y)[:, 0], counts.survival(y)[:, 0], counts.std[0, 0], *ends
+
+
 @pytest.mark.parametrize(("size", "mean"), [(0.4, 3.0), (3.0, 90.0), (1e8, 0.3), (1e8, 90.0)])
 def test_counts_are_those_of_scipy_and_poisson_for_a_large_size(size, mean):
     known = stats.nbinom(size, size / (size + mean))
     y = np.array([0, 1, 2, 9, 60, 200.0])
     ours = NegativeBinomial(jnp.full((6, 1), np.log(mean)), jnp.full((1, 1), np.log(size)))
-    np.testing.assert_allclose(ours.log_prob(y[:, None].astype("f")), known.logpmf(y), rtol=2e-5)
-    np.testing.assert_allclose(ours.cdf(y[:, None])[:, 0], known.cdf(y), atol=5e-5)
-    np.testing.assert_allclose(ours.survival(y[:, None])[:, 0], known.sf(y), atol=5e-5)
-    assert [float(ours.quantile(q)[0, 0]) for q in (0.05, 0.5, 0.95)] == known.ppf([0.05, 0.5, 0.95]).tolist()
-    assert float(ours.std[0, 0]) == pytest.approx(known.std(), rel=1e-4)
+    log_prob, cdf, survival, std, *ends = everything(ours, jnp.asarray(y[:, None], jnp.float32))
+    np.testing.assert_allclose(log_prob, known.logpmf(y), rtol=2e-5)
+    np.testing.assert_allclose(cdf, known.cdf(y), atol=5e-5)
+    np.testing.assert_allclose(survival, known.sf(y), atol=5e-5)
+    assert [float(end) for end in ends] == known.ppf([0.05, 0.5, 0.95]).tolist()
+    assert float(std) == pytest.approx(known.std(), rel=1e-4)
     assert float(ours.log_prob(jnp.full((6, 1), 0.5))[0]) == -np.inf
 
 

@@ -122,6 +122,7 @@ def test_em_finds_two_separate_clusters_and_their_tails():
 
 
 @pytest.mark.slow
+@pytest.mark.costly
 def test_training_mends_experts_that_are_too_narrow():
     rng = np.random.default_rng(4)
     points = rng.normal(size=(200, 6)) * rng.uniform(0.1, 2.0, (200, 1))

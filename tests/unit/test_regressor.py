@@ -269,6 +269,7 @@ def noisier(tasks, seed):
 
 
 @pytest.mark.optimised
+@pytest.mark.costly
 def test_recalibrated_intervals_hold_on_tasks_of_another_kind(model, tmp_path):
     further, (x, y, _) = noisier(40, 5), noisier(30, 6)
     before, mean = held(model, x, y), model.adapt(x[0][:4], y[0][:4]).predict(x[0])
