@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
@@ -80,9 +81,9 @@ class ExploreServer:
             extra_patterns=[(rf"/download/({'|'.join(_FILES)})\.csv", Download, {"pages": self.pages})],
             use_index=False,
         )
+        self.loop = _loop()
         http = HTTPServer(application)
         http.add_sockets(sockets)
-        self.loop = IOLoop.current()
         self._server = BaseServer(self.loop, application, http)
         self.warmth = Warmth(self.subjects).start() if warmth is None else warmth
 
@@ -105,6 +106,13 @@ class ExploreServer:
     def stop(self) -> None:
         """Close all windows' sessions, and listen no longer."""
         self._server.stop()
+
+
+def _loop() -> IOLoop:
+    """Return the thread's event loop, a new one if it has none. From Python 3.12 on Tornado warns of the latter."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return IOLoop.current()
 
 
 def _application(open_document: Callable[[Document], None]) -> Application:
