@@ -40,8 +40,14 @@ def read(app, name, content):
     content[0] = text
 
 
+def again(app, env, added, changed, removed):
+    """Read the list of results again whenever a page comes or goes, since the page itself does not change then."""
+    return ["results/README"] if added or removed else []
+
+
 def setup(app):
     """Write the pages when Sphinx starts, and change the others as it reads them."""
     app.connect("builder-inited", write)
     app.connect("source-read", read)
+    app.connect("env-get-outdated", again)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
