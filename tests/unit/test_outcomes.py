@@ -103,7 +103,8 @@ def run(*arguments):
     return stop.value.code
 
 
-def test_yes_or_no_from_file_to_file(tmp_path, capsys):
+def test_yes_or_no_from_file_to_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")  # So wide that no cell goes over several lines.
     table, new, out = tmp_path / "women.csv", tmp_path / "new.csv", tmp_path / "model"
     rows = list(women(24, 10))
     table.write_text("\n".join(",".join(map(str, row)) for row in (["district", "age", "uses"], *rows)))
