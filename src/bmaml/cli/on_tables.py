@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import typer
 
-from bmaml.cli.aligned import aligned
 from bmaml.cli.option_groups import Fitting, HeldOut, TableColumns
 from bmaml.cli.options import TYPED, make_folder, must_take_a_run, whole_numbers
 from bmaml.cli.output import check_headers, plain_warnings, report
 from bmaml.errors import InputError
 from bmaml.estimators.base import read_from
-from bmaml.estimators.held_out_tasks import predict_held_out, score_held_out
+from bmaml.estimators.held_out_tasks import judge_held_out, score_held_out
 from bmaml.estimators.left_out import LEFT_OUT
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Estimate, Score
 from bmaml.estimators.stacking import MIXTURES, PLAIN, scores_of, verdict
 from bmaml.evaluation.metrics import LEVEL
+from bmaml.io.aligned import aligned
 from bmaml.io.files import file_digest, read_plain, write_atomically
 from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.likelihoods import FAMILIES
@@ -240,11 +240,11 @@ def report_scores(
         held = _as_full(held, model.schema_)
         parts = task_rows(held, model.schema_)
         given = some_shots(shots, max(len(rows) for rows in parts.values()))
-        scores = score_held_out(model, held, training, given, by=by)
+        scores, said = judge_held_out(model, held, training, given, by=by)
     head = {"table": held.name, "task": model.schema_.task, "held_out": list(parts), "split_by": by, "level": LEVEL}
     path = folder / "scores.json"
     _write(path, head | {"scores": [score.to_json() for score in scores]})
-    _write(folder / LEFT_OUT, predict_held_out(model, held, given))
+    _write(folder / LEFT_OUT, said)
     _show(scores, model, f"{len(parts)} held-out tasks", by)
     typer.echo(f"\nscores in {path}")
 

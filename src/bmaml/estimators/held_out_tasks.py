@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.data import Data, stack
-from bmaml.distributions import interval_tail, pit
+from bmaml.distributions import pit
 from bmaml.errors import InputError
 from bmaml.estimators.left_out import LeftOut, Predicted, left_out, names_of
 from bmaml.estimators.regressor import FewShotRegressor
@@ -31,6 +31,17 @@ class _Questions(NamedTuple):
     support: Data
     query: Data
     task: np.ndarray
+
+
+class _Answered(NamedTuple):
+    """Questions at each shot count, all their supports and queries, and what a model answered: see `_answers`."""
+
+    asked: list[_Questions]
+    support: Data
+    query: Data
+    mean: np.ndarray
+    nll: np.ndarray
+    cdf: np.ndarray
 
 
 def score_held_out(
@@ -59,13 +70,39 @@ def score_held_out(
     Raises: InputError if no held-out task has more rows than a shot count, a task has two values of `by`, or a cell does not
     fit.
     """
-    most = max(shots)
-    seen = [None if training is None else _questions(training, model, count, most, seed) for count in shots]
-    asked = [one for count in shots if (one := _questions(held, model, count, most, seed)) is not None]
-    if len(asked) < len(shots):
-        raise InputError(f"no held-out task of {held.name} has more than {most} rows: score with fewer shots.")
+    return _scores(model, _answered(model, held, shots, seed), held, training, shots, seed, by)
+
+
+def judge_held_out(
+    model: FewShotRegressor,
+    held: Table,
+    training: Table | None,
+    shots: Sequence[int],
+    seed: int = 0,
+    *,
+    by: str | None = None,
+) -> tuple[list[Score], LeftOut]:
+    """Return the scores of `score_held_out`, and what the model says of each held-out task with examples.
+
+    `model`, `held`, `training`, `shots`, `seed` and `by` are as in `score_held_out`. The model answers once for both.
+    Raises: InputError as `score_held_out`.
+    """
+    answered = _answered(model, held, shots, seed)
+    return _scores(model, answered, held, training, shots, seed, by), _left_out(model, answered, held, shots)
+
+
+def _scores(
+    model: FewShotRegressor,
+    answered: _Answered,
+    held: Table,
+    training: Table | None,
+    shots: Sequence[int],
+    seed: int,
+    by: str | None,
+) -> list[Score]:
+    seen = [None if training is None else _questions(training, model, count, max(shots), seed) for count in shots]
     scores, units = [], _units(held, model.schema_, by)
-    for count, here, past, own in zip(shots, asked, seen, _model_errors(model, asked), strict=True):
+    for count, here, past, own in zip(shots, answered.asked, seen, _model_errors(answered), strict=True):
         errors = {_name(model): own}
         if past is not None and model.schema_.family == NORMAL.name:
             errors |= {name: _plain_errors(guess, here, past) for name, guess in _baselines(model.selection, count).items()}
@@ -116,38 +153,34 @@ def _rows(x: np.ndarray, y: np.ndarray, rows: np.ndarray, length: int) -> Data:
     return Data(*padded, mask)  # type: ignore[arg-type]
 
 
-def _model_errors(model: FewShotRegressor, asked: list[_Questions]) -> list[Errors]:
-    """Return the model's errors at each shot count; all are asked in one call, so that one program is compiled."""
-    mean, nll, cdf = (np.asarray(part) for part in _answers(*_together(model, asked)))
-    cuts = np.cumsum([len(questions.task) for questions in asked])[:-1]
+def _answered(model: FewShotRegressor, held: Table, shots: Sequence[int], seed: int) -> _Answered:
+    """Return what the model answers at each shot count; all are asked in one call, so that one program is compiled."""
+    most = max(shots)
+    asked = [one for count in shots if (one := _questions(held, model, count, most, seed)) is not None]
+    if len(asked) < len(shots):
+        raise InputError(f"no held-out task of {held.name} has more than {most} rows: score with fewer shots.")
+    support, query = (jax.tree.map(lambda *parts: jnp.concatenate(parts), *(q[i] for q in asked)) for i in (0, 1))
+    found = _answers(model.run_.method.answerer, model.run_.meta, support, query)
+    return _Answered(asked, support, query, *(np.asarray(part) for part in found))
+
+
+def _model_errors(answered: _Answered) -> list[Errors]:
+    """Return the model's errors at each shot count."""
+    cuts = np.cumsum([len(questions.task) for questions in answered.asked])[:-1]
+    parts = (np.split(part, cuts) for part in (answered.mean, answered.nll, answered.cdf))
     errors = []
-    for questions, *answers in zip(asked, *(np.split(part, cuts) for part in (mean, nll, cdf)), strict=True):
+    for questions, *answers in zip(answered.asked, *parts, strict=True):
         errors.append(_errors(answers[0] - questions.query.y, answers[1], np.abs(answers[2] - 0.5) < LEVEL / 2, questions))
     return errors
 
 
-def _together(model: FewShotRegressor, asked: list[_Questions]) -> tuple[Any, Any, Data, Data]:
-    """Return the learner, its meta-parameters, and the supports and queries of all questions."""
-    support, query = (jax.tree.map(lambda *parts: jnp.concatenate(parts), *(q[i] for q in asked)) for i in (0, 1))
-    return model.run_.method.answerer, model.run_.meta, support, query
-
-
-def predict_held_out(model: FewShotRegressor, held: Table, shots: Sequence[int], seed: int = 0) -> LeftOut:
-    """Return what a model says of each held-out task, with examples.
-
-    - `model`, `held`, `shots`, `seed`: as in `score_held_out`, which asks the same questions.
-
-    Raises: InputError if no held-out task has more rows than a shot count, or a cell does not fit.
-    """
-    asked = [one for count in shots if (one := _questions(held, model, count, max(shots), seed)) is not None]
-    if len(asked) < len(shots):
-        raise InputError(f"no held-out task of {held.name} has more than {max(shots)} rows: score with fewer shots.")
-    learner, meta, support, query = _together(model, asked)
-    mean, nll, cdf = (np.asarray(part, np.float64) for part in _answers(learner, meta, support, query))
+def _left_out(model: FewShotRegressor, answered: _Answered, held: Table, shots: Sequence[int]) -> LeftOut:
+    asked, support, query, *answers = answered
+    mean, nll, cdf = (np.asarray(part, np.float64) for part in answers)
 
     def interval(questions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        given, asked = (jax.tree.map(lambda leaf: leaf[questions], side) for side in (support, query))
-        low, high = (np.asarray(end, np.float64) for end in _ends(learner, meta, given, asked, interval_tail(LEVEL)))
+        sides = (jax.tree.map(lambda leaf: leaf[questions], side) for side in (support, query))
+        low, high = (np.asarray(end, np.float64) for end in _ends(model.run_.method.answerer, model.run_.meta, *sides))
         return low, high
 
     owner = np.concatenate([questions.task for questions in asked])
@@ -157,12 +190,11 @@ def predict_held_out(model: FewShotRegressor, held: Table, shots: Sequence[int],
 
 
 @eqx.filter_jit
-def _ends(learner: Any, meta: Any, support: Data, query: Data, tail: jax.Array):
+def _ends(learner: Any, meta: Any, support: Data, query: Data):
     """Return the ends of the intervals at every query row of every question."""
 
     def task_ends(asked: tuple[Data, Data]):
-        predictive = learner.adapt(meta, asked[0], key=jax.random.key(0)).predict(asked[1].x)
-        return tuple(predictive.tail_quantile(tail, jnp.asarray(upper)) for upper in (False, True))
+        return learner.adapt(meta, asked[0], key=jax.random.key(0)).predict(asked[1].x).interval(LEVEL)
 
     return jax.lax.map(task_ends, (support, query))
 

@@ -10,7 +10,7 @@ from typing import Any
 from bmaml.errors import InputError
 from bmaml.estimators.base import read_from
 from bmaml.estimators.classifier import FewShotClassifier
-from bmaml.estimators.held_out_tasks import predict_held_out, score_held_out
+from bmaml.estimators.held_out_tasks import judge_held_out
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Score
 from bmaml.estimators.stacking import scores_of
@@ -67,9 +67,9 @@ def _of_table(model: FewShotRegressor, table: TableLike | None, shots: Sequence[
         further = read_table(table)
         _, counts = model.further(further, shots)
         further = measured(model.schema_.as_read(further), [column.name for column in model.schema_.outputs])
-        scores = score_held_out(model, further, None, counts)
+        scores, said = judge_held_out(model, further, None, counts)
         tasks = max(score.tasks for score in scores)
-        return report_of_table(model, Judged(scores, predict_held_out(model, further, counts), f"{tasks} further tasks"))
+        return report_of_table(model, Judged(scores, said, f"{tasks} further tasks"))
     if model.folds_ is not None:
         scores = scores_of(model.folds_)
         tasks = max((score.tasks for score in scores), default=0)
