@@ -8,7 +8,7 @@ import jax
 from rich.console import Console
 
 import bmaml
-from bmaml.cli.aligned import aligned, fitted
+from bmaml.io.aligned import aligned, fitted
 from bmaml.tasks import Sinusoids
 from bmaml.training.progress import BarProgress
 

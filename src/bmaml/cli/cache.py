@@ -21,8 +21,8 @@ def cache(
 
     They lie in the folder that BMAML_CACHE names, or in the user's cache folder.
     """
-    from bmaml.cli.aligned import aligned
     from bmaml.images import cache as caches
+    from bmaml.io.aligned import aligned
 
     folder = caches.cache_folder()
     found = caches.clear() if clear else caches.entries()

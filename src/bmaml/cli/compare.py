@@ -23,11 +23,11 @@ def compare(
     """Infer one task's posterior over a 1-16-1 network with every inference, and compare each with NUTS."""
     import json
 
-    from bmaml.cli.aligned import fitted
     from bmaml.cli.options import make_folder
     from bmaml.experiments import posteriors
     from bmaml.experiments.inferences import Size
     from bmaml.experiments.one_task import OneTask
+    from bmaml.io.aligned import fitted
     from bmaml.io.files import write_atomically
     from bmaml.plots import posteriors as plot
     from bmaml.plots import style

@@ -283,8 +283,8 @@ def show(results: dict[str, Evaluation], given: str = "shots", taken: str = "ste
 
     `given` and `taken` name the columns of shots and steps.
     """
-    from bmaml.cli.aligned import aligned
     from bmaml.evaluation.intervals import as_text
+    from bmaml.io.aligned import aligned
 
     for name, evaluation in results.items():
         tasks = evaluation.rows[0].tasks

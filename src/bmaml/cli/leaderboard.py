@@ -189,9 +189,9 @@ def _report(numbers: Numbers, times: Numbers, bins: Numbers, out: Path) -> None:
     import json
     import sys
 
-    from bmaml.cli.aligned import fitted
     from bmaml.evaluation.intervals import as_json
     from bmaml.experiments.board.standings import rejections, to_markdown
+    from bmaml.io.aligned import fitted
     from bmaml.io.files import write_atomically
     from bmaml.plots import leaderboard as plot
     from bmaml.plots import reliability, style

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from bmaml.cli.aligned import aligned
 from bmaml.cli.on_tables import SCORES, shown_estimate
 from bmaml.cli.option_groups import Fitting, HeldOut, ImageFitting
 from bmaml.cli.options import TYPED, changes, must_be_new, must_take_a_run, whole_numbers
 from bmaml.cli.output import as_texts, plain_warnings, report, write
 from bmaml.errors import InputError
+from bmaml.io.aligned import aligned
 from bmaml.io.files import read_plain, write_atomically
 
 if TYPE_CHECKING:

@@ -62,8 +62,8 @@ def recalibrate(
     are then right as often as they say.
     """
     from bmaml.cli import on_images
-    from bmaml.cli.aligned import aligned
     from bmaml.cli.output import plain_warnings
+    from bmaml.io.aligned import aligned
     from bmaml.tables import read_table
     from bmaml.training.run import about
 

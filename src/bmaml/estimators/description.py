@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from bmaml.data import length_class
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.inference.posteriors import AbstractPosterior, knows_noise, noise_entropy
+from bmaml.io.aligned import aligned
 from bmaml.likelihoods import FAMILIES, NORMAL
 from bmaml.tables import Column, Schema
 from bmaml.tables.outside import in_units
@@ -185,8 +187,8 @@ def _encoded(column: Column, value: float | None, level: int = 0) -> np.ndarray:
     if column.kind == "number":
         cell[0] = 0.0 if value is None else float(np.clip(value, column.low, column.high))
         return cell
-    one_hot = np.eye(len(column.levels)) if not column.ordered else np.tri(len(column.levels), k=-1)[:, :-1]
-    cell[: one_hot.shape[1]] = one_hot[level] if value is None else one_hot.mean(0)
+    every = column.encode_levels(np.arange(len(column.levels)))
+    cell[: every.shape[1]] = every[level] if value is None else every.mean(0)
     return cell
 
 
@@ -238,15 +240,9 @@ def _text(name: str, learned: Learned, what: str) -> list[str]:
     for column, places in learned.curves.items():
         rows = [[column, what, "90% of tasks"]]
         rows += [[p.at, f"{p.mean:.4g}", f"{p.low:.4g} to {p.high:.4g}"] for p in places]
-        lines += ["", *_aligned(rows)]
+        lines += ["", *aligned(rows, width=sys.maxsize).split("\n")]
     if learned.effects:
         rows = [["input", "from", "to", "change", "differs by"]]
         for column, e in learned.effects.items():
             rows.append([column, e.start, e.end, f"{e.change:+.3g}", f"{e.between:.3g}"])
-        lines += ["", *_aligned(rows)]
     return lines
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -123,8 +123,7 @@ def _base(schema: Schema, count: int) -> np.ndarray:
 
 def _levels(column: Column) -> np.ndarray:
     """Return the encoded columns of each level of a category."""
-    count = len(column.levels)
-    own = np.arange(count)[:, None] > np.arange(count - 1) if column.ordered else np.eye(count)
+    own = column.encode_levels(np.arange(len(column.levels)))
     return np.pad(own.astype(np.float32), ((0, 0), (0, int(column.gaps))))
 
 
@@ -204,12 +203,11 @@ def _parts(asked: _Prior, schema: Schema) -> dict[str, Parts]:
 def _asked(posterior: AbstractPosterior, rows: np.ndarray, seed: int) -> _Prior:
     """Return what a model expects of random tasks at encoded `rows`. The rows of one call belong to the same tasks."""
     key = jax.random.key(seed)
-    functions, variance, low, high = _expected(posterior, jnp.asarray(rows), key, (1 - LEVEL) / 2)
+    functions, variance, low, high = _expected(posterior, jnp.asarray(rows), key)
     return _Prior(*(np.asarray(part, np.float64) for part in (functions, variance, low, high)))
 
 
 @eqx.filter_jit
-def _expected(posterior: AbstractPosterior, x: Array, key: PRNGKeyArray, tail: float) -> tuple[Array, Array, Array, Array]:
+def _expected(posterior: AbstractPosterior, x: Array, key: PRNGKeyArray) -> tuple[Array, Array, Array, Array]:
     predictive: Any = posterior.predict(x)
-    ends = [predictive.tail_quantile(jnp.asarray(tail, x.dtype), jnp.asarray(upper)) for upper in (False, True)]
-    return posterior.sample_functions(x, key=key, count=_DRAWS), predictive.variance, *ends
+    return posterior.sample_functions(x, key=key, count=_DRAWS), predictive.variance, *predictive.interval(LEVEL)

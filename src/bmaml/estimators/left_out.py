@@ -16,6 +16,7 @@ from bmaml.evaluation.intervals import bootstrap
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.io.files import read_plain
 from bmaml.tables import Column, Schema, Table
+from bmaml.tables.dates import DAY
 from bmaml.tables.schema import references
 
 LEFT_OUT = "left_out.json"
@@ -23,7 +24,6 @@ LEFT_OUT = "left_out.json"
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _BINS = 10
-_DAY = 86_400_000_000  # microseconds, in which a date's origin is
 _MOST_BYTES = 2**26
 # Examples are some of the best, of the middle and of the worst predicted tasks.
 _SHOWN = 12
@@ -269,7 +269,7 @@ def axis_values(column: Column, encoded: np.ndarray, references: Mapping[str, fl
         values = np.exp(values)
     # What was encoded in single precision has seven digits.
     values = np.array([float(f"{value:.6g}") for value in values])
-    return values + (column.origin / _DAY if column.form == "date" else column.origin)
+    return values + (column.origin / DAY if column.form == "date" else column.origin)
 
 
 def spelled(column: Column, values: np.ndarray) -> list[float] | list[str]:

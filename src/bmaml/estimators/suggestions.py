@@ -155,7 +155,7 @@ def suggested(task: Adapted, table: Table, n: int, wish: Wish) -> np.ndarray:
         return inside[_decided(task, pool, n, wish, costs)]
     factor = np.ones(len(pool)) if costs is None else 1 / costs
     if wish.limits:
-        factor = factor * _drawn(task, pool, wish)[1].allowed.mean(0)
+        factor = factor * _drawn(task, pool, wish).allowed.mean(0)
     worth = lambda one: one._worth(pool, wish.kind) * factor  # noqa: E731
     return inside[picks(task, n, worth, lambda one, row: one._believe(pool, row))]
 
@@ -184,12 +184,12 @@ def _decided(task: Adapted, pool: Table, n: int, wish: Wish, costs: np.ndarray |
         mean, std = (np.reshape(part, (len(pool), -1))[:, place] for part in task.predict(pool, return_std=True))
         promise = utility(mean, wish.goal, wish.target) + 2 * std
         rows = np.sort(np.argsort(-promise, kind="stable")[: max(_MOST, n)])
-    _, utilities = _drawn(task, pool.take(rows), wish)
+    utilities = _drawn(task, pool.take(rows), wish)
     return rows[choose(utilities, n, wish.kind, None if costs is None else costs[rows])]  # type: ignore[arg-type]
 
 
-def _drawn(task: Adapted, pool: Table, wish: Wish) -> tuple[np.ndarray, Utilities]:
-    """Return draws of the task's function at the rows of a pool (draws, rows, outcomes), and how good they are."""
+def _drawn(task: Adapted, pool: Table, wish: Wish) -> Utilities:
+    """Return how good the rows of a pool are in draws of the task's function."""
     schema = task.schema
     seen = np.asarray(task.support.x)[np.asarray(task.support.mask) > 0]
     x = np.concatenate([task._encoded(pool), seen])
@@ -208,7 +208,7 @@ def _drawn(task: Adapted, pool: Table, wish: Wish) -> tuple[np.ndarray, Utilitie
         value = values[..., names.index(name)]
         allowed &= (value >= (-np.inf if low is None else low)) & (value <= (np.inf if high is None else high))
     cut = len(pool)
-    return values[:, :cut], Utilities(good[:, :cut], good[:, cut:], allowed[:, :cut], allowed[:, cut:])
+    return Utilities(good[:, :cut], good[:, cut:], allowed[:, :cut], allowed[:, cut:])
 
 
 @eqx.filter_jit

@@ -9,12 +9,12 @@ import numpy as np
 
 from bmaml.errors import InputError
 from bmaml.tables import Column
+from bmaml.tables.dates import DAY
 
 # Share of the range of the fitted rows that the page shows on either side of this range.
 _MARGIN = 0.1
 # How many deviations around its mean a column without a known range is shown.
 _DEVIATIONS = 2.5
-_DAY_MS = 86_400_000.0
 Form = Literal["number", "date", "clock"]
 
 
@@ -93,7 +93,7 @@ def input_axis(column: Column) -> Axis:
     centre = 0.0 if column.level is None else column.level[0]
     low, high = (end * column.scale + column.mean + centre for end in (low, high))
     if column.form == "date":
-        low, high = (end * _DAY_MS + float(column.origin) / 1000 for end in (low, high))
+        low, high = (end * (DAY / 1000) + float(column.origin) / 1000 for end in (low, high))
         return Axis(column.name, low, high, form="date")
     if column.form == "clock":
         return Axis(column.name, max(low, 0.0), min(high, 23.99), form="clock")

@@ -17,7 +17,7 @@ from bmaml.explore.quick import quick_quantiles
 from bmaml.explore.subjects import AbstractAdapted, AbstractSubject, Bands
 from bmaml.inference.acquisitions import ACQUISITIONS
 from bmaml.inference.compiled import CompiledPosterior
-from bmaml.inference.posteriors import AbstractPosterior, AbstractWrappedPosterior, ParticlePosterior, knows_noise
+from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior, knows_noise, unwrapped
 from bmaml.learners.conjugate import ConjugatePosterior
 from bmaml.learners.pooled import PooledPosterior
 
@@ -188,13 +188,6 @@ def _asked(
     if quick and isinstance(predictive, AbstractContinuous):
         ends = quick_quantiles(predictive, jnp.asarray(_LEVELS, pool.dtype))
     return ends, drawn, worth
-
-
-def unwrapped(posterior: AbstractPosterior) -> AbstractPosterior:
-    """Return the posterior inside of all wrappers of `posterior`."""
-    while isinstance(posterior, AbstractWrappedPosterior):
-        posterior = posterior.inner
-    return posterior
 
 
 def _weights(posterior: AbstractPosterior) -> np.ndarray:

@@ -82,9 +82,14 @@ def each_member(posterior: AbstractPosterior, score: Callable[[AbstractDistribut
 
 def knows_noise(posterior: AbstractPosterior) -> bool:
     """Say whether `posterior`, or what it wraps, separates noise from uncertainty about the task."""
+    return isinstance(unwrapped(posterior), AbstractNoisePosterior)
+
+
+def unwrapped(posterior: AbstractPosterior) -> AbstractPosterior:
+    """Return the posterior inside of all wrappers of `posterior`."""
     while isinstance(posterior, AbstractWrappedPosterior):
         posterior = posterior.inner
-    return isinstance(posterior, AbstractNoisePosterior)
+    return posterior
 
 
 def noise_entropy(posterior: AbstractPosterior, x: Array) -> Float[Array, " n"]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 from matplotlib.figure import Figure
 
-from bmaml.distributions import AbstractContinuous, interval_tail
+from bmaml.distributions import AbstractContinuous
 from bmaml.evaluation.evaluate import Evaluation, evaluate
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.plots.style import BLUE, SUPPORT, label, panels
@@ -109,8 +109,7 @@ def _examples(run: Run, tasks: AbstractTasks, shots: int) -> list[Section]:
     @eqx.filter_jit
     def answer(data: Any) -> tuple[Array, Array, Array]:
         found = predictive(data)
-        tail = interval_tail(LEVEL)
-        return found.mean, *(found.tail_quantile(tail, jnp.asarray(upper)) for upper in (False, True))
+        return found.mean, *found.interval(LEVEL)
 
     answers = [[np.asarray(part)[:, 0] for part in answer(data)] for data in support]
 

@@ -21,7 +21,6 @@ BEYOND = 3.0
 """How far beyond the range of the fitted rows a value may lie, in widths of this range. An input farther away counts as if it
 lay there, since a model knows nothing of it and one such row would outweigh all others.
 """
-_DAY = 86_400_000_000
 
 Form = Literal["number", "boolean", "date", "clock", "two", "count"]
 
@@ -146,7 +145,7 @@ class Column:
             values = dates.hours(table, self.name)
         else:
             stamps, none = dates.microseconds(table, self.name, self.day_first)
-            values = np.where(none, np.nan, (stamps - int(self.origin)) / _DAY)
+            values = np.where(none, np.nan, (stamps - int(self.origin)) / dates.DAY)
         missing = np.flatnonzero(np.isnan(values))
         if len(missing) and not self.gaps:
             raise InputError(f"{table.cell(self.name, missing[0])} is empty: fill it in, or remove the row.")
@@ -200,6 +199,12 @@ class Column:
                 stacklevel=2,
             )
         codes = np.array([*(place.get(level, -1) for level in levels), -1])[codes]
+        return self.encode_levels(codes)
+
+    def encode_levels(self, codes: np.ndarray) -> np.ndarray:
+        """Return the levels with the numbers `codes` (-1 for none) as float64 of shape `(rows, width)`, without the encoded
+        column of empty cells.
+        """
         if self.ordered:
             return (codes[:, None] > np.arange(len(self.levels) - 1)).astype(np.float64)
         return (codes[:, None] == np.arange(len(self.levels))).astype(np.float64)

@@ -14,6 +14,8 @@ from bmaml.errors import InputError
 from bmaml.tables.cells import by_level, coded, pc, without_missing
 from bmaml.tables.table import Table
 
+DAY = 86_400_000_000
+"""Microseconds of a day."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = r"(?:[T ]+(?P<time>\d{1,2}:\d{2}.*))?"
 _PARTS = re.compile(r"(?P<a>\d{1,2})(?P<mark>[/.-])(?P<b>\d{1,2})(?P=mark)(?P<year>\d{4})" + _TIME)
@@ -112,7 +114,7 @@ def hours(table: Table, name: str) -> np.ndarray:
 def shown_date(stamp: int) -> str:
     """Return the date of `stamp` (microseconds since 1970), with its time of day if this is not midnight."""
     moment = _EPOCH + timedelta(microseconds=stamp)
-    return moment.strftime("%Y-%m-%d" if stamp % 86_400_000_000 == 0 else "%Y-%m-%d %H:%M:%S")
+    return moment.strftime("%Y-%m-%d" if stamp % DAY == 0 else "%Y-%m-%d %H:%M:%S")
 
 
 def _date(text: str, day_first: bool) -> int | None:

@@ -14,7 +14,6 @@ from bmaml.tables.table import Table
 
 # An input may lie this share of the fitted range beyond it: the ends of a range are random.
 _MARGIN = 0.05
-_DAY = 86_400_000_000
 
 
 def outside(table: Table, schema: Schema, seen: Mapping[str, float] | None = None) -> dict[str, np.ndarray]:
@@ -79,6 +78,6 @@ def in_units(column: Column, value: float) -> str:
     """Return the standardised `value` of the number `column` as people write it: in its units, or as a date."""
     raw = column.mean + column.scale * float(value)
     if column.form == "date":
-        day = int(column.origin) + round(raw * _DAY)
-        return dates.shown_date(day - day % _DAY)
+        day = int(column.origin) + round(raw * dates.DAY)
+        return dates.shown_date(day - day % dates.DAY)
     return f"{float(np.exp(raw)) if column.log else raw + column.origin:.4g}"
