@@ -53,9 +53,6 @@ from bmaml.methods import METHODS, Method
 from bmaml.models import MLP, CategoricalHead, DeepSets, GaussianModel, MLPFeatures, NormalHead, Recurrent, Transformer
 from bmaml.objectives import ChaserLoss, Elbo, EvidenceLoss, LaplaceLoss, QueryLoss
 from bmaml.tasks import FixedTasks
-from bmaml.training.loop import Loop
-from bmaml.training.optimisers import Adam
-from bmaml.training.plan import Plan
 
 KEY = jax.random.key(2)
 NOISY = MLPFeatures(1, learned=3, hidden=(4,), code=2, heteroscedastic=True)
@@ -316,34 +313,6 @@ def test_a_pair_is_accepted_or_refused_with_what_to_use(learner, objective):
 
 def test_the_page_of_pairs_is_up_to_date():
     assert PAGE.read_text() == to_markdown(), "run `python tests/pairs.py`."
-
-
-# The inner loops that differ, on classes.
-ON_MODELS = ("maml", "imaml", "reptile", "ml-laplace", "bmaml", "platipus")
-TRAINED = {
-    **{name: (preset(name), fixed_tasks(kind=kind_for(name))) for name in METHODS},
-    **{f"{name} on classes": (preset(name, CLASSES), fixed_tasks(kind=labelled)) for name in ON_MODELS},
-}
-
-
-@pytest.mark.parametrize("name", TRAINED)
-def test_methods_train_in_one_compilation(name, compilations):
-    """The loss falls over a few dozen meta-steps, in chunks of different lengths that share one program."""
-    method, tasks = TRAINED[name]
-    # The leader runs away from a chaser whose extractor learns to tell classes apart: its loss may grow while the fit improves.
-    loop = Loop(method, tasks, Plan(100, 8, Adam(0.02, decay="none")))
-    before = len(compilations)
-    loop.compile()
-    assert len(compilations) == before + 1
-    first = loop.advance(8)["loss"]
-    for count in (1, 30, 40):
-        loop.advance(count)
-    last = loop.advance(21)["loss"]
-    assert len(compilations) == before + 1, "a chunk of another length was compiled again"
-    if name != "shared-bmaml":
-        assert last < 0.9 * first if first > 0 else last < first - 0.1
-    assert int(loop.state.skipped) == 0
-    assert loop.step == int(loop.state.step) == 100
 
 
 def test_a_task_source_hands_every_draw_the_same_shapes():
