@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs test test-pages fuzz combinations faults audit test-costly test-lowest test-wheel lint clean
+.PHONY: demo docs test test-pages fuzz combinations faults audit test-costly test-lowest test-highest test-wheel lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
@@ -49,6 +49,11 @@ LOWEST := .venv-lowest
 test-lowest: $(LOWEST)/.ready-lowest
 	$(LOWEST)/bin/python -m pytest -q -n auto -W default tests/golden tests/unit/test_distributions.py tests/unit/test_optimisers.py tests/unit/test_cli_figures.py
 
+# The whole suite with the newest JAX, which compiles more slowly: about a quarter of an hour on two cores.
+HIGHEST := .venv-highest
+test-highest: $(HIGHEST)/.ready-highest
+	$(HIGHEST)/bin/python -m pytest -q -n auto --dist worksteal
+
 # A wheel in an environment of its own, used from outside the repository: what the wheel leaves out is seen.
 test-wheel:
 	.ci/wheel "$(PYTHON)"
@@ -84,5 +89,11 @@ $(LOWEST)/.ready-lowest: pyproject.toml .ci/lowest.py
 	$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -c $(LOWEST)/constraints.txt -e '.[test]'
 	@touch $@
 
+$(HIGHEST)/.ready-highest: pyproject.toml constraints.txt constraints-highest.txt
+	$(MAKE) VENV=$(HIGHEST) $(HIGHEST)/bin/python
+	{ cat constraints-highest.txt; grep -vE '^(flax|jax|jaxlib)==' constraints.txt; } > $(HIGHEST)/constraints.txt
+	$(HIGHEST)/bin/python -m pip install -q --disable-pip-version-check -c $(HIGHEST)/constraints.txt -e '.[test]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(LOWEST) .venv-wheel demo figures dist build docs/generated
+	rm -rf $(VENV) $(LOWEST) $(HIGHEST) .venv-wheel demo figures dist build docs/generated
