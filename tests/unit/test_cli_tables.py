@@ -186,7 +186,9 @@ def test_suggest_for_a_target_and_describe(folder, new, tmp_path, capsys):
     assert "Learned from 12 tasks" in said
     assert max(map(len, said.splitlines())) <= 80
     assert run("describe", folder / "model", "--json") == 0
-    assert set(json.loads(capsys.readouterr().out)["outcomes"]["conc"]["effects"]) == {"time", "dose"}
+    found = json.loads(capsys.readouterr().out)
+    assert [effect["input"] for effect in found["effects"]] == ["time", "dose"]
+    assert all(f"{effect['change']:+.3g}" in said for effect in found["effects"])
 
 
 def test_a_task_unlike_all_fitted_ones_is_named(folder, tmp_path, capsys):

@@ -13,7 +13,6 @@ import pytest
 
 import bmaml
 from bmaml.cli import main
-from bmaml.estimators.learned import learned
 from bmaml.estimators.scores import Estimate, Score
 from bmaml.learners.hierarchical import Basis, HierarchicalLearner
 from bmaml.objectives import QueryLoss
@@ -111,13 +110,14 @@ def test_the_parts_of_the_variance_are_those_of_the_truth():
     fresh = learner.init(jax.random.key(0))
     meta = dataclasses.replace(fresh, root=jnp.zeros_like(fresh.root), mean=fresh.mean.at[..., 1].set(0.5))
     model = bmaml.FewShotRegressor()
+    model.seen_ = ["a"]
     model.run_ = bmaml.Run(bmaml.Method(learner, QueryLoss("points")), meta, bmaml.Plan(), 0, 0)
     model.schema_ = Schema("task", (Column("x", low=-2.0, high=2.0),), (Column("y", mean=10.0, scale=3.0),), None)
-    found = learned(model)
-    off, unit = found["variance"]["y"]["deviations"], 3 * np.exp(-1)
+    found = model.describe()
+    off, unit = found.variance["y"]["deviations"], 3 * np.exp(-1)
     wide = 4 / 12**0.5  # the deviation of an input between -2 and 2
     assert off == pytest.approx({"inputs": 3 * 0.5 * wide, "level": unit, "shape": unit * wide, "noise": unit}, rel=0.12)
-    (curve,) = found["curves"]
+    (curve,) = found.curves
     at = {x: i for i, x in enumerate(curve["x"])}
     assert curve["centre"][at[2.0]] - curve["centre"][at[-2.0]] == pytest.approx(3 * 0.5 * 4, rel=0.2)
     assert curve["high"][at[0.0]] - curve["low"][at[0.0]] == pytest.approx(2 * 1.645 * unit, rel=0.15)

@@ -153,16 +153,15 @@ def test_a_mixture_is_saved_with_what_the_folds_say(model, tmp_path):
 def test_a_model_says_what_it_learned_and_where_it_knows_nothing(model):
     """The truth: exp(1 + r t), r of mean .8 and deviation .2 between tasks, and errors of 5%."""
     found = model.describe()
-    learned = found.outcomes["y0"]
+    parts, (curve,), (effect,) = found.variance["y0"], found.curves, found.effects
     assert found.tasks == 20
-    assert sum(learned.shares.values()) == pytest.approx(1)
-    assert learned.shares["inputs"] > learned.shares["between"] > 5 * learned.shares["within"] > 0
-    places = learned.curves["x0"]
-    assert [place.at for place in places] == ["0", "0.75", "1.5", "2.25", "3"]
-    assert places[0].mean == pytest.approx(np.e, rel=0.05)
-    assert places[2].low == pytest.approx(np.exp(1 + 1.5 * (0.8 - 0.33)), rel=0.25)
-    assert learned.effects["x0"].change > 10
-    assert found.to_json()["outcomes"]["y0"]["shares"] == learned.shares
+    assert sum(parts[part] for part in ("inputs", "level", "shape", "noise")) == pytest.approx(1, abs=1e-3)
+    assert parts["inputs"] > parts["level"] + parts["shape"] > 5 * parts["noise"] > 0
+    assert curve["x"][::10] == [0, 0.75, 1.5, 2.25, 3]
+    assert curve["centre"][0] == pytest.approx(np.e, rel=0.05)
+    assert curve["low"][20] == pytest.approx(np.exp(1 + 1.5 * (0.8 - 0.33)), rel=0.25)
+    assert effect["change"] > 10
+    assert found.to_json()["variance"]["y0"] == parts
     assert any("20 tasks" in line for line in found.lines())
     t = np.array([0.0, 1.0, 2.0])
     assert model.adapt(t, np.exp(1 + 0.75 * t)).surprise() > 0.01

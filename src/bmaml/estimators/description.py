@@ -1,56 +1,70 @@
-"""What a fitted table model has learned, in the table's units: how tasks are alike and differ, and what each input does."""
+"""What a fitted table model has learned, in the table's units: its form, and the text that says it."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, TypedDict
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from bmaml.data import length_class
-from bmaml.estimators.regressor_task import AdaptedTask
-from bmaml.inference.posteriors import AbstractPosterior, knows_noise, noise_entropy
-from bmaml.io.aligned import aligned
-from bmaml.likelihoods import FAMILIES, NORMAL
-from bmaml.tables import Column, Schema
-from bmaml.tables.outside import in_units
+from bmaml.io.aligned import aligned, fitted
+from bmaml.likelihoods import FAMILIES
 
-# Draws of a task, rows with random inputs, and places along an input.
-_DRAWS, _ROWS, _PLACES = 256, 96, 5
-# An input's effect is that of going from its lowest tenth to its highest.
-_TENTH = 1.2816
-_TAILS = (0.05, 0.95)
+# A table in words has so many rows along a number.
+_SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Place:
-    """What is expected of a new task at one place of an input, the other inputs in their middle.
+class Curve(TypedDict):
+    """What is expected of an outcome along one input, the other inputs held, in the table's units.
 
-    - `at`: the place, as it is written in a table.
-    - `mean`: mean over tasks.
-    - `low`, `high`: where the middle 90% of tasks lie, without the deviation of single rows.
+    - `input`, `output`: names of the columns.
+    - `axis`: what `x` is, in words: the name of the input, or the distance from a task's first row.
+    - `x`, `levels`: values of the input: numbers, dates or levels, and whether they are levels.
+    - `centre`, `low`, `high`: the mean over tasks, and between which ends 90% of tasks lie.
+    - `wide_low`, `wide_high`: between which ends 90% of measurements lie.
+    - `lines`: the functions of a few tasks, drawn at random.
     """
 
-    at: str
+    input: str
+    output: str
+    axis: str
+    x: list[Any]
+    levels: bool
+    centre: list[float]
+    low: list[float]
+    high: list[float]
+    wide_low: list[float]
+    wide_high: list[float]
+    lines: list[list[float]]
+
+
+class Parts(TypedDict):
+    """The variance of an outcome over the range of the inputs, in parts that add up to it.
+
+    `inputs` is that of the mean over tasks along the inputs, `level` how much tasks differ in their mean, `shape` how much they
+    differ otherwise, and `noise` what no model of the task would tell. `deviations` are the roots of the parts, in units, and
+    `mean` is the mean over tasks and inputs.
+    """
+
+    inputs: float
+    level: float
+    shape: float
+    noise: float
+    deviations: dict[str, float]
     mean: float
-    low: float
-    high: float
 
 
-@dataclass(frozen=True)
-class Effect:
-    """What an input does to the mean of an outcome, the other inputs in their middle.
+class Effect(TypedDict):
+    """What an input does to an outcome, the other inputs held.
 
-    - `start`, `end`: the places that are compared: the ends of the middle 80% of a number, or two levels.
-    - `change`: how much higher the mean is at `end` than at `start`.
+    - `input`, `output`: names of the columns.
+    - `start`, `end`: the places that are compared: the ends of about the middle 80% of a number, or two levels.
+    - `change`: how much higher the mean over tasks is at `end` than at `start`.
     - `between`: standard deviation of this change between tasks, with what is not known of it.
     """
 
+    input: str
+    output: str
     start: str
     end: str
     change: float
@@ -59,190 +73,64 @@ class Effect:
 
 @dataclass(frozen=True)
 class Learned:
-    """What was learned of one outcome, in its units.
-
-    - `mean`: mean over tasks and inputs.
-    - `between`: standard deviation between tasks at the same inputs.
-    - `within`: standard deviation of rows of a task around its own curve.
-    - `shares`: shares of the variance: of the `inputs`, `between` tasks, and `within` them.
-    - `curves`: what is expected along each number.
-    - `effects`: what each input does.
-    """
-
-    mean: float
-    between: float
-    within: float
-    shares: dict[str, float]
-    curves: dict[str, list[Place]] = field(default_factory=dict)
-    effects: dict[str, Effect] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a fitted model has learned. Everything is what the model expects of a new task before any of its rows is given.
+    """What a fitted model learned. Everything is what it expects of a new task before any of its rows is given.
 
     - `tasks`: number of tasks that it was fitted on.
     - `family`: name of the family of the outcomes.
-    - `outcomes`: what was learned of each outcome, by name.
+    - `variance`: the variance of each outcome in parts, for inputs drawn evenly from the range of the rows fitted on.
+    - `curves`, `effects`: what is expected along each input, and what each input does.
+    - `held`: the values of the other inputs of a curve or an effect.
     """
 
     tasks: int
     family: str
-    outcomes: dict[str, Learned]
+    variance: dict[str, Parts]
+    curves: list[Curve]
+    effects: list[Effect]
+    held: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the description as values that JSON can hold."""
+        """Return what was learned as values that JSON can hold."""
         return asdict(self)
 
-    def lines(self) -> list[str]:
-        """Return the description as lines of text."""
+    def lines(self, width: int | None = None) -> list[str]:
+        """Return what was learned as lines of text, each at most `width` characters (None: those of the terminal)."""
         lines = [f"Learned from {self.tasks} tasks. Before any row of a new task is given:"]
         what = FAMILIES.find(self.family).mean
-        for name, learned in self.outcomes.items():
-            lines += ["", *_text(name, learned, what)]
+        for name, parts in self.variance.items():
+            lines += ["", *fitted(said(name, parts, what), width).split("\n")]
+            for curve in (curve for curve in self.curves if curve["output"] == name):
+                lines += ["", *aligned(_places_of(curve, what), width=width).split("\n")]
+            effects = [effect for effect in self.effects if effect["output"] == name]
+            if effects:
+                rows = [["input", "from", "to", "change", "differs by"]]
+                rows += [[e["input"], e["start"], e["end"], f"{e['change']:+.3g}", f"{e['between']:.3g}"] for e in effects]
+                lines += ["", *aligned(rows, width=width).split("\n")]
+        if len(self.held) > 1:
+            held = ", ".join(f"{name} = {value}" for name, value in self.held.items())
+            lines += ["", *fitted(f"Along one input the others are held: {held}.", width).split("\n")]
         return lines
 
 
-def describe(task: AdaptedTask, tasks: int) -> Description:
-    """Return what a fitted model has learned.
-
-    Functions of new tasks are drawn from it. Inputs vary over the range that was fitted on: numbers as normals, levels alike
-    often.
-
-    - `task`: the model before any row of a task.
-    - `tasks`: how many tasks it was fitted on.
-    """
-    schema = task.schema
-    random = _random_rows(schema)
-    probes = [_probes(schema, i) for i in range(len(schema.inputs))]
-    every = [row for _, rows in probes for row in rows]
-    x = np.concatenate([random, np.stack(every)]) if every else random
-    padded = jnp.asarray(x[np.arange(length_class(len(x))) % len(x)], jnp.zeros(()).dtype)
-    found = _drawn(task.posterior, padded, jax.random.key(task.seed))
-    drawn, deviation, noise = (np.asarray(part, np.float64) for part in found)
-    drawn, deviation = schema.decode_value(drawn[:, : len(x)]), schema.decode_std(deviation[: len(x)])
-    within = float((schema.decode_std(noise[:_ROWS]) ** 2).mean()) if schema.family == NORMAL.name else None
-    if len(schema.outputs) > 1 or (within is not None and not np.isfinite(within)):
-        within = None
-    # Tasks whose own level is taken out of an outcome differ by that, too.
-    level = np.random.default_rng(task.seed).normal(size=(len(drawn), 1, drawn.shape[-1])) * task._unknown
-    deviation = np.hypot(deviation, task._unknown)
-    outcomes = {
-        column.name: _learned((drawn + level)[..., i], deviation[:, i], within, [labels for labels, _ in probes], schema)
-        for i, column in enumerate(schema.outputs)
-    }
-    return Description(tasks, schema.family, outcomes)
+def said(name: str, parts: Parts, what: str) -> str:
+    """Return sentences on the variance of the outcome `name`. `what` names its expectation, such as the mean."""
+    off = parts["deviations"]
+    return (
+        f"{name}: the {what} is {parts['mean']:.4g}. "
+        f"Tasks differ in their level by {off['level']:.3g} (standard deviation), and besides in their shape by "
+        f"{off['shape']:.3g}. The mean over tasks changes by {off['inputs']:.3g} along the inputs. Rows of a task scatter by "
+        f"{off['noise']:.3g} around its own curve, which no number of its rows would tell. "
+        f"Of the variance {parts['inputs']:.0%} is due to the inputs, {parts['level']:.0%} to the level of a task, "
+        f"{parts['shape']:.0%} to its shape and {parts['noise']:.0%} to noise."
+    )
 
 
-@eqx.filter_jit
-def _drawn(posterior: AbstractPosterior, x: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return draws of functions, the deviation of single rows, and the deviation of a normal with the noise's entropy."""
-    deviation = posterior.predict(x).std
-    noise = jnp.full_like(deviation, np.nan)
-    if knows_noise(posterior):
-        noise = jnp.exp(noise_entropy(posterior, x) - 0.5 * np.log(2 * np.pi * np.e))[:, None]
-    return posterior.sample_functions(x, key=key, count=_DRAWS), deviation, noise
-
-
-def _learned(
-    drawn: np.ndarray, deviation: np.ndarray, within: float | None, labels: Sequence[list[str]], schema: Schema
-) -> Learned:
-    """Return what draws of an outcome (draws, rows) and the deviation of single rows say of it.
-
-    `within` is the variance of the noise, or None where it is the part of the variance that draws do not have.
-    """
-    some = slice(0, _ROWS)
-    mean, total = drawn[:, some].mean(0), float((deviation[some] ** 2).mean())
-    within = max(total - float(drawn[:, some].var(0).mean()), 0.0) if within is None else min(within, total)
-    parts = {"inputs": float(mean.var()), "between": total - within, "within": within}
-    total = sum(parts.values()) or 1.0
-    shares = {name: value / total for name, value in parts.items()}
-    curves, effects, start = {}, {}, _ROWS
-    for column, places in zip(schema.inputs, labels, strict=True):
-        here = drawn[:, start : start + len(places)]
-        start += len(places)
-        if len(places) < 2:
-            continue
-        ends = (0, len(places) - 1)
-        if column.kind == "number" and column.form != "boolean":
-            ends = (len(places) - 2, len(places) - 1)
-            low, high = np.quantile(here[:, :_PLACES], _TAILS, axis=0)
-            rows = zip(places, here.mean(0), low, high, strict=False)
-            curves[column.name] = [Place(at, *map(float, values)) for at, *values in rows][:_PLACES]
-        elif column.kind == "category":
-            ends = (int(here.mean(0).argmin()), int(here.mean(0).argmax()))
-        change = here[:, ends[1]] - here[:, ends[0]]
-        effects[column.name] = Effect(places[ends[0]], places[ends[1]], float(change.mean()), float(change.std()))
-    return Learned(float(mean.mean()), parts["between"] ** 0.5, within**0.5, shares, curves, effects)
-
-
-def _middle(schema: Schema) -> list[np.ndarray]:
-    """Return the encoded middle of each input: the mean of a number, and levels in equal parts."""
-    return [_encoded(column, 0.0) for column in schema.inputs] or [np.zeros(1)]
-
-
-def _encoded(column: Column, value: float | None, level: int = 0) -> np.ndarray:
-    """Return one encoded cell: a standardised number, or a level (`value` None), or levels in equal parts."""
-    cell = np.zeros(column.width)
-    if column.kind == "number":
-        cell[0] = 0.0 if value is None else float(np.clip(value, column.low, column.high))
-        return cell
-    every = column.encode_levels(np.arange(len(column.levels)))
-    cell[: every.shape[1]] = every[level] if value is None else every.mean(0)
-    return cell
-
-
-def _joined(schema: Schema, cells: list[np.ndarray]) -> np.ndarray:
-    # The logarithm of an exposure of 1 is 0.
-    return np.concatenate([*cells, np.zeros(int(schema.exposure is not None))])
-
-
-def _random_rows(schema: Schema) -> np.ndarray:
-    rng, rows = np.random.default_rng(0), []
-    for _ in range(_ROWS):
-        cells = [
-            _encoded(c, float(rng.normal())) if c.kind == "number" else _encoded(c, None, int(rng.integers(len(c.levels))))
-            for c in schema.inputs
-        ]
-        rows.append(_joined(schema, cells or [np.zeros(1)]))
-    return np.stack(rows)
-
-
-def _probes(schema: Schema, place: int) -> tuple[list[str], list[np.ndarray]]:
-    """Return labels and encoded rows along input number `place`, the other inputs in their middle.
-
-    For a number they are places over its range, then the ends of its middle 80%.
-    """
-    column, middle = schema.inputs[place], _middle(schema)
-
-    def row(cell: np.ndarray) -> np.ndarray:
-        return _joined(schema, [*middle[:place], cell, *middle[place + 1 :]])
-
-    if column.kind == "category":
-        return list(column.levels), [row(_encoded(column, None, i)) for i in range(len(column.levels))]
-    ends = (column.low, column.high)
-    if column.form == "boolean":
-        return ["no", "yes"], [row(_encoded(column, end)) for end in ends]
-    values = [*np.linspace(*ends, _PLACES), *np.clip([-_TENTH, _TENTH], *ends)]
-    label = (lambda z: in_units(column, z)) if column.level is None else (lambda z: f"{column.mean + column.scale * z:+.4g}")
-    return [label(z) for z in values], [row(_encoded(column, z)) for z in values]
-
-
-def _text(name: str, learned: Learned, what: str) -> list[str]:
-    shares = learned.shares
-    lines = [
-        f"{name}: {what} {learned.mean:.4g}",
-        f"Tasks differ by {learned.between:.3g} at the same inputs (standard deviation),",
-        f"and rows of a task by {learned.within:.3g} around its own curve.",
-        f"Of the variance {shares['inputs']:.0%} is due to the inputs, {shares['between']:.0%} to tasks and "
-        f"{shares['within']:.0%} to rows.",
-    ]
-    for column, places in learned.curves.items():
-        rows = [[column, what, "90% of tasks"]]
-        rows += [[p.at, f"{p.mean:.4g}", f"{p.low:.4g} to {p.high:.4g}"] for p in places]
-        lines += ["", *aligned(rows, width=sys.maxsize).split("\n")]
-    if learned.effects:
-        rows = [["input", "from", "to", "change", "differs by"]]
-        for column, e in learned.effects.items():
-            rows.append([column, e.start, e.end, f"{e.change:+.3g}", f"{e.between:.3g}"])
-    return lines
+def _places_of(curve: Curve, what: str) -> list[list[str]]:
+    """Return a table of a curve, the header first: a few places of a number, or every level."""
+    x = curve["x"]
+    some = range(len(x)) if curve["levels"] else np.linspace(0, len(x) - 1, _SHOWN).round().astype(int).tolist()
+    rows = [[curve["axis"], what, "90% of tasks"]]
+    for i in some:
+        at = x[i] if isinstance(x[i], str) else f"{x[i]:.4g}"
+        rows.append([at, f"{curve['centre'][i]:.4g}", f"{curve['low'][i]:.4g} to {curve['high'][i]:.4g}"])
+    return rows

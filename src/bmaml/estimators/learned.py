@@ -1,96 +1,61 @@
-"""What a table model learned of its tasks: what it expects before any point, how much tasks differ, and the noise."""
+"""How to find out what a table model learned: by the functions of random tasks, before any row of a task is given."""
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
+from scipy.special import ndtri
 
+from bmaml.data import length_class
+from bmaml.estimators.description import Curve, Effect, Learned, Parts
 from bmaml.estimators.left_out import axis_values, spelled
-from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.evaluation.metrics import LEVEL
-from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.inference.posteriors import AbstractPosterior, knows_noise, noise_entropy
+from bmaml.likelihoods import NORMAL
 from bmaml.tables import Column, Schema
 
 _POINTS, _DRAWS, _ROWS, _LINES = 41, 400, 128, 8
 # An input without a known range is drawn over so many standard deviations.
 _REACH = 2.0
+# An input's effect is that of going from its lowest tenth to its highest, if it is normal.
+_TENTH = 1.2816
+# Half the width of a normal's interval, in deviations.
+_WIDE = float(ndtri((1 + LEVEL) / 2))
 
 
-class Curve(TypedDict):
-    """What is expected of an outcome along one input, the other inputs held, in the table's units.
-
-    - `input`, `output`: names of the columns.
-    - `x`: values of the input: numbers, or levels.
-    - `centre`, `low`, `high`: the mean over tasks, and between which ends 90% of tasks lie.
-    - `wide_low`, `wide_high`: between which ends 90% of measurements lie.
-    - `lines`: the functions of a few tasks, drawn at random.
+class _Asked(NamedTuple):
+    """What is expected of random tasks at rows, standardised: draws of their functions (draws, rows, outputs), the variance
+    and the 90% ends of a measurement, and the variance of the noise (NaN: what the draws do not have).
     """
-
-    input: str
-    output: str
-    x: list[Any]
-    centre: list[float]
-    low: list[float]
-    high: list[float]
-    wide_low: list[float]
-    wide_high: list[float]
-    lines: list[list[float]]
-
-
-class Parts(TypedDict):
-    """The variance of an outcome over the range of the inputs, in parts that add up to it.
-
-    `inputs` is that of the mean over tasks along the inputs, `level` how much tasks differ in their mean, `shape` how much they
-    differ otherwise, and `noise` what no model of the task would tell. `deviations` are the roots of the parts, in units.
-    """
-
-    inputs: float
-    level: float
-    shape: float
-    noise: float
-    deviations: dict[str, float]
-
-
-class Learned(TypedDict):
-    """What a model learned: the `curves` by input and output, the `variance` of each output in parts, and the `held` values
-    of the other inputs of a curve.
-    """
-
-    curves: list[Curve]
-    variance: dict[str, Parts]
-    held: dict[str, str]
-
-
-class _Prior(NamedTuple):
-    """Functions of random tasks (draws, rows, outputs), and mean, variance and 90% ends of a measurement, standardised."""
 
     functions: np.ndarray
     variance: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    noise: np.ndarray
 
 
-def learned(model: FewShotRegressor, seed: int = 0) -> Learned:
-    """Return what a fitted `model` learned. `seed` is that of the random tasks.
+def learned(prior: AdaptedTask, tasks: int) -> Learned:
+    """Return what a fitted model learned.
 
-    The variance is that over inputs drawn evenly and independently from the range of the rows fitted on.
-    Raises: InputError before `fit`.
+    - `prior`: the model before any row of a task. Random tasks are drawn with its seed.
+    - `tasks`: how many tasks it was fitted on.
     """
-    schema = model.schema_
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        prior = AdaptedTask.prior(model.fitted(), schema, seed)
-    curves = [curve for place, column in _places(schema) for curve in _curves(prior, column, place, seed)]
-    rows = _random_rows(schema, seed)
-    variance = _parts(_asked(prior.posterior, rows, seed), schema)
-    return {"curves": curves, "variance": variance, "held": {column.name: _usual(column) for column in schema.inputs}}
+    schema = prior.schema
+    rows = _random_rows(schema, prior.seed)
+    curves, effects = [], []
+    for place, column in _places(schema):
+        along, change = _along(prior, column, place)
+        curves += along
+        effects += change
+    held = {column.name: _usual(column) for column in schema.inputs}
+    return Learned(tasks, schema.family, _parts(_asked(prior, rows), schema), curves, effects, held)
 
 
 def _places(schema: Schema) -> list[tuple[int, Column]]:
@@ -107,9 +72,28 @@ def _usual(column: Column) -> str:
     """Return the value at which an input is held: the mean, or the first level."""
     if column.kind == "category":
         return column.levels[0] if column.levels else ""
-    own = {column.name: 0.0 if column.level is None else column.level[0]}
-    (value,) = spelled(column, axis_values(column, np.zeros((1, 2)), own))
-    return value if isinstance(value, str) else f"{value:.3g}"
+    return _spelled(column, np.zeros(1))[0]
+
+
+def _values(column: Column, encoded: np.ndarray) -> list[float] | list[str]:
+    """Return standardised numbers as people write them. Where a task's level is taken out, they are distances from its row."""
+    if column.form == "boolean":
+        return ["yes" if z * column.scale + column.mean > 0.5 else "no" for z in encoded.tolist()]
+    if column.level is not None:
+        return [float(f"{column.mean + column.scale * z:.5g}") + 0.0 for z in encoded.tolist()]
+    return spelled(column, axis_values(column, encoded[:, None], {}))
+
+
+def _spelled(column: Column, encoded: np.ndarray) -> list[str]:
+    """Return standardised numbers as short texts."""
+    sign = "" if column.level is None else "+"
+    return [value if isinstance(value, str) else f"{value:{sign}.4g}" for value in _values(column, encoded)]
+
+
+def _axis(column: Column) -> str:
+    if column.level is None:
+        return column.name
+    return f"{'days' if column.form == 'date' else column.name} from the first row of a task"
 
 
 def _base(schema: Schema, count: int) -> np.ndarray:
@@ -127,46 +111,65 @@ def _levels(column: Column) -> np.ndarray:
     return np.pad(own.astype(np.float32), ((0, 0), (0, int(column.gaps))))
 
 
-def _curves(prior: AdaptedTask, column: Column, place: int, seed: int) -> list[Curve]:
-    """Return what is expected along one input, for each output."""
-    schema = prior.schema
+def _probed(column: Column) -> tuple[np.ndarray, list[Any], list[str]]:
+    """Return encoded cells along an input with their values, and the names of the ends of its effect.
+
+    The cells of the ends of a number follow those of its values.
+    """
     if column.kind == "category":
-        encoded, x = _levels(column), list(column.levels)
-    else:
-        low, high = _range(column)
-        if column.form == "boolean":
-            grid = (np.array([0.0, 1.0]) - column.mean) / column.scale
-        else:
-            grid = np.linspace(low, high, _POINTS)
-        encoded = np.zeros((len(grid), column.width), np.float32)
-        encoded[:, 0] = grid
-        own = {column.name: 0.0 if column.level is None else column.level[0]}
-        x = spelled(column, axis_values(column, encoded, own))
+        return _levels(column), list(column.levels), []
+    low, high = _range(column)
+    grid = np.linspace(low, high, _POINTS)
+    ends = np.clip([-_TENTH, _TENTH], low, high)
+    if column.form == "boolean":
+        grid = ends = (np.array([0.0, 1.0]) - column.mean) / column.scale
+    encoded = np.zeros((len(grid) + len(ends), column.width), np.float32)
+    encoded[:, 0] = [*grid, *ends]
+    return encoded, list(_values(column, grid)), _spelled(column, ends)
+
+
+def _along(prior: AdaptedTask, column: Column, place: int) -> tuple[list[Curve], list[Effect]]:
+    """Return what is expected of each output along one input, and what the input does."""
+    schema = prior.schema
+    encoded, x, ends = _probed(column)
     rows = _base(schema, len(encoded))
     rows[:, place : place + column.width] = encoded
-    asked = _asked(prior.posterior, rows, seed)
+    asked = _asked(prior, rows)
+    shown, levels = asked.functions[:, : len(x)], column.kind == "category" or column.form == "boolean"
     tail = (1 - LEVEL) / 2
-    ends = np.quantile(asked.functions, [tail, 1 - tail], 0)
-    parts = (asked.functions.mean(0), *ends, asked.low, asked.high, *asked.functions[:_LINES])
-    values = [schema.decode_value(part) for part in parts]
+    parts = (shown.mean(0), *np.quantile(shown, [tail, 1 - tail], 0), asked.low[: len(x)], asked.high[: len(x)])
+    names = ("centre", "low", "high", "wide_low", "wide_high")
+    curves, effects = [], []
+    for i, output in enumerate(schema.outputs):
 
-    def of(number: int, output: int) -> list[float]:
-        return [float(f"{value:.5g}") for value in values[number][:, output]]
+        def of(values: np.ndarray, i: int = i) -> list[float]:
+            return [float(f"{value:.5g}") for value in schema.decode_value(values)[:, i]]
 
-    return [
-        {
-            "input": column.name,
-            "output": output.name,
-            "x": x,
-            "centre": of(0, i),
-            "low": of(1, i),
-            "high": of(2, i),
-            "wide_low": of(3, i),
-            "wide_high": of(4, i),
-            "lines": [of(number, i) for number in range(5, len(values))],
-        }
-        for i, output in enumerate(schema.outputs)
-    ]
+        head: Any = {"input": column.name, "output": output.name, "axis": _axis(column), "x": x, "levels": levels}
+        every = {name: of(part) for name, part in zip(names, parts, strict=True)}
+        curves.append(head | every | {"lines": [of(line) for line in shown[:_LINES]]})
+        if len(encoded) > 1:
+            effects.append(_effect(asked.functions[..., i] * schema.scales[i], column, output, ends))
+    return curves, effects
+
+
+def _effect(drawn: np.ndarray, column: Column, output: Column, ends: list[str]) -> Effect:
+    """Return what an input does, from draws (draws, cells) at its cells, and the names of the `ends` that come last."""
+    first, last, names = -2, -1, ends
+    if column.kind == "category":
+        mean = drawn.mean(0)
+        first, last = (0, len(mean) - 1) if column.ordered else (int(mean.argmin()), int(mean.argmax()))
+        names = [column.levels[first], column.levels[last]]
+    change = drawn[:, last] - drawn[:, first]
+    moved, between = (float(f"{value:.4g}") for value in (change.mean(), change.std()))
+    return {
+        "input": column.name,
+        "output": output.name,
+        "start": names[0],
+        "end": names[1],
+        "change": moved,
+        "between": between,
+    }
 
 
 def _random_rows(schema: Schema, seed: int) -> np.ndarray:
@@ -183,31 +186,46 @@ def _random_rows(schema: Schema, seed: int) -> np.ndarray:
     return rows
 
 
-def _parts(asked: _Prior, schema: Schema) -> dict[str, Parts]:
+def _parts(asked: _Asked, schema: Schema) -> dict[str, Parts]:
     """Return the parts of each output's variance."""
     functions = asked.functions
-    centre, own = functions.mean(0), functions.mean(1)
-    noise = np.maximum(asked.variance - functions.var(0), 0.0).mean(0)
-    level = own.var(0)
-    parts = (centre.var(0), level, np.maximum(functions.var(0).mean(0) - level, 0.0), noise)
+    centre, level = functions.mean(0), functions.mean(1).var(0)
+    drawn = functions.var(0)
+    unknown = np.maximum(asked.variance - drawn, 0.0).mean(0)
+    noise = np.where(np.isfinite(asked.noise).all(0), np.minimum(asked.noise, asked.variance).mean(0), unknown)
+    parts = (centre.var(0), level, np.maximum(drawn.mean(0) - level, 0.0), noise)
     found: dict[str, Parts] = {}
     for i, column in enumerate(schema.outputs):
         names = dict(zip(("inputs", "level", "shape", "noise"), (float(part[i]) for part in parts), strict=True))
         total = sum(names.values()) or 1.0
-        shares = {name: round(value / total, 4) for name, value in names.items()}
+        shares: Any = {name: round(value / total, 4) for name, value in names.items()}
         deviations = {name: float(f"{np.sqrt(value) * column.scale:.4g}") for name, value in names.items()}
-        found[column.name] = {**shares, "deviations": deviations}  # pyright: ignore[reportArgumentType]
+        mean = float(f"{schema.decode_value(centre).mean(0)[i]:.5g}")
+        found[column.name] = shares | {"deviations": deviations, "mean": mean}
     return found
 
 
-def _asked(posterior: AbstractPosterior, rows: np.ndarray, seed: int) -> _Prior:
+def _asked(prior: AdaptedTask, rows: np.ndarray) -> _Asked:
     """Return what a model expects of random tasks at encoded `rows`. The rows of one call belong to the same tasks."""
-    key = jax.random.key(seed)
-    functions, variance, low, high = _expected(posterior, jnp.asarray(rows), key)
-    return _Prior(*(np.asarray(part, np.float64) for part in (functions, variance, low, high)))
+    schema, count = prior.schema, len(rows)
+    padded = jnp.asarray(rows[np.arange(length_class(count)) % count])
+    found = _expected(prior.posterior, padded, jax.random.key(prior.seed), schema.family == NORMAL.name)
+    functions, variance, low, high, noise = (np.asarray(part, np.float64)[..., :count, :] for part in found)
+    # Tasks whose own level is taken out of an outcome differ by that, too.
+    own = np.array([0.0 if c.level is None else c.level[1] for c in schema.outputs]) / schema.scales
+    functions = functions + own * np.random.default_rng(prior.seed).normal(size=(len(functions), 1, len(own)))
+    if own.any():
+        middle = (low + high) / 2
+        low, high = (middle + np.sign(end - middle) * np.hypot(end - middle, _WIDE * own) for end in (low, high))
+    return _Asked(functions, variance + own**2, low, high, noise)
 
 
 @eqx.filter_jit
-def _expected(posterior: AbstractPosterior, x: Array, key: PRNGKeyArray) -> tuple[Array, Array, Array, Array]:
+def _expected(posterior: AbstractPosterior, x: Array, key: PRNGKeyArray, normal: bool) -> tuple[Array, ...]:
     predictive: Any = posterior.predict(x)
-    return posterior.sample_functions(x, key=key, count=_DRAWS), predictive.variance, *predictive.interval(LEVEL)
+    variance = predictive.variance
+    noise = jnp.full_like(variance, np.nan)
+    if normal and knows_noise(posterior) and variance.shape[-1] == 1:
+        # The variance of a normal with the entropy of the noise.
+        noise = jnp.exp(2 * noise_entropy(posterior, x) - np.log(2 * np.pi * np.e))[:, None]
+    return posterior.sample_functions(x, key=key, count=_DRAWS), variance, *predictive.interval(LEVEL), noise

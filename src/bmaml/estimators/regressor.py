@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, saved
-from bmaml.estimators.description import Description, describe
+from bmaml.estimators.description import Learned
 from bmaml.estimators.given_tables import array_table, as_fitted, digests, named_table
+from bmaml.estimators.learned import learned
 from bmaml.estimators.left_out import LeftOut, Names, names_of, read_left_out
 from bmaml.estimators.regressor_task import AdaptedTask, as_rows, with_outputs
 from bmaml.estimators.scikit import explained, routing, row_weights, scored, split_given, tags
@@ -350,13 +351,13 @@ class FewShotRegressor(AbstractEstimator):
         outer: Any = plan.outer
         return replace(plan, outer=replace(outer, weight_decay=self.weight_decay))
 
-    def describe(self) -> Description:
+    def describe(self) -> Learned:
         """Return what was learned: how tasks are alike, how they differ, how rows scatter, and what each input does.
 
         Its `lines()` are the text that `bmaml describe` prints.
         Raises: InputError before `fit`.
         """
-        return describe(self.adapt(), len(self.seen_))
+        return learned(self.adapt(), len(self.seen_))
 
     def adapt(self, X_few: TableLike | ArrayLike | None = None, y_few: ArrayLike | None = None) -> AdaptedTask:
         """Return a new object: the model adapted to a new task. Without points it is what the model expects of any task.

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from bmaml.estimators.learned import Curve, Parts
+from bmaml.estimators.description import Curve, Parts
 from bmaml.estimators.left_out import Example, LeftOut
 from bmaml.estimators.scores import Score
 from bmaml.estimators.stacking import Report
@@ -26,10 +26,10 @@ _PARTS = {"inputs": "the inputs", "level": "level of the task", "shape": "shape 
 def plot_prior(curve: Curve, *, ax: Axes | None = None) -> Axes:
     """Draw what a model expects of any task: the mean, where 90% of tasks and of measurements lie, and a few tasks at random.
 
-    `curve` is one of `learned(model)["curves"]`, and `ax` the axes to draw into.
+    `curve` is one of `model.describe().curves`, and `ax` the axes to draw into.
     """
     axis, x = axes_for(ax), curve["x"]
-    if not _numeric(x):
+    if curve["levels"]:
         return _plot_levels(axis, curve)
     places = _places(x)
     axis.fill_between(places, curve["wide_low"], curve["wide_high"], color=BLUE, alpha=0.1, lw=0, label="90% of measurements")
@@ -37,7 +37,8 @@ def plot_prior(curve: Curve, *, ax: Axes | None = None) -> Axes:
     for i, line in enumerate(curve["lines"]):
         axis.plot(places, line, color=GREY, lw=0.7, alpha=0.7, label=None if i else "a task at random")
     axis.plot(places, curve["centre"], color=BLUE, lw=2, label="mean of tasks")
-    label(axis, x=curve["input"], y=curve["output"])
+    _date_axis(axis, x)
+    label(axis, x=curve["axis"], y=curve["output"])
     return axis
 
 
@@ -51,12 +52,12 @@ def _plot_levels(axis: Axes, curve: Curve) -> Axes:
     axis.set_xlim(-0.6, len(places) - 0.4)
     if len(places) > 5:
         axis.tick_params(axis="x", labelrotation=45)
-    label(axis, x=curve["input"], y=curve["output"])
+    label(axis, x=curve["axis"], y=curve["output"])
     return axis
 
 
 def plot_parts(variance: dict[str, Parts], *, ax: Axes | None = None) -> Axes:
-    """Draw the parts of each outcome's variance as a bar. `variance` is that of `learned(model)`, and `ax` the axes."""
+    """Draw the parts of each outcome's variance as a bar. `variance` is `model.describe().variance`, and `ax` the axes."""
     axis = axes_for(ax, height=0.9 + 0.5 * len(variance))
     left = np.zeros(len(variance))
     for (part, name), colour in zip(_PARTS.items(), (BLUE, ORANGE, YELLOW, "#BBBBBB"), strict=True):
@@ -183,14 +184,6 @@ def plot_example(record: LeftOut, example: Example, output: int = 0, *, name: st
         _date_axis(axis, example["x"])
     label(axis, x=record["axis"] or "rows, by prediction", y=name)
     return axis
-
-
-def _numeric(x: Sequence[Any]) -> bool:
-    return all(not isinstance(value, str) or _is_date(value) for value in x)
-
-
-def _is_date(text: str) -> bool:
-    return len(text) == 10 and text[4:5] == text[7:8] == "-" and text.replace("-", "").isdigit()
 
 
 def _places(x: Sequence[Any]) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bmaml.estimators.learned import Learned, learned
+from bmaml.estimators.description import Learned, said
 from bmaml.estimators.left_out import Example, LeftOut, worst
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Score
@@ -39,7 +39,7 @@ class Judged(NamedTuple):
 
 def report_of_table(model: FewShotRegressor, judged: Judged) -> ModelReport:
     """Return the report on a fitted `model` that was `judged` on tasks it did not see."""
-    schema, found = model.schema_, learned(model)
+    schema, found = model.schema_, model.describe()
     outputs = [column.name for column in schema.outputs]
     made, how = how_made(model.run_, model.notes_.get("command"))
     record = judged.record
@@ -60,7 +60,7 @@ def report_of_table(model: FewShotRegressor, judged: Judged) -> ModelReport:
         "outputs": outputs,
         "family": schema.family,
         "tasks": len(model.seen_),
-        "learned": found,
+        "learned": found.to_json(),
         "weights": None
         if model.folds_ is None
         else {k: model.folds_[k] for k in ("candidates", "given", "weights", "factors")},
@@ -272,16 +272,10 @@ def _heading(example: Example, total: int) -> str:
 
 def _learned(model: FewShotRegressor, found: Learned) -> Section:
     """Return the section on what the model expects of any task."""
-    lines = []
-    for name, parts in found["variance"].items():
-        off = parts["deviations"]
-        lines.append(
-            f"{name}: tasks differ in their level by a deviation of {number(off['level'])}, and besides in their shape by "
-            f"{number(off['shape'])}. The mean over tasks changes by {number(off['inputs'])} along the inputs. Noise has a "
-            f"deviation of {number(off['noise'])}: what no number of rows of the task would tell."
-        )
-    curves = found["curves"][:_MOST_CURVES]
-    others = {name: value for name, value in found["held"].items()} if len(found["held"]) > 1 else {}
+    what = FAMILIES.find(found.family).mean
+    lines = [said(name, parts, what) for name, parts in found.variance.items()]
+    curves = found.curves[:_MOST_CURVES]
+    others = {name: value for name, value in found.held.items()} if len(found.held) > 1 else {}
     held = f" The other inputs are held: {named([f'{n} = {v}' for n, v in others.items()])}." if others else ""
 
     def draw() -> Figure:
@@ -304,18 +298,27 @@ def _learned(model: FewShotRegressor, found: Learned) -> Section:
             draw,
             880 if len(curves) > 1 else 560,
         ),
-        Picture("The variance of each outcome in parts.", _drawn(plot_parts, found["variance"]), 560),
+        Picture("The variance of each outcome in parts.", _drawn(plot_parts, found.variance), 560),
     ]
-    left = len(found["curves"]) - len(curves)
+    left = len(found.curves) - len(curves)
     if left:
         lines.append(f"{left} further curves are in the JSON report.")
     header = ["outcome", "inputs", "level of the task", "shape of the task", "noise"]
     rows = [
         [name, *(share(parts[part]) for part in ("inputs", "level", "shape", "noise"))]  # pyright: ignore
-        for name, parts in found["variance"].items()
+        for name, parts in found.variance.items()
     ]
     caption = "Shares of the variance, for inputs drawn evenly from the range of the rows fitted on"
-    return Section("What was learned", lines, pictures, [Grid(caption, header, rows)])
+    grids = [Grid(caption, header, rows)]
+    if found.effects:
+        several = ["outcome"] if len(found.variance) > 1 else []
+        rows = [
+            [*([e["output"]] if several else []), e["input"], e["start"], e["end"], f"{e['change']:+.3g}", number(e["between"])]
+            for e in found.effects
+        ]
+        caption = "What each input does to the mean, and how much tasks differ in this (standard deviation)"
+        grids.append(Grid(caption, [*several, "input", "from", "to", "change", "differs by"], rows))
+    return Section("What was learned", lines, pictures, grids)
 
 
 def _weights(model: FewShotRegressor) -> list[Section]:
