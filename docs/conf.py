@@ -12,7 +12,7 @@ author = "the authors of bmaml"
 copyright = "the authors of bmaml, MIT licence"
 version = release = installed("bmaml")
 
-extensions = ["myst_parser", "sphinx_copybutton", "sphinx_design", "mathml", "generated"]
+extensions = ["myst_parser", "sphinx_copybutton", "sphinx_design", "mathml", "llms", "generated"]
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath", "fieldlist"]
 myst_heading_anchors = 4
 exclude_patterns = ["site"]

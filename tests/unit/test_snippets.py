@@ -123,9 +123,11 @@ def test_command_lines_run_as_written(page, briefly, tmp_path, monkeypatch, caps
     assert {"model", "predicted.png", "predicted.csv"} <= {path.name for path in Path("sleep").iterdir()}
 
 
-def test_every_block_of_python_runs_or_says_why_not():
+def test_every_block_of_code_runs_or_says_why_not():
     """A note that is misspelt would be no note, and the block would run; a note that stands alone would be of no block."""
     for page in PAGES:
+        silent = [text for language in ("", "sh", "bash") for needs, text in blocks(page, language) if not needs]
+        assert not silent, f"{page.name} has commands that do not run, without a reason: {silent[0][:60]}"
         notes = re.findall(r"^<!-- (?:test|not run):.*$", page.read_text(), re.MULTILINE)
         used = [m for m in BLOCK.finditer(page.read_text()) if m["needs"] or m["why"]]
         assert len(notes) == len(used), f"{page.name} has a note that no block follows."

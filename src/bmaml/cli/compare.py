@@ -41,7 +41,7 @@ def compare(
         task, size=size, seed=seed, progress=BarProgress("PLATIPUS"), said=lambda line: typer.echo(line, err=True), **chains
     )
     command = f"bmaml compare-posteriors --out {out}{' --quick' * quick}{f' --seed {seed}' * bool(seed)}"
-    text = posteriors.to_markdown(numbers, report, f"`{command}`")
+    text = posteriors.to_markdown(numbers, report, f"Posteriors of one task beside NUTS\n\n`{command}`")
     write_atomically(out / "results.json", json.dumps({"command": command, "nuts": report, "rows": numbers.where()}, indent=1))
     write_atomically(out / "results.md", text)
     numbers.write(out / "results.csv")

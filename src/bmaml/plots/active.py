@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import panels, title
+from bmaml.plots.style import panels, plain_log, title
 
 _STYLE = {
     "random": ("#999999", "random"),
@@ -34,7 +34,7 @@ def draw(numbers: Numbers) -> Figure:
             axis.plot(points, [r["mse"] for r in rows], "o-", color=colour, ms=3, label=label)
         end = numbers.where(method=method, by="random")[-1]["mse"]
         axis.axhline(end, color="#999999", lw=0.8, ls=":", label="last error of random choice")
-        axis.set_yscale("log")
+        plain_log(axis)
         axis.set_ylim(bottom=floor)
         axis.set_title(title(method), fontsize=10)
     for axis in axes[len(methods) :]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bmaml.io.files import replacing
 from bmaml.methods import METHODS, MethodSpec
@@ -49,6 +50,16 @@ def label(axis: Axes, *, x: str | None = None, y: str | None = None, title: str 
             put(text, fontsize=9, parse_math=False)
     if title is not None:
         axis.set_title(title, fontsize=10, parse_math=False)
+
+
+def plain_log(axis: Axes) -> None:
+    """Make the y axis of `axis` logarithmic, with ticks that are plain numbers. Draw everything else first."""
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    # Of a wide range the powers of ten are enough; a narrow one may hold only one of them.
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 300 else (1.0, 2.0, 3.0, 5.0)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def title(name: str, table: Rows[MethodSpec] = METHODS) -> str:

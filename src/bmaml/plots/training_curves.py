@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import colour, panels, title
+from bmaml.plots.style import colour, panels, plain_log, title
 
 
 def draw(numbers: Numbers) -> Figure:
@@ -21,7 +21,7 @@ def draw(numbers: Numbers) -> Figure:
             low = [max(r["low"], 1e-4) for r in rows]
             axis.fill_between(step, low, [r["high"] for r in rows], color=shade, alpha=0.2, lw=0)
             axis.plot(step, [r["mse"] for r in rows], color=shade, label=title(method))
-        axis.set_yscale("log")
+        plain_log(axis)
         axis.set_title(f"{count}-shot, {total:,} training tasks", fontsize=10)
     axes[0].legend(fontsize=8, frameon=False)
     figure.supxlabel("meta-steps", fontsize=10)

@@ -160,7 +160,8 @@ class Table:
             raise InputError(f"{self._missing_cell(name, row)}: give a finite number, or remove the row.")
         what = f"{self.cell(name, row)} is {_shown(self.take(np.array([row])).shown(name)[0])}"
         if wrong[row]:
-            fix = "correct it (a decimal point, no separators), or list an input as categorical when fitting"
+            nothing = "list it in --na-values (Reading(missing=...) in Python) if nothing was measured"
+            fix = f"correct it (a decimal point, no separators), {nothing}, or list an input as categorical when fitting"
             raise InputError(f"{what}, which is not a number: {fix}.")
         raise InputError(f"{what}: give a finite number, or remove the row.")
 

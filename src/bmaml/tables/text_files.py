@@ -183,8 +183,8 @@ def _explain(path: Path, delimiter: str, width: int) -> None:
     for line, row in _records(path, delimiter):
         if len(row) != width:
             raise InputError(
-                f"{path}, line {line} has {len(row)} cells and the header has {width} columns: "
-                "make them agree (a cell with a comma in it needs quotes)."
+                f"{path}, line {line} has {len(row)} cells and the header has {width} columns: make them agree "
+                f"(the header must be the first line, and a cell with {_NAMED[delimiter]} in it needs quotes)."
             )
 
 
