@@ -1,7 +1,11 @@
 """Tiny models, tasks and every named method, for tests that go over all of them; the command line called from a test."""
 
 import hashlib
+import os
 import re
+import subprocess
+import sys
+import textwrap
 
 import jax
 import jax.numpy as jnp
@@ -126,3 +130,16 @@ def run(*arguments):
 def content(folder):
     """A digest of every file of a folder, by its path."""
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def in_new_process(code, **environment):
+    """The last line that `code` prints in a process of its own, in which every warning is an error."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]

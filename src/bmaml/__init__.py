@@ -10,6 +10,7 @@ from bmaml.data import Data as Data
 from bmaml.data import Task as Task
 from bmaml.errors import BmamlError as BmamlError
 from bmaml.errors import InputError as InputError
+from bmaml.errors import LostProcessError as LostProcessError
 from bmaml.errors import PairError as PairError
 from bmaml.estimators.classifier import FewShotClassifier as FewShotClassifier
 from bmaml.estimators.regressor import FewShotRegressor as FewShotRegressor
@@ -27,6 +28,7 @@ from bmaml.training.loop import NonFiniteError as NonFiniteError
 from bmaml.training.optimisers import Adam as Adam
 from bmaml.training.optimisers import CustomOuter as CustomOuter
 from bmaml.training.plan import Plan as Plan
+from bmaml.training.processes import distributed as distributed
 from bmaml.training.run import Interrupted as Interrupted
 from bmaml.training.run import Run as Run
 from bmaml.training.run import about as about

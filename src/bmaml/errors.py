@@ -25,6 +25,10 @@ class PairError(BmamlError, TypeError):
     """Two parts that were given do not fit each other, such as a learner and an objective."""
 
 
+class LostProcessError(BmamlError, RuntimeError):
+    """Another process of the same training ended or cannot be reached. The last checkpoint is whole."""
+
+
 def said(given: object) -> str:
     """Return the wrong value `given` in a few words, for a message: a number or text as it is, anything else by its kind."""
     if isinstance(given, type):

@@ -19,6 +19,7 @@ PARTS = {
     **{job.name: (partial(runs.killed, job),) for job in runs.JOBS},
     "two-writers": (runs.together,),
     "devices": (runs.devices,),
+    "processes": (runs.lost,),
 }
 
 

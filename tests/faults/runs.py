@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -140,7 +141,7 @@ def together(place: Path) -> Iterator[tuple[str, bool]]:
 
 
 def devices(place: Path) -> Iterator[tuple[str, bool]]:
-    """A run that is stopped on one device goes on with others, to nearly the same parameters."""
+    """A run that is stopped goes on with another number of devices, to nearly the same parameters."""
     import numpy as np
     import safetensors.numpy
 
@@ -148,15 +149,38 @@ def devices(place: Path) -> Iterator[tuple[str, bool]]:
     place.mkdir(parents=True)
     _finish([*TRAIN, "--out", str(place / "whole")])
     whole = safetensors.numpy.load(_weights(place / "whole"))
-    for count in (2, 4):
-        out = place / f"on-{count}"
-        process = started([*TRAIN, "--out", str(out)])
+    for before, after in ((1, 2), (1, 4), (4, 1)):
+        out = place / f"from-{before}-on-{after}"
+        process = started([*TRAIN, "--out", str(out)], before)
         while process.poll() is None and not list(out.glob("checkpoint-*")):
             time.sleep(0.005)
         process.kill()
         process.communicate()
-        _finish(["resume", str(out)], count)
+        _finish(["resume", str(out)], after)
         other = safetensors.numpy.load(_weights(out))
         for name, value in whole.items():
             np.testing.assert_allclose(other[name], value, rtol=1e-2, atol=1e-3, err_msg=name)
-        yield f"a run of 1 device resumed on {count}", True
+        yield f"a run on {before} devices goes on with {after}", True
+
+
+def lost(place: Path) -> Iterator[tuple[str, bool]]:
+    """Of two processes that train together one is killed: the other ends in a sentence, and the run goes on alone."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    for victim in (0, 1):
+        out = place / f"without-{victim}"
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{listening.getsockname()[1]}"
+        joined = [*TRAIN, "--out", str(out), "--distributed", "--coordinator", address, "--processes", "2", "--process"]
+        pair = [started([*joined, str(process)]) for process in (0, 1)]
+        while all(process.poll() is None for process in pair) and not list(out.glob("checkpoint-*")):
+            time.sleep(0.005)
+        pair[victim].kill()
+        _, errors = pair[1 - victim].communicate(timeout=60)
+        assert pair[1 - victim].returncode == 3, errors
+        assert "another process of this training ended or was lost at meta-step" in errors.splitlines()[-1], errors
+        assert "Traceback" not in errors, errors
+        pair[victim].communicate()
+        _finish(["resume", str(out)])
+        yield f"process {victim} of two is lost", True

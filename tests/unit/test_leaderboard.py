@@ -34,6 +34,21 @@ def test_what_is_kept_is_not_trained_or_scored_again(tmp_path, monkeypatch):
         assert (one.train_seconds, one.adapt_seconds) == (other.train_seconds, other.adapt_seconds)
 
 
+def test_parts_together_do_what_one_job_does(tmp_path, monkeypatch):
+    seeds = (0, 1, 2)
+    whole = board(seeds=seeds).run(tmp_path / "whole")
+    counts = [board(seeds=seeds).run_part(tmp_path / "parts", part, 2) for part in (2, 1)]
+    assert counts == [1, 2]
+    monkeypatch.setattr(leaderboard, "train", lambda *_, **__: pytest.fail("trained again"))
+    for one, other in zip(whole, board(seeds=seeds).run(tmp_path / "parts"), strict=True):
+        assert all((one.scores[name] == other.scores[name]).all() for name in one.scores)
+
+
+@pytest.mark.parametrize("part", ["3", "0/2", "3/2", "a/b"])
+def test_what_is_no_part_is_refused(part, refused, tmp_path):
+    assert "3/8" in refused("leaderboard", "sinusoid", "--out", tmp_path / "board", "--part", part)
+
+
 def test_damaged_scores_are_made_again_and_nothing_trained(tmp_path, monkeypatch):
     (first,) = board().run(tmp_path)
     monkeypatch.setattr(leaderboard, "train", lambda *_, **__: pytest.fail("trained again"))

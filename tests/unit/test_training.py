@@ -2,11 +2,7 @@
 
 import dataclasses
 import json
-import os
 import signal
-import subprocess
-import sys
-import textwrap
 from typing import ClassVar
 
 import equinox as eqx
@@ -14,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import MODEL, fixed_tasks, is_one_sentence, jit
-from jax.flatten_util import ravel_pytree
+from cases import MODEL, fixed_tasks, in_new_process, is_one_sentence, jit
 
 import bmaml
 from bmaml.experiments import training_curves as progress
@@ -135,49 +130,6 @@ def test_a_saved_run_is_loaded_by_name_alone_in_another_process(runs):
     np.testing.assert_allclose(std, predictive.std, rtol=1e-6)
     with pytest.raises(bmaml.InputError, match="give x and y"):
         run.adapt([0.5, 1.0])
-
-
-def in_new_process(code, **environment):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip().splitlines()[-1]
-
-
-def test_two_devices_share_a_meta_batch_and_change_nothing(x64):
-    """The tasks of a meta-batch are spread over all devices, three over two, too; the gradient is one device's to rounding."""
-    code = """
-        import jax, json, bmaml
-        from jax.flatten_util import ravel_pytree
-        from bmaml.models import MLP, GaussianModel
-        method = bmaml.methods.fomaml(GaussianModel(MLP((1, 4, 1), "tanh")))
-        import warnings
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            loop = bmaml.training.loop.Loop(method, bmaml.tasks.Sinusoids(4, 3), bmaml.Plan(5, 3, bmaml.Adam(0.01)))
-        loop.compile()
-        losses = [loop.advance(1)["loss"] for _ in range(5)]
-        spread = len(loop.state.step.sharding.device_set)
-        meta = ravel_pytree(loop.state.meta)[0].tolist()
-        print(json.dumps([len(jax.devices()), spread, meta, losses, [str(w.message) for w in said]]))
-    """
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
-    environment = {"XLA_FLAGS": flags, "JAX_ENABLE_X64": "1"}
-    devices, spread, meta, losses, said = json.loads(in_new_process(code, **environment))
-    assert (devices, spread) == (2, 2)
-    wanted = (
-        "3 tasks at a time do not divide over 2 devices, which repeat 25% of the work: use a batch that is a multiple of 2."
-    )
-    assert said == [wanted]
-    loop = Loop(fomaml(MODEL), Sinusoids(4, 3), Plan(5, 3, Adam(0.01)))
-    loop.compile()
-    np.testing.assert_allclose(losses, [loop.advance(1)["loss"] for _ in range(5)], rtol=1e-8)
-    np.testing.assert_allclose(meta, ravel_pytree(loop.state.meta)[0], rtol=1e-8, atol=1e-10)
 
 
 def test_groups_of_tasks_add_up_to_the_whole_meta_batch(x64):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import shlex
 import sys
 import traceback
@@ -75,9 +76,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line with `arguments` (those of the process by default) and exit.
 
     The exit codes are 0 for success, 2 with one sentence for wrong input, and 1 with one sentence for a fault of the library.
-    130 is for a training that Ctrl-C stopped with a checkpoint. `--debug` before the command's name also prints the traceback.
+    130 is for a training that Ctrl-C stopped with a checkpoint, and 3 for one of several processes that lost another. `--debug`
+    before the command's name also prints the traceback.
     """
-    from bmaml.errors import BmamlError
+    from bmaml.errors import BmamlError, LostProcessError
 
     _DEBUG.set(False)
     TYPED.set(shlex.join(["bmaml", *(sys.argv[1:] if arguments is None else arguments)]))
@@ -86,6 +88,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with _plain_warnings():
             code = app(arguments, standalone_mode=True)
+    except LostProcessError as error:
+        _fail(error.typed, 3)
     except BmamlError as error:
         _fail(error.typed)
     except KeyboardInterrupt as stop:
@@ -158,9 +162,15 @@ def _unforeseen(error: Exception) -> str:
 
 def _fail(sentence: str, code: int = 2) -> None:
     """Print one sentence, after the traceback if it was asked for, and exit."""
+    import jax
+
     if _DEBUG.get():
         traceback.print_exc()
     sys.stderr.write(f"bmaml: {sentence}\n")
+    if jax.distributed.is_initialized():
+        # An ordinary exit would wait for the other processes, and JAX would then abort with a trace of its own.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -12,7 +14,7 @@ import typer
 from bmaml.cli.groups import OptionGroup, add_command, refuse
 from bmaml.cli.names import FAMILY_NAMES, NUMBER_METHODS, PATHS
 from bmaml.cli.option_groups import HeldOut, TableColumns
-from bmaml.cli.options import check_folder, make_folder, names_of, whole_numbers
+from bmaml.cli.options import TYPED, check_folder, make_folder, names_of, whole_numbers
 from bmaml.cli.train import Shots
 from bmaml.errors import InputError
 
@@ -36,6 +38,31 @@ class BoardOptions(OptionGroup):
     recalibrated: Annotated[
         bool, typer.Option("--recalibrated", help="Stretch predictions by each method's errors on further tasks.")
     ] = False
+
+
+@dataclass(frozen=True)
+class JobOptions(OptionGroup):
+    """Options to train a board by several jobs at once."""
+
+    TITLE: ClassVar[str] = "For several jobs"
+    part: Annotated[
+        str | None, typer.Option(help="Do one part of the trainings, such as 3/8. Without it the command then ranks all.")
+    ] = None
+    dask: Annotated[str | None, typer.Option(help="Train on the Dask cluster at this address (tcp://10.0.0.1:8786).")] = None
+
+    def which(self) -> tuple[int, int] | None:
+        """Return the part (from 1) and how many there are.
+
+        Raises: InputError for something else than a part.
+        """
+        if self.part is None:
+            return None
+        first, _, second = self.part.partition("/")
+        if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
+            raise InputError(f"--part is {self.part}: give the number of the part and of all parts, such as 3/8.")
+        if self.dask is not None:
+            raise InputError("--part is given and --dask makes parts of its own: leave one of them out.")
+        return int(first), int(second)
 
 
 @dataclass(frozen=True)
@@ -71,6 +98,7 @@ def leaderboard(
     images: BoardImages,
     columns: TableColumns,
     held_out: HeldOut,
+    jobs: JobOptions,
 ) -> None:
     """Train every method on the same tasks, score all methods on the same new tasks, rank and draw them.
 
@@ -80,6 +108,7 @@ def leaderboard(
     from bmaml.experiments.image_tasks import IMAGES
 
     check_board(out)
+    part = jobs.which()
     shots, seeds = whole_numbers(board.shots, "--shots"), tuple(range(1 if board.quick else board.seeds))
     if columns.task is not None:
         refuse(family, f"{tasks} is a table, whose tasks are not endless")
@@ -91,7 +120,13 @@ def leaderboard(
         arenas = [_images(tasks, images, family, shots) if tasks in IMAGES else _family(tasks, images, family, shots)]
     chosen = _chosen(names_of(board.methods), arenas[0])
     steps, count = board.steps or (300 if board.quick else None), 50 if board.quick else board.count
-    _run(Board(arenas, chosen, seeds, steps=steps, count=count, recalibrated=board.recalibrated), out)
+    made = Board(arenas, chosen, seeds, steps=steps, count=count, recalibrated=board.recalibrated)
+    if part is not None:
+        _run_part(made, out, *part)
+        return
+    if jobs.dask is not None:
+        _on_dask(made, out, jobs.dask)
+    _run(made, out)
 
 
 def check_board(out: Path) -> None:
@@ -118,19 +153,48 @@ def _chosen(typed: list[str], arena: AbstractArena) -> tuple[str, ...]:
     return tuple(choose(typed_method(text), arena.outcome).name for text in typed) or arena.methods
 
 
+@contextmanager
+def _kept(out: Path) -> Iterator[None]:
+    """Say after Ctrl-C that what is done is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; what is done is kept in {out}: the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+
+
 def _run(board: Board, out: Path) -> None:
     """Run a board and write its results."""
     from bmaml.experiments.board import standings
     from bmaml.training.progress import BarProgress
 
     make_folder(out)
-    try:
+    with _kept(out):
         entries = board.run(out, BarProgress, lambda line: typer.echo(line, err=True))
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; what is done is kept in {out}: the same command goes on from there", err=True)
-        raise typer.Exit(130) from None
     own_tasks = len(board.arenas) > 1
     _report(*standings.standings(entries, own_tasks=own_tasks), standings.reliabilities(entries), out)
+
+
+def _run_part(board: Board, out: Path, part: int, parts: int) -> None:
+    """Do one part of a board's trainings."""
+    from bmaml.training.progress import BarProgress
+
+    make_folder(out)
+    with _kept(out):
+        count = board.run_part(out, part, parts, BarProgress, lambda line: typer.echo(line, err=True))
+    trainings = "1 training" if count == 1 else f"{count} trainings"
+    typer.echo(f"part {part} of {parts}: {trainings} in {out}; the command without --part ranks all parts when they are done")
+
+
+def _on_dask(board: Board, out: Path, address: str) -> None:
+    """Do every training of a board as a job of a Dask cluster."""
+    from bmaml.experiments.board.cluster import on_dask
+
+    make_folder(out)
+    words = shlex.split(TYPED.get() or "")[1:]
+    at = next(i for i, word in enumerate(words) if word.split("=")[0] == "--dask")
+    rest = words[:at] + words[at + (1 if "=" in words[at] else 2) :]
+    on_dask(address, rest, len(board.trainings), lambda line: typer.echo(line, err=True))
 
 
 def _family(name: str, images: BoardImages, family: FamilyOptions, shots: tuple[int, ...] | None) -> AbstractArena:

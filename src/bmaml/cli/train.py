@@ -70,6 +70,28 @@ class PolicyOptions(OptionGroup):
     ] = None
 
 
+@dataclass(frozen=True)
+class ProcessOptions(OptionGroup):
+    """Options for one of several processes that train together."""
+
+    TITLE: ClassVar[str] = "For several processes"
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Train with the other processes of a cluster, found by itself or given here.")
+    ] = False
+    coordinator: Annotated[str | None, typer.Option(help="Address and port of the first process (10.0.0.1:1234).")] = None
+    processes: Annotated[int | None, typer.Option(min=1, help="How many processes there are.")] = None
+    process: Annotated[int | None, typer.Option(min=0, help="Number of this process, from 0.")] = None
+
+    def join(self) -> None:
+        """Join the other processes, if there are to be several."""
+        import bmaml
+
+        if self.distributed:
+            bmaml.distributed(self.coordinator, processes=self.processes, process=self.process)
+        else:
+            refuse(self, "one process trains alone without --distributed")
+
+
 def add(app: typer.Typer) -> None:
     """Add this module's commands."""
     add_command(app, train, "bmaml train sinusoid --method bmaml --particles 10 --out runs/sine")
@@ -83,6 +105,7 @@ def train(
     inner: InnerOptions,
     points: PointOptions,
     acting: PolicyOptions,
+    together: ProcessOptions,
     method: Annotated[str | None, typer.Option(help=f"{NUMBER_METHODS}; for policies {POLICY_NAMES}; {PATHS}.")] = None,
     save_every: Annotated[int | None, typer.Option(min=1, help="Meta-steps between checkpoints.")] = None,
 ) -> None:
@@ -92,8 +115,10 @@ def train(
     from bmaml.cli.typed import typed_family, typed_method
     from bmaml.recipes.families import default_method
     from bmaml.rl.recipes import WORLDS
+    from bmaml.training.processes import is_first
     from bmaml.training.progress import BarProgress
 
+    together.join()
     tasks = typed_family(tasks)
     acts = tasks in WORLDS
     method = typed_method(method, policies=acts) if method else "maml" if acts else default_method(tasks)
@@ -114,7 +139,8 @@ def train(
     else:
         refuse(acting, f"{tasks} is no family of environments, in which policies act")
         run = bmaml.train(*_of_points(tasks, method, plan, inner, points), **common)
-    report(run, out)
+    if is_first():
+        report(run, out)
 
 
 def _title(method: str, objective: str | None) -> str:
@@ -153,17 +179,22 @@ def _of_policies(
     return build_policy_method(method, family, world, **settings), world, build_policy_plan(family, **vars(plan))
 
 
-def resume(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> None:
+def resume(run: Annotated[Path, typer.Argument(help="Folder of the run.")], together: ProcessOptions) -> None:
     """Continue an interrupted run from its last checkpoint.
 
     A fit of a table or of images is then scored on what it held out, as `bmaml fit` would have done.
     """
     import bmaml
     from bmaml.cli.output import report
+    from bmaml.training.processes import is_first
     from bmaml.training.progress import BarProgress
 
     must_be_a_run(run)
-    report(bmaml.resume(run, progress=BarProgress(str(run))), run)
+    together.join()
+    resumed = bmaml.resume(run, progress=BarProgress(str(run)))
+    if not is_first():
+        return
+    report(resumed, run)
     kind = bmaml.about(run).get("kind")
     if kind == "FewShotRegressor":
         from bmaml.cli import on_tables

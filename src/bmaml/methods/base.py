@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from bmaml.data import Data
 from bmaml.errors import InputError, PairError, said
@@ -55,7 +55,7 @@ class Method(AbstractMethod[Data, AbstractPosterior]):
         return init_state(self, plan)
 
     def compile(self, plan, source, state):
-        seed, count = jnp.asarray(plan.seed, jnp.uint32), jnp.zeros((), jnp.int32)
+        seed, count = np.asarray(plan.seed, np.uint32), np.zeros((), np.int32)
         try:
             lowered = build_chunk(self, plan).lower(state, source, seed, count)
         except (TypeError, ValueError):

@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from bmaml.data import Task
@@ -67,13 +68,15 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
             raise InputError(
                 f"a policy cannot be trained on {type(source).__name__}, whose tasks are given points: use an environment."
             )
+        if jax.process_count() > 1:
+            raise InputError("policies train in one process, since their environments are not spread over several: start one.")
         check_policy(source, self.policies.model)
 
     def compile(self, plan, source, state):
         assert isinstance(source, AbstractWorld)  # `check` makes sure of this
         if not source.pure:
             return _hosted(self, plan)
-        seed, count = jnp.asarray(plan.seed, jnp.uint32), jnp.zeros((), jnp.int32)
+        seed, count = np.asarray(plan.seed, np.uint32), np.zeros((), np.int32)
         return jax.jit(_pure(self, plan), donate_argnums=0).lower(state, source, seed, count).compile()
 
     def explain(self, bad, skipped):

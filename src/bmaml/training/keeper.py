@@ -124,3 +124,27 @@ class Keeper:
         """Remove the folder of a new run that made no meta-step. A folder that could not be made may be another training's."""
         if self._made:
             self.folder.forget()
+
+
+class Reader(Keeper):
+    """What keeps a run in a process that is not the first of several: it reads checkpoints and writes nothing."""
+
+    def __init__(self, folder: RunFolder, every: int, *, new: bool):
+        super().__init__(folder, every, create=_nothing if new else None)
+
+    def begin(self, history):
+        """Write nothing."""
+
+    def record(self, record):
+        """Write nothing."""
+
+    def save(self, state, step, history, notes, heard):
+        """Write nothing; return that no checkpoint was written."""
+        return False
+
+    def forget(self):
+        """Remove nothing."""
+
+
+def _nothing() -> None:
+    """Make no folder."""

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import stages
-from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from bmaml.errors import BmamlError, InputError
@@ -21,9 +20,10 @@ from bmaml.training.interrupt import Interrupt
 from bmaml.training.jaxlib_versions import check_platform
 from bmaml.training.keeper import Keeper
 from bmaml.training.memory import check_memory, check_start
-from bmaml.training.meta_step import LONGEST, idle_share, mesh
+from bmaml.training.meta_step import LONGEST, idle_share
 from bmaml.training.method import AbstractMethod, TrainState
 from bmaml.training.plan import Plan
+from bmaml.training.processes import agreed, on_all_devices, on_own_device, together
 from bmaml.training.progress import Progress
 from bmaml.training.records import Ledger, Record
 
@@ -67,7 +67,9 @@ class Loop:
         start = method.begin(plan) if state is None else state
         if len(jax.devices()) > 1:
             _say_idle(plan)
-            start = jax.device_put(start, NamedSharding(mesh(), PartitionSpec()))
+            with together(0):
+                start = on_all_devices(start)
+                self.tasks = on_all_devices(tasks) if jax.process_count() > 1 else tasks
         # Donation needs buffers of its own, and distinct ones. Initialisers may share zeros.
         self.state: TrainState = jax.tree.map(_own, start)
         self.step = int(start.step)
@@ -89,8 +91,9 @@ class Loop:
         self._chunk = self.method.compile(self.plan, self.tasks, self.state)
         return check_memory(self._chunk, self.plan) if isinstance(self._chunk, stages.Compiled) else 0
 
-    def _arguments(self, count: int) -> tuple[Array, Array]:
-        return jnp.asarray(self.plan.seed, jnp.uint32), jnp.asarray(count, jnp.int32)
+    def _arguments(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        # Of the host, since several processes share no device.
+        return np.asarray(self.plan.seed, np.uint32), np.asarray(count, np.int32)
 
     def advance(self, count: int) -> Record:
         """Run `count` meta-steps; return their mean loss, the meta-steps skipped so far, and the seconds that they took.
@@ -145,7 +148,12 @@ class Loop:
     def training(self, keeper: Keeper | None = None) -> Training:
         """Return the run as callbacks see it now; `keeper` is what saves it."""
         directory = None if keeper is None else keeper.directory
-        return Training(self.method, self.plan, self.step, self.state.meta, directory)
+        return Training(self.method, self.plan, self.step, self.meta, directory)
+
+    @property
+    def meta(self) -> Meta:
+        """The meta-parameters so far, as arrays of this process."""
+        return on_own_device(self.state.meta)
 
     def _begin(self, keeper: Keeper | None) -> None:
         if keeper is not None:
@@ -174,9 +182,12 @@ class Loop:
         # A meta-step of policies can take longer than a chunk should. The first chunk has one meta-step, which shows how long
         # it takes.
         count = 1
-        while not self.finished and not interrupt.raised:
-            count = self._cut(count, keeper)
-            told = self.advance(count)
+        while not self.finished:
+            with together(self.step):
+                count, stop = agreed(self._cut(count, keeper), interrupt.raised)
+                if stop:
+                    break
+                told = self.advance(count)
             speed = count / told["seconds"]
             progress.update(self.step, told["loss"], speed)
             while self.due:

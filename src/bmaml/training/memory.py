@@ -37,7 +37,7 @@ def free_bytes() -> int | None:
     On a CPU this is the memory that the machine has available, swap included, within the limits of this process and of its
     control groups (a container's limit is one).
     """
-    stats = jax.devices()[0].memory_stats()
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     import psutil

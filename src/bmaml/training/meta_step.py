@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import stages
 from jax.flatten_util import ravel_pytree
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Key, PRNGKeyArray, PyTree
 
 from bmaml.data import Task
@@ -22,6 +21,7 @@ from bmaml.objectives.base import Metrics
 from bmaml.tasks.base import AbstractTasks
 from bmaml.training.method import AbstractMethod, TrainState
 from bmaml.training.plan import Plan
+from bmaml.training.processes import mesh, replicated
 
 # The numbers of a chunk's meta-steps come back in a buffer of this length.
 LONGEST = 4096
@@ -208,7 +208,9 @@ def build_chunk(method: AbstractMethod, plan: Plan) -> stages.Wrapped:
         state, log = jax.lax.while_loop(lambda carry: carry[0].step < end, block, start)
         return state, by_name(names, log)
 
-    return jax.jit(chunk, donate_argnums=0)
+    # With several devices the compiler could leave parts of the state on single ones.
+    layout = {"out_shardings": replicated()} if len(jax.devices()) > 1 else {}
+    return jax.jit(chunk, donate_argnums=0, **layout)
 
 
 def as_row(names: tuple[str, ...], numbers: Metrics) -> Array:
@@ -226,11 +228,6 @@ def _block_length(tasks: AbstractTasks, batch: int) -> int:
     task = jax.eval_shape(tasks.sample, jax.random.key(0))
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(task))
     return min(_BLOCK, max(1, _BLOCK_BYTES // (size * batch)))
-
-
-def mesh() -> Mesh:
-    """Return the mesh over all devices, its one axis that of tasks."""
-    return Mesh(np.asarray(jax.devices()), ("tasks",))
 
 
 def _spread(tree: Tree) -> Tree:

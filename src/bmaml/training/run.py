@@ -29,11 +29,12 @@ from bmaml.tasks.base import AbstractSource
 from bmaml.training.arguments import check_options
 from bmaml.training.callbacks import Callback, CallbackError, Callbacks
 from bmaml.training.interrupt import Interrupt
-from bmaml.training.keeper import Keeper, Notes
+from bmaml.training.keeper import Keeper, Notes, Reader
 from bmaml.training.loop import Loop
 from bmaml.training.method import AbstractMethod, Adapted, Given, TrainState
 from bmaml.training.optimisers import AbstractOuter, CustomOuter, as_outer
 from bmaml.training.plan import Plan
+from bmaml.training.processes import is_first
 from bmaml.training.progress import Progress, as_progress
 from bmaml.training.records import Ledger, Record
 
@@ -190,7 +191,9 @@ def train(
         interrupt = held.enter_context(Interrupt())
         if directory is None:
             return _trained(Loop(method, tasks, plan, callbacks=heard), progress, None, interrupt)
-        folder = RunFolder(directory, keep)
+        folder, every = RunFolder(directory, keep), _every(plan, save_every)
+        if not is_first():
+            return _trained(Loop(method, tasks, plan, callbacks=heard), progress, Reader(folder, every, new=True), interrupt)
         check_unlocked(folder.path)
         folder.replaced(overwrite)  # The folder is checked before the program is compiled, which takes longer.
 
@@ -199,7 +202,7 @@ def train(
             held.enter_context(folder.lock())
             folder.create(parts, about or {}, overwrite=overwrite)
 
-        keeper = Keeper(folder, _every(plan, save_every), create=create)
+        keeper = Keeper(folder, every, create=create)
         return _trained(Loop(method, tasks, plan, callbacks=heard), progress, keeper, interrupt)
 
 
@@ -213,7 +216,7 @@ def _trained(loop: Loop, progress: Progress, keeper: Keeper | None, interrupt: I
     Raises: Interrupted if Ctrl-C stopped it.
     """
     try:
-        loop.run(progress=progress, keeper=keeper, interrupt=interrupt)
+        loop.run(progress=progress if is_first() else None, keeper=keeper, interrupt=interrupt)
     except CallbackError as error:
         error.run = _so_far(loop, keeper)
         raise
@@ -226,9 +229,9 @@ def _trained(loop: Loop, progress: Progress, keeper: Keeper | None, interrupt: I
 
 
 def _so_far(loop: Loop, keeper: Keeper | None) -> Run:
-    state, directory = loop.state, None if keeper is None else keeper.directory
+    directory = None if keeper is None else keeper.directory
     told = {"seconds": loop.seconds, "stopped": loop.stopped, "directory": directory}
-    return Run(loop.method, state.meta, loop.plan, loop.step, int(state.skipped), loop.ledger.history, **told)
+    return Run(loop.method, loop.meta, loop.plan, loop.step, int(loop.state.skipped), loop.ledger.history, **told)
 
 
 @checked
@@ -264,7 +267,7 @@ def resume(
         )
     with ExitStack() as held:
         interrupt = held.enter_context(Interrupt())
-        if not _is_finished(folder, plan):
+        if is_first() and not _is_finished(folder, plan):
             held.enter_context(folder.lock())
             folder.clean()
         state, notes = folder.load(_shapes(folder, made, plan)), Notes.read(folder)
@@ -272,7 +275,7 @@ def resume(
             return _loaded(folder, made, plan, state)
         ledger = Ledger(plan, folder.history(), notes.part)
         told = {"ledger": ledger, "callbacks": Callbacks(callbacks), "seconds": notes.seconds, "stopped": notes.stopped}
-        keeper = Keeper(folder, every)
+        keeper = Keeper(folder, every) if is_first() else Reader(folder, every, new=False)
         return _trained(Loop(made, source, plan, state, **told), as_progress(progress), keeper, interrupt)
 
 

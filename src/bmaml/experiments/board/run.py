@@ -116,6 +116,36 @@ class Board(eqx.Module):
         optimal = self.arenas[0].optimal()
         return entries if optimal is None else [*entries, self._optimal(folder, optimal)]
 
+    @property
+    def trainings(self) -> list[tuple[str, int]]:
+        """Every method with every seed: what a job among several can do by itself."""
+        return [(method, seed) for method in self.methods for seed in self.seeds]
+
+    def run_part(
+        self,
+        folder: Path,
+        part: int,
+        parts: int,
+        progress: Callable[[str], Progress] | None = None,
+        said: Callable[[str], None] = lambda line: None,
+    ) -> int:
+        """Train and score every `parts`-th training, from the `part`-th on; return how many those are.
+
+        Jobs that share `folder` do the parts at once, and `run` then finds everything done.
+
+        - `part`, `parts`: which part (from 1) of how many.
+        - `progress`, `said`: as in `run`.
+
+        Raises: KeyboardInterrupt and InputError as `run` does.
+        """
+        chosen = self.trainings[part - 1 :: parts]
+        for method, seed in chosen:
+            try:
+                self._entry(folder, method, seed, progress)
+            except NonFiniteError as error:
+                said(f"{method}, seed {seed}, is left out: {error}")
+        return len(chosen)
+
     def _arena(self, seed: int) -> AbstractArena:
         return self.arenas[seed % len(self.arenas)]
 
