@@ -27,7 +27,7 @@ EXCEPTIONS = {
         to_records as_json AbstractArena.about run
         Cache.__init__ Cache.describe Cache.load Cache.touch Cache.build RunFolder.about RunFolder.notes
         Form.from_json Column.to_json Column.from_json Schema.to_json Schema.from_json Reading.to_json Reading.from_json
-        Description.to_json FewShotTableClassifier.about FewShotTableClassifier.fit
+        Learned.to_json FewShotTableClassifier.about FewShotTableClassifier.fit
         Run.save train about Ledger.__init__ Keeper.save seal sealed read_sealed predictions threshold
     """,
     "the constructor's arguments by name, tags, routes and arrays of scikit-learn, as it asks": """

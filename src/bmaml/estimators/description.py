@@ -41,9 +41,9 @@ class Curve(TypedDict):
 class Parts(TypedDict):
     """The variance of an outcome over the range of the inputs, in parts that add up to it.
 
-    `inputs` is that of the mean over tasks along the inputs, `level` how much tasks differ in their mean, `shape` how much they
-    differ otherwise, and `noise` what no model of the task would tell. `deviations` are the roots of the parts, in units, and
-    `mean` is the mean over tasks and inputs.
+    `inputs` is the variance of the mean over tasks along the inputs. `level` says how much tasks differ in their mean, and
+    `shape` how much they differ otherwise. `noise` is what no model of the task would tell. `deviations` are the roots of the
+    parts, in units. `mean` is the mean over tasks and inputs.
     """
 
     inputs: float
@@ -113,7 +113,10 @@ class Learned:
 
 
 def said(name: str, parts: Parts, what: str) -> str:
-    """Return sentences on the variance of the outcome `name`. `what` names its expectation, such as the mean."""
+    """Return sentences on the variance of the outcome `name`, given its `parts`.
+
+    `what` names its expectation, such as the mean.
+    """
     off = parts["deviations"]
     return (
         f"{name}: the {what} is {parts['mean']:.4g}. "

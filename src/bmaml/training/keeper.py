@@ -127,19 +127,22 @@ class Keeper:
 
 
 class Reader(Keeper):
-    """What keeps a run in a process that is not the first of several: it reads checkpoints and writes nothing."""
+    """What keeps a run in a process that is not the first of several: it reads checkpoints and writes nothing.
+
+    `new` says whether the run begins.
+    """
 
     def __init__(self, folder: RunFolder, every: int, *, new: bool):
         super().__init__(folder, every, create=_nothing if new else None)
 
     def begin(self, history):
-        """Write nothing."""
+        """Write nothing of `history`."""
 
     def record(self, record):
-        """Write nothing."""
+        """Write no line of `record`."""
 
     def save(self, state, step, history, notes, heard):
-        """Write nothing; return that no checkpoint was written."""
+        """Write no checkpoint, and say so; `state`, `step`, `history`, `notes` and `heard` are as for `Keeper`."""
         return False
 
     def forget(self):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,6 +15,7 @@ from jax import stages
 from jaxtyping import Array
 
 from bmaml.errors import BmamlError, InputError
+from bmaml.learners.base import Meta
 from bmaml.tasks.base import AbstractSource
 from bmaml.training.callbacks import CallbackError, Callbacks, Training
 from bmaml.training.interrupt import Interrupt
@@ -91,7 +93,7 @@ class Loop:
         self._chunk = self.method.compile(self.plan, self.tasks, self.state)
         return check_memory(self._chunk, self.plan) if isinstance(self._chunk, stages.Compiled) else 0
 
-    def _arguments(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def _arguments(self, count: int) -> tuple[Any, Any]:
         # Of the host, since several processes share no device.
         return np.asarray(self.plan.seed, np.uint32), np.asarray(count, np.int32)
 

@@ -208,9 +208,10 @@ def build_chunk(method: AbstractMethod, plan: Plan) -> stages.Wrapped:
         state, log = jax.lax.while_loop(lambda carry: carry[0].step < end, block, start)
         return state, by_name(names, log)
 
-    # With several devices the compiler could leave parts of the state on single ones.
-    layout = {"out_shardings": replicated()} if len(jax.devices()) > 1 else {}
-    return jax.jit(chunk, donate_argnums=0, **layout)
+    if len(jax.devices()) == 1:
+        return jax.jit(chunk, donate_argnums=0)
+    # The compiler could else leave parts of the state on single devices.
+    return jax.jit(chunk, donate_argnums=0, out_shardings=replicated())
 
 
 def as_row(names: tuple[str, ...], numbers: Metrics) -> Array:

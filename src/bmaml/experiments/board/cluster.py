@@ -12,7 +12,7 @@ from bmaml.errors import InputError
 
 
 class Ended(NamedTuple):
-    """How a job ended: its number, its exit code, and the last line that it wrote to standard error."""
+    """How a job ended: its `part`, its exit `code`, and the `last` line that it wrote to standard error."""
 
     part: int
     code: int
@@ -35,6 +35,7 @@ def on_dask(address: str, arguments: Sequence[str], parts: int, said: Callable[[
     """Do all `parts` of a board on the Dask cluster at `address`, and return when all are done.
 
     - `arguments`: the words after `bmaml`, without those about the cluster.
+    - `parts`: how many parts.
     - `said`: is called with a line of text for each part that is done.
 
     Raises: InputError if Dask is not installed, the cluster does not answer, or a part fails.
