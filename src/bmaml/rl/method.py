@@ -186,10 +186,11 @@ def _hosted(method: PolicyMethod, plan: Plan) -> Chunk:
     """
     improve = eqx.filter_jit(method.improve)
 
-    def chunk(state: TrainState, world: Any, seed: Array, count: Array) -> tuple[TrainState, Metrics]:
+    def chunk(state: TrainState, world: Any, seed: Any, count: Any) -> tuple[TrainState, Metrics]:
         rows: list[Metrics] = []
         for step in range(int(state.step), int(state.step) + int(count)):
-            batch, found = method.collect(plan, world, state.meta, step_key(seed, jnp.asarray(step, jnp.int32)))
+            key = step_key(jnp.asarray(seed), jnp.asarray(step, jnp.int32))
+            batch, found = method.collect(plan, world, state.meta, key)
             state, numbers = improve(plan, state, batch, found)
             rows.append(numbers)
         return state, {name: jnp.stack([row[name] for row in rows]) for name in _NUMBERS}
