@@ -26,7 +26,7 @@ from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import solve_triangular
 
 from bmaml.data import Data
-from bmaml.estimators.stacking.scale_draws import fit_hierarchical
+from bmaml.estimators.stacking.scale_draws import RIGID, ScaleFit
 from bmaml.experiments.numbers import markdown_table
 from bmaml.io.files import write_atomically
 from bmaml.learners.hierarchical import HierarchicalLearner, HierarchicalMeta, fit_basis
@@ -155,7 +155,8 @@ def compare(spec: Spec) -> dict[str, Any]:
     seen = np.asarray(table.rows.mask) > 0
     basis, knots = fit_basis(np.asarray(table.rows.x)[seen], np.repeat(np.arange(len(seen)), seen.sum(1)))
     learner = HierarchicalLearner(basis)
-    ours = fit_hierarchical(learner, knots, table.rows, np.ones((1, len(seen)), bool), [slice(0, 1)])[0]
+    fit = ScaleFit(HierarchicalLearner(basis, 1, "smooth"), knots, table.rows, np.ones((1, len(seen)), bool))
+    ours = fit.fit([slice(0, 1)], RIGID)[0]
     ours = jax.tree.map(lambda leaf: leaf[0], ours)
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (knots, table.rows))

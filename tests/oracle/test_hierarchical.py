@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from bmaml.data import Data
-from bmaml.estimators.stacking.scale_draws import _Evidence, fit_hierarchical
+from bmaml.estimators.stacking.scale_draws import RIGID, ScaleFit, _Evidence
 from bmaml.estimators.stacking.task_noise import LOG_FACTORS, log_noise_factors
 from bmaml.learners.hierarchical import HierarchicalLearner, fit_basis
 from bmaml.learners.hierarchical import scales as of_scales
@@ -90,10 +90,9 @@ def fitted():
     """Fits to 3 and to 150 of the same tasks, side by side."""
     rows = told(np.random.default_rng(3), 150, 6)
     basis, knots = fit_basis(rows.x.reshape(-1, 1), numbers(rows))
-    learner = HierarchicalLearner(basis, draws=24)
     seen = np.stack([np.arange(150) < 3, np.arange(150) >= 0])
-    (metas,) = fit_hierarchical(learner, knots, rows, seen, [slice(0, 1)])
-    return learner, metas
+    fit = ScaleFit(HierarchicalLearner(basis, deviation="smooth", draws=24), knots, rows, seen)
+    return HierarchicalLearner(basis, draws=24), fit.fit([slice(0, 1)], RIGID)[0]
 
 
 def test_many_tasks_tell_the_scales(fitted):
@@ -129,12 +128,12 @@ def test_the_evidence_of_a_task_is_that_of_a_gaussian_whose_noise_is_multiplied(
         knots, rows = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (knots, rows))
         evidence = _Evidence(learner, knots, rows)
         mean = jnp.asarray(rng.normal(size=len(basis.groups)))
-        told_of = evidence.by_task(evidence.start[None, None], mean[None, None], jnp.array([0.0, 0.7]), rows.y[..., 0][None])
+        told_of = [evidence.task_log_density(evidence.start, mean, factor, rows.y[..., 0]) for factor in jnp.array([0.0, 0.7])]
         scales = evidence.unravel(evidence.start)
         for task in range(2):
             x = rows.x[task]
             covariance = of_scales.covariance(basis, scales, x, x)
-            for factor, found in zip((0.0, 0.7), told_of[0, 0, :, task], strict=True):
+            for factor, found in zip((0.0, 0.7), [one[task] for one in told_of], strict=True):
                 noise = of_scales.noise_variance(basis, scales | {"noise": scales["noise"] + factor}, x)
                 whole = np.asarray(covariance) + np.diag(np.asarray(noise))
                 known = multivariate_normal.logpdf(rows.y[task, :, 0], basis.mean(knots, x) @ mean, whole)

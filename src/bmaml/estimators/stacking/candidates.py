@@ -13,7 +13,7 @@ import numpy as np
 from bmaml.data import Data
 from bmaml.distributions import AbstractNumeric, exponentiated
 from bmaml.estimators.stacking.folds import train_folds
-from bmaml.estimators.stacking.scale_draws import fit_hierarchical
+from bmaml.estimators.stacking.scale_draws import RIGID, ScaleFit
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.hierarchical import HierarchicalLearner, fit_basis
 from bmaml.learners.hierarchical.scales import Deviation
@@ -27,6 +27,8 @@ from bmaml.training.progress import Progress
 
 # More tasks or rows of a task do not change what is learned of a few scales.
 _MOST_TASKS, _MOST_ROWS = 300, 40
+# Draws of the scales: up to so many tasks leave them open, and then few draws do not show how far.
+_FEW_TASKS, _MANY_DRAWS, _DRAWS = 60, 64, 24
 # Snapshots of a training: after these shares of its meta-steps.
 _SNAPSHOTS = (0.125, 0.25, 0.5, 1.0)
 
@@ -75,6 +77,7 @@ class Setting:
     - `progress`, `interrupt`: show the training, and stop it.
     - `family`: the family of the outcomes.
     - `sides`: how many of the last inputs are the family's side inputs, such as a log exposure.
+    - `shared`: what one candidate computed and another needs, by name.
     """
 
     tasks: FixedTasks
@@ -86,26 +89,35 @@ class Setting:
     interrupt: Interrupt
     family: Family = NORMAL
     sides: int = 0
+    shared: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def hierarchical(setting: Setting, deviation: Deviation, name: str) -> list[Candidate]:
     """Return the hierarchical model with this `deviation`, called `name`, of the targets and of their logarithm.
 
-    `setting` says what to train on.
+    `setting` says what to train on. Its models share what is compiled for the first of them.
     """
+    outputs, place = setting.tasks.outputs, setting.logarithm
+    if "scales" not in setting.shared:
+        setting.shared["scales"] = _scale_fit(setting)
+    fit: ScaleFit = setting.shared["scales"]
+    models = [slice(0, outputs)] if place is None else [slice(0, outputs), slice(outputs, None)]
+    fitted = fit.fit(models, RIGID if deviation == "lines" else {}, setting.plan.seed)
+    learner = HierarchicalLearner(fit.learner.basis, outputs, deviation, fit.learner.draws)
+    kinds = [(name, None), (f"{name} of the logarithm", place)]
+    return [Candidate(called, learner, metas, logarithm) for metas, (called, logarithm) in zip(fitted, kinds, strict=False)]
+
+
+def _scale_fit(setting: Setting) -> ScaleFit:
     rows, folds = some_tasks(setting, _MOST_ROWS)
     mask = np.asarray(rows.mask) > 0
     basis, knots = fit_basis(np.asarray(rows.x)[mask], np.repeat(np.arange(len(mask)), mask.sum(1)))
-    outputs, place = rows.y.shape[-1], setting.logarithm
-    if place is not None:
+    if setting.logarithm is not None:
         # Both kinds of targets in one program, as if they were outputs.
-        both = jnp.concatenate([jnp.asarray(rows.y), jax.vmap(place.of)(jnp.asarray(rows.y))], -1)
+        both = jnp.concatenate([jnp.asarray(rows.y), jax.vmap(setting.logarithm.of)(jnp.asarray(rows.y))], -1)
         rows = Data(rows.x, both, rows.mask)
-    models = [slice(0, outputs)] if place is None else [slice(0, outputs), slice(outputs, None)]
-    wide, learner = (HierarchicalLearner(basis, width, deviation) for width in (rows.y.shape[-1], outputs))
-    fitted = fit_hierarchical(wide, knots, rows, folds, models, setting.plan.seed)
-    kinds = [(name, None), (f"{name} of the logarithm", place)]
-    return [Candidate(called, learner, metas, logarithm) for metas, (called, logarithm) in zip(fitted, kinds, strict=False)]
+    draws = _MANY_DRAWS if len(mask) <= _FEW_TASKS else _DRAWS
+    return ScaleFit(HierarchicalLearner(basis, rows.y.shape[-1], "smooth", draws), knots, rows, folds)
 
 
 def experts(setting: Setting) -> list[Candidate]:

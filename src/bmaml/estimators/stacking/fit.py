@@ -99,8 +99,7 @@ def mix(found: Sequence[Candidate], tasks: FixedTasks, folds: np.ndarray, seed: 
 
 def _predicted(candidate: Candidate, asked: Questions) -> Any:
     support = candidate.support(asked.task.support)
-    x, fold = asked.task.query.x, jnp.asarray(asked.fold)
-    return candidate.of_targets(predictives(candidate.learner, candidate.metas, support, x, fold))
+    return candidate.of_targets(predictives(candidate.learner, candidate.metas, support, asked.task.query.x, asked.fold))
 
 
 def _sane(plain: list[Answers], y: np.ndarray, weight: np.ndarray) -> list[int]:

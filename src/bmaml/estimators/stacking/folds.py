@@ -79,7 +79,9 @@ def train_folds(
     size = folds.sum(1)
     numbers = np.stack([np.resize(np.flatnonzero(fold), size.max()) for fold in folds])
     seen = (jnp.asarray(numbers, jnp.int32), jnp.asarray(size, jnp.int32))
-    state = jax.tree.map(lambda leaf: jnp.array(jnp.broadcast_to(leaf, (len(folds), *leaf.shape))), method.begin(plan))
+    begin = jax.jit(lambda: method.begin(plan), compiler_options={"xla_backend_optimization_level": "0"})
+    # Through NumPy, so that no type is weak: the state after a chunk has none, and a second program would be compiled for it.
+    state = jax.tree.map(lambda leaf: jnp.asarray(np.repeat(np.asarray(leaf)[None], len(folds), 0)), begin())
     run, kept, step = _compiled(method, plan), [], 0
     for stop in snapshots:
         while step < stop:

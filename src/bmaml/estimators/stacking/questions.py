@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,7 +18,11 @@ from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.tasks.base import FixedTasks, split_rows
 
 _QUERIES = 16
+# Questions that are answered at once. Their number is filled up to a multiple, since a remainder would be a second program.
 _AT_ONCE = 16
+# Up to so many questions a program takes longer to compile than to run, so the compiler is told to hurry.
+_FEW = 1000
+_HURRY = {"xla_backend_optimization_level": "0"}
 # Questions for each number of given points: more tasks need fewer draws of each.
 _WANTED, _MOST_DRAWS, _MOST_TASKS = 240, 6, 400
 
@@ -77,9 +82,8 @@ def ask(tasks: FixedTasks, folds: Bool[np.ndarray, "trainings tasks"], counts: S
     return Questions(every, owner, given, fold)
 
 
-@eqx.filter_jit
 def predictives(
-    learner: AbstractLearner, metas: Meta, support: Data, x: Array, fold: Int[Array, " questions"]
+    learner: AbstractLearner, metas: Meta, support: Data, x: Array, fold: Int[np.ndarray, " questions"]
 ) -> AbstractNumeric:
     """Return the predictive of each query, with the questions on a leading axis.
 
@@ -88,6 +92,11 @@ def predictives(
     - `fold`: the training that answers each question.
     """
 
+    filled, cut = _filled((support, x, fold), len(fold))
+    return cut(_compiled(_predict, len(fold))(learner, metas, *filled))
+
+
+def _predict(learner: AbstractLearner, metas: Meta, support: Data, x: Array, fold: Array) -> AbstractNumeric:
     def one(question: tuple[Data, Array, Array]) -> AbstractNumeric:
         support, x, fold = question
         meta = jax.tree.map(lambda leaf: leaf[fold], metas)
@@ -98,10 +107,32 @@ def predictives(
     return jax.lax.map(one, (support, x, fold), batch_size=_AT_ONCE)
 
 
-@eqx.filter_jit
-def _score(predictive: AbstractNumeric, y: Array, factor: Array, whole: bool) -> tuple[Array, ...]:
+def _filled(parts: Any, count: int) -> tuple[Any, Callable[[Any], Any]]:
+    """Return `parts` with copies of their first question at the end, up to a multiple, and what cuts these copies off."""
+    extra = -count % _AT_ONCE
+    filled = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(np.asarray(leaf)[:1], extra, 0)]), parts)
+    return filled, lambda found: jax.tree.map(lambda leaf: np.asarray(leaf)[:count], found)
+
+
+@cache
+def _quick(function: Callable) -> Callable:
+    return eqx.filter_jit(function, compiler_options=_HURRY)
+
+
+@cache
+def _fast(function: Callable) -> Callable:
+    return eqx.filter_jit(function)
+
+
+def _compiled(function: Callable, count: int) -> Callable:
+    """Return the compiled `function` of `count` questions."""
+    return _quick(function) if count <= _FEW else _fast(function)
+
+
+def _scored(predictive: AbstractNumeric, y: Array, factor: Array, whole: bool) -> tuple[Array, ...]:
     # Random numbers of its own for each question, and the same for all candidates.
     keys = jax.random.split(jax.random.key(0), len(y))
+
 
     def one(question: tuple[AbstractNumeric, Array, Array, Array]) -> tuple[Array, ...]:
         predictive, y, factor, key = question
@@ -113,9 +144,7 @@ def _score(predictive: AbstractNumeric, y: Array, factor: Array, whole: bool) ->
 
 def score(predictive: AbstractNumeric, y: Array, factor: np.ndarray | None = None) -> Answers:
     """Return what `predictive` (questions on a leading axis) says of targets `y`, with all scales multiplied by `factor`."""
-    factor = np.ones(len(y)) if factor is None else factor
-    parts = _score(predictive, y, jnp.asarray(factor, y.dtype), True)
-    return Answers(*(np.asarray(part, np.float64) for part in parts))
+    return Answers(*_score(predictive, y, np.ones(len(y)) if factor is None else factor, True))
 
 
 def log_density(predictive: AbstractNumeric, y: Array, factor: np.ndarray) -> Float[np.ndarray, "questions rows"]:
@@ -123,7 +152,13 @@ def log_density(predictive: AbstractNumeric, y: Array, factor: np.ndarray) -> Fl
 
     `predictive`, `y` and `factor` are those of `score`.
     """
-    return np.asarray(_score(predictive, y, jnp.asarray(factor, y.dtype), False)[0], np.float64)
+    # With few questions a second program would cost more.
+    return _score(predictive, y, factor, len(y) <= _FEW)[0]
+
+
+def _score(predictive: AbstractNumeric, y: Array, factor: np.ndarray, whole: bool) -> list[np.ndarray]:
+    filled, cut = _filled((predictive, y, np.asarray(factor, y.dtype)), len(y))
+    return [np.asarray(part, np.float64) for part in cut(_compiled(_scored, len(y))(*filled, whole))]
 
 
 def row_weights(asked: Questions) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from scipy.stats import norm, qmc
 
 from bmaml.data import Data
-from bmaml.estimators.stacking.task_noise import LOG_FACTORS, log_noise_factors
+from bmaml.estimators.stacking.task_noise import LOG_FACTORS, expected_log_factors, log_noise_factors
 from bmaml.learners.hierarchical import scales as of_scales
 from bmaml.learners.hierarchical.basis import Basis, Knots
 from bmaml.learners.hierarchical.learner import HierarchicalLearner, HierarchicalMeta
@@ -28,6 +28,14 @@ _STEP = 1e-4
 _WIDER = 1.15
 # A direction of which nothing is learned has the prior's width at most.
 _LEAST_CURVATURE = 0.25
+# How often the scales are found anew for what is known of each task's noise.
+_TURNS = 2
+# Up to so many rows a program that runs once takes longer to compile than to run.
+_FEW_ROWS = 4000
+
+
+RIGID = {"smooth": -9.0, "length": 0.0}
+"""Values of the scales that leave lines of a smooth deviation."""
 
 
 class _Sums(NamedTuple):
@@ -39,76 +47,175 @@ class _Sums(NamedTuple):
     log_det: Float[Array, ""]
 
 
-def fit_hierarchical(
-    learner: HierarchicalLearner, knots: Knots, rows: Data, members: np.ndarray, models: Sequence[slice], seed: int = 0
-) -> list[HierarchicalMeta]:
-    """Return the meta-parameters of `learner` for each fold, on a leading axis.
+class _Told(NamedTuple):
+    """What a fold says of draws of the scales: their log posterior `density` up to a constant, and of the shared mean's
+    coefficients the `mean` and a `root` of the covariance. `by_task` is each task's log density with its noise multiplied by
+    each of the factors, at the most likely scales."""
 
-    The posterior of the scales is approximated by a normal around its mode, in double precision. Weighted draws from it carry
-    what the tasks leave open. The shared mean is integrated out exactly.
+    density: Float[Array, "folds outputs draws"]
+    mean: Float[Array, "folds outputs draws functions"]
+    root: Float[Array, "folds outputs draws functions functions"]
+    by_task: Float[Array, "folds outputs factors tasks"]
 
+
+class ScaleFit:
+    """Fits hierarchical learners of one basis to the same rows. All fits share two compiled programs.
+
+    - `learner`: the most flexible of the learners.
     - `knots`: where the inputs bend.
     - `rows`: all tasks, on a leading axis.
     - `members`: which tasks each fold learns from, of shape (folds, tasks).
-    - `models`: the outputs of each model. Outputs are fitted side by side, so several models share one compiled program.
-    - `seed`: seed of the draws.
     """
-    with jax.enable_x64(True):
-        whole = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (knots, rows))
-        knots64, rows64 = whole
-        fold = jnp.asarray(members, jnp.float64)
-        targets = jnp.moveaxis(rows64.y, -1, 0)
-        evidence = _Evidence(learner, knots64, rows64)
-        modes = _modes(evidence, fold, targets)
-        drawn, log_weights = _draws(evidence, modes, fold, targets, learner.draws, seed)
-        mean, root = evidence.shared(drawn, fold, targets)
-        scales = jax.vmap(jax.vmap(jax.vmap(evidence.unravel)))(drawn)
-        scales["noise"] = scales["noise"] + _noise_factors(evidence, modes, mean[:, :, 0], fold, targets, learner.draws, seed)
-    single = jnp.zeros(()).dtype
-    # (folds, outputs, draws, ...) becomes (folds, draws, outputs, ...).
-    swapped = jax.tree.map(lambda leaf: jnp.asarray(np.swapaxes(np.asarray(leaf), 1, 2), single), (scales, mean, root))
-    tiled = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(members), *leaf.shape)), knots)
-    metas = []
-    for outputs in models:
-        scale, mean, root = jax.tree.map(lambda leaf, outputs=outputs: leaf[:, :, outputs], swapped)
-        weights = jnp.asarray(np.asarray(log_weights)[:, outputs].sum(1), single)
-        metas.append(HierarchicalMeta(tiled, scale, mean, root, weights))
-    return metas
+
+    def __init__(self, learner: HierarchicalLearner, knots: Knots, rows: Data, members: np.ndarray):
+        self.learner, self.knots, self.members = learner, knots, members
+        with jax.enable_x64(True):
+            whole = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (knots, rows))
+            knots64, rows64 = jax.tree.map(jnp.asarray, whole)
+            self.fold = jnp.asarray(members, jnp.float64)
+            self.targets = jnp.asarray(np.moveaxis(whole[1].y, -1, 0))
+            self.evidence = _Evidence(learner, knots64, rows64)
+
+    def fit(self, models: Sequence[slice], fixed: dict[str, float] | None = None, seed: int = 0) -> list[HierarchicalMeta]:
+        """Return the meta-parameters of each model for each fold, on a leading axis.
+
+        The posterior of the scales is approximated by a normal around its mode, in double precision. Weighted draws from it
+        carry what the tasks leave open. The shared mean is integrated out exactly. Tasks differ in noise, and how noisy each
+        task is and what the scales are is found in turns: a scale that took all tasks for equally noisy would be that of the
+        noisiest ones.
+
+        - `models`: the outputs of each model. Outputs are fitted side by side, so several models share one program.
+        - `fixed`: scales that have a given value, by name, which makes the learner more rigid. The meta-parameters lack them.
+        - `seed`: seed of the draws.
+        """
+        evidence, draws = self.evidence, self.learner.draws
+        with jax.enable_x64(True):
+            free, start = evidence.freedom(fixed or {})
+            modes = np.broadcast_to(start, (len(self.members), len(self.targets), len(start)))
+            noise = np.zeros((*modes.shape[:2], self.members.shape[1]))
+            for _ in range(_TURNS):
+                modes, mean = self._modes(modes, free, noise)
+                every = np.broadcast_to(modes[:, :, None], (*modes.shape[:2], draws, len(start)))
+                by_task = np.asarray(self._told(modes, mean, noise, every).by_task)
+                noise = self._by_output(expected_log_factors, by_task)
+            modes, mean = self._modes(modes, free, noise)
+            drawn, unit = self._draws(modes, free, noise, draws, seed)
+            told = self._told(modes, mean, noise, drawn)
+            log_weights = draw_weights(np.asarray(told.density) + 0.5 * (unit**2).sum(-1))
+            scales = jax.tree.map(np.asarray, jax.vmap(jax.vmap(jax.vmap(evidence.unravel)))(jnp.asarray(drawn)))
+        uniform = _uniform_pairs(draws, seed)
+        factors = self._by_output(lambda each, seen: log_noise_factors(each, seen, uniform), np.asarray(told.by_task))
+        scales = {name: values for name, values in scales.items() if name not in (fixed or {})}
+        scales["noise"] = scales["noise"] + factors
+        single = jnp.zeros(()).dtype
+        tiled = jax.tree.map(lambda leaf: jnp.asarray(np.repeat(np.asarray(leaf)[None], len(self.members), 0)), self.knots)
+
+        def of(outputs: slice) -> HierarchicalMeta:
+            # (folds, outputs, draws, ...) becomes (folds, draws, outputs, ...).
+            def swapped(leaf: Any) -> Array:
+                return jnp.asarray(np.swapaxes(np.asarray(leaf)[:, outputs], 1, 2), single)
+
+            parts = jax.tree.map(swapped, (scales, told.mean, told.root))
+            return HierarchicalMeta(tiled, *parts, jnp.asarray(log_weights[:, outputs].sum(1), single))
+
+        return [of(outputs) for outputs in models]
+
+    def _by_output(self, function: Callable[..., np.ndarray], by_task: np.ndarray) -> np.ndarray:
+        """Return the results of `function`, of the evidence of each fold and output and of the tasks that the fold sees."""
+        return np.stack([[function(one, seen) for one in fold] for fold, seen in zip(by_task, self.members * 1.0, strict=True)])
+
+    def _told(self, modes: np.ndarray, mean: np.ndarray, noise: np.ndarray, drawn: np.ndarray) -> _Told:
+        parts = (modes, mean, noise, drawn)
+        return self.evidence.told(*(jnp.asarray(part) for part in parts), self.fold, self.targets)
+
+    def _slope(self, modes: np.ndarray, noise: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return minus the log density of the scales of all folds and outputs, the shared mean, and the gradient."""
+        given = (jnp.asarray(modes), jnp.asarray(noise))
+        (value, mean), slope = self.evidence.value_and_grad(*given, self.fold, self.targets)
+        return float(value), np.asarray(mean), np.asarray(slope, np.float64)
+
+    def _modes(self, start: np.ndarray, free: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the most likely scales of each fold and output, and the shared mean there."""
+
+        def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            value, _, slope = self._slope(flat.reshape(start.shape), noise)
+            return value, slope.ravel()
+
+        ends = np.where(free, np.broadcast_to([[-9.0], [4.0]], (2, len(free))), start[0, 0])
+        bounds = np.tile(ends.T, (start[..., 0].size, 1))
+        options = {"maxiter": _ITERATIONS, "maxcor": 30, "ftol": 1e-8}
+        found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        modes = found.x.reshape(start.shape)
+        return modes, self._slope(modes, noise)[1]
+
+    def _curvature(self, modes: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return the negative Hessian at the modes (folds, outputs, scales, scales), by differences of the compiled gradient.
+
+        A compiled Hessian would be as exact and would take longer to compile than everything else together.
+        """
+        columns = []
+        for step in _STEP * np.eye(modes.shape[-1]):
+            above, below = (self._slope(modes + sign * step, noise)[2] for sign in (1.0, -1.0))
+            columns.append((above - below) / (2 * _STEP))
+        curvature = np.stack(columns, -1)
+        return 0.5 * (curvature + np.swapaxes(curvature, -1, -2))
+
+    def _draws(
+        self, modes: np.ndarray, free: np.ndarray, noise: np.ndarray, count: int, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return draws of the scales (folds, outputs, draws, scales), and the standard normals that they come from."""
+        curvature = self._curvature(modes, noise)[..., free, :][..., free]
+        values, vectors = np.linalg.eigh(curvature)
+        spread = _WIDER / np.sqrt(np.maximum(values, _LEAST_CURVATURE))
+        unit = unit_draws(int(free.sum()), count, seed)
+        drawn = np.repeat(modes[:, :, None], count, 2)
+        drawn[..., free] += np.einsum("fokl,fol,dl->fodk", vectors, spread, unit)
+        return np.clip(drawn, -9.0, 4.0), unit
 
 
-def _noise_factors(
-    evidence: _Evidence, modes: Array, mean: Array, fold: Array, targets: Array, count: int, seed: int
-) -> Float[Array, "folds outputs draws"]:
-    """Return the log of a factor on the noise for each draw: tasks differ in noise."""
-    each = np.asarray(evidence.by_task(modes, mean, jnp.asarray(LOG_FACTORS), targets))
+def _uniform_pairs(count: int, seed: int) -> Float[np.ndarray, "draws 2"]:
     uniform = (qmc.Sobol(2, scramble=False).random(1 << (count - 1).bit_length())[:count] + 0.5 / count) % 1.0
     # In an order of its own, so that the factors do not go with the scales.
-    uniform = np.clip(np.random.default_rng([seed, count]).permutation(uniform), 1e-4, 1 - 1e-4)
-    seen = np.asarray(fold)
-    return jnp.asarray([[log_noise_factors(o, s, uniform) for o in of_fold] for of_fold, s in zip(each, seen, strict=True)])
+    return np.clip(np.random.default_rng([seed, count]).permutation(uniform), 1e-4, 1 - 1e-4)
 
 
 class _Evidence:
-    """Log density of the scales given the tasks of a fold, and the shared mean given the scales."""
+    """Log density of the scales given the tasks of a fold, and the shared mean given the scales.
+
+    `value_and_grad` and `told` are compiled, for all folds and outputs at once.
+    """
 
     def __init__(self, learner: HierarchicalLearner, knots: Knots, rows: Data):
         self.basis: Basis = learner.basis
         self.x, self.mask = jnp.where(rows.mask[..., None] > 0, rows.x, 0.0), (rows.mask > 0).astype(rows.x.dtype)
-        self.functions = jax.vmap(lambda x: self.basis.mean(knots, x))(self.x)
-        self.start, self.unravel = ravel_pytree(of_scales.start(learner.basis, learner.deviation))
-        each = jax.vmap(jax.vmap(self.log_density, (0, None, 0)), (0, 0, None))
-        self.value_and_grad = jax.jit(jax.value_and_grad(lambda flat, fold, y: -each(flat, fold, y).sum()))
-        over_draws = lambda function: jax.vmap(function, (0, None, None))  # noqa: E731
-        self.densities = jax.jit(jax.vmap(jax.vmap(over_draws(self.log_density), (0, None, 0)), (0, 0, None)))
-        over_outputs = jax.vmap(jax.vmap(self.task_log_density, (None, None, 0, None)), (0, 0, None, 0))
-        self.by_task = jax.jit(jax.vmap(over_outputs, (0, 0, None, None)))
-        self.shared = jax.jit(jax.vmap(jax.vmap(over_draws(self.coefficients), (0, None, 0)), (0, 0, None)))
+        self.functions = jax.jit(jax.vmap(lambda x: self.basis.mean(knots, x)))(self.x)
+        self.scales = of_scales.start(learner.basis, learner.deviation)
+        self.start, self.unravel = ravel_pytree(self.scales)
+        hurry: Any = {"xla_backend_optimization_level": "0"} if rows.mask.size <= _FEW_ROWS else None
 
-    def sums(self, scales: Scales, fold: Array, y: Array) -> _Sums:
-        def task(x: Array, mask: Array, functions: Array, y: Array, weight: Array) -> _Sums:
-            covariance = of_scales.covariance(self.basis, scales, x, x) * mask[:, None] * mask[None]
-            noise = jnp.where(mask > 0, of_scales.noise_variance(self.basis, scales, x), 1.0)
-            root = jnp.linalg.cholesky(covariance + jnp.diag(noise))
+        def loss(flat: Array, noise: Array, fold: Array, y: Array) -> tuple[Array, Array]:
+            each = jax.vmap(jax.vmap(self.posterior, (0, 0, None, 0)), (0, 0, 0, None))
+            density, mean, _ = each(flat, noise, fold, y)
+            return -density.sum(), mean
+
+        def told(mode: Array, mean: Array, noise: Array, drawn: Array, fold: Array, y: Array) -> _Told:
+            draws = jax.vmap(self.posterior, (0, None, None, None))(drawn, noise, fold, y)
+            by_factor = jax.vmap(self.task_log_density, (None, None, 0, None))
+            return _Told(*draws, by_factor(mode, mean, jnp.asarray(LOG_FACTORS), y))
+
+        over_outputs = jax.vmap(told, (0, 0, 0, 0, None, 0))
+        self.value_and_grad = jax.jit(jax.value_and_grad(loss, has_aux=True))
+        self.told = jax.jit(jax.vmap(over_outputs, (0, 0, 0, 0, 0, None)), compiler_options=hurry)
+
+    def freedom(self, fixed: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Return which of the flat scales are free, and where to start; `fixed` has the values of those that are not."""
+        start = {name: np.full(np.shape(value), fixed.get(name, value)) for name, value in self.scales.items()}
+        free = {name: np.full(np.shape(value), float(name not in fixed)) for name, value in self.scales.items()}
+        return np.asarray(ravel_pytree(free)[0]) > 0, np.asarray(ravel_pytree(start)[0])
+
+    def sums(self, scales: Scales, noise: Array, fold: Array, y: Array) -> _Sums:
+        def task(x: Array, mask: Array, functions: Array, y: Array, weight: Array, log_factor: Array) -> _Sums:
+            root = self.root(scales, x, mask, log_factor)
             half = solve_triangular(root, mask[:, None] * jnp.concatenate([functions, y[:, None]], 1), lower=True)
             functions, rest = half[:, :-1], half[:, -1]
             log_det = 2 * jnp.log(jnp.diagonal(root)).sum()
@@ -117,8 +224,15 @@ class _Evidence:
             )
 
         y = jnp.where(self.mask > 0, y, 0.0)
-        each = jax.vmap(task)(self.x, self.mask, self.functions, y, fold)
+        each = jax.vmap(task)(self.x, self.mask, self.functions, y, fold, noise)
         return jax.tree.map(lambda leaf: leaf.sum(0), each)
+
+    def root(self, scales: Scales, x: Array, mask: Array, log_factor: Array) -> Float[Array, "rows rows"]:
+        """Return a root of the covariance of a task's rows; the noise's deviation is multiplied by exp(`log_factor`)."""
+        scales = scales | {"noise": scales["noise"] + log_factor}
+        covariance = of_scales.covariance(self.basis, scales, x, x) * mask[:, None] * mask[None]
+        noise = jnp.where(mask > 0, of_scales.noise_variance(self.basis, scales, x), 1.0)
+        return jnp.linalg.cholesky(covariance + jnp.diag(noise))
 
     def task_log_density(self, flat: Array, mean: Array, log_factor: Array, y: Array) -> Float[Array, " tasks"]:
         """Return the log density of each task's targets `y` around the shared mean.
@@ -127,82 +241,30 @@ class _Evidence:
         exponential of `log_factor`.
         """
         scales = self.unravel(flat)
-        scales = scales | {"noise": scales["noise"] + log_factor}
 
         def task(x: Array, mask: Array, functions: Array, y: Array) -> Array:
-            covariance = of_scales.covariance(self.basis, scales, x, x) * mask[:, None] * mask[None]
-            noise = jnp.where(mask > 0, of_scales.noise_variance(self.basis, scales, x), 1.0)
-            root = jnp.linalg.cholesky(covariance + jnp.diag(noise))
+            root = self.root(scales, x, mask, log_factor)
             rest = solve_triangular(root, mask * (y - functions @ mean), lower=True)
             return -0.5 * rest @ rest - jnp.log(jnp.diagonal(root)).sum()
 
         return jax.vmap(task)(self.x, self.mask, self.functions, jnp.where(self.mask > 0, y, 0.0))
 
-    def log_density(self, flat: Array, fold: Array, y: Array) -> Array:
-        """Return the log posterior of the scales `flat` given the tasks of a fold, up to a constant."""
+    def posterior(self, flat: Array, noise: Array, fold: Array, y: Array) -> tuple[Array, Array, Array]:
+        """Return the log posterior of the scales `flat` up to a constant, and mean and root of the shared mean's coefficients.
+
+        `noise` is the log of each task's factor on the noise, `fold` has 1 for the tasks to learn from, and `y` are targets.
+        """
         scales = self.unravel(flat)
-        total, prior = self.sums(scales, fold, y), of_scales.mean_variance(self.basis, scales)
+        total, prior = self.sums(scales, noise, fold, y), of_scales.mean_variance(self.basis, scales)
         # In units of the prior, so that a prior of almost no width does no harm.
         width = jnp.sqrt(prior)
         precision = jnp.eye(len(width)) + width[:, None] * total.precision * width[None]
         root = jnp.linalg.cholesky(precision)
         half = solve_triangular(root, width * total.towards, lower=True)
         log_det = total.log_det + 2 * jnp.log(jnp.diagonal(root)).sum()
-        return -0.5 * (total.square - half @ half + log_det) + of_scales.log_prior(scales)
-
-    def coefficients(self, flat: Array, fold: Array, y: Array) -> tuple[Array, Array]:
-        """Return mean of the shared mean's coefficients given the scales, and a root of their covariance.
-
-        `flat`, `fold` and `y` are as in `log_density`.
-        """
-        scales = self.unravel(flat)
-        total, width = self.sums(scales, fold, y), jnp.sqrt(of_scales.mean_variance(self.basis, scales))
-        root = jnp.linalg.cholesky(jnp.eye(len(width)) + width[:, None] * total.precision * width[None])
-        inverse = solve_triangular(root, jnp.eye(len(width)), lower=True).T
-        spread = width[:, None] * inverse
-        return spread @ (spread.T @ total.towards), spread
-
-
-def _modes(evidence: _Evidence, fold: Array, targets: Array) -> Array:
-    """Return the most likely scales of each fold and output."""
-    shape = (len(fold), len(targets), len(evidence.start))
-
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = evidence.value_and_grad(jnp.asarray(flat.reshape(shape)), fold, targets)
-        return float(value), np.asarray(slope, np.float64).ravel()
-
-    start = np.broadcast_to(np.asarray(evidence.start), shape)
-    options = {"maxiter": _ITERATIONS, "maxcor": 30, "ftol": 1e-8}
-    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", bounds=[(-9.0, 4.0)] * start.size, options=options)
-    return jnp.asarray(found.x.reshape(shape))
-
-
-def _curvature(evidence: _Evidence, modes: Array, fold: Array, targets: Array) -> np.ndarray:
-    """Return the negative Hessian at the modes (folds, outputs, scales, scales), by differences of the compiled gradient.
-
-    A compiled Hessian would be as exact and would take longer to compile than everything else together.
-    """
-    columns, centre = [], np.asarray(modes)
-    for step in _STEP * np.eye(modes.shape[-1]):
-        ends = (jnp.asarray(centre + sign * step) for sign in (1.0, -1.0))
-        above, below = (evidence.value_and_grad(end, fold, targets)[1] for end in ends)
-        columns.append(np.asarray(above - below) / (2 * _STEP))
-    curvature = np.stack(columns, -1)
-    return 0.5 * (curvature + np.swapaxes(curvature, -1, -2))
-
-
-def _draws(
-    evidence: _Evidence, modes: Array, fold: Array, targets: Array, count: int, seed: int
-) -> tuple[Array, Float[Array, "folds outputs draws"]]:
-    """Return draws of the scales (folds, outputs, draws, scales) and their log weights."""
-    size = modes.shape[-1]
-    values, vectors = np.linalg.eigh(_curvature(evidence, modes, fold, targets))
-    spread = _WIDER / np.sqrt(np.maximum(values, _LEAST_CURVATURE))
-    unit = unit_draws(size, count, seed)
-    drawn = np.asarray(modes)[:, :, None] + np.einsum("fokl,fol,dl->fodk", vectors, spread, unit)
-    drawn = np.clip(drawn, -9.0, 4.0)
-    density = np.asarray(evidence.densities(jnp.asarray(drawn), fold, targets))
-    return jnp.asarray(drawn), jnp.asarray(draw_weights(density + 0.5 * (unit**2).sum(-1)))
+        density = -0.5 * (total.square - half @ half + log_det) + of_scales.log_prior(scales)
+        spread = width[:, None] * solve_triangular(root, jnp.eye(len(width)), lower=True).T
+        return density, spread @ half, spread
 
 
 def unit_draws(size: int, count: int, seed: int) -> Float[np.ndarray, "draws scales"]:

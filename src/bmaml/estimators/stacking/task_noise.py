@@ -14,6 +14,7 @@ _FINE = np.linspace(-2.4, 2.4, 97)
 # Means and deviations of the log factors that are tried.
 _MEANS = np.linspace(-0.9, 0.45, 10)
 _DEVIATIONS = np.exp(np.linspace(np.log(0.04), np.log(1.2), 14))
+_GRID = tuple(part.ravel() for part in np.meshgrid(_MEANS, _DEVIATIONS, indexing="ij"))
 # Prior of the mean (its deviation), and of the log of the deviation (centre and deviation).
 _MEAN_WIDTH, _DEVIATION_CENTRE, _DEVIATION_WIDTH = 0.3, np.log(0.25), 0.8
 
@@ -32,11 +33,31 @@ def log_noise_factors(
     - `uniform`: numbers in (0, 1), two for each draw.
     """
     fine = np.stack([np.interp(_FINE, LOG_FACTORS, column) for column in evidence.T])
-    mean, deviation = (part.ravel() for part in np.meshgrid(_MEANS, _DEVIATIONS, indexing="ij"))
+    total = np.cumsum(_posterior(fine, seen)[0])
+    picked = np.minimum(np.searchsorted(total, uniform[:, 0]), len(total) - 1)
+    return _GRID[0][picked] + _GRID[1][picked] * norm.ppf(uniform[:, 1])
+
+
+def expected_log_factors(
+    evidence: Float[np.ndarray, "factors tasks"], seen: Float[np.ndarray, " tasks"]
+) -> Float[np.ndarray, " tasks"]:
+    """Return the expected log of each task's factor on the deviation of its noise.
+
+    `evidence` and `seen` are those of `log_noise_factors`.
+    """
+    fine = np.stack([np.interp(_FINE, LOG_FACTORS, column) for column in evidence.T])
+    weights, within = _posterior(fine, seen)
+    # (tasks, pairs) of the log density of a task, and of the mean of its factor.
+    joint = fine[:, None] + within[None]
+    joint = np.exp(joint - logsumexp(joint, 2, keepdims=True))
+    return (joint @ _FINE) @ weights
+
+
+def _posterior(fine: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights of the means and deviations that are tried, and the log density of the log factors given each."""
+    mean, deviation = _GRID
     within = norm.logpdf(_FINE, mean[:, None], deviation[:, None])
     within -= logsumexp(within, 1, keepdims=True)
     posterior = np.array([np.asarray(logsumexp(fine + part, 1)) @ seen for part in within])
     posterior += norm.logpdf(mean, 0, _MEAN_WIDTH) + norm.logpdf(np.log(deviation), _DEVIATION_CENTRE, _DEVIATION_WIDTH)
-    total = np.cumsum(np.exp(posterior - logsumexp(posterior)))
-    picked = np.minimum(np.searchsorted(total, uniform[:, 0]), len(total) - 1)
-    return mean[picked] + deviation[picked] * norm.ppf(uniform[:, 1])
+    return np.exp(posterior - logsumexp(posterior)), within
