@@ -91,8 +91,8 @@ def fitted():
     rows = told(np.random.default_rng(3), 150, 6)
     basis, knots = fit_basis(rows.x.reshape(-1, 1), numbers(rows))
     seen = np.stack([np.arange(150) < 3, np.arange(150) >= 0])
-    fit = ScaleFit(HierarchicalLearner(basis, deviation="smooth", draws=24), knots, rows, seen)
-    return HierarchicalLearner(basis, draws=24), fit.fit([slice(0, 1)], RIGID)[0]
+    fit = ScaleFit(HierarchicalLearner(basis, deviation="smooth", draws=64), knots, rows, seen)
+    return HierarchicalLearner(basis, draws=64), fit.fit([slice(0, 1)], RIGID)[0]
 
 
 def test_many_tasks_tell_the_scales(fitted):
