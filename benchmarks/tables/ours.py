@@ -9,6 +9,8 @@ import numpy as np
 from data import GIVEN, Question, Rows, Spec
 from scores import Answer
 
+_AT_ONCE = 16
+
 
 def model(method: str):
     """Return the method of the bench that fits the model called `method`."""
@@ -52,7 +54,8 @@ def _answers(fitted: Any, asked: list[Question], spec: Spec) -> list[Answer]:
     half = jnp.asarray(0.5 * spec.step / scale, jnp.float32)
     whole = fitted.run_.method.name == "mixture" and spec.family != "normal"
 
-    @eqx.filter_jit
+    # A compiler in a hurry saves more than a fast program does.
+    @eqx.filter_jit(compiler_options={"xla_backend_optimization_level": "0"})  # pyright: ignore[reportCallIssue]
     def answer(learner, meta, pairs):
         def one(pair):
             support, query = pair
@@ -65,11 +68,13 @@ def _answers(fitted: Any, asked: list[Question], spec: Spec) -> list[Answer]:
             above = [predictive.survival(query.y + side * half) for side in sides]
             return predictive.mean, log_prob, scored, jnp.stack(ends), jnp.stack(above)
 
-        return jax.lax.map(one, pairs, batch_size=16)
+        return jax.lax.map(one, pairs, batch_size=_AT_ONCE)
 
     longest = max(len(question.asked.task) for question in asked)
-    given = _padded(fitted, [question.given for question in asked], max(GIVEN))
-    wanted = _padded(fitted, [question.asked for question in asked], longest)
+    # A number that is no multiple would make two programs.
+    filled = [*asked, *[asked[0]] * (-len(asked) % _AT_ONCE)]
+    given = _padded(fitted, [question.given for question in filled], max(GIVEN))
+    wanted = _padded(fitted, [question.asked for question in filled], longest)
     parts = answer(fitted.run_.method.answerer, fitted.run_.meta, (given, wanted))
     mean, log_prob, scored, cdf, survival = (np.asarray(part, np.float64) for part in parts)
     answers = []

@@ -1,4 +1,4 @@
-"""The default for tables beside a mixed model, a Gaussian process, trees and generalised mixed models.
+"""The default for tables beside a mixed model, Gaussian processes, trees and generalised mixed models.
 
     python benchmarks/tables/run.py --out docs/results/tables
 
@@ -23,6 +23,7 @@ from typing import Any
 import ours
 import peers
 import report
+import sklearn_gp
 from data import FOLDS, SPECS, Spec, folds, load, questions
 from scores import score
 
@@ -30,6 +31,7 @@ METHODS: dict[str, Callable] = {
     "mixture": ours.model("mixture"),
     "gaussian-process": ours.model("gaussian-process"),
     "mixed-model": peers.mixed_model,
+    "sklearn-gp": sklearn_gp.gaussian_process,
     "glmm": peers.generalised_mixed_model,
     "lightgbm": peers.trees,
 }

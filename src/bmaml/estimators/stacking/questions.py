@@ -22,7 +22,7 @@ _QUERIES = 16
 _AT_ONCE = 16
 # Up to so many questions a program takes longer to compile than to run, so the compiler is told to hurry.
 _FEW = 1000
-_HURRY = {"xla_backend_optimization_level": "0"}
+_HURRY: Any = {"xla_backend_optimization_level": "0"}
 # Questions for each number of given points: more tasks need fewer draws of each.
 _WANTED, _MOST_DRAWS, _MOST_TASKS = 240, 6, 400
 
@@ -91,7 +91,6 @@ def predictives(
     - `support`, `x`: supports, and inputs of queries, of the questions.
     - `fold`: the training that answers each question.
     """
-
     filled, cut = _filled((support, x, fold), len(fold))
     return cut(_compiled(_predict, len(fold))(learner, metas, *filled))
 
@@ -116,7 +115,7 @@ def _filled(parts: Any, count: int) -> tuple[Any, Callable[[Any], Any]]:
 
 @cache
 def _quick(function: Callable) -> Callable:
-    return eqx.filter_jit(function, compiler_options=_HURRY)
+    return eqx.filter_jit(function, compiler_options=_HURRY)  # pyright: ignore[reportCallIssue]
 
 
 @cache
@@ -132,7 +131,6 @@ def _compiled(function: Callable, count: int) -> Callable:
 def _scored(predictive: AbstractNumeric, y: Array, factor: Array, whole: bool) -> tuple[Array, ...]:
     # Random numbers of its own for each question, and the same for all candidates.
     keys = jax.random.split(jax.random.key(0), len(y))
-
 
     def one(question: tuple[AbstractNumeric, Array, Array, Array]) -> tuple[Array, ...]:
         predictive, y, factor, key = question

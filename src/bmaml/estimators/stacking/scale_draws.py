@@ -48,9 +48,12 @@ class _Sums(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """What a fold says of draws of the scales: their log posterior `density` up to a constant, and of the shared mean's
-    coefficients the `mean` and a `root` of the covariance. `by_task` is each task's log density with its noise multiplied by
-    each of the factors, at the most likely scales."""
+    """What a fold says of draws of the scales.
+
+    - `density`: their log posterior, up to a constant.
+    - `mean`, `root`: mean of the coefficients of the shared mean, and a root of their covariance.
+    - `by_task`: each task's log density at the most likely scales, with its noise multiplied by each of the factors.
+    """
 
     density: Float[Array, "folds outputs draws"]
     mean: Float[Array, "folds outputs draws functions"]
@@ -115,8 +118,8 @@ class ScaleFit:
             def swapped(leaf: Any) -> Array:
                 return jnp.asarray(np.swapaxes(np.asarray(leaf)[:, outputs], 1, 2), single)
 
-            parts = jax.tree.map(swapped, (scales, told.mean, told.root))
-            return HierarchicalMeta(tiled, *parts, jnp.asarray(log_weights[:, outputs].sum(1), single))
+            scale, mean, root = jax.tree.map(swapped, (scales, told.mean, told.root))
+            return HierarchicalMeta(tiled, scale, mean, root, jnp.asarray(log_weights[:, outputs].sum(1), single))
 
         return [of(outputs) for outputs in models]
 
@@ -125,8 +128,8 @@ class ScaleFit:
         return np.stack([[function(one, seen) for one in fold] for fold, seen in zip(by_task, self.members * 1.0, strict=True)])
 
     def _told(self, modes: np.ndarray, mean: np.ndarray, noise: np.ndarray, drawn: np.ndarray) -> _Told:
-        parts = (modes, mean, noise, drawn)
-        return self.evidence.told(*(jnp.asarray(part) for part in parts), self.fold, self.targets)
+        numbers = [jnp.asarray(part) for part in (modes, mean, noise, drawn)]
+        return self.evidence.told(*numbers, self.fold, self.targets)
 
     def _slope(self, modes: np.ndarray, noise: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Return minus the log density of the scales of all folds and outputs, the shared mean, and the gradient."""
