@@ -135,7 +135,7 @@ class HierarchicalLearner(AbstractEvidenceLearner):
     https://doi.org/10.2307/2529876), or by a smooth function besides (a Gaussian process with a squared exponential kernel).
     Tasks differ in noise: the factor s_task is log-normal (the location-scale model of Hedeker et al., 2008,
     https://doi.org/10.1111/j.1541-0420.2007.00924.x), and each draw holds one value of the factor.
-    `fit_hierarchical` finds draws of all scales from their posterior given all training tasks. Given a draw, the shared mean,
+    `ScaleFit` finds draws of all scales from their posterior given all training tasks. Given a draw, the shared mean,
     the deviation and the noise are jointly Gaussian, so the posterior of a new task is exact. The predictive mixes the draws by
     their weight times the evidence of the support, which makes it wide where tasks are few.
 
