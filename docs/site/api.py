@@ -1,9 +1,10 @@
-"""The pages of the API: every public class and function, read from the code.
+"""The pages of the API: every public class, function and table, read from the code.
 
 Docstrings are Markdown, so each stands as it is within the directive that Sphinx makes an entry of its index from. A name is
 shown where a user imports it from: the package itself, a folder of the package, or its module.
 """
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -55,6 +56,35 @@ def public():
     return found
 
 
+def constants():
+    """Return what a folder of the package exports besides classes and functions: its name, the module that defines it, and the
+    text below its line there.
+    """
+    known = modules()
+    doors = {name: content for name, content in known.items() if hasattr(content, "__path__")}
+    found = {}
+    for module, content in known.items():
+        for name, doc in told(content).items():
+            value = vars(content)[name]
+            holders = [door for door, inside in doors.items() if module.startswith(door) and vars(inside).get(name) is value]
+            if holders:
+                found[f"{min(holders, key=len)}.{name}"] = (module, doc)
+    return found
+
+
+def told(module):
+    """Return the text that stands below each name in capitals at the top of a module, or nothing where there is none."""
+    body = ast.parse(inspect.getsource(module)).body
+    found = {}
+    for line, below in zip(body, [*body[1:], None], strict=True):
+        targets = line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
+        text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
+        for name in (t.id for t in targets if isinstance(t, ast.Name)):
+            if name.isupper() and not name.startswith("_"):
+                found[name] = text
+    return found
+
+
 def shortest():
     """Return, for each public object, the object and its module, by the shortest name under which a user imports it."""
     doors = {name: content for name, content in modules().items() if hasattr(content, "__path__")} | {"bmaml": bmaml}
@@ -86,8 +116,15 @@ def of_room(room, places):
         if home != f"bmaml.{room}":
             doc = inspect.getdoc(modules()[home]) or ""
             parts.append(f"\n## {home}\n\n{markdown(doc)}\n")
+        parts += data(home)
         parts += [entry(name, *place) for name, place in sorted(inside.items())]
     return "".join(parts)
+
+
+def data(home):
+    """Return the entries of the tables that the folder `home` exports."""
+    of_home = {name: place for name, place in constants().items() if name.rpartition(".")[0] == home}
+    return [directive("data", name, [], markdown(doc)) for name, (_, doc) in sorted(of_home.items())]
 
 
 def entry(name, value, module):

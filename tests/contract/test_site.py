@@ -43,13 +43,15 @@ def test_every_public_name_has_an_entry_in_the_api(pages):
     assert sorted(set(defined()) - known) == []
     exported = {f"bmaml.{name}" for name, value in vars(bmaml).items() if callable(value) and not name.startswith("_")}
     assert sorted(exported - heads) == []
+    tables = set(re.findall(r"\{py:data\} ([\w.]+)", text))
+    assert {"bmaml.methods.METHODS", "bmaml.tasks.FAMILIES", "bmaml.likelihoods.FAMILIES"} <= tables
 
 
 def test_every_page_of_the_api_is_listed_and_no_entry_is_empty(pages):
     listed = pages["api/index.md"]
     assert all(name.removeprefix("api/").removesuffix(".md") in listed for name in pages if name != "api/index.md")
     for text in pages.values():
-        empty = re.findall(r"\{py:(?:class|function)\} ([\w.]+)[^\n]*\n(?::canonical:[^\n]*\n)?\n+:{4,}\n", text)
+        empty = re.findall(r"\{py:(?:class|function|data)\} ([\w.]+)[^\n]*\n(?::canonical:[^\n]*\n)?\n+:{4,}\n", text)
         assert not empty, f"{', '.join(empty)} has no docstring."
 
 

@@ -46,6 +46,11 @@ const data = figure.renderers[0].data_source.data;
 const of = (name) => Array.from(data instanceof Map ? data.get(name) : data[name]);
 return [of("x"), of("low90"), of("high90")];
 """
+CELLS = """
+const cells = (root) => [...root.querySelectorAll("*")].flatMap((one) => [
+  ...(one.classList.contains("slick-cell") ? [one.textContent] : []), ...(one.shadowRoot ? cells(one.shadowRoot) : [])]);
+return cells(document);
+"""
 TEXT = "return window.Bokeh?.documents[0]?.get_model_by_name(arguments[0])?.text ?? ''"
 PICTURE = "Posterior"
 
@@ -134,6 +139,8 @@ def test_clicks_drags_and_deletes_move_the_model(server, browser):
     there = adapted.predict(np.array(given["along"])[:, None])
     soon(lambda: np.abs(np.array(points(browser)["mean"], float) - np.asarray(there.mean)[:, 0]).max() < 1e-6)
     np.testing.assert_allclose(points(browser)["std"], there.std[:, 0], atol=1e-6)
+    shown = [f"{value:.3f}" for value in np.asarray(there.mean)[:, 0]]
+    soon(lambda: browser.execute_script(CELLS)[2::4] == shown)
     told = re.findall(r"<td>(-?[\d.]+)</td>", browser.execute_script(TEXT, "numbers"))
     at = adapted.predict([[0.0]])
     np.testing.assert_allclose([float(one) for one in told], [at.mean[0, 0], at.std[0, 0]], atol=1e-6)

@@ -103,7 +103,7 @@ class Learned:
                 lines += ["", *aligned(_places_of(curve, what), width=width).split("\n")]
             effects = [effect for effect in self.effects if effect["output"] == name]
             if effects:
-                rows = [["input", "from", "to", "change", "differs by"]]
+                rows = [["input", "from", "to", "change", "tasks differ by"]]
                 rows += [[e["input"], e["start"], e["end"], f"{e['change']:+.3g}", f"{e['between']:.3g}"] for e in effects]
                 lines += ["", *aligned(rows, width=width).split("\n")]
         if len(self.held) > 1:

@@ -10,9 +10,8 @@ import numpy as np
 from bmaml.errors import InputError
 from bmaml.tables import Column
 from bmaml.tables.dates import DAY
+from bmaml.tables.outside import MARGIN
 
-# Share of the range of the fitted rows that the page shows on either side of this range.
-_MARGIN = 0.1
 # How many deviations around its mean a column without a known range is shown.
 _DEVIATIONS = 2.5
 Form = Literal["number", "date", "clock"]
@@ -81,7 +80,7 @@ class Axis:
 
 
 def input_axis(column: Column) -> Axis:
-    """Return the axis of an input `column`: the range of the rows fitted on, and a tenth more on either side.
+    """Return the axis of an input `column`: the range of the rows fitted on, and the room around it that needs no warning.
 
     Raises: InputError for a column that cannot be empty or drawn.
     """
@@ -108,7 +107,7 @@ def input_axis(column: Column) -> Axis:
 def _standardised_ends(column: Column) -> tuple[float, float]:
     if not (np.isfinite(column.low) and np.isfinite(column.high)):
         return -_DEVIATIONS, _DEVIATIONS
-    margin = _MARGIN * ((column.high - column.low) or 1.0)
+    margin = MARGIN * ((column.high - column.low) or 1.0)
     return column.low - margin, column.high + margin
 
 

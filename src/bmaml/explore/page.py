@@ -13,7 +13,19 @@ import numpy as np
 from bokeh.document import Document
 from bokeh.events import DoubleTap, Pan, PanEnd, PanStart, Tap
 from bokeh.layouts import column, row
-from bokeh.models import Button, Column, ColumnDataSource, DataTable, Div, NumberEditor, Select, Slider, Spinner, TableColumn
+from bokeh.models import (
+    AllIndices,
+    Button,
+    Column,
+    ColumnDataSource,
+    DataTable,
+    Div,
+    NumberEditor,
+    Select,
+    Slider,
+    Spinner,
+    TableColumn,
+)
 from bokeh.models.widgets.tables import CellEditor, NumberFormatter
 
 from bmaml.errors import BmamlError
@@ -244,6 +256,8 @@ class Page:
         columns: Any = {"along": [x[along] for x in self.points.x], "other": [x[other] for x in self.points.x]}
         self._quiet = True
         self.source.data = columns | {"y": list(self.points.y), "mean": known[0], "std": known[1]}
+        # Bokeh's table draws its cells again only if the rows that it shows are others.
+        self.table.view.filter = AllIndices()
         chosen = [] if self.selected is None else [self.selected]
         if self.source.selected.indices != chosen:
             self.source.selected.indices = chosen

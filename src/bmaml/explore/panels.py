@@ -21,6 +21,8 @@ ACQUISITION_COLOURS = {"variance": BLUE, "information": VERMILION, "reduction": 
 _MARKERS = {"variance": "triangle", "information": "diamond", "reduction": "square"}
 _EMPTY = ("x", "mean", "low90", "low50", "high50", "high90")
 _HEIGHT = 330
+# Share of an axis that is left free at its ends for marks.
+_ROOM = 0.02
 
 
 def axis_type(axis: Axis) -> Literal["datetime", "log", "linear"]:
@@ -100,6 +102,13 @@ def _flat_legend(plot: Any) -> None:
     legend.glyph_height = legend.label_height = 14
 
 
+def _widened(ends: Any, log: bool) -> None:
+    """Add a little room at both ends of a range."""
+    low, high = (np.log(end) if log else end for end in (ends.start, ends.end))
+    room = _ROOM * (high - low)
+    ends.start, ends.end = (float(np.exp(end) if log else end) for end in (low - room, high + room))
+
+
 class PlanePanel:
     """A number over two inputs, as colours: the mean of a prediction, or its standard deviation."""
 
@@ -140,6 +149,10 @@ class WorthPanel:
             share = Axis("worth, share of the largest", 0.0, 1.3)
             self.figure = blank("Next point to measure", subject.drawn[0], share, height=260)
         plot: Any = self.figure
+        # A best place is often at an end, where its mark would be cut.
+        _widened(plot.x_range, subject.drawn[0].log)
+        if self.plane:
+            _widened(plot.y_range, subject.drawn[1].log)
         self.lines, self.best = {}, {}
         for name, colour in ACQUISITION_COLOURS.items():
             self.lines[name] = ColumnDataSource({"x": [], "y": []})

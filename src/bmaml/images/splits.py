@@ -126,3 +126,4 @@ _SPLITS: dict[str, Callable[[ImageSet, float, int], Split]] = {
     "vinyals": _vinyals,
 }
 SPLITS = tuple(_SPLITS)
+"""Names of the ways to hold out classes."""

@@ -316,8 +316,8 @@ def _learned(model: FewShotRegressor, found: Learned) -> Section:
             [*([e["output"]] if several else []), e["input"], e["start"], e["end"], f"{e['change']:+.3g}", number(e["between"])]
             for e in found.effects
         ]
-        caption = "What each input does to the mean, and how much tasks differ in this (standard deviation)"
-        grids.append(Grid(caption, [*several, "input", "from", "to", "change", "differs by"], rows))
+        caption = "What each input does to the mean"
+        grids.append(Grid(caption, [*several, "input", "from", "to", "change", "tasks differ by"], rows))
     return Section("What was learned", lines, pictures, grids)
 
 

@@ -12,8 +12,8 @@ from bmaml.tables.columns import BEYOND, Column
 from bmaml.tables.schema import Schema
 from bmaml.tables.table import Table
 
-# An input may lie this share of the fitted range beyond it: the ends of a range are random.
-_MARGIN = 0.05
+MARGIN = 0.05
+"""An input may lie this share of the fitted range beyond it: the ends of a range are random."""
 
 
 def outside(table: Table, schema: Schema, seen: Mapping[str, float] | None = None) -> dict[str, np.ndarray]:
@@ -24,7 +24,7 @@ def outside(table: Table, schema: Schema, seen: Mapping[str, float] | None = Non
     """
     table, found = schema.as_read(table), {}
     for column in _ranged(schema):
-        found[column.name] = _beyond(column, _places(table, column, seen), _MARGIN)
+        found[column.name] = _beyond(column, _places(table, column, seen), MARGIN)
     return found
 
 
@@ -36,7 +36,7 @@ def say_outside(table: Table, schema: Schema, seen: Mapping[str, float] | None =
     table = schema.as_read(table)
     for column in _ranged(schema):
         places = _places(table, column, seen)
-        rows = _beyond(column, places, _MARGIN)
+        rows = _beyond(column, places, MARGIN)
         rows &= column.long_tails | ~_beyond(column, places, BEYOND)
         away = np.flatnonzero(rows)
         if len(away):

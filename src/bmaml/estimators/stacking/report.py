@@ -21,6 +21,7 @@ from bmaml.likelihoods import FAMILIES, Family
 from bmaml.tables import Schema
 
 PLAIN = "mean of the given rows"
+"""Name of the plain guess that a model is compared with."""
 # With fewer tasks a coverage of 90% is uncertain by more than ten points.
 _FEW_TASKS = 30
 # Bins of a probability.
