@@ -15,10 +15,33 @@ from bmaml.distributions import Bernoulli, DiscreteMixture, NegativeBinomial, pi
 from bmaml.estimators.stacking.coefficient_draws import fit_generalised
 from bmaml.learners.generalised import GeneralisedLearner, JointLaplace
 from bmaml.learners.hierarchical import fit_basis
-from bmaml.likelihoods import BernoulliLikelihood, NegativeBinomialLikelihood, PoissonLikelihood
+from bmaml.likelihoods import (
+    BernoulliLikelihood,
+    GammaLikelihood,
+    KnownErrorLikelihood,
+    NegativeBinomialLikelihood,
+    PoissonLikelihood,
+    StudentLikelihood,
+    WeightedLikelihood,
+)
 
 KEY = jax.random.key(0)
-FAMILIES = {"yes-no": BernoulliLikelihood(), "count": NegativeBinomialLikelihood(), "poisson": PoissonLikelihood()}
+FAMILIES = {
+    "yes-no": BernoulliLikelihood(),
+    "count": NegativeBinomialLikelihood(),
+    "poisson": PoissonLikelihood(),
+    "student-t": StudentLikelihood(),
+    "gamma": GammaLikelihood(),
+    "known-error": KnownErrorLikelihood(),
+    "weighted": WeightedLikelihood(),
+}
+# The density of an outcome given its latent number, what else is known of the row, and scales at the centre of their prior.
+EXACT = {
+    "student-t": lambda y, latent, side: stats.t.logpdf(y, 2 + np.exp(1.2), latent, np.exp(-1)),
+    "gamma": lambda y, latent, side: stats.gamma.logpdf(y, np.exp(1.4), scale=np.exp(latent - 1.4)),
+    "known-error": lambda y, latent, side: stats.norm.logpdf(y, latent, np.hypot(np.exp(-1), side)),
+    "weighted": lambda y, latent, side: stats.norm.logpdf(y, latent, np.exp(-1 - side / 2)),
+}
 
 
 @jit
@@ -64,7 +87,7 @@ def over_normal(log_prob, mean, variance):
 def test_outcomes_are_integrated_over_what_is_not_known(name, tolerance):
     """For sharp counts (here up to 300) points of quadrature alone would leave gaps between them."""
     likelihood = FAMILIES[name]
-    scales = {key: jnp.array([centre]) for key, (centre, _) in likelihood.SCALES.items()}
+    scales = {key: jnp.array([centre]) for key, (centre, _) in likelihood.priors.items()}
     for mean, variance in ((0.4, 0.05), (-1.0, 4.0)) if name == "yes-no" else ((5.0, 0.02), (4.0, 0.5), (1.0, 1.0)):
         predictive = likelihood.predictive(
             jnp.full((1, 1), mean), jnp.full((1, 1), variance), jnp.zeros(1), scales, jnp.zeros(1)
@@ -77,11 +100,46 @@ def test_outcomes_are_integrated_over_what_is_not_known(name, tolerance):
                     return np.log(expit(latent if y else -latent))
                 if name == "poisson":
                     return stats.poisson.logpmf(y, np.exp(latent))
-                size = np.exp(-2 * likelihood.SCALES["scatter"][0])
+                size = np.exp(-2 * likelihood.priors["scatter"][0])
                 return stats.nbinom.logpmf(y, size, size / (size + np.exp(latent)))
 
             found = float(predictive.log_prob(jnp.full((1, 1), y))[0])
             assert found == pytest.approx(over_normal(log_prob, mean, variance), abs=tolerance, rel=0.01)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_measurements_are_integrated_over_what_is_not_known(name):
+    likelihood, y = FAMILIES[name], np.array([0.1, 0.4, 0.9, 1.5, 3.0])
+    scales, column = {key: jnp.array([centre]) for key, (centre, _) in likelihood.priors.items()}, jnp.asarray(y[:, None], "f")
+    for mean, variance, side in ((0.2, 1e-6, 0.0), (0.2, 0.05, 0.4), (-0.5, 1.5, 0.4)):
+        at = np.linspace(mean - 8 * np.sqrt(variance), mean + 8 * np.sqrt(variance), 201)
+        shares = stats.norm.pdf(at, mean, np.sqrt(variance)) * (at[1] - at[0])
+        density = [np.log((np.exp(EXACT[name](one, at, side)) * shares).sum()) for one in y]
+        grids = np.linspace(1e-6 if name == "gamma" else -40, y, 4001)
+        each = [(np.exp(EXACT[name](grid[:, None], at[None], side)) * shares).sum(1) for grid in grids.T]
+        full = (jnp.full((1, 5), part) for part in (mean, variance))
+        made = likelihood.predictive(*full, jnp.full(5, side), scales, jnp.zeros(1))
+        np.testing.assert_allclose(made.log_prob(column), density, atol=0.012)
+        np.testing.assert_allclose(made.cdf(column)[:, 0], np.trapezoid(each, grids.T, axis=1), atol=0.004)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_densities_have_the_slopes_that_they_say(name):
+    likelihood, scales = FAMILIES[name], {key: jnp.asarray(centre) for key, (centre, _) in FAMILIES[name].priors.items()}
+    latent, y, side = jnp.array([-1.0, 0.3, 2.0]), jnp.array([0.5, 1.7, 1.0]), jnp.full(3, 0.4)
+    np.testing.assert_allclose(likelihood.log_prob(latent, y, side, scales), EXACT[name](y, latent, side), rtol=1e-5)
+    slope, weight = likelihood.slopes(latent, y, side, scales)
+    of = lambda at: likelihood.log_prob(at, y, side, scales).sum()  # noqa: E731
+    np.testing.assert_allclose(slope, jax.grad(of)(latent), rtol=1e-5)
+    if likelihood.CONCAVE:
+        np.testing.assert_allclose(weight, -jnp.diagonal(jax.hessian(of)(latent)), rtol=1e-5)
+    else:  # The mean over outcomes.
+        drawn = likelihood.predictive(
+            jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.zeros(1), {k: v[None] for k, v in scales.items()}, jnp.zeros(1)
+        )
+        many = drawn.sample(KEY, (20_000,))[:, 0, 0]
+        each = jax.vmap(lambda one: jax.hessian(lambda at: likelihood.log_prob(at, one, 0.0, scales))(0.0))(many)
+        assert float(-each.mean()) == pytest.approx(float(weight[0]), rel=0.05)
 
 
 def told(name, tasks, rows, seed=0):
@@ -91,6 +149,10 @@ def told(name, tasks, rows, seed=0):
     latent = 0.4 + 0.7 * x[..., 0] + 0.9 * rng.normal(size=(tasks, 1))
     if name == "yes-no":
         y = rng.random(latent.shape) < expit(latent)
+    elif name == "student-t":
+        y = latent + 0.3 * rng.standard_t(3, latent.shape)
+    elif name == "gamma":
+        y = np.exp(latent) * rng.gamma(4.0, 0.25, latent.shape)
     else:
         rate = np.exp(latent) * (rng.gamma(4.0, 0.25, latent.shape) if name == "count" else 1)
         y = rng.poisson(rate)
@@ -101,7 +163,7 @@ def layout(rows):
     return fit_basis(rows.x.reshape(-1, 1), np.repeat(np.arange(len(rows.mask)), rows.mask.shape[1]))
 
 
-@pytest.mark.parametrize("name", ["yes-no", "count"])
+@pytest.mark.parametrize("name", ["yes-no", "count", "student-t", "gamma"])
 def test_the_evidence_of_a_support_is_that_of_quadrature(name):
     """One task whose constant alone is open: the integral over one number."""
     likelihood, rows = FAMILIES[name], told(name, 1, 6)
@@ -129,7 +191,7 @@ def test_the_evidence_of_a_support_is_that_of_quadrature(name):
     assert float(posterior.predict(x[:1]).mean[0, 0]) == pytest.approx(exact, rel=0.04)
 
 
-@pytest.mark.parametrize("name", ["yes-no", "count"])
+@pytest.mark.parametrize("name", ["yes-no", "count", "student-t", "gamma"])
 def test_the_joint_evidence_has_the_slope_and_the_curvature_that_it_says(name):
     rows, likelihood = told(name, 5, 6), FAMILIES[name]
     basis, knots = layout(rows)
@@ -148,7 +210,7 @@ def test_the_joint_evidence_has_the_slope_and_the_curvature_that_it_says(name):
         assert densities[0] == pytest.approx(densities[1], abs=1e-8)
 
 
-@pytest.mark.parametrize("name", ["yes-no", "count"])
+@pytest.mark.parametrize("name", ["yes-no", "count", "student-t", "gamma"])
 def test_many_tasks_tell_the_scales(name):
     rows = told(name, 150, 12)
     basis, knots = layout(rows)
@@ -156,8 +218,9 @@ def test_many_tasks_tell_the_scales(name):
     meta = fit_generalised(learner, knots, rows, np.ones((1, 150), bool))
     weights = np.asarray(jax.nn.softmax(meta.log_weights[0]))
     assert np.exp(weights @ np.asarray(meta.scales["lines"][0, :, 0])) == pytest.approx(0.9, rel=0.2)
-    if name == "count":
-        assert np.exp(weights @ np.asarray(meta.scales["scatter"][0])) == pytest.approx(0.5, rel=0.15)
+    own = {"count": ("scatter", 0.5), "gamma": ("scatter", 0.5), "student-t": ("noise", 0.3)}
+    if name in own:
+        assert np.exp(weights @ np.asarray(meta.scales[own[name][0]][0])) == pytest.approx(own[name][1], rel=0.15)
     mean = weights @ np.asarray(meta.mean[0])
     assert mean[1] == pytest.approx(0.7, abs=0.12)
     assert float(meta.centre[0]) + mean[0] == pytest.approx(0.4, abs=0.25)

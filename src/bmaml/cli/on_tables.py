@@ -21,7 +21,7 @@ from bmaml.estimators.held_out_tasks import judge_held_out, score_held_out
 from bmaml.estimators.left_out import LEFT_OUT
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Estimate, Score
-from bmaml.estimators.stacking import MIXTURES, PLAIN, scores_of, verdict
+from bmaml.estimators.stacking import MIXTURES, PLAIN, family_for, scores_of, verdict
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.io.aligned import aligned
 from bmaml.io.files import file_digest, read_plain, write_atomically
@@ -69,7 +69,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
         regression_method(method, 1, 1, fitting.particles)
     must_take_a_run(folder)
     table = columns.read(path)
-    family = FewShotRegressor(method, family=columns.family).wanted_family()
+    family = family_for(method, columns.family)
     roles = replace(columns.roles(table), family=family)
     check_headers(roles)
     with plain_warnings():
@@ -102,6 +102,9 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
             categorical=roles.categorical,
             log=roles.log,
             exposure=roles.exposure,
+            error=roles.error,
+            weight=roles.weight,
+            levels=roles.levels,
             directory=folder,
             notes={"command": TYPED.get()} | ({} if held is None else {"held_out": asdict(parted)}),
         )
@@ -338,7 +341,7 @@ def _show(scores: Sequence[Score], model: FewShotRegressor, tasks: str, by: str 
 def _header(model: FewShotRegressor) -> list[str]:
     names = [column.name for column in model.schema_.outputs]
     family = FAMILIES.find(model.schema_.family)
-    held = f"{LEVEL:.0%} interval holds" if family.likelihood is None else f"middle {LEVEL:.0%} holds"
+    held = f"{LEVEL:.0%} interval holds" if family.continuous else f"middle {LEVEL:.0%} holds"
     within = [held + (f" {name}" if len(names) > 1 else "") for name in names]
     return ["given", "predicted by", *(f"{family.error} of {name}" for name in names), "log loss a row", *within]
 

@@ -40,6 +40,11 @@ class TableColumns(OptionGroup):
         typer.Option(help=f"What the outcome is: {OUTCOME_NAMES} (default: yes-no if it holds two things, else normal)."),
     ] = None
     exposure: Annotated[str | None, typer.Option(help="Column with the exposure of counts, such as person-years.")] = None
+    error: Annotated[str | None, typer.Option(help="Column with the standard deviation of each measurement's own error.")] = (
+        None
+    )
+    weight: Annotated[str | None, typer.Option(help="Column with how many measurements a row is the mean of.")] = None
+    levels: Annotated[str | None, typer.Option(help="Levels of an ordered outcome, as none,mild,severe.")] = None
     selection: Annotated[Selection, typer.Option(help="A random few rows are given, or a task's first.")] = Selection.random
     order: Annotated[str | None, typer.Option(help="Column that sorts a task's rows.")] = None
     categorical: Annotated[str | None, typer.Option(help="Inputs that are categories though numbers.")] = None
@@ -76,7 +81,9 @@ class TableColumns(OptionGroup):
 
         named = (self.task, self.x, self.y, self.categorical, self.log)
         task, x, y, categorical, log = (tuple(names_of(text, table.columns)) for text in named)
-        return ColumnRoles(task, x, y, self.order, categorical, log, self.selection.value, exposure=self.exposure)
+        levels = tuple(names_of(self.levels))
+        sides = {"exposure": self.exposure, "error": self.error, "weight": self.weight}
+        return ColumnRoles(task, x, y, self.order, categorical, log, self.selection.value, **sides, levels=levels)
 
 
 def _missing(text: str, default: tuple[str, ...]) -> dict[str, Any]:

@@ -49,12 +49,14 @@ def report(run: Run, folder: Path) -> None:
 
 # Of tasks like those fitted on, one in a thousand is warned of.
 _SURPRISING = 0.001
-_ANSWERS = ("mean", "std", "low", "high", "probability")
+_ANSWERS = ("mean", "std", "low", "high", "probability", "likely")
 
 
 def _answers(schema: Schema) -> tuple[str, ...]:
     """Return what is said of each outcome of `schema`. The interval of a probability is what is not known of it."""
     family = FAMILIES.find(schema.family)
+    if family.cells == "ordered":
+        return ("likely", "mean", "low", "high", *(f"probability_{level}" for level in schema.outputs[0].levels))
     return (family.mean, "low", "high") if family.cells == "two" else (family.mean, "std", "low", "high")
 
 
@@ -65,9 +67,10 @@ def check_headers(roles: ColumnRoles | Schema, others: Sequence[str] = ()) -> No
     """
     if isinstance(roles, Schema):
         inputs, outputs = ([column.name for column in part] for part in (roles.inputs, roles.outputs))
+        answers = (*_ANSWERS, *_answers(roles))
     else:
-        inputs, outputs = roles.x, roles.y
-    taken = {"rank"} | {f"{name}_{what}" for name in outputs for what in _ANSWERS}
+        inputs, outputs, answers = roles.x, roles.y, _ANSWERS
+    taken = {"rank"} | {f"{name}_{what}" for name in outputs for what in answers}
     clash = next((name for name in (*roles.task_columns, *inputs, *others) if name in taken), None)
     if clash is not None:
         raise InputError(f"column {clash!r} has the name of a column of the answers: give it another name in the table.")
@@ -97,7 +100,7 @@ def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish:
 
     Raises: InputError if a task has fewer rows, the wish does not fit, or the method has no particles to disagree.
     """
-    moments = [what for what in _answers(model.schema_) if what not in ("low", "high")]
+    moments = [what for what in _answers(model.schema_) if what in ("mean", "std", "probability")]
     outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in moments]
     header = ["rank", *_leading(model, tasks), *outputs]
     return _csv(header, [row for task in tasks for row in _suggested(model, task, n, wish)])
@@ -184,11 +187,23 @@ def _predicted(model: FewShotRegressor, task: NewTask, level: float) -> list[lis
     _say_surprise(answerer, task)
     mean, std = answerer.predict(task.asked, return_std=True)
     low, high = answerer.interval(task.asked, level)
-    parts = {"std": std, "low": low, "high": high}
-    shown = [_columns(parts.get(what, mean), task.asked) for what in _answers(model.schema_)]
-    each = np.stack(shown, -1).reshape(len(mean), -1)
     cells = _cells(model, task, np.arange(len(mean)))
-    return [[*own, *as_texts(values)] for own, values in zip(cells, each, strict=True)]
+    if answerer.schema.outputs[0].form == "ordered":
+        said = _levels(answerer, task, mean, low, high)
+    else:
+        parts = {"std": std, "low": low, "high": high}
+        shown = [_columns(parts.get(what, mean), task.asked) for what in _answers(model.schema_)]
+        said = [as_texts(values) for values in np.stack(shown, -1).reshape(len(mean), -1)]
+    return [[*own, *answers] for own, answers in zip(cells, said, strict=True)]
+
+
+def _levels(answerer: AdaptedTask, task: NewTask, mean: np.ndarray, *ends: np.ndarray) -> list[list[str]]:
+    """Return the answers for ordered levels: the likeliest, the mean, the ends of the interval, and all probabilities."""
+    column, shares = answerer.schema.outputs[0], answerer.probabilities(task.asked)
+    low, high = ([column.levels[int(place)] for place in end - column.origin] for end in ends)
+    likely = [column.levels[place] for place in shares.argmax(1)]
+    rows = zip(likely, as_texts(mean), low, high, shares, strict=True)
+    return [[*answers, *as_texts(share)] for *answers, share in rows]
 
 
 def _say_surprise(answerer: AdaptedTask, task: NewTask) -> None:

@@ -26,9 +26,17 @@ from bmaml.distributions.mixtures import AbstractNumericMixture as AbstractNumer
 from bmaml.distributions.mixtures import CategoricalMixture as CategoricalMixture
 from bmaml.distributions.mixtures import DiscreteMixture as DiscreteMixture
 from bmaml.distributions.mixtures import Mixture as Mixture
+from bmaml.distributions.mixtures import level_shares as level_shares
 from bmaml.distributions.mixtures import mixture as mixture
+from bmaml.distributions.noisy import NoisyGamma as NoisyGamma
+from bmaml.distributions.noisy import NoisyStudentT as NoisyStudentT
 from bmaml.distributions.normal import Normal as Normal
+from bmaml.distributions.ordered import Ordered as Ordered
+from bmaml.distributions.ordered import between as between
+from bmaml.distributions.ordered import log_difference as log_difference
+from bmaml.distributions.ordered import of_shares as of_shares
 from bmaml.distributions.pool import Pool as Pool
 from bmaml.distributions.pool import pooled as pooled
 from bmaml.distributions.pool import widened as widened
+from bmaml.distributions.stretched_counts import less_sure as less_sure
 from bmaml.distributions.student import StudentT as StudentT

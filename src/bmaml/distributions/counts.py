@@ -89,12 +89,12 @@ def log_mass(y: Array, log_mean: Array, log_size: Array) -> Array:
     mean, size = jnp.exp(log_mean), jnp.exp(log_size)
     some = jnp.maximum(y, 1.0)
     off = (y + size) * jnp.log1p((y - mean) / (size + mean)) - jnp.where(y > 0, some * (jnp.log(some) - log_mean), 0.0)
-    shape = -0.5 * jnp.log1p(y / size) + _stirling_rest(y + size) - _stirling_rest(size)
-    own = jnp.where(y > 0, 0.5 * jnp.log(2 * jnp.pi * some) + _stirling_rest(some), 0.0)
+    shape = -0.5 * jnp.log1p(y / size) + stirling_rest(y + size) - stirling_rest(size)
+    own = jnp.where(y > 0, 0.5 * jnp.log(2 * jnp.pi * some) + stirling_rest(some), 0.0)
     return off + shape - own
 
 
-def _stirling_rest(z: Array) -> Array:
+def stirling_rest(z: Array) -> Array:
     """Return log Gamma(z) - (z - 1/2) log z + z - log(2 pi) / 2."""
     few, many = jnp.minimum(z, _MANY), jnp.maximum(z, _MANY)
     exact = special.gammaln(few) - (few - 0.5) * jnp.log(few) + few - 0.5 * math.log(2 * math.pi)

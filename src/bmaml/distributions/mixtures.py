@@ -13,6 +13,7 @@ from bmaml.distributions.base import AbstractContinuous, AbstractDistribution, A
 from bmaml.distributions.bernoulli import Bernoulli, coin_entropy
 from bmaml.distributions.categorical import Categorical
 from bmaml.distributions.discrete import AbstractDiscrete
+from bmaml.distributions.ordered import Ordered, share_entropy
 from bmaml.errors import PairError
 
 _ENTROPY_SAMPLES = 512
@@ -37,7 +38,9 @@ def _mixed_sample(key: PRNGKeyArray, log_weights: Array, part: AbstractDistribut
     weights = jax.nn.softmax(log_weights)
     which = jax.random.choice(pick, len(weights), (*shape, like.shape[1]), p=weights)
     rows = jnp.arange(like.shape[1])
-    picked = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, like.shape)[which, rows], part)
+    # The cuts of levels have more columns than there are outputs.
+    wide = lambda leaf: (*like.shape[:-1], max(like.shape[-1], leaf.shape[-1]))  # noqa: E731
+    picked = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, wide(leaf))[which, rows], part)
     return picked.sample(draw)
 
 
@@ -110,7 +113,21 @@ class DiscreteMixture(AbstractNumericMixture, AbstractDiscrete):
 
     def entropy(self):
         # A mixture of coins is a coin.
-        return coin_entropy(self.mean).sum(-1) if isinstance(self.components, Bernoulli) else sampled_entropy(self)
+        if isinstance(self.components, Bernoulli):
+            return coin_entropy(self.mean).sum(-1)
+        if isinstance(self.components, Ordered):
+            return share_entropy(_weighted(self.log_weights, self.components.probabilities))
+        return sampled_entropy(self)
+
+
+def level_shares(predictive: AbstractDistribution) -> Float[Array, "n levels"]:
+    """Return the probability of each level under a mixture of `Ordered` components.
+
+    Raises: PairError for a `predictive` of another kind.
+    """
+    if isinstance(predictive, DiscreteMixture) and isinstance(predictive.components, Ordered):
+        return _weighted(predictive.log_weights, predictive.components.probabilities)
+    raise PairError(f"{type(predictive).__name__} has no levels: give a mixture of Ordered.")
 
 
 class CategoricalMixture(AbstractMixed):

@@ -12,6 +12,7 @@ from bmaml.distributions.base import AbstractContinuous, AbstractDistribution, A
 from bmaml.distributions.discrete import AbstractDiscrete
 from bmaml.distributions.log_normal import ShiftedLogNormal
 from bmaml.distributions.mixtures import DiscreteMixture, Mixture, mixed_log_prob, sampled_entropy
+from bmaml.distributions.noisy import NoisyGamma, NoisyStudentT
 from bmaml.distributions.normal import Normal
 from bmaml.distributions.student import StudentT
 from bmaml.errors import PairError
@@ -85,7 +86,7 @@ def widened(predictive: AbstractDistribution, factor: Float[Array, ""]) -> Abstr
     """Return a predictive whose scales are multiplied by `factor`. Each component keeps its own centre.
 
     Whole numbers have no scale, so a `predictive` of them stays as it is.
-    Raises: PairError for other predictives that are not made of normals, Student-ts and log-normals.
+    Raises: PairError for other predictives that are not made of normals, Student-ts, log-normals and gammas.
     """
     return predictive if isinstance(predictive, AbstractDiscrete) else _widened(predictive, factor)
 
@@ -97,8 +98,12 @@ def _widened(predictive: AbstractDistribution, factor: Array) -> AbstractContinu
         return Mixture(predictive.log_weights, _widened(predictive.components, factor))
     if isinstance(predictive, Normal):
         return Normal(predictive.loc, factor * predictive.scale)
+    if isinstance(predictive, NoisyStudentT | NoisyGamma):
+        return predictive.widened(factor)
     if isinstance(predictive, StudentT):
         return StudentT(predictive.df, predictive.loc, factor * predictive.scale)
     if isinstance(predictive, ShiftedLogNormal):
         return ShiftedLogNormal(predictive.loc, factor * predictive.scale, predictive.shift)
-    raise PairError(f"cannot widen {type(predictive).__name__}: give normals, Student-ts, log-normals or mixtures of them.")
+    raise PairError(
+        f"cannot widen {type(predictive).__name__}: give normals, Student-ts, log-normals, gammas or mixtures of them."
+    )

@@ -23,7 +23,7 @@ _FAR = 3.0
 _POWER = 1e4
 
 
-def _student_constant(df: Array) -> Array:
+def student_constant(df: Array) -> Array:
     """Return log Gamma((df + 1) / 2) - log Gamma(df / 2) - log(pi df) / 2, the log density at the centre for a scale of 1.
 
     For many degrees of freedom the function uses a series of the difference. The direct difference would lose three digits in
@@ -38,7 +38,7 @@ def _student_constant(df: Array) -> Array:
 
 def _log_power(df: Array) -> Array:
     """Return log k of the power law k t^-df that the probability above t approaches from below, for a scale of 1."""
-    return _student_constant(df) + 0.5 * (df - 1) * jnp.log(df)
+    return student_constant(df) + 0.5 * (df - 1) * jnp.log(df)
 
 
 def _as_normal(t: Array, df: Array) -> Array:
@@ -66,7 +66,7 @@ class StudentT(AbstractContinuous):
     def log_prob(self, y):
         check_targets(self.loc.shape, y)
         y, df, loc, scale = same_rank(y, self.df, self.loc, self.scale)
-        constant = _student_constant(df) - jnp.log(scale)
+        constant = student_constant(df) - jnp.log(scale)
         return (constant - 0.5 * (df + 1) * jnp.log1p(((y - loc) / scale) ** 2 / df)).sum(-1)
 
     @property

@@ -79,3 +79,36 @@ def columns_of(values: ArrayLike, letter: str) -> dict[str, np.ndarray]:
         raise InputError(f"{letter} has shape {array.shape}: give one or two dimensions, rows first.")
     array = array[:, None] if array.ndim == 1 else array
     return {f"{letter}{i}": array[:, i] for i in range(array.shape[1])}
+
+
+def as_rows(X: TableLike | ArrayLike, schema: Schema) -> Table:
+    """Return inputs `X` as a table. The columns of an array are the inputs of `schema` in order.
+
+    Raises: InputError for an array of another shape.
+    """
+    if isinstance(X, Table | str | Mapping | PathLike | DataFrame):
+        return read_table(X, "X")
+    array = as_array(X, "X")
+    names = schema.given
+    array = array[:, None] if array.ndim == 1 and len(names) == 1 else array
+    if array.ndim != 2 or array.shape[1] != len(names):
+        raise InputError(
+            f"X has shape {array.shape} and the model has {len(names)} inputs ({', '.join(names)}): give (rows, {len(names)})."
+        )
+    if not names and len(array):
+        return Table("X", {}, np.arange(len(array)))
+    return read_table({name: array[:, i] for i, name in enumerate(names)}, "X")
+
+
+def with_outputs(table: Table, y: ArrayLike, schema: Schema) -> Table:
+    """Return `table` with the targets `y` as the output columns of `schema`.
+
+    Raises: InputError for targets of another shape.
+    """
+    array = np.asanyarray(y)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape != (len(table), len(schema.outputs)):
+        raise InputError(
+            f"y has shape {np.shape(y)} and X has {len(table)} rows: give one row of {len(schema.outputs)} for each."
+        )
+    return table.with_columns({c.name: array[:, i] for i, c in enumerate(schema.outputs)})

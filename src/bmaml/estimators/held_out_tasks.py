@@ -17,7 +17,7 @@ from bmaml.estimators.left_out import LeftOut, Predicted, left_out, names_of
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Errors, Score, averaged, normal_errors, summary
 from bmaml.evaluation.metrics import LEVEL
-from bmaml.likelihoods import NORMAL
+from bmaml.likelihoods import FAMILIES
 from bmaml.tables import Schema, Table, task_rows
 from bmaml.tasks.base import Selection
 
@@ -104,7 +104,7 @@ def _scores(
     scores, units = [], _units(held, model.schema_, by)
     for count, here, past, own in zip(shots, answered.asked, seen, _model_errors(answered), strict=True):
         errors = {_name(model): own}
-        if past is not None and model.schema_.family == NORMAL.name:
+        if past is not None and FAMILIES.find(model.schema_.family).continuous:
             errors |= {name: _plain_errors(guess, here, past) for name, guess in _baselines(model.selection, count).items()}
         tasks = np.unique(here.task)
         counts = (len(tasks), len(np.unique(units[tasks])))

@@ -17,7 +17,7 @@ from bmaml.estimators.left_out import axis_values, spelled
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.inference.posteriors import AbstractPosterior, knows_noise, noise_entropy
-from bmaml.likelihoods import NORMAL
+from bmaml.likelihoods import FAMILIES
 from bmaml.tables import Column, Schema
 
 _POINTS, _DRAWS, _ROWS, _LINES = 41, 400, 128, 8
@@ -209,7 +209,7 @@ def _asked(prior: AdaptedTask, rows: np.ndarray) -> _Asked:
     """Return what a model expects of random tasks at encoded `rows`. The rows of one call belong to the same tasks."""
     schema, count = prior.schema, len(rows)
     padded = jnp.asarray(rows[np.arange(length_class(count)) % count])
-    found = _expected(prior.posterior, padded, jax.random.key(prior.seed), schema.family == NORMAL.name)
+    found = _expected(prior.posterior, padded, jax.random.key(prior.seed), FAMILIES.find(schema.family).continuous)
     functions, variance, low, high, noise = (np.asarray(part, np.float64)[..., :count, :] for part in found)
     # Tasks whose own level is taken out of an outcome differ by that, too.
     own = np.array([0.0 if c.level is None else c.level[1] for c in schema.outputs]) / schema.scales

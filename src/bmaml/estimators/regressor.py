@@ -16,17 +16,16 @@ from numpy.typing import ArrayLike
 from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, saved
 from bmaml.estimators.description import Learned
-from bmaml.estimators.given_tables import array_table, as_fitted, digests, named_table
+from bmaml.estimators.given_tables import array_table, as_fitted, as_rows, digests, named_table, with_outputs
 from bmaml.estimators.learned import learned
 from bmaml.estimators.left_out import LeftOut, Names, names_of, read_left_out
-from bmaml.estimators.regressor_task import AdaptedTask, as_rows, with_outputs
+from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.estimators.scikit import explained, routing, row_weights, scored, split_given, tags
-from bmaml.estimators.stacking import FAMILY_MIXTURES, MIXTURES, Report, answers_of, default_steps, scores_of, stacked_run
+from bmaml.estimators.stacking import MIXTURES, Report, answers_of, default_steps, family_for, scores_of, stacked_run
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.io.checked import AtLeast, Count, NotNegative, Positive, Seed, as_tuple
 from bmaml.io.checkpoint import RunFolder
-from bmaml.likelihoods import FAMILIES, NORMAL
 from bmaml.methods import METHODS, Method, Tuned
 from bmaml.methods.spec import TABLES
 from bmaml.recipes.tables import regression_method
@@ -63,8 +62,8 @@ class FewShotRegressor(AbstractEstimator):
     - `steps`, `batch`: meta-steps, and tasks of a meta-step (None: those of the method's row, 4,000 and 16 unless it says
       otherwise; 400 steps for a mixture of up to 250 tasks).
     - `learning_rate`, `weight_decay`: those of the outer optimiser (None: those of the method's row).
-    - `family`: what the outcome is: `"normal"` (any numbers), `"yes-no"`, `"count"` or `"poisson"`. None takes `"yes-no"` for
-      an outcome of two things, and else `"normal"`. The methods `"mixture"` and `"mixed-model"` fit the other families.
+    - `family`: what the outcome is, a name in `bmaml.likelihoods.FAMILIES`. None takes `"yes-no"` for an outcome of two things,
+      and else `"normal"`. The methods `"mixture"` and `"mixed-model"` fit the other families.
     - `progress`: True prints a line on stderr from time to time; or a `bmaml.training.progress.Progress`.
     """
 
@@ -100,6 +99,9 @@ class FewShotRegressor(AbstractEstimator):
         categorical: Sequence[str] = (),
         log: Sequence[str] = (),
         exposure: str | None = None,
+        error: str | None = None,
+        weight: str | None = None,
+        levels: Sequence[str] = (),
         reading: Reading | None = None,
         directory: str | Path | None = None,
         overwrite: bool = False,
@@ -118,6 +120,9 @@ class FewShotRegressor(AbstractEstimator):
         categorical: Sequence[str] = (),
         log: Sequence[str] = (),
         exposure: str | None = None,
+        error: str | None = None,
+        weight: str | None = None,
+        levels: Sequence[str] = (),
         reading: Reading | None = None,
         directory: str | Path | None = None,
         overwrite: bool = False,
@@ -136,6 +141,9 @@ class FewShotRegressor(AbstractEstimator):
         categorical=(),
         log=(),
         exposure=None,
+        error=None,
+        weight=None,
+        levels=(),
         reading=None,
         directory=None,
         overwrite=False,
@@ -154,7 +162,9 @@ class FewShotRegressor(AbstractEstimator):
           first. Without an input the model is a random intercept: what a new task's level is, given some of its rows.
         - `order`, `categorical`, `log`: names of columns, see `bmaml.tables.ColumnRoles`. The columns of an array are "x0",
           "x1", ...
-        - `exposure`: name of the column with the exposure of counts, such as person-years. A new row needs it, too.
+        - `exposure`, `error`, `weight`: name of the column with the exposure of counts, with the standard deviation of each
+          measurement's own error, or with how many measurements a row is the mean of. A new row needs it, too.
+        - `levels`: levels of an ordered outcome, the lowest first, if they are words without an order of their own.
         - `reading`: how cells are read where this is a choice: what means missing, the order of day and month, the mark of
           decimals.
         - `directory`: folder to save the run in, with the tasks, so that it can be resumed. `load` reads it.
@@ -170,8 +180,9 @@ class FewShotRegressor(AbstractEstimator):
             table, roles = named_table(X, y, task, x)
         table = measured(read_table(table, reading=reading), roles.y)
         chosen = {"order": order, "categorical": as_tuple(categorical), "log": as_tuple(log), "selection": self.selection}
-        roles = replace(roles, **chosen, family=self.wanted_family(), exposure=exposure)
-        roles = replace(roles, x=tuple(name for name in roles.x if groups is None or name != exposure))
+        family, sides = family_for(self.method, self.family), {"exposure": exposure, "error": error, "weight": weight}
+        roles = replace(roles, **chosen, **sides, family=family, levels=as_tuple(levels))
+        roles = replace(roles, x=tuple(name for name in roles.x if groups is None or name not in sides.values()))
         schema = fit_schema(table, roles)
         if self.family is None and roles.family is not None and len(roles.y) == 1:
             say_spikes(table, roles.y[0])
@@ -283,22 +294,6 @@ class FewShotRegressor(AbstractEstimator):
                 judged[f"after {score.shots} rows of a new task"] = f"RMSE of {name} {error.value:.3g}, {held}"
         return {"predicts": f"{outputs} from {inputs}", "tasks": len(self.seen_)} | super().facts() | judged
 
-    def wanted_family(self) -> str | None:
-        """Return the name of the family to fit, or None if the outcomes decide.
-
-        Raises: InputError for a family that the method cannot fit.
-        """
-        fits = isinstance(self.method, str) and self.method in FAMILY_MIXTURES
-        if self.family is None:
-            return None if fits else NORMAL.name
-        if FAMILIES.find(self.family).likelihood is not None and not fits:
-            name = self.method if isinstance(self.method, str) else "a Method of your own"
-            raise InputError(
-                f"method {name!r} is for the family 'normal' and family is {self.family!r}: use method "
-                f"{' or '.join(FAMILY_MIXTURES)}."
-            )
-        return self.family
-
     @overload
     def recalibrate(
         self, X: TableLike | ArrayLike, y: ArrayLike, *, groups: ArrayLike, shots: Shots | None = None
@@ -317,11 +312,6 @@ class FewShotRegressor(AbstractEstimator):
         Raises: InputError before `fit`, for fewer tasks or tasks that were fitted on, or if a value or a task does not fit.
         """
         run = self.fitted()
-        if self.schema_.family != NORMAL.name:
-            raise InputError(
-                f"the model is of family {self.schema_.family!r}, whose intervals have no width to change: fit it again with "
-                "the further tasks."
-            )
         table = read_table(X) if groups is None else as_fitted(array_table(X, y, groups)[0], self.schema_)
         tasks, counts = self.further(table, shots)
         check_unseen(digests(tasks), self.seen_, "tasks")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any, Literal, cast, overload
 
 import equinox as eqx
@@ -16,8 +15,9 @@ from numpy.typing import ArrayLike
 from scipy.special import chdtrc, ndtri
 
 from bmaml.data import Data, data, length_class, pad
-from bmaml.distributions import AbstractNumeric, interval_tail, pit, split_level
+from bmaml.distributions import AbstractNumeric, interval_tail, level_shares, pit, split_level
 from bmaml.errors import InputError
+from bmaml.estimators.given_tables import as_rows, with_outputs
 from bmaml.estimators.padding import chunks, over_rows
 from bmaml.estimators.suggestions import By, Limits, Wish, suggested
 from bmaml.inference.acquisitions import ACQUISITIONS
@@ -27,10 +27,9 @@ from bmaml.io.checked import Count, Seed, checked
 from bmaml.io.notebook import facts_html
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.likelihoods import FAMILIES
-from bmaml.tables import Schema, Table, TableLike, read_table
+from bmaml.tables import Schema, Table, TableLike
 from bmaml.tables.outside import say_outside
-from bmaml.tables.read import DataFrame
-from bmaml.tables.table import as_array, listed
+from bmaml.tables.table import listed
 from bmaml.training.run import Run
 
 _FUNCTIONS = 1000  # draws of the probability of yes, for its interval
@@ -112,6 +111,15 @@ class AdaptedTask:
         mean = self._squeeze(self.schema.decode_value(mean, self.reference))
         std = self._squeeze(np.hypot(self.schema.decode_std(std), self._unknown))
         return (mean, std) if return_std else mean
+
+    def probabilities(self, X: TableLike | ArrayLike) -> np.ndarray:
+        """Return the probability of each level of an ordered outcome at each row of `X`, of shape (rows, levels).
+
+        Raises: InputError for a model of another family.
+        """
+        if FAMILIES.find(self.schema.family).cells != "ordered":
+            raise InputError(f"the model is of family {self.schema.family!r}, which has no levels: use predict, or sample.")
+        return self._over_rows(lambda x: (_shares(self.posterior, x),), X)[0]
 
     def quantile(self, X: TableLike | ArrayLike, q: float | Sequence[float]) -> np.ndarray:
         """Return the quantile of level `q` of each output at `X`. Several levels are on a leading axis.
@@ -314,39 +322,6 @@ def _padded(values: np.ndarray, rows: int) -> jax.Array:
     return jnp.asarray(np.pad(values, ((0, rows - len(values)), (0, 0))))
 
 
-def as_rows(X: TableLike | ArrayLike, schema: Schema) -> Table:
-    """Return inputs `X` as a table. The columns of an array are the inputs of `schema` in order.
-
-    Raises: InputError for an array of another shape.
-    """
-    if isinstance(X, Table | str | Mapping | PathLike | DataFrame):
-        return read_table(X, "X")
-    array = as_array(X, "X")
-    names = schema.given
-    array = array[:, None] if array.ndim == 1 and len(names) == 1 else array
-    if array.ndim != 2 or array.shape[1] != len(names):
-        raise InputError(
-            f"X has shape {array.shape} and the model has {len(names)} inputs ({', '.join(names)}): give (rows, {len(names)})."
-        )
-    if not names and len(array):
-        return Table("X", {}, np.arange(len(array)))
-    return read_table({name: array[:, i] for i, name in enumerate(names)}, "X")
-
-
-def with_outputs(table: Table, y: ArrayLike, schema: Schema) -> Table:
-    """Return `table` with the targets `y` as the output columns of `schema`.
-
-    Raises: InputError for targets of another shape.
-    """
-    array = np.asanyarray(y)
-    array = array[:, None] if array.ndim == 1 else array
-    if array.ndim != 2 or array.shape != (len(table), len(schema.outputs)):
-        raise InputError(
-            f"y has shape {np.shape(y)} and X has {len(table)} rows: give one row of {len(schema.outputs)} for each."
-        )
-    return table.with_columns({c.name: array[:, i] for i, c in enumerate(schema.outputs)})
-
-
 @eqx.filter_jit
 def _transforms(learner: AbstractLearner, meta: Meta, support: Data, key: jax.Array) -> jax.Array:
     """Return the probability integral transform of each row of a support given the rows before it."""
@@ -365,6 +340,11 @@ def _transforms(learner: AbstractLearner, meta: Meta, support: Data, key: jax.Ar
 def _moments(posterior: AbstractPosterior, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     predictive = posterior.predict(x)
     return predictive.mean, predictive.std
+
+
+@eqx.filter_jit
+def _shares(posterior: AbstractPosterior, x: jax.Array) -> jax.Array:
+    return level_shares(posterior.predict(x))
 
 
 @eqx.filter_jit

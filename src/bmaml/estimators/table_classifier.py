@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator
+from bmaml.estimators.given_tables import as_rows
 from bmaml.estimators.regressor import FewShotRegressor
-from bmaml.estimators.regressor_task import AdaptedTask, as_rows
+from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.estimators.scikit import routing, row_weights, scored, split_given, tags
 from bmaml.estimators.suggestions import By
 from bmaml.io.checked import AtLeast, Count, Seed

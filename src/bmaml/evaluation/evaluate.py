@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 from rich.table import Table
 
-from bmaml.distributions import AbstractContinuous
+from bmaml.distributions import AbstractNumeric
 from bmaml.errors import InputError
 from bmaml.evaluation.draws import draw_task
 from bmaml.evaluation.intervals import as_json, as_text, interval
@@ -249,7 +249,7 @@ def _scores(
         task, truth = drawn.task, drawn.truth
         adapt_key, score_key = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
         predictive = predictor.learner.adapt(predictor.meta, task.support, key=adapt_key).predict(task.query.x)
-        score = regression_scores if isinstance(predictive, AbstractContinuous) else classification_scores
+        score = regression_scores if isinstance(predictive, AbstractNumeric) else classification_scores
         return score(predictive, task.query, truth, key=score_key)
 
     return jax.lax.map(task_scores, indices, batch_size=batch)

@@ -16,7 +16,7 @@ from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
-from bmaml.distributions import AbstractContinuous, AbstractDistribution, Mixture, Normal
+from bmaml.distributions import AbstractDistribution, AbstractNumeric, Bernoulli, DiscreteMixture, Mixture, Normal, pit
 from bmaml.evaluation.intervals import POSITIVE, REAL, SHARE, Range, bootstrap
 
 LEVEL = 0.9
@@ -43,20 +43,23 @@ def masked_mean(values: Float[Array, " n"], mask: Float[Array, " n"]) -> Float[A
 
 
 def crps(
-    predictive: AbstractContinuous, y: Float[Array, "n outputs"], key: PRNGKeyArray, draws: int = _DRAWS
+    predictive: AbstractNumeric, y: Float[Array, "n outputs"], key: PRNGKeyArray, draws: int = _DRAWS
 ) -> Float[Array, " n"]:
     """Return the continuous ranked probability score of `predictive` at each target `y`, averaged over outputs.
 
     The score is E|X - y| - E|X - X'| / 2, in the target's units: Gneiting and Raftery (2007), equation 21,
     https://doi.org/10.1198/016214506000001437. It is exact for a normal, and for a mixture of up to 128 normals by equation 5
-    of Grimit et al. (2006), https://doi.org/10.1256/qj.05.235. For other distributions it is an unbiased estimate from `draws`
-    draws that `key` makes. The draws for a point do not depend on how many points follow it.
+    of Grimit et al. (2006), https://doi.org/10.1256/qj.05.235. Of yes or no it is the squared distance of the probability (half
+    of a Brier score over both). For other distributions, counts included, it is an unbiased estimate from `draws` draws that
+    `key` makes. The draws for a point do not depend on how many points follow it.
     """
     if isinstance(predictive, Normal):
         return (_distance(predictive.loc - y, predictive.scale) - predictive.scale / math.sqrt(math.pi)).mean(-1)
     if isinstance(predictive, Mixture) and isinstance(predictive.components, Normal):
         if len(predictive.log_weights) <= _MOST_NORMALS:
             return _mixed_crps(jax.nn.softmax(predictive.log_weights), predictive.components, y)
+    if isinstance(predictive.components if isinstance(predictive, DiscreteMixture) else predictive, Bernoulli):
+        return ((predictive.mean - y) ** 2).mean(-1)
     return _drawn_crps(predictive, y, key, draws)
 
 
@@ -77,9 +80,7 @@ def _mixed_crps(weights: Float[Array, " particles"], parts: Normal, y: Float[Arr
     return (jnp.tensordot(weights, _distance(loc - y[None], scale), 1) - 0.5 * between).mean(-1)
 
 
-def _drawn_crps(
-    predictive: AbstractContinuous, y: Float[Array, "n outputs"], key: PRNGKeyArray, draws: int
-) -> Float[Array, " n"]:
+def _drawn_crps(predictive: AbstractNumeric, y: Float[Array, "n outputs"], key: PRNGKeyArray, draws: int) -> Float[Array, " n"]:
     # One key for each draw. If all were drawn at once, the numbers would depend on the number of points, and so on padding.
     # The second term takes distinct pairs alone (sorted draws), so there is no bias.
     x = jnp.sort(jax.vmap(predictive.sample)(jax.random.split(key, draws)), axis=0)
@@ -99,11 +100,12 @@ def regression_scores(
     - `coverage`: share of targets in the central 90% interval; `coverage@L` for the levels of calibration.
     - `std`: mean predictive deviation (sharpness).
 
-    Coverage comes from the CDF at the target, so no quantile is computed.
+    Coverage comes from the CDF at the target, so no quantile is computed. For whole numbers it is the randomised probability
+    integral transform.
     """
-    assert isinstance(predictive, AbstractContinuous)
+    assert isinstance(predictive, AbstractNumeric)
     mask = query.mask
-    inside = jnp.abs(2 * predictive.cdf(query.y) - 1)
+    inside = jnp.abs(2 * pit(predictive, query.y, jax.random.fold_in(key, 1)) - 1)
     scores = {
         "mse": masked_mean(((predictive.mean - truth) ** 2).mean(-1), mask),
         "mse_noisy": masked_mean(((predictive.mean - query.y) ** 2).mean(-1), mask),

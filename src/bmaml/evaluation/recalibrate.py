@@ -3,7 +3,7 @@
 Training on few tasks makes predictions too sure on tasks of another kind. A model that cannot be right (features that do
 not fit, on data without noise) has small errors on most tasks and large ones on a few. Further tasks reveal both. Two
 numbers for each number of given points correct most of it: a stretch of the predictive, and the weight of its tails. For
-classes one number does, the temperature that divides their logits.
+classes and whole numbers one number does: the temperature that divides logits, or the factor on what counts scatter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, Int
 
 from bmaml.data import Data, same_rank
-from bmaml.distributions import AbstractContinuous, AbstractDistribution, Mixture, Pool, StudentT
+from bmaml.distributions import AbstractContinuous, AbstractDistribution, AbstractNumeric, Mixture, Pool, StudentT, pit
 from bmaml.errors import InputError
 from bmaml.evaluation.curves import chosen, smoothed
 from bmaml.evaluation.draws import draw_task
@@ -91,9 +91,9 @@ def recalibrate(
 
     After each number of shots, the function finds for each of several tails the stretch with which 90% intervals cover 90% of
     the targets. Each task has the same weight. Where no stretch reaches 90% (particles that lie too far apart, however sure
-    each one is), and for classes, the most likely stretch is taken. The likelihood chooses the tails. Stretches and tails are
-    smooth over numbers of shots, so that a number with few tasks borrows from the others, and `deviation` of the result's
-    `change` says how sure each log stretch is. Means of numbers and draws of functions stay the same.
+    each one is), for classes and for whole numbers, the most likely stretch is taken. The likelihood chooses the tails.
+    Stretches and tails are smooth over numbers of shots, so that a number with few tasks borrows from the others, and
+    `deviation` of the result's `change` says how sure each log stretch is. Means of numbers and draws of functions stay.
 
     This follows Kuleshov et al. (2018), https://arxiv.org/abs/1807.00263, but stretches each component of a mixture about its
     own mean, so modes stay apart. Classes follow Guo et al. (2017), https://arxiv.org/abs/1706.04599. If the learner was
@@ -241,15 +241,23 @@ def _nll(predictive: AbstractDistribution, y: Array) -> Array:
 
 @eqx.filter_jit
 def _tried(asked: _Asked, tails: tuple[float, ...]) -> tuple[Array, Array]:
-    """Return the accuracy (of numbers 0), and for each tail and each of `_TRIED` the NLL of each task."""
+    """Return the accuracy (of whole numbers the share in the middle 90%, of other numbers 0), and for each tail and each of
+    `_TRIED` the NLL of each task.
+    """
     pairs = [jnp.asarray(part.ravel(), jnp.float32) for part in np.meshgrid(tails, _TRIED, indexing="ij")]
     nll = jax.lax.map(lambda pair: _of_tasks(_nll, asked, pair[1], pair[0]), tuple(pairs))
 
-    def right(predictive: AbstractDistribution, query: Data) -> Array:
+    def right(predictive: AbstractDistribution, query: Data, key: jax.Array) -> Array:
+        if isinstance(predictive, AbstractNumeric):
+            inside = jnp.abs(2 * pit(predictive, query.y, key) - 1) < LEVEL
+            return masked_mean(inside.mean(-1, dtype=query.mask.dtype), query.mask)
         return masked_mean((jnp.argmax(predictive.mean, -1) == query.y).astype(float), query.mask)
 
-    continuous = isinstance(asked.predictive, AbstractContinuous)
-    held = jnp.zeros(()) if continuous else masked_mean(jax.vmap(right)(asked.predictive, asked.query), asked.weight)
+    if isinstance(asked.predictive, AbstractContinuous):
+        held = jnp.zeros(())
+    else:
+        keys = jax.random.split(jax.random.key(3), len(asked.which))
+        held = masked_mean(jax.vmap(right)(asked.predictive, asked.query, keys), asked.weight)
     return held, nll.reshape(len(tails), len(_TRIED), -1)
 
 

@@ -263,13 +263,15 @@ class TableSubject(AbstractSubject):
     def __init__(self, model: FewShotRegressor, title: str):
         """`model` is fitted, and the page calls it `title`.
 
-        Raises: InputError if it has several outcomes, an exposure, or other than one or two inputs of which one is a number.
+        Raises: InputError if it has several outcomes, a side input, or other than one or two inputs of which one is a number.
         """
         schema = model.schema_
         _check_finished(model.run_, title)
         _check_inputs(title, len(schema.given), len(schema.outputs))
-        if schema.exposure is not None:
-            raise InputError(f"{title} has an exposure ({schema.exposure.name!r}): explore draws models without one.")
+        if schema.side is not None:
+            raise InputError(
+                f"{title} needs the {schema.side_name} of a row ({schema.side.name!r}): explore draws models without one."
+            )
         self.title, self.run, self.model = title, model.run_, model
         self._priors: dict[int | None, AdaptedTask] = {}
         self.inputs = tuple(input_axis(column) for column in schema.inputs)

@@ -10,14 +10,21 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bmaml.data import Data, Task
 from bmaml.distributions import (
     AbstractContinuous,
+    AbstractDiscrete,
     AbstractDistribution,
+    AbstractNumeric,
+    Bernoulli,
     Categorical,
     CategoricalMixture,
+    DiscreteMixture,
     Mixture,
+    NoisyGamma,
+    NoisyStudentT,
     Normal,
     Pool,
     ShiftedLogNormal,
     StudentT,
+    less_sure,
 )
 from bmaml.errors import PairError
 from bmaml.inference.posteriors import AbstractNoisePosterior, AbstractPosterior, AbstractWrappedPosterior, noise_entropy
@@ -30,16 +37,18 @@ MOST_TAILS = 0.48
 _LEAST_TAILS = 1e-4
 # Least probability of a class, so that its logarithm is finite.
 _LEAST = 1e-30
+# The distance from 1 of the largest number below it.
+_EVEN = 1e-7
 
 Scalar = Float[Array, ""] | float
 
 
 def stretched(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -> AbstractDistribution:
-    """Return a predictive distribution with stretched scales and heavier tails, or with less sure classes.
+    """Return a predictive distribution with stretched scales and heavier tails, or with less sure classes or whole numbers.
 
-    - `predictive`: normals, Student-ts, log-normals, a mixture of them, or classes. Each component of a mixture is stretched
-      about its own mean, so weights, modes and the mean of the mixture stay the same.
-    - `factor`: multiplies all scales, and divides the logits of classes (a temperature).
+    - `predictive`: normals, Student-ts, log-normals, gammas, a mixture of them, classes, or a mixture over whole numbers. Each
+      component of a mixture of numbers is stretched about its own mean, so weights, modes and the mean of the mixture stay.
+    - `factor`: multiplies all scales, and divides the logits of classes (a temperature). Of whole numbers see `less_sure`.
     - `tails`: is added to 1 over the degrees of freedom (which is 0 for a normal). The degrees of freedom stay above 2, and a
       normal gets at most 10,000.
 
@@ -49,6 +58,8 @@ def stretched(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -
         return Categorical(predictive.logits / factor)
     if isinstance(predictive, CategoricalMixture):
         return CategoricalMixture(predictive.log_weights, Categorical(predictive.components.logits / factor))
+    if isinstance(predictive, AbstractDiscrete):
+        return less_sure(predictive, factor)
     return _wider(predictive, factor, tails)
 
 
@@ -63,10 +74,19 @@ def _wider(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -> A
     if isinstance(predictive, Normal):
         df = jnp.broadcast_to(1 / jnp.clip(tails, _LEAST_TAILS, MOST_TAILS), (1,) * predictive.loc.ndim)
         return StudentT(df, predictive.loc, factor * predictive.scale)
+    if isinstance(predictive, NoisyGamma):
+        return predictive.widened(factor)
+    if isinstance(predictive, NoisyStudentT):
+        wide = predictive.widened(factor)
+        return NoisyStudentT(wide.loc, wide.scale, _heavier(wide.df, tails), wide.noise)
     if isinstance(predictive, StudentT):
-        heaviness = jnp.minimum(1 / predictive.df + tails, jnp.maximum(1 / predictive.df, MOST_TAILS))
-        return StudentT(1 / heaviness, predictive.loc, factor * predictive.scale)
+        return StudentT(_heavier(predictive.df, tails), predictive.loc, factor * predictive.scale)
     raise PairError(f"cannot stretch {type(predictive).__name__}: give normals, Student-ts, mixtures of them, or classes.")
+
+
+def _heavier(df: Array, tails: Scalar) -> Array:
+    """Return degrees of freedom with `tails` added to 1 over them, above 2 unless they were fewer before."""
+    return 1 / jnp.minimum(1 / df + tails, jnp.maximum(1 / df, MOST_TAILS))
 
 
 def _shots(support: Data) -> Float[Array, ""]:
@@ -85,7 +105,8 @@ class Recalibration(eqx.Module):
     Between two numbers the change is interpolated linearly, and beyond the last one it stays constant.
 
     - `shots`: numbers of points, increasing. Of classes they are points of each class.
-    - `held`: share of the targets in 90% intervals before the change; of classes the accuracy.
+    - `held`: share of the targets in 90% intervals before the change (of whole numbers in the middle 90% of what was
+      predicted); of classes the accuracy.
     - `log_stretch`: log of the factor on scales, or of the temperature of classes.
     - `tails`: is added to 1 over the degrees of freedom.
     - `deviation`: standard deviation of `log_stretch`, which is that of the tasks it was found on.
@@ -111,7 +132,8 @@ class RecalibratedMeta(eqx.Module):
 
 
 class RecalibratedPosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
-    """A posterior (`inner`) with a stretched predictive. Means and functions of numbers stay the same.
+    """A posterior (`inner`) with a stretched predictive. Means and functions of numbers stay the same, and so do those of
+    counts.
 
     `stretch` multiplies scales, and `tails` is added to 1 over the degrees of freedom.
     """
@@ -125,7 +147,11 @@ class RecalibratedPosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
 
     def sample_functions(self, x, *, key, count=1):
         drawn = self.inner.sample_functions(x, key=key, count=count)
-        if isinstance(eqx.filter_eval_shape(self.inner.predict, x), AbstractContinuous):
+        kind = eqx.filter_eval_shape(self.inner.predict, x)
+        if isinstance(kind, DiscreteMixture) and isinstance(kind.components, Bernoulli):
+            # Functions are probabilities of yes.
+            return jax.nn.sigmoid(jax.scipy.special.logit(jnp.clip(drawn, _LEAST, 1 - _EVEN)) / self.stretch)
+        if isinstance(kind, AbstractNumeric):
             return drawn
         # Functions of classes are their probabilities.
         return jax.nn.softmax(jnp.log(jnp.maximum(drawn, _LEAST)) / self.stretch)
@@ -136,6 +162,9 @@ class RecalibratedPosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
             return predictive.entropy()
         if isinstance(predictive, CategoricalMixture):
             return jnp.tensordot(jax.nn.softmax(predictive.log_weights), predictive.components.entropy(), 1)
+        if isinstance(predictive, DiscreteMixture):
+            each = jax.lax.map(lambda part: part.entropy(), predictive.components)
+            return jnp.tensordot(jax.nn.softmax(predictive.log_weights), each, 1)
         # Each output of each member is stretched by the same factor.
         return noise + predictive.mean.shape[-1] * jnp.log(self.stretch)
 

@@ -1,4 +1,4 @@
-"""Families of outcomes: yes or no, counts, and what the distribution of an outcome is given one latent number.
+"""Families of outcomes: yes or no, levels, counts, amounts, measurements, and their distribution given one latent number.
 
 A latent number is a sum of functions of the inputs, as in a generalised linear model. A likelihood says how probable an
 outcome is given the latent number, and predicts outcomes where the latent number is only known as a normal. A new family is
@@ -10,5 +10,11 @@ from bmaml.likelihoods.bernoulli import BernoulliLikelihood as BernoulliLikeliho
 from bmaml.likelihoods.families import FAMILIES as FAMILIES
 from bmaml.likelihoods.families import NORMAL as NORMAL
 from bmaml.likelihoods.families import Family as Family
+from bmaml.likelihoods.families import Side as Side
+from bmaml.likelihoods.gamma import GammaLikelihood as GammaLikelihood
+from bmaml.likelihoods.gaussian import KnownErrorLikelihood as KnownErrorLikelihood
+from bmaml.likelihoods.gaussian import WeightedLikelihood as WeightedLikelihood
 from bmaml.likelihoods.negative_binomial import NegativeBinomialLikelihood as NegativeBinomialLikelihood
+from bmaml.likelihoods.ordered import OrderedLikelihood as OrderedLikelihood
 from bmaml.likelihoods.poisson import PoissonLikelihood as PoissonLikelihood
+from bmaml.likelihoods.student import StudentLikelihood as StudentLikelihood

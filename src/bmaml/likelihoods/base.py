@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from bmaml.distributions import AbstractNumeric
+from bmaml.distributions.mixtures import AbstractNumericMixture
 
 NODES = 24
 """Points of Gauss-Hermite quadrature over a latent number."""
@@ -20,13 +23,30 @@ Scales = dict[str, Array]
 class AbstractLikelihood(eqx.Module):
     """The distribution of an outcome given a latent number, in nats.
 
-    - `SCALES`: the family's own scales: the name of each, with centre and deviation of the normal prior of its logarithm.
+    - `CONCAVE`: whether `log_prob` is concave in the latent number, so that `slopes` gives its true second derivative.
 
     `side` is a further known number of each row, such as the logarithm of an exposure. A family without one gets zeros. All
     arrays of a method have the same shape, or broadcast to it.
     """
 
-    SCALES: ClassVar[dict[str, tuple[float, float]]] = {}
+    CONCAVE: ClassVar[bool] = True
+
+    @property
+    def priors(self) -> Mapping[str, tuple[float | np.ndarray, float]]:
+        """The family's own scales: the name of each, with centre and deviation of the normal prior of its logarithm.
+
+        A scale of several numbers has an array as its centre.
+        """
+        return {}
+
+    def fitted(self, y: np.ndarray, side: np.ndarray, levels: int) -> AbstractLikelihood:
+        """Return the likelihood with what it must know of all outcomes before a model is fitted.
+
+        - `y`, `side`: the outcomes, and the side input of each.
+        - `levels`: how many levels an outcome has, 0 if it is no level.
+        """
+        del y, side, levels
+        return self
 
     @abstractmethod
     def log_prob(
@@ -38,6 +58,7 @@ class AbstractLikelihood(eqx.Module):
     def slopes(self, latent: Array, y: Array, side: Array, scales: Scales) -> tuple[Array, Array]:
         """Return the first derivative of `log_prob` in `latent`, and the second with its sign turned, which is at least 0.
 
+        If `log_prob` is not concave, the mean of the second derivative over outcomes stands for it (the Fisher information).
         `y`, `side` and `scales` are as in `log_prob`.
         """
 
@@ -46,8 +67,8 @@ class AbstractLikelihood(eqx.Module):
         """Return a latent number that fits all outcomes `y` on average, given `side`. Priors lie around it."""
 
     @abstractmethod
-    def expected(self, latent: Array, side: Array) -> Array:
-        """Return the mean of the outcome given `latent` and `side`."""
+    def expected(self, latent: Array, side: Array, scales: Scales) -> Array:
+        """Return the mean of the outcome given `latent`, `side` and the logs of all `scales`."""
 
     @abstractmethod
     def predictive(
@@ -65,6 +86,20 @@ class AbstractLikelihood(eqx.Module):
         - `scales`: logs of the family's scales in each draw.
         - `log_weights`: log weights of the normals, which need no normalising.
         """
+
+    def noise_entropy(
+        self,
+        mean: Float[Array, "draws n"],
+        variance: Float[Array, "draws n"],
+        side: Float[Array, " n"],
+        scales: Scales,
+        log_weights: Float[Array, " draws"],
+    ) -> Float[Array, " n"]:
+        """Return the mean entropy of outcomes whose latent number is known, in nats. Arguments are as in `predictive`."""
+        known = self.predictive(mean, variance, side, scales, log_weights)
+        assert isinstance(known, AbstractNumericMixture)
+        # The components stand for latent numbers that are known.
+        return jnp.tensordot(jax.nn.softmax(known.log_weights), jax.lax.map(lambda part: part.entropy(), known.components), 1)
 
 
 def nodes(

@@ -29,8 +29,8 @@ class BernoulliLikelihood(AbstractLikelihood):
         share = (np.sum(y) + 0.5) / (len(y) + 1)
         return float(np.log(share) - np.log1p(-share))
 
-    def expected(self, latent, side):
-        del side
+    def expected(self, latent, side, scales):
+        del side, scales
         return jax.nn.sigmoid(latent)
 
     def predictive(self, mean, variance, side, scales, log_weights):

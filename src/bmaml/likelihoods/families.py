@@ -8,12 +8,19 @@ from typing import Any, Literal
 from bmaml.errors import InputError, said
 from bmaml.likelihoods.base import AbstractLikelihood
 from bmaml.likelihoods.bernoulli import BernoulliLikelihood
+from bmaml.likelihoods.gamma import GammaLikelihood
+from bmaml.likelihoods.gaussian import KnownErrorLikelihood, WeightedLikelihood
 from bmaml.likelihoods.negative_binomial import NegativeBinomialLikelihood
+from bmaml.likelihoods.ordered import OrderedLikelihood
 from bmaml.likelihoods.poisson import PoissonLikelihood
+from bmaml.likelihoods.student import StudentLikelihood
 from bmaml.rows import Rows
 
-# What an outcome's cells may be: any number, one of two things, or a whole number from 0 on.
-Cells = Literal["number", "two", "count"]
+# What an outcome's cells may be: any number, a number above 0, one of two things, one of several levels in order, or a whole
+# number from 0 on.
+Cells = Literal["number", "positive", "two", "ordered", "count"]
+# What else must be known of a row: the exposure of a count, the error of a measurement, or how many measurements it stands for.
+Side = Literal["exposure", "error", "weight"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,14 @@ class Family:
     name: str
     likelihood: AbstractLikelihood | None
     cells: Cells
-    side: Literal["exposure"] | None = None
+    side: Side | None = None
     mean: str = "mean"
     error: str = "RMSE"
+
+    @property
+    def continuous(self) -> bool:
+        """Whether an outcome has a density, so that its intervals have a width."""
+        return self.cells in ("number", "positive")
 
     @property
     def made_by(self) -> AbstractLikelihood | None:
@@ -46,7 +58,12 @@ NORMAL = Family("normal", None, "number")
 
 _ROWS = (
     NORMAL,
+    Family("student-t", StudentLikelihood(), "number"),
+    Family("gamma", GammaLikelihood(), "positive"),
+    Family("known-error", KnownErrorLikelihood(), "number", side="error"),
+    Family("weighted", WeightedLikelihood(), "number", side="weight"),
     Family("yes-no", BernoulliLikelihood(), "two", mean="probability", error="root of the Brier score"),
+    Family("ordered", OrderedLikelihood(), "ordered", mean="mean", error="RMSE in levels"),
     Family("count", NegativeBinomialLikelihood(), "count", side="exposure"),
     Family("poisson", PoissonLikelihood(), "count", side="exposure"),
 )

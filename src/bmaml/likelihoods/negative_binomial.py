@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import jax.numpy as jnp
 
 from bmaml.distributions.counts import log_mass
@@ -20,7 +18,9 @@ class NegativeBinomialLikelihood(AbstractLikelihood):
     small, the counts are Poisson counts.
     """
 
-    SCALES: ClassVar[dict[str, tuple[float, float]]] = {"scatter": (-1.0, 1.2)}
+    @property
+    def priors(self):
+        return {"scatter": (-1.0, 1.2)}
 
     def log_prob(self, latent, y, side, scales):
         return log_mass(y, latent + side, -2 * scales["scatter"])
@@ -33,7 +33,8 @@ class NegativeBinomialLikelihood(AbstractLikelihood):
     def centre(self, y, side):
         return central_rate(y, side)
 
-    def expected(self, latent, side):
+    def expected(self, latent, side, scales):
+        del scales
         return jnp.exp(latent + side)
 
     def predictive(self, mean, variance, side, scales, log_weights):

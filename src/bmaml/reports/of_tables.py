@@ -343,5 +343,5 @@ def _columns(model: FewShotRegressor) -> Section:
     rows = [[", ".join(schema.task_columns), "task", f"{len(model.seen_)} tasks"]]
     rows += [[column.name, "input", column.note] for column in schema.inputs]
     rows += [[column.name, "outcome", column.note] for column in schema.outputs]
-    rows += [] if schema.exposure is None else [[schema.exposure.name, "exposure", schema.exposure.note]]
+    rows += [] if schema.side is None else [[schema.side.name, schema.side_name, schema.side.note]]
     return Section("The columns of the table", tables=[Grid("Columns", ["column", "used as", "read as"], rows)])

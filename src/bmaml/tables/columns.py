@@ -22,7 +22,7 @@ BEYOND = 3.0
 lay there, since a model knows nothing of it and one such row would outweigh all others.
 """
 
-Form = Literal["number", "boolean", "date", "clock", "two", "count"]
+Form = Literal["number", "positive", "error", "boolean", "date", "clock", "two", "ordered", "count"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Column:
     - `log`: whether the logarithm is taken first.
     - `levels`: the levels of a category, in order.
     - `form`: how a cell is written that becomes a number: `"date"` (in days) and `"clock"` (in hours) are texts or times. An
-      outcome may be `"two"`, one of two levels, or a `"count"`.
+      outcome may be `"two"`, one of two levels, `"ordered"`, one of several, a `"count"`, or `"positive"`. An `"error"` is a
+      number from 0 on.
     - `day_first`: whether the date 03/04/2024 is the third of April.
     - `origin`: what is subtracted first, exactly (a date's in microseconds since 1970).
     - `gaps`: whether cells may be empty. An empty cell is encoded as 0, and a further encoded column is 1 there.
@@ -94,7 +95,7 @@ class Column:
         `encode`.
         """
         values = self.raw(table)
-        if self.form in ("two", "count"):
+        if self.form in ("two", "ordered", "count"):
             return values[:, None]
         return self._standardised(table, values if self.level is None else values - reference)[:, None]
 
@@ -106,8 +107,8 @@ class Column:
         """
         if self.form in ("date", "clock"):
             return self._time(table)
-        if self.form == "two":
-            return self._two(table)
+        if self.form in ("two", "ordered"):
+            return self._level(table)
         if self.form == "boolean":
             return booleans(table, self.name, missing=self.gaps)
         if self.origin and isinstance(self.origin, int):
@@ -115,8 +116,7 @@ class Column:
             if values is not None and (self.gaps or not np.isnan(values).any()):
                 return values
         values = table.numbers(self.name, missing=self.gaps) - self.origin
-        if self.form == "count":
-            self._check_counts(table, values)
+        self._check_range(table, values)
         bad = np.flatnonzero(values <= 0) if self.log else []
         if len(bad):
             raise InputError(
@@ -125,20 +125,32 @@ class Column:
             )
         return np.log(values) if self.log else values
 
-    def _two(self, table: Table) -> np.ndarray:
-        """Return 1 where a cell is the second level, and 0 where it is the first."""
+    def _level(self, table: Table) -> np.ndarray:
+        """Return the number of the level of each cell, the first of which is 0."""
         codes, levels = table.coded(self.name, missing=self.gaps)
         values = np.array([*(float(self.levels.index(level)) if level in self.levels else np.inf for level in levels), np.nan])
         bad = np.flatnonzero(np.isinf(values[codes]))
         if len(bad):
             cell = table.cell(self.name, bad[0])
-            raise InputError(f"{cell} is {levels[codes[bad[0]]]!r}: give {self.levels[0]} or {self.levels[1]}.")
+            raise InputError(f"{cell} is {levels[codes[bad[0]]]!r}: give {', '.join(self.levels[:-1])} or {self.levels[-1]}.")
         return values[codes]
 
-    def _check_counts(self, table: Table, values: np.ndarray) -> None:
-        bad = np.flatnonzero((values < 0) | (values != np.floor(values)))
+    def _check_range(self, table: Table, values: np.ndarray) -> None:
+        """Check that the numbers are such as the form has.
+
+        Raises: InputError that names the first cell that is not.
+        """
+        if self.form == "count":
+            wrong, right = (values < 0) | (values != np.floor(values)), "a count is a whole number from 0 on"
+        elif self.form == "positive":
+            wrong, right = values <= 0, "an outcome of this family is above 0"
+        elif self.form == "error":
+            wrong, right = values < 0, "the error of a measurement is its standard deviation, a number from 0 on"
+        else:
+            return
+        bad = np.flatnonzero(wrong)
         if len(bad):
-            raise InputError(f"{table.cell(self.name, bad[0])} is {values[bad[0]]:g}: a count is a whole number from 0 on.")
+            raise InputError(f"{table.cell(self.name, bad[0])} is {values[bad[0]]:g}: {right}.")
 
     def _time(self, table: Table) -> np.ndarray:
         if self.form == "clock":

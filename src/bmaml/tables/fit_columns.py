@@ -28,6 +28,8 @@ _LONG = 100.0
 # How many times more tasks differ than rows of one, where the difference to a row of the task is encoded.
 INPUT_RATIO, OUTPUT_RATIO = 100.0, 1000.0
 _FEW = 10
+NORMAL_QUARTILES = 1.349
+"""Distance between the quartiles of a standard normal."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ def _std(values: np.ndarray) -> float:
 def _middle(values: np.ndarray) -> tuple[float, float]:
     """Return the median, and the standard deviation that the middle half of the values would have if they were normal."""
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return float(middle), float(high - low) / 1.349
+    return float(middle), float(high - low) / NORMAL_QUARTILES
 
 
 def _outlier(table: Table, name: str, away: np.ndarray, narrow: float) -> str:
@@ -248,9 +250,8 @@ def _fit_category(table: Table, name: str, tasks: np.ndarray, gaps: bool) -> Col
         raise InputError(f"{where}: it looks like an id or free text; leave it out.")
     if len(found) == count > 2 and len(np.unique(np.stack([codes, tasks], 1), axis=0)) == count:
         raise InputError(f"{where}, one for each task: a new task's level is never known; leave it out.")
-    kind = table.column(name).type
-    order = _given_order(table, name, found) if pa.types.is_dictionary(kind) and kind.ordered else None
-    levels = sorted(found) if order is None else order
+    order = given_order(table, name, found)
+    levels = list(order or sorted(found))
     if len(levels) <= _MOST_LEVELS:
         note = f"{'ordered ' if order else ''}category of {len(levels)} levels: {listed(levels, 6)}"
         return Column(name, "category", levels=tuple(levels), gaps=gaps, ordered=bool(order and len(levels) > 1), note=note)
@@ -266,10 +267,13 @@ def _fit_category(table: Table, name: str, tasks: np.ndarray, gaps: bool) -> Col
     return Column(name, "category", levels=tuple(levels), gaps=gaps, rest=True, note=note)
 
 
-def _given_order(table: Table, name: str, found: list[str]) -> list[str]:
-    """Return the levels that occur, in the order that a categorical column gives them."""
+def given_order(table: Table, name: str, found: list[str]) -> tuple[str, ...]:
+    """Return the levels `found` in column `name` of `table`, in the order of its type. There are none without an order."""
+    kind = table.column(name).type
+    if not (pa.types.is_dictionary(kind) and kind.ordered):
+        return ()
     levels = [label(as_text(level)) for level in table.column(name).dictionary.to_pylist()]
-    return [level for level in levels if level in set(found)]
+    return tuple(level for level in levels if level in set(found))
 
 
 def _number_note(column: Column, values: np.ndarray) -> str:

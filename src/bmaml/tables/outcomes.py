@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from bmaml.errors import InputError
-from bmaml.likelihoods import FAMILIES, NORMAL, Family
+from bmaml.likelihoods import FAMILIES, NORMAL, Family, Side
 from bmaml.tables.cells import coded, label, without_missing
 from bmaml.tables.columns import BOOLEANS, Column
-from bmaml.tables.fit_columns import fit_output, form_of
+from bmaml.tables.fit_columns import NORMAL_QUARTILES, fit_output, form_of, given_order
 from bmaml.tables.table import Table, listed
 
 # Words that say which of two levels is yes. Otherwise it is the later one.
@@ -18,28 +20,66 @@ _YES = {"yes", "y", "true", "t", "1", "positive", "pos", "case", "event", "succe
 _NO = {"no", "n", "false", "f", "0", "negative", "neg", "control", "none", "failure", "absent", "alive", "well", "ok"}
 # Numbers with so many values at most, each of them in so many rows on average, look like counts or scores.
 _FEW, _REPEATED = 100, 3
+# Quartiles that lie nearer to each other, in standard deviations, are those of an outcome that mostly has one value.
+_NARROW = 1e-3
+# More ordered levels than this are better seen as numbers.
+_MOST_LEVELS = 20
+_SIDES: dict[Side, str] = {
+    "exposure": "an exposure is for counts",
+    "error": "a known error is for measurements",
+    "weight": "a weight is for measurements",
+}
 
 
-def family_of(table: Table, outputs: tuple[str, ...], wanted: str | None, exposure: str | None) -> Family:
+def family_of(table: Table, outputs: tuple[str, ...], wanted: str | None, sides: Mapping[Side, str]) -> Family:
     """Return the family of the outcomes.
 
     - `table`: the rows.
     - `outputs`: names of the columns of the outcomes.
-    - `wanted`: name of a family. None takes "yes-no" for a single outcome with no more than two things in it (0 and 1, true and
-      false, two words), and else "normal", with a warning if the numbers look like counts.
-    - `exposure`: name of the column with the exposure, or None.
+    - `wanted`: name of a family. None takes the one that a column in `sides` is for if there is only one, "yes-no" for a single
+      outcome with no more than two things in it (0 and 1, true and false, two words), and else "normal", with a warning if the
+      numbers look like counts.
+    - `sides`: names of the columns with what else is known of a row, by what they hold.
 
-    Raises: InputError for an unknown family, or one that does not fit the outcomes or the exposure.
+    Raises: InputError for an unknown family, or one that does not fit the outcomes or the further columns.
     """
-    family = recognised(table, outputs) if wanted is None else FAMILIES.find(wanted)
+    if len(sides) > 1:
+        raise InputError(f"{' and '.join(sides)} are given, and no family knows of both: give one of them.")
+    fitting = [row for row in FAMILIES.known() if row.side in sides]
+    if wanted is None:
+        family = fitting[0] if len(fitting) == 1 else recognised(table, outputs)
+    else:
+        family = FAMILIES.find(wanted)
     if family.likelihood is not None and len(outputs) > 1:
         raise InputError(
             f"family {family.name!r} is for one outcome, and y names {len(outputs)}: fit a model for each of them."
         )
-    if exposure is not None and family.side != "exposure":
-        fitting = [row.name for row in FAMILIES.known() if row.side == "exposure"]
-        raise InputError(f"an exposure is for counts and the family is {family.name!r}: use family {' or '.join(fitting)}.")
+    if sides and family not in fitting:
+        names = " or ".join(row.name for row in fitting)
+        raise InputError(f"{_SIDES[next(iter(sides))]} and the family is {family.name!r}: use family {names}.")
+    if family.side in ("error", "weight") and not sides:
+        raise InputError(
+            f"family {family.name!r} must know the {family.side} of each row: give its column as --{family.side} "
+            f"({family.side}= in Python)."
+        )
     return family
+
+
+def fit_side(table: Table, name: str, side: Side, outcome: Column) -> Column:
+    """Return the encoding of the column `name` of `table` that holds a `side` input of the family of `outcome`.
+
+    Raises: InputError that names the cell that does not fit.
+    """
+    if side == "error":
+        column = Column(name, form="error", scale=outcome.scale)
+        values = column.raw(table)
+        return replace(column, note=f"error of each measurement, {values.min():.4g} to {values.max():.4g}")
+    column = Column(name, log=True)
+    logs = column.raw(table)
+    ends = f"{np.exp(logs.min()):.4g} to {np.exp(logs.max()):.4g}"
+    if side == "exposure":
+        return replace(column, note=f"exposure, {ends}")
+    return replace(column, mean=float(np.sort(logs).mean()), note=f"number of measurements in a row, {ends}")
 
 
 def recognised(table: Table, outputs: tuple[str, ...]) -> Family:
@@ -74,14 +114,23 @@ def say_spikes(table: Table, name: str) -> None:
     warnings.warn(f"outcome {name!r} holds {found}, and a density says little of them: {use}.", stacklevel=4)
 
 
-def fit_outcome(table: Table, name: str, family: Family) -> Column:
-    """Return how the outcome column `name` of `table` becomes numbers for the `family`.
+def fit_outcome(table: Table, name: str, family: Family, levels: tuple[str, ...] = ()) -> Column:
+    """Return how the outcome column `name` of `table` becomes numbers for the `family`. `levels` are those of ordered outcomes,
+    the lowest first.
 
     Raises: InputError for a cell that does not fit, or a column that never changes.
     """
     if family.cells == "number":
-        return fit_output(table, name)
-    column = _two(table, name, family) if family.cells == "two" else _count(table, name)
+        column = fit_output(table, name)
+        return column if family.likelihood is None else _robust(table, column)
+    if levels and family.cells != "ordered":
+        raise InputError(f"levels are given and the family is {family.name!r}: use family ordered, or leave the levels out.")
+    fits = {
+        "ordered": lambda: _in_order(table, name, levels),
+        "two": lambda: _two(table, name, family),
+        "count": lambda: _count(table, name),
+    }
+    column = fits.get(family.cells, lambda: _positive(table, name))()
     values = column.raw(table)
     if len(values) and (values == values[0]).all():
         raise InputError(
@@ -116,6 +165,42 @@ def _two(table: Table, name: str, family: Family) -> Column:
         levels = sorted(levels, key=float)
     no, yes = levels if table.is_numeric(name) else _ordered(levels)
     return Column(name, form="two", levels=(no, yes), note=f"{no} or {yes}, as 0 and 1 (family {family.name})")
+
+
+def _in_order(table: Table, name: str, given: tuple[str, ...]) -> Column:
+    """Return the encoding of an outcome of ordered levels: those `given`, those of an ordered type, or numbers by size."""
+    found = _levels(table, name)
+    where = f"{table.name}, outcome {name!r} holds {len(found)} different cells ({listed(found, 6)})"
+    levels = tuple(label(level.strip()) for level in given) or given_order(table, name, found)
+    if not levels:
+        if not table.is_numeric(name):
+            raise InputError(f"{where} without an order: give it as --levels LOWEST,...,HIGHEST (levels=[...] in Python).")
+        levels = tuple(sorted(found, key=float))
+    unknown = sorted(set(found) - set(levels))
+    if unknown or len(set(levels)) < len(levels):
+        wrong = f"{unknown[0]!r} is none" if unknown else "one is named twice"
+        raise InputError(f"{where} and the levels are {listed(levels, 12)}, of which {wrong}: name each level once.")
+    if not 3 <= len(levels) <= _MOST_LEVELS:
+        raise InputError(f"{where}, and ordered levels are 3 to {_MOST_LEVELS}: use family yes-no for two, or normal for many.")
+    whole = table.is_numeric(name) and [float(level) for level in levels] == [float(levels[0]) + i for i in range(len(levels))]
+    first = int(float(levels[0])) if whole and not float(levels[0]) % 1 else 1
+    shown = " < ".join(levels if len(levels) <= 6 else (*levels[:3], "...", levels[-1]))
+    note = f"{len(levels)} levels in order, {shown}" + ("" if whole else f", as {first} to {first + len(levels) - 1}")
+    return Column(name, form="ordered", levels=levels, origin=first, note=note)
+
+
+def _robust(table: Table, column: Column) -> Column:
+    """Return the encoding with centre and scale of the middle half of the rows, which rows far off do not move."""
+    values = np.quantile(column.raw(table), [0.25, 0.5, 0.75])
+    narrow = float(values[2] - values[0]) / NORMAL_QUARTILES
+    return replace(column, mean=float(values[1]), scale=narrow) if narrow > _NARROW * column.scale else column
+
+
+def _positive(table: Table, name: str) -> Column:
+    column = Column(name, form="positive")
+    values = column.raw(table)
+    note = f"number above 0, {values.min():.4g} to {values.max():.4g}"
+    return replace(column, scale=float(np.exp(np.sort(np.log(values)).mean())), note=note)
 
 
 def _count(table: Table, name: str) -> Column:

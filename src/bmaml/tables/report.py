@@ -14,8 +14,8 @@ def column_report(table: Table, schema: Schema) -> list[list[str]]:
         for column in columns:
             gaps = f"; empty in {int(table.empty(column.name).sum())} of {len(table)} rows" if column.gaps else ""
             rows.append([column.name, role, column.note + gaps])
-    if schema.exposure is not None:
-        rows.append([schema.exposure.name, "exposure", schema.exposure.note])
+    if schema.side is not None:
+        rows.append([schema.side.name, schema.side_name, schema.side.note])
     if schema.order is not None and schema.order_form is not None and schema.order not in [row[0] for row in rows]:
         rows.append([schema.order, "order", schema.order_form.note])
     others = [name for name in table.columns if name not in {schema.order, *schema.task_columns, *(row[0] for row in rows)}]

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.io.checked import check_fields
-from bmaml.likelihoods import FAMILIES, NORMAL
+from bmaml.likelihoods import FAMILIES, NORMAL, Side
 from bmaml.tables.columns import Column
 from bmaml.tables.fit_columns import INPUT_RATIO, OUTPUT_RATIO, Wanted, fit_input, spread, with_level
-from bmaml.tables.outcomes import family_of, fit_outcome
+from bmaml.tables.outcomes import family_of, fit_outcome, fit_side
 from bmaml.tables.table import Reading, Table
 from bmaml.tables.task_labels import say_labels, task_codes
 from bmaml.tasks.base import Selection
@@ -39,7 +39,8 @@ class Schema:
     - `reading`: how cells are read.
     - `order_form`: how the order column becomes a number.
     - `family`: name of the family of the outcomes.
-    - `exposure`: encoding of the column with the exposure of counts, whose logarithm is the last encoded input, or None.
+    - `side`: encoding of the column with what else the family must know of a row, such as an exposure, or None. It is the last
+      encoded input.
     """
 
     task: str
@@ -51,19 +52,24 @@ class Schema:
     reading: Reading = field(default_factory=Reading)
     order_form: Column | None = None
     family: str = NORMAL.name
-    exposure: Column | None = None
+    side: Column | None = None
 
     @property
     def width(self) -> int:
         """Number of encoded input columns."""
         # A model needs an input, so a table without one has a column of zeros.
-        return max(1, sum(column.width for column in self.inputs)) + (self.exposure is not None)
+        return max(1, sum(column.width for column in self.inputs)) + (self.side is not None)
+
+    @property
+    def side_name(self) -> str:
+        """What the side input is, such as `"exposure"`; "" if there is none."""
+        return "" if self.side is None else FAMILIES.find(self.family).side or ""
 
     @property
     def given(self) -> tuple[str, ...]:
-        """Names of the columns that must be known of a row before its outcome is: the inputs and the exposure."""
+        """Names of the columns that must be known of a row before its outcome is: the inputs and the side input."""
         names = tuple(column.name for column in self.inputs)
-        return names if self.exposure is None else (*names, self.exposure.name)
+        return names if self.side is None else (*names, self.side.name)
 
     @property
     def means(self) -> np.ndarray:
@@ -106,8 +112,8 @@ class Schema:
         """
         table, known = self.as_read(table), references or {}
         encoded = [c.encode(table, known.get(c.name)) for c in self.inputs] or [np.zeros((len(table), 1))]
-        if self.exposure is not None:
-            encoded.append(self.exposure.raw(table)[:, None])
+        if self.side is not None:
+            encoded.append(self.side.target(table))
         return np.concatenate(encoded, 1).astype(np.float32)
 
     def encode_y(self, table: Table, references: References | None = None) -> np.ndarray:
@@ -187,7 +193,7 @@ class Schema:
         inputs, outputs = ([column.to_json() for column in part] for part in (self.inputs, self.outputs))
         form = None if self.order_form is None else self.order_form.to_json()
         own = {"task": self.task, "order": self.order, "within": list(self.within), "selection": self.selection}
-        side = {"family": self.family, "exposure": None if self.exposure is None else self.exposure.to_json()}
+        side = {"family": self.family, "side": None if self.side is None else self.side.to_json()}
         return own | side | {"inputs": inputs, "outputs": outputs, "reading": self.reading.to_json(), "order_form": form}
 
     @staticmethod
@@ -201,10 +207,10 @@ class Schema:
             form = None if values.get("order_form") is None else Column.from_json(values["order_form"])
             reading = Reading.from_json(values["reading"]) if "reading" in values else Reading()
             within, selection = tuple(values.get("within", ())), values.get("selection", "random")
-            exposure = None if values.get("exposure") is None else Column.from_json(values["exposure"])
+            side = None if values.get("side") is None else Column.from_json(values["side"])
             family = FAMILIES.find(values.get("family", NORMAL.name)).name
             own = (values["task"], inputs, outputs, values["order"], within, selection, reading, form)
-            return Schema(*own, family, exposure)
+            return Schema(*own, family, side)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"the saved schema is damaged ({error}): fit and save the model again.") from error
 
@@ -222,6 +228,9 @@ class ColumnRoles:
     - `selection`: `"first"` if a task's first rows are given, so that their order has a meaning.
     - `family`: name of the family of the outcomes (None: as they show).
     - `exposure`: name of the column with the exposure of counts, such as person-years.
+    - `error`: name of the column with the standard deviation of each measurement's own error.
+    - `weight`: name of the column with how many measurements each row is the mean of.
+    - `levels`: the levels of an ordered outcome, the lowest first. They are needed if they are words without a known order.
     """
 
     task: str | tuple[str, ...]
@@ -233,6 +242,9 @@ class ColumnRoles:
     selection: Selection = "random"
     family: str | None = NORMAL.name
     exposure: str | None = None
+    error: str | None = None
+    weight: str | None = None
+    levels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -241,6 +253,12 @@ class ColumnRoles:
     def task_columns(self) -> tuple[str, ...]:
         """Names of the columns that name a task, the outermost first."""
         return (self.task,) if isinstance(self.task, str) else self.task
+
+    @property
+    def sides(self) -> dict[Side, str]:
+        """Names of the columns with what else must be known of a row, by what they hold."""
+        every: dict[Side, str | None] = {"exposure": self.exposure, "error": self.error, "weight": self.weight}
+        return {side: name for side, name in every.items() if name is not None}
 
 
 def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
@@ -254,23 +272,19 @@ def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
     codes, _ = task_codes(table, roles.task_columns)
     wanted = {name: Wanted(name in roles.categorical, name in roles.log) for name in roles.x}
     inputs = tuple(fit_input(table, name, codes, wanted[name]) for name in roles.x)
-    family = family_of(table, roles.y, roles.family, roles.exposure)
-    outputs = tuple(fit_outcome(table, name, family) for name in roles.y)
+    family = family_of(table, roles.y, roles.family, roles.sides)
+    outputs = tuple(fit_outcome(table, name, family, roles.levels) for name in roles.y)
     *within, task = roles.task_columns
-    exposure = None if roles.exposure is None else _fit_exposure(table, roles.exposure)
     own = (task, inputs, outputs, roles.order, tuple(within), roles.selection, table.reading)
-    schema = Schema(*own, family=family.name, exposure=exposure)
+    schema = Schema(*own, family=family.name)
     if roles.order is not None:
         schema = replace(schema, order_form=_order_form(table, roles.order, codes))
         order_values(table, schema)
     say_labels(table, roles.task_columns)
-    return _with_levels(table, schema)
-
-
-def _fit_exposure(table: Table, name: str) -> Column:
-    column = Column(name, log=True)
-    values = np.exp(column.raw(table))
-    return replace(column, note=f"exposure, {values.min():.4g} to {values.max():.4g}")
+    schema = _with_levels(table, schema)
+    if family.side not in roles.sides:
+        return schema
+    return replace(schema, side=fit_side(table, roles.sides[family.side], family.side, schema.outputs[0]))
 
 
 def references(
@@ -334,7 +348,7 @@ def _with_levels(table: Table, schema: Schema) -> Schema:
     far = {}
     for columns, most in ((schema.inputs, INPUT_RATIO), (schema.outputs, OUTPUT_RATIO)):
         for column in columns:
-            if column.form not in ("two", "count") and column.kind == "number" and not column.long_tails:
+            if column.form in ("number", "date", "clock", "boolean") and column.kind == "number" and not column.long_tails:
                 within, means, between = spread(column.raw(table), codes)
                 if between > most * within > 0:
                     far[column.name] = means
@@ -355,12 +369,14 @@ def _check_names(table: Table, roles: ColumnRoles) -> None:
     if not roles.y:
         raise InputError("no output column was named: name one for y.")
     named = [*roles.task_columns, *roles.x, *roles.y]
-    for name in [*named, *(name for name in (roles.order, roles.exposure) if name is not None)]:
+    named += roles.sides.values()
+    for name in [*named, *([] if roles.order is None else [roles.order])]:
         table.column(name)
-    named += [] if roles.exposure is None else [roles.exposure]
     for name in named:
         if named.count(name) > 1:
-            raise InputError(f"column {name!r} is named twice among task, inputs, outputs and exposure: name it once.")
+            raise InputError(
+                f"column {name!r} is named twice among task, inputs, outputs, exposure, error and weight: name it once."
+            )
     for name in [*roles.categorical, *roles.log]:
         if name not in roles.x:
             raise InputError(f"column {name!r} has an option (categorical or log) and is no input: add it to x.")

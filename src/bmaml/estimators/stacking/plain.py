@@ -19,7 +19,7 @@ from bmaml.likelihoods import Family
 _VARIANCES = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 
 
-def plain_errors(family: Family, asked: Questions, here: np.ndarray, sides: int) -> Errors:
+def plain_errors(family: Family, asked: Questions, here: np.ndarray, sides: int, levels: int) -> Errors:
     """Return the errors of a guess that needs no model.
 
     The latent number of a task is the one that fits its given rows and the mean of all rows. How far tasks lie from it is the
@@ -28,17 +28,18 @@ def plain_errors(family: Family, asked: Questions, here: np.ndarray, sides: int)
     - `family`: the family of the outcomes.
     - `asked`, `here`: the questions, and which of them to answer.
     - `sides`: how many of the last inputs are the family's side inputs.
+    - `levels`: how many levels an outcome has.
     """
-    likelihood = family.likelihood
-    assert likelihood is not None
+    assert family.likelihood is not None
     support, query = (
         jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[here], part) for part in (asked.task.support, asked.task.query)
     )
     known = [part.x[..., -1] if sides else np.zeros(part.mask.shape) for part in (support, query)]
-    scales = {name: jnp.full(1, centre) for name, (centre, _) in likelihood.SCALES.items()}
     real = query.mask > 0
+    likelihood = family.likelihood.fitted(query.y[..., 0][real], known[1][real], levels)
+    scales = {name: jnp.asarray(centre)[None] for name, (centre, _) in likelihood.priors.items()}
     usual = likelihood.centre(query.y[..., 0][real], known[1][real])
-    ordinary = float(likelihood.expected(jnp.asarray(usual), jnp.asarray(0.0)))
+    ordinary = float(likelihood.expected(jnp.asarray(usual), jnp.asarray(0.0), jax.tree.map(lambda leaf: leaf[0], scales)))
 
     def guess(y: Any, side: Any, seen: Any) -> float:
         return likelihood.centre(np.append(y[seen], ordinary), np.append(side[seen], 0.0)) if seen.any() else usual

@@ -84,10 +84,10 @@ def scores(stacked: Stacked, schema: Schema, method: str) -> list[Score]:
             answers = Answers(*(part[here] for part in judged.answers))
             name = method if judged.name == "mixture" else judged.name
             found.append(_score(count, name, _errors(answers, y, mask), owner, schema))
-        if family.likelihood is None:
+        if family.continuous:
             plain = _plain(stacked, here, y, mask)
         else:
-            plain = plain_errors(family, stacked.asked, here, int(schema.exposure is not None))
+            plain = plain_errors(family, stacked.asked, here, int(schema.side is not None), len(schema.outputs[0].levels))
         found.append(_score(count, PLAIN, plain, owner, schema))
     return found
 
@@ -152,16 +152,14 @@ def verdict(report: Report, method: str) -> list[str]:
     `report` is what the folds say, and `method` the mixture's name.
     """
     every, lines = scores_of(report), []
-    # Whole numbers have no width that a recalibration could change.
-    numbers = FAMILIES.find(report["family"]).likelihood is None
-    advice = "recalibrate on further tasks" if numbers else "fit again with further tasks"
+    numbers = FAMILIES.find(report["family"]).continuous
     by_name = {(score.method, score.shots): score for score in every}
     for count in report["given"]:
         own, plain = by_name[method, count], by_name[PLAIN, count]
         for name, held in own.coverage.items():
             if held.low is not None and held.high is not None and not held.low <= LEVEL <= held.high:
                 found = f"After {count} rows the {LEVEL:.0%} intervals of {name} held {held.value:.0%}"
-                lines.append(f"{found}: {advice}.")
+                lines.append(f"{found}: recalibrate on further tasks.")
         if own.nll.value > plain.nll.value:
             lines.append(f"After {count} rows the {PLAIN} predicts as well: do not trust the model there.")
     lines += [] if numbers else _calibrated(report["calibration"][-1])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
+from bmaml.errors import InputError
 from bmaml.estimators.stacking.candidates import CANDIDATES, Setting, logarithm_of
 from bmaml.estimators.stacking.family_candidates import FAMILY_CANDIDATES
 from bmaml.estimators.stacking.fit import Stacked, stack_candidates
 from bmaml.estimators.stacking.folds import MANY, members
 from bmaml.estimators.stacking.report import Report, report
-from bmaml.likelihoods import FAMILIES
+from bmaml.likelihoods import FAMILIES, NORMAL
 from bmaml.methods import Method
 from bmaml.objectives import QueryLoss
 from bmaml.tables import Schema
@@ -27,6 +29,23 @@ MIXTURES: dict[str, tuple[str, ...]] = {"mixture": tuple(CANDIDATES)} | {
 """Names of methods that are fitted on folds, and the candidates of each."""
 FAMILY_MIXTURES: dict[str, tuple[str, ...]] = {"mixture": tuple(FAMILY_CANDIDATES), "mixed-model": ("random-slopes",)}
 """The same for outcomes of other families than numbers."""
+
+
+def family_for(method: object, family: str | None) -> str | None:
+    """Return the name of the family to fit by a `method`, or None if the outcomes decide. `family` is what the user wants.
+
+    Raises: InputError for a family that the method cannot fit.
+    """
+    fits = isinstance(method, str) and method in FAMILY_MIXTURES
+    if family is None:
+        return None if fits else NORMAL.name
+    if FAMILIES.find(family).likelihood is not None and not fits:
+        name = method if isinstance(method, str) else "a Method of your own"
+        raise InputError(
+            f"method {name!r} is for the family 'normal' and family is {family!r}: use method {' or '.join(FAMILY_MIXTURES)}."
+        )
+    return family
+
 
 # Meta-steps of the experts. Few tasks are learned by heart in more.
 _FEW, _LONG = 400, 4_000
@@ -53,10 +72,14 @@ def stacked_run(
     plain = all(column.level is None for column in schema.outputs)
     family = FAMILIES.find(schema.family)
     numbers = family.likelihood is None
+    if family.likelihood is not None:
+        x, y = (np.asarray(part, np.float64)[mask] for part in (tasks.rows.x, tasks.rows.y))
+        known = x[:, -1] if schema.side is not None else np.zeros(len(x))
+        family = replace(family, likelihood=family.likelihood.fitted(y[:, 0], known, len(schema.outputs[0].levels)))
     logarithm = logarithm_of(np.asarray(tasks.rows.y)[mask], schema.means, schema.scales) if plain and numbers else None
     folds = members(len(mask), plan.seed)
     with Interrupt() as interrupt:
-        sides = int(schema.exposure is not None)
+        sides = int(schema.side is not None)
         setting = Setting(tasks, folds, logarithm, plan, particles, progress, interrupt, family, sides)
         progress.start(0, plan.steps)
         try:

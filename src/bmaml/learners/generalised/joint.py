@@ -50,8 +50,8 @@ class _Arrow(NamedTuple):
 class JointLaplace:
     """What all tasks say of the scales and of what tasks share, by a Laplace approximation.
 
-    All coefficients together have one mode, which Newton's method finds: the likelihoods are log-concave. The precision there
-    is an arrow, so each step costs one small inverse a task.
+    All coefficients together have one mode, which Newton's method finds if the likelihood is log-concave. Otherwise it finds a
+    mode near the prior's. The precision there is an arrow, so each step costs one small inverse a task.
 
     - `basis`, `knots`: the functions of the inputs.
     - `deviation`, `likelihood`: how a task deviates, and the family of the outcome.
@@ -110,7 +110,7 @@ class JointLaplace:
         place = held.mode(jax.lax.stop_gradient(place))
         arrow = held.arrow(place)
         lean = jax.grad(lambda there: -0.5 * held.trace(there, arrow))(place)
-        aside = jax.lax.stop_gradient(arrow.solve(lean))
+        aside = jax.lax.stop_gradient(held.true_arrow(place, arrow).solve(lean))
         value, place, arrow = jax.lax.stop_gradient((held.height(place) - 0.5 * arrow.log_det, place, arrow))
         problem = _Problem(self, flat, fold, y)
         moving = problem.height(place) - 0.5 * problem.trace(place, arrow) + problem.along(place, aside)
@@ -161,8 +161,21 @@ class _Problem:
         within = (place.shared * way.shared).sum() + (place.own * way.own).sum()
         return (self.slopes(place)[0] * self.change(way)).sum() - within
 
-    def arrow(self, place: Place) -> _Arrow:
-        weight = self.slopes(place)[1]
+    def true_arrow(self, place: Place, arrow: _Arrow) -> _Arrow:
+        """Return the arrow of the true second derivative, by which the mode moves; the `arrow` itself if that is true, or if
+        the place is no mode.
+        """
+        if self.likelihood.CONCAVE:
+            return arrow
+        latent = self.centre + self.change(place)
+        slope = lambda at: self.likelihood.slopes(at, self.y, self.side, self.scales)[0]  # noqa: E731
+        true = self.arrow(place, -self.mask * jax.jvp(slope, (latent,), (jnp.ones_like(latent),))[1])
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(true)]).all()
+        return jax.tree.map(lambda own, usual: jnp.where(finite, own, usual), true, arrow)
+
+    def arrow(self, place: Place, weight: Array | None = None) -> _Arrow:
+        """Return the precision at a `place`. `weight` is the second derivative of each row with its sign turned."""
+        weight = self.slopes(place)[1] if weight is None else weight
         weighted = self.effects * weight[..., None]
         unit = jnp.eye(self.effects.shape[-1], dtype=weight.dtype)
         inverse, log_det = _inverse(unit[None] + jnp.einsum("tnp,tnq->tpq", weighted, self.effects))

@@ -13,7 +13,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.distributions import AbstractNumeric
-from bmaml.distributions.mixtures import AbstractNumericMixture
 from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractMembersPosterior, AbstractNoisePosterior
 from bmaml.io.registry import register
@@ -89,10 +88,9 @@ class GeneralisedPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
         return jax.lax.map(one, self.given)
 
     def noise_entropy(self, x):
-        known = self.predict(x)
-        assert isinstance(known, AbstractNumericMixture)
-        # The components stand for latent numbers that are known.
-        return jnp.tensordot(jax.nn.softmax(known.log_weights), jax.lax.map(lambda part: part.entropy(), known.components), 1)
+        inputs, side = _parts(self.basis, x)
+        mean, variance = jax.vmap(self._moments, (0, None))(self.given, inputs)
+        return self.likelihood.noise_entropy(mean, variance, side, self.given.scales, self.log_weights)
 
     def sample_functions(self, x, *, key, count=1):
         inputs, side = _parts(self.basis, x)
@@ -104,7 +102,8 @@ class GeneralisedPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
             normal = jax.random.normal(key, given.mode.shape, given.mode.dtype)
             place = given.mode + solve_triangular(given.root.T, normal, lower=False)
             functions, design = _design(self.basis, self.knots, given.scales, given.shared, inputs)
-            return self.likelihood.expected(self.centre + functions @ given.mean + design @ place, side)[:, None]
+            latent = self.centre + functions @ given.mean + design @ place
+            return self.likelihood.expected(latent, side, given.scales)[:, None]
 
         return jax.vmap(function)(picked, jax.random.split(draw_key, count))
 

@@ -37,13 +37,13 @@ def start(basis: Basis, deviation: Deviation, likelihood: AbstractLikelihood) ->
     if deviation == "bends":
         shapes["bends"] = (len(basis.curves),)
     own = {name: jnp.full(shape, _PRIORS[name][0]) for name, shape in shapes.items()}
-    return own | {name: jnp.full((), centre) for name, (centre, _) in likelihood.SCALES.items()}
+    return own | {name: jnp.asarray(centre, jnp.zeros(()).dtype) for name, (centre, _) in likelihood.priors.items()}
 
 
 def log_prior(scales: Scales, likelihood: AbstractLikelihood) -> Float[Array, ""]:
     """Return the log density of the prior of `scales`, up to a constant. `likelihood` is the family."""
-    priors = _PRIORS | likelihood.SCALES
-    each = [(((value - priors[name][0]) / priors[name][1]) ** 2).sum() for name, value in scales.items()]
+    priors = _PRIORS | dict(likelihood.priors)
+    each = [(((value - jnp.asarray(priors[name][0])) / priors[name][1]) ** 2).sum() for name, value in scales.items()]
     return -0.5 * jnp.stack(each).sum()
 
 
