@@ -73,6 +73,18 @@ def test_posterior_and_evidence_are_those_of_the_joint_gaussian(learner):
     np.testing.assert_allclose(np.diff(posterior.log_weights), np.diff(prior + logs), rtol=1e-2, atol=1e-3)
 
 
+def test_rows_without_noise_are_conditioned_on_in_single_precision(learner):
+    learner, meta = learner
+    scales = {**meta.scales, "noise": jnp.full_like(meta.scales["noise"], -8.0), "lines": meta.scales["lines"] + 2.0}
+    meta = dataclasses.replace(meta, scales=scales)
+    x = jnp.linspace(-2.0, 2.0, 24)[:, None]
+    posterior, evidence = learner.weigh(meta, Data(x, 1.0 + 0.5 * x, jnp.ones(24)), key=KEY)
+    assert jnp.isfinite(evidence)
+    predicted = posterior.predict(x[:8] + 0.1)
+    np.testing.assert_allclose(predicted.mean, 1.0 + 0.5 * (x[:8] + 0.1), atol=0.01)
+    assert float(predicted.std.max()) < 0.03
+
+
 def test_drawn_functions_have_the_moments_of_the_posterior(learner):
     learner, meta = learner
     support = Data(jnp.array([[0.3], [-1.0]]), jnp.array([[0.5], [0.1]]), jnp.ones(2))

@@ -6,19 +6,21 @@ import json
 import warnings
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import bmaml
 from bmaml.cli import main
 from bmaml.errors import InputError
 from bmaml.estimators.stacking import PLAIN, scores_of, verdict
-from bmaml.tables import ColumnRoles, Schema, fit_schema, read_table
+from bmaml.tables import ColumnRoles, Schema, fit_schema, measured, read_table
 
 
-def schema_of(y, family=None, exposure=None, **columns):
+def schema_of(y, family=None, exposure=None, error=None, weight=None, levels=(), **columns):
     data = {"task": np.repeat(["a", "b"], len(y) // 2), "x": np.arange(len(y)) % 5, "y": y, **columns}
     table = read_table(data)
-    return table, fit_schema(table, ColumnRoles("task", ("x",), ("y",), family=family, exposure=exposure))
+    sides, table = {"exposure": exposure, "error": error, "weight": weight}, measured(table, ("y",), levels)
+    return table, fit_schema(table, ColumnRoles("task", ("x",), ("y",), family=family, **sides, levels=levels))
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,42 @@ def test_counts_are_said_and_not_assumed():
 
 
 @pytest.mark.parametrize(
+    ("cells", "levels", "ranks"),
+    [
+        ([3, 1, 2, 5, 4, 1], (), [2, 0, 1, 4, 3, 0]),
+        (["mild", "none", "severe", "none"], ("none", "mild", "severe"), [1, 0, 2, 0]),
+        (pa.DictionaryArray.from_arrays([1, 2, 0, 2], ["c", "b", "a"], ordered=True), (), [1, 2, 0, 2]),
+        ([1.5, 10, 1.5, 3], (), [0, 2, 0, 1]),
+    ],
+)
+def test_ordered_levels_are_ranks(cells, levels, ranks):
+    table, schema = schema_of(cells, "ordered", levels=levels)
+    np.testing.assert_array_equal(schema.encode_y(table)[:, 0], ranks)
+    numbers = isinstance(cells[0], int)
+    np.testing.assert_allclose(schema.decode_value(schema.encode_y(table))[:, 0], cells if numbers else np.add(ranks, 1))
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+def test_known_errors_and_weights_are_in_units_of_the_outcome():
+    y = np.linspace(100, 300, 40)
+    table, schema = schema_of(y, error="se", se=np.full(40, 20.0))
+    assert schema.family == "known-error"
+    assert schema.outputs[0].mean == pytest.approx(200)
+    np.testing.assert_allclose(schema.encode_x(table)[:, -1], 20 / schema.scales[0], rtol=1e-6)
+    table, schema = schema_of(y, weight="n", n=np.geomspace(1, 1e6, 40))
+    assert schema.family == "weighted"
+    np.testing.assert_allclose(schema.encode_x(table)[[0, -1], -1], [-3 * np.log(10), 3 * np.log(10)], rtol=1e-5)
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+def test_rows_far_off_do_not_set_the_scale_of_a_robust_outcome():
+    y = np.r_[np.linspace(0, 10, 39), 1e5]
+    with pytest.warns(UserWarning, match="check its unit"):
+        _, schema = schema_of(y, "student-t")
+    assert schema.scales[0] < 10
+
+
+@pytest.mark.parametrize(
     ("y", "options", "said"),
     [
         ([0, 1, 2, 0, 1, 2], {"family": "yes-no"}, "holds 3 different cells"),
@@ -67,6 +105,16 @@ def test_counts_are_said_and_not_assumed():
         ([2, 2, 2, 2], {"family": "count"}, "there is nothing to learn"),
         ([2, 1, 2, 2], {"family": "count", "exposure": "z", "z": [1, 2, 0, 1]}, "has no logarithm"),
         ([2, 1, 2, 2], {"family": "count", "exposure": "x"}, "'x' is named twice"),
+        ([2, 1, 0, 2], {"family": "gamma"}, r"row 2 .* column 'y' is 0: an outcome of this family is above 0"),
+        ([2, 1, 3, 2], {"error": "z", "z": [1, 2, -1, 1]}, "'z' is -1: the error of a measurement is its standard deviation"),
+        ([2, 1, 3, 2], {"weight": "z", "z": [1, 2, 0, 1]}, "has no logarithm"),
+        ([2, 1, 3, 2], {"family": "known-error"}, "give its column as --error"),
+        ([2, 1, 3, 2], {"weight": "z", "error": "w", "z": [1, 2, 1, 1], "w": [1, 2, 1, 1]}, "no family knows of both"),
+        ([2, 1, 3, 2], {"family": "student-t", "weight": "z", "z": [1, 2, 1, 1]}, "a weight is for measurements .* weighted"),
+        (["a", "b", "c", "a"], {"family": "ordered"}, "without an order: give it as --levels"),
+        (["a", "b", "c", "a"], {"family": "ordered", "levels": ("a", "b", "d")}, "of which 'c' is none"),
+        (["a", "b", "b", "a"], {"family": "ordered", "levels": ("a", "b")}, "use family yes-no for two"),
+        ([1, 2, 3, 1], {"family": "count", "levels": ("1", "2", "3")}, "use family ordered"),
     ],
 )
 def test_outcomes_that_do_not_fit_are_named(y, options, said):
@@ -133,7 +181,15 @@ def test_yes_or_no_from_file_to_file(tmp_path, capsys, monkeypatch):
     assert all(abs(p - s) < 0.25 for p, s, _ in pairs)
     assert "the mean probabilities of yes, and how often it was yes" in said.out
     assert run("recalibrate", out, table, "--out", tmp_path / "other") == 2
-    assert "no width to change" in capsys.readouterr().err
+    assert "fitted on" in capsys.readouterr().err
+    rows = list(women(24, 10, seed=1))
+    table.write_text("\n".join(",".join(map(str, row)) for row in (["district", "age", "uses"], *rows)))
+    assert run("recalibrate", out, table, "--shots", "2", "--out", tmp_path / "other") == 0
+    assert "stretched by" in capsys.readouterr().out
+    assert run("predict", tmp_path / "other", new) == 0
+    changed = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert changed["uses_probability"] != likely["uses_probability"]
+    assert 0 < float(changed["uses_low"]) < float(changed["uses_probability"]) < float(changed["uses_high"]) < 1
 
 
 def test_counts_with_an_exposure_are_rates():

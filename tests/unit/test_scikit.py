@@ -96,7 +96,6 @@ class Grouped(bmaml.FewShotRegressor):
 # Checks of scikit-learn that fail, and why. Everything else holds.
 OWN_WORDS = "the refusal says in the library's own words what is wrong and what to give"
 EXPECTED: dict[str, str] = {
-    "check_estimators_unfitted": "the error is the library's own, because the core does not need scikit-learn",
     "check_n_features_in_after_fitting": OWN_WORDS,
     "check_complex_data": OWN_WORDS,
     "check_fit2d_1sample": OWN_WORDS,

@@ -73,7 +73,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
     roles = replace(columns.roles(table), family=family)
     check_headers(roles)
     with plain_warnings():
-        table = measured(table, roles.y)
+        table = measured(table, roles.y, roles.levels)
     # A mixture is scored on folds, unless whole groups of tasks are to be held out.
     share = held_out.share(0.0) if folded and held_out.split_by is None else held_out.share()
     training, held = split(table, roles.task_columns, held_out.split_by, share, fitting.seed)

@@ -14,6 +14,7 @@ import numpy as np
 
 from bmaml.data import Data
 from bmaml.errors import InputError
+from bmaml.estimators.scikit import unfitted
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.checked import check_arguments
 from bmaml.io.checkpoint import RunFolder
@@ -93,7 +94,7 @@ class AbstractEstimator(ABC):
         """
         if not hasattr(self, "run_"):
             name = type(self).__name__
-            raise InputError(f"this {name} is not fitted: call fit, or {name}.load.")
+            raise unfitted(f"this {name} is not fitted: call fit, or {name}.load.")
         return self.run_
 
     def save(self, path: str | Path) -> None:

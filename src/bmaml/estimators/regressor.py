@@ -178,7 +178,7 @@ class FewShotRegressor(AbstractEstimator):
             table, roles = array_table(X, y, groups)
         else:
             table, roles = named_table(X, y, task, x)
-        table = measured(read_table(table, reading=reading), roles.y)
+        table = measured(read_table(table, reading=reading), roles.y, as_tuple(levels))
         chosen = {"order": order, "categorical": as_tuple(categorical), "log": as_tuple(log), "selection": self.selection}
         family, sides = family_for(self.method, self.family), {"exposure": exposure, "error": error, "weight": weight}
         roles = replace(roles, **chosen, **sides, family=family, levels=as_tuple(levels))

@@ -6,6 +6,7 @@ optional.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -14,6 +15,21 @@ import numpy as np
 from bmaml.errors import InputError
 
 Kind = Literal["regressor", "classifier"]
+
+
+def unfitted(message: str) -> InputError:
+    """Return the error of an estimator before `fit`, with the sentence `message`.
+
+    Where scikit-learn is in use, the error is also of the class by which its tools know it.
+    """
+    if "sklearn" not in sys.modules:
+        return InputError(message)
+    from sklearn.exceptions import NotFittedError
+
+    class UnfittedError(InputError, NotFittedError):
+        """An estimator was asked before it was fitted."""
+
+    return UnfittedError(message)
 
 
 def tags(kind: Kind) -> Any:

@@ -272,6 +272,8 @@ class TableSubject(AbstractSubject):
             raise InputError(
                 f"{title} needs the {schema.side_name} of a row ({schema.side.name!r}): explore draws models without one."
             )
+        if schema.outputs[0].form == "ordered":
+            raise InputError(f"{title} predicts levels in order: explore draws numbers, counts, and yes or no, so use predict.")
         self.title, self.run, self.model = title, model.run_, model
         self._priors: dict[int | None, AdaptedTask] = {}
         self.inputs = tuple(input_axis(column) for column in schema.inputs)

@@ -21,7 +21,7 @@ _NO = {"no", "n", "false", "f", "0", "negative", "neg", "control", "none", "fail
 # Numbers with so many values at most, each of them in so many rows on average, look like counts or scores.
 _FEW, _REPEATED = 100, 3
 # Quartiles that lie nearer to each other, in standard deviations, are those of an outcome that mostly has one value.
-_NARROW = 1e-3
+_NARROW = 1e-6
 # More ordered levels than this are better seen as numbers.
 _MOST_LEVELS = 20
 _SIDES: dict[Side, str] = {

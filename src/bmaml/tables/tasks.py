@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -78,11 +79,16 @@ def task_rows(table: Table, schema: Schema) -> dict[str, np.ndarray]:
     return schema.rows(table)
 
 
-def measured(table: Table, outputs: Sequence[str]) -> Table:
+def measured(table: Table, outputs: Sequence[str], levels: Sequence[str] = ()) -> Table:
     """Return the rows of `table` that have a value in each of the columns `outputs`, with one warning if others are left out.
 
+    `levels` are those of an ordered outcome: a text such as "none" is then no missing value.
     Raises: InputError if no row has.
     """
+    if levels:
+        words, own = {level.strip().lower() for level in levels}, table.reading
+        kept = {name: tuple(text for text in own.of(name) if text not in words) for name in outputs}
+        table = replace(table, reading=replace(own, columns=dict(own.columns) | kept))
     counts = {name: table.empty(name) for name in outputs}
     none = np.any(list(counts.values()), axis=0)
     if not none.any():

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from bmaml.distributions import AbstractDiscrete
+from bmaml.errors import InputError
 from bmaml.estimators.stacking.candidates import CANDIDATES, Candidate, Setting
 from bmaml.estimators.stacking.family_candidates import FAMILY_CANDIDATES
 from bmaml.estimators.stacking.folds import Stopped
@@ -103,9 +104,17 @@ def _predicted(candidate: Candidate, asked: Questions) -> Any:
 
 
 def _sane(plain: list[Answers], y: np.ndarray, weight: np.ndarray) -> list[int]:
-    """Return the candidates whose mean is not far worse than the best one's, so that no weight can spoil the mean."""
+    """Return the candidates whose mean is not far worse than the best one's, so that no weight can spoil the mean.
+
+    Raises: InputError if no candidate's mean is finite.
+    """
     errors = [float((np.where(weight > 0, ((part.mean - y) ** 2).mean(-1), 0.0) * weight).sum()) for part in plain]
     finite = [error if np.isfinite(error) else np.inf for error in errors]
+    if not np.isfinite(min(finite)):
+        raise InputError(
+            "no candidate predicts the tasks left out by finite numbers: look for rows with wild numbers, or give columns in "
+            "other units."
+        )
     return [i for i, error in enumerate(finite) if error <= _FAR_WORSE * min(finite)]
 
 

@@ -23,6 +23,8 @@ from bmaml.learners.hierarchical.scales import Deviation, Scales
 
 # Jitter of the covariance of function draws, as a share of the mean variance before the support.
 _JITTER = 1e-5
+# Rounding errors of the covariance of n rows are below this many times n, in units of the least step of numbers.
+_ROUNDING = 2.0
 
 
 class HierarchicalMeta(eqx.Module):
@@ -187,7 +189,10 @@ class HierarchicalLearner(AbstractEvidenceLearner):
             reach = functions @ shared
             covariance = of_scales.covariance(self.basis, scales, x, x) + reach @ reach.T
             noise = of_scales.noise_variance(self.basis, scales, x)
-            covariance = covariance * mask[:, None] * mask[None] + jnp.diag(jnp.where(mask > 0, noise, 1.0))
+            covariance = covariance * mask[:, None] * mask[None]
+            # Less noise than the rounding errors of the covariance would leave no root.
+            least = _ROUNDING * len(x) * float(jnp.finfo(x.dtype).eps) * jnp.diagonal(covariance).max()
+            covariance = covariance + jnp.diag(jnp.where(mask > 0, jnp.maximum(noise, least), 1.0))
             root = jnp.linalg.cholesky(covariance)
             rest = solve_triangular(root, mask * (y - functions @ mean), lower=True)
             log_det = 2 * jnp.log(jnp.diagonal(root)).sum() + mask.sum() * jnp.log(2 * jnp.pi)
