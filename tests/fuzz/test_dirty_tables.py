@@ -11,6 +11,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from verdict import Refused, judged
 
+from bmaml.likelihoods import FAMILIES, NORMAL
 from bmaml.tables import ColumnRoles, Schema, fit_schema, measured, read_table, table_tasks, task_rows
 from bmaml.tables.new import new_tasks
 
@@ -76,10 +77,10 @@ def tables(draw):
     return text.getvalue().encode("utf-8", "replace")
 
 
-def encode(source):
+def encode(source, family):
     """All that happens to a table before and after training, without the training."""
     table = measured(read_table(source), ["y"])
-    schema = fit_schema(table, ColumnRoles("task", ("x", "z"), ("y",)))
+    schema = fit_schema(table, ColumnRoles("task", ("x", "z"), ("y",), family=family))
     tasks = table_tasks(table, schema, shots=(0, 1))
     return table, schema, tasks
 
@@ -105,8 +106,8 @@ def keeps(answer):
         assert np.isfinite(schema.encode_x(task.given, seen)).all()
 
 
-@given(source=tables())
-def test_a_dirty_table_is_encoded_and_said_or_refused(tmp_path_factory, source):
+@given(source=tables(), family=st.sampled_from([NORMAL.name, None, *FAMILIES]))
+def test_a_dirty_table_is_encoded_and_said_or_refused(tmp_path_factory, source, family):
     if isinstance(source, Refused):
         return
     if isinstance(source, bytes):
@@ -115,7 +116,7 @@ def test_a_dirty_table_is_encoded_and_said_or_refused(tmp_path_factory, source):
         source = path
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        answer = judged(lambda: encode(source), keeps)
+        answer = judged(lambda: encode(source, family), keeps)
     assert all(warning.category is UserWarning for warning in said), [str(warning.message) for warning in said]
     event("refused" if isinstance(answer, Refused) else "encoded")
     if isinstance(answer, Refused):

@@ -187,7 +187,7 @@ def test_the_evidence_of_a_support_is_that_of_quadrature(name):
     # The predicted mean is that of the exact posterior.
     z = np.linspace(-6, 6, 2001)
     weight = np.exp(log_prob(0.4 + 0.9 * z) + stats.norm.logpdf(z))
-    exact = (weight * np.asarray(likelihood.expected(0.4 + 0.9 * z, 0.0))).sum() / weight.sum()
+    exact = (weight * np.asarray(likelihood.expected(jnp.asarray(0.4 + 0.9 * z), 0.0, scales))).sum() / weight.sum()
     assert float(posterior.predict(x[:1]).mean[0, 0]) == pytest.approx(exact, rel=0.04)
 
 

@@ -160,13 +160,11 @@ class FewShotRegressor(AbstractEstimator):
         - `groups`: the task of each row of an array.
         - `task`, `x`: names of the task column and the input columns of a table. Several task columns are nested, the outermost
           first. Without an input the model is a random intercept: what a new task's level is, given some of its rows.
-        - `order`, `categorical`, `log`: names of columns, see `bmaml.tables.ColumnRoles`. The columns of an array are "x0",
-          "x1", ...
+        - `order`, `categorical`, `log`: names of columns (see `bmaml.tables.ColumnRoles`). An array has "x0", "x1", ...
         - `exposure`, `error`, `weight`: name of the column with the exposure of counts, with the standard deviation of each
           measurement's own error, or with how many measurements a row is the mean of. A new row needs it, too.
         - `levels`: levels of an ordered outcome, the lowest first, if they are words without an order of their own.
-        - `reading`: how cells are read where this is a choice: what means missing, the order of day and month, the mark of
-          decimals.
+        - `reading`: how cells are read where this is a choice, such as what means missing, or the order of day and month.
         - `directory`: folder to save the run in, with the tasks, so that it can be resumed. `load` reads it.
         - `overwrite`: whether to replace a run that is in that folder.
         - `notes`: JSON that is kept with the run.
@@ -174,16 +172,13 @@ class FewShotRegressor(AbstractEstimator):
         Raises: InputError that names the file, column, line or task that does not fit.
         """
         self.check_settings()
-        if groups is not None:
-            table, roles = array_table(X, y, groups)
-        else:
-            table, roles = named_table(X, y, task, x)
+        table, roles = named_table(X, y, task, x) if groups is None else array_table(X, y, groups)
         table = measured(read_table(table, reading=reading), roles.y, as_tuple(levels))
-        chosen = {"order": order, "categorical": as_tuple(categorical), "log": as_tuple(log), "selection": self.selection}
-        family, sides = family_for(self.method, self.family), {"exposure": exposure, "error": error, "weight": weight}
-        roles = replace(roles, **chosen, **sides, family=family, levels=as_tuple(levels))
-        roles = replace(roles, x=tuple(name for name in roles.x if groups is None or name not in sides.values()))
-        schema = fit_schema(table, roles)
+        lists = {"categorical": as_tuple(categorical), "log": as_tuple(log), "levels": as_tuple(levels)}
+        sides = {"exposure": exposure, "error": error, "weight": weight}
+        kept = tuple(name for name in roles.x if groups is None or name not in sides.values())
+        roles = replace(roles, x=kept, order=order, selection=self.selection, **lists, **sides)
+        schema = fit_schema(table, roles := replace(roles, family=family_for(self.method, self.family)))
         if self.family is None and roles.family is not None and len(roles.y) == 1:
             say_spikes(table, roles.y[0])
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)

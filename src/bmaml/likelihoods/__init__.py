@@ -11,6 +11,7 @@ from bmaml.likelihoods.families import FAMILIES as FAMILIES
 from bmaml.likelihoods.families import NORMAL as NORMAL
 from bmaml.likelihoods.families import Family as Family
 from bmaml.likelihoods.families import Side as Side
+from bmaml.likelihoods.families import fitted as fitted
 from bmaml.likelihoods.gamma import GammaLikelihood as GammaLikelihood
 from bmaml.likelihoods.gaussian import KnownErrorLikelihood as KnownErrorLikelihood
 from bmaml.likelihoods.gaussian import WeightedLikelihood as WeightedLikelihood

@@ -18,6 +18,7 @@ from bmaml.distributions.mixtures import AbstractNumericMixture
 NODES = 24
 """Points of Gauss-Hermite quadrature over a latent number."""
 Scales = dict[str, Array]
+Priors = Mapping[str, tuple[float | np.ndarray, float]]
 
 
 class AbstractLikelihood(eqx.Module):
@@ -32,21 +33,12 @@ class AbstractLikelihood(eqx.Module):
     CONCAVE: ClassVar[bool] = True
 
     @property
-    def priors(self) -> Mapping[str, tuple[float | np.ndarray, float]]:
+    @abstractmethod
+    def priors(self) -> Priors:
         """The family's own scales: the name of each, with centre and deviation of the normal prior of its logarithm.
 
         A scale of several numbers has an array as its centre.
         """
-        return {}
-
-    def fitted(self, y: np.ndarray, side: np.ndarray, levels: int) -> AbstractLikelihood:
-        """Return the likelihood with what it must know of all outcomes before a model is fitted.
-
-        - `y`, `side`: the outcomes, and the side input of each.
-        - `levels`: how many levels an outcome has, 0 if it is no level.
-        """
-        del y, side, levels
-        return self
 
     @abstractmethod
     def log_prob(
@@ -87,6 +79,7 @@ class AbstractLikelihood(eqx.Module):
         - `log_weights`: log weights of the normals, which need no normalising.
         """
 
+    @abstractmethod
     def noise_entropy(
         self,
         mean: Float[Array, "draws n"],
@@ -95,7 +88,16 @@ class AbstractLikelihood(eqx.Module):
         scales: Scales,
         log_weights: Float[Array, " draws"],
     ) -> Float[Array, " n"]:
-        """Return the mean entropy of outcomes whose latent number is known, in nats. Arguments are as in `predictive`."""
+        """Return the mean entropy of outcomes whose latent number is known, in nats.
+
+        `mean`, `variance`, `side`, `scales` and `log_weights` are as in `predictive`.
+        """
+
+
+class AbstractDiscreteLikelihood(AbstractLikelihood):
+    """A likelihood of whole numbers, whose predictive is a mixture over places of the latent number."""
+
+    def noise_entropy(self, mean, variance, side, scales, log_weights):
         known = self.predictive(mean, variance, side, scales, log_weights)
         assert isinstance(known, AbstractNumericMixture)
         # The components stand for latent numbers that are known.

@@ -8,12 +8,16 @@ import numpy as np
 
 from bmaml.distributions import Bernoulli, DiscreteMixture
 from bmaml.io.registry import register
-from bmaml.likelihoods.base import AbstractLikelihood, nodes
+from bmaml.likelihoods.base import AbstractDiscreteLikelihood, nodes
 
 
 @register("likelihood/bernoulli")
-class BernoulliLikelihood(AbstractLikelihood):
+class BernoulliLikelihood(AbstractDiscreteLikelihood):
     """An outcome of 1 (yes) or 0 (no). The latent number is the log odds of yes."""
+
+    @property
+    def priors(self):
+        return {}
 
     def log_prob(self, latent, y, side, scales):
         del side, scales

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from bmaml.errors import InputError, said
 from bmaml.likelihoods.base import AbstractLikelihood
 from bmaml.likelihoods.bernoulli import BernoulliLikelihood
 from bmaml.likelihoods.gamma import GammaLikelihood
 from bmaml.likelihoods.gaussian import KnownErrorLikelihood, WeightedLikelihood
 from bmaml.likelihoods.negative_binomial import NegativeBinomialLikelihood
-from bmaml.likelihoods.ordered import OrderedLikelihood
+from bmaml.likelihoods.ordered import OrderedLikelihood, cuts_of
 from bmaml.likelihoods.poisson import PoissonLikelihood
 from bmaml.likelihoods.student import StudentLikelihood
 from bmaml.rows import Rows
@@ -51,6 +53,11 @@ class Family:
     def made_by(self) -> AbstractLikelihood | None:
         """The likelihood."""
         return self.likelihood
+
+
+def fitted(family: Family, y: np.ndarray, levels: int) -> Family:
+    """Return the `family` with what its likelihood must know of all outcomes `y`, of so many `levels`, before a fit."""
+    return replace(family, likelihood=cuts_of(y, levels)) if family.cells == "ordered" else family
 
 
 NORMAL = Family("normal", None, "number")

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 
 from bmaml.distributions.counts import log_mass
 from bmaml.io.registry import register
-from bmaml.likelihoods.base import AbstractLikelihood
+from bmaml.likelihoods.base import AbstractDiscreteLikelihood
 from bmaml.likelihoods.counting import central_rate, predicted_counts
 
 
 @register("likelihood/negative-binomial")
-class NegativeBinomialLikelihood(AbstractLikelihood):
+class NegativeBinomialLikelihood(AbstractDiscreteLikelihood):
     """A count with mean m and variance m + (c m)^2. The latent number is the log of the rate, and `side` the log exposure.
 
     The scale `scatter` is log c: how much the rate itself varies from row to row, as a coefficient of variation. If it is

@@ -10,20 +10,20 @@ from jaxtyping import Array, Float
 
 from bmaml.distributions import DiscreteMixture, Ordered, between, log_difference
 from bmaml.io.registry import register
-from bmaml.likelihoods.base import NODES, AbstractLikelihood, Scales, nodes
+from bmaml.likelihoods.base import NODES, AbstractDiscreteLikelihood, Scales, nodes
 
 # A latent number that is so far from all cuts makes one level almost sure.
 _FAR, _HALVINGS = 12.0, 50
 
 
 @register("likelihood/ordered")
-class OrderedLikelihood(AbstractLikelihood):
+class OrderedLikelihood(AbstractDiscreteLikelihood):
     """A level from 0 on, by proportional odds: the log odds of at most level j are a cut less the latent number.
 
     McCullagh (1980), https://doi.org/10.1111/j.2517-6161.1980.tb01109.x. The first cut stays, since the latent number has a
     constant of its own. The scale `gaps` holds the logs of how far each further cut lies above the one before.
 
-    - `cuts`: where the cuts of the prior lie. `fitted` takes those of the shares of all outcomes.
+    - `cuts`: where the cuts of the prior lie. `cuts_of` finds those of the shares of all outcomes.
     """
 
     cuts: tuple[float, ...] = eqx.field(static=True, default=(-1.0, 1.0))
@@ -31,12 +31,6 @@ class OrderedLikelihood(AbstractLikelihood):
     @property
     def priors(self):
         return {"gaps": (np.log(np.diff(self.cuts)), 0.7)}
-
-    def fitted(self, y, side, levels):
-        del side
-        counts = np.bincount(np.asarray(y, int), minlength=levels)[:levels] + 0.5
-        share = np.cumsum(counts)[:-1] / counts.sum()
-        return OrderedLikelihood(tuple(float(cut) for cut in np.log(share) - np.log1p(-share)))
 
     def log_prob(self, latent, y, side, scales):
         del side
@@ -78,3 +72,10 @@ class OrderedLikelihood(AbstractLikelihood):
         cuts = self._cuts(scales)
         low, high = between(y, cuts.reshape(*[1] * jnp.ndim(y), -1))
         return low - latent, high - latent
+
+
+def cuts_of(y: np.ndarray, levels: int) -> OrderedLikelihood:
+    """Return the likelihood whose cuts are those of the shares of all outcomes `y`, of so many `levels`."""
+    counts = np.bincount(np.asarray(y, int), minlength=levels)[:levels] + 0.5
+    share = np.cumsum(counts)[:-1] / counts.sum()
+    return OrderedLikelihood(tuple(float(cut) for cut in np.log(share) - np.log1p(-share)))

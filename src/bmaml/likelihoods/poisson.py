@@ -6,13 +6,17 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
 from bmaml.io.registry import register
-from bmaml.likelihoods.base import AbstractLikelihood
+from bmaml.likelihoods.base import AbstractDiscreteLikelihood
 from bmaml.likelihoods.counting import central_rate, predicted_counts
 
 
 @register("likelihood/poisson")
-class PoissonLikelihood(AbstractLikelihood):
+class PoissonLikelihood(AbstractDiscreteLikelihood):
     """A Poisson count. The latent number is the log of the rate, and `side` the log of the exposure."""
+
+    @property
+    def priors(self):
+        return {}
 
     def log_prob(self, latent, y, side, scales):
         del scales

@@ -36,9 +36,9 @@ def family_of(table: Table, outputs: tuple[str, ...], wanted: str | None, sides:
 
     - `table`: the rows.
     - `outputs`: names of the columns of the outcomes.
-    - `wanted`: name of a family. None takes the one that a column in `sides` is for if there is only one, "yes-no" for a single
-      outcome with no more than two things in it (0 and 1, true and false, two words), and else "normal", with a warning if the
-      numbers look like counts.
+    - `wanted`: name of a family. None takes the one that a column in `sides` is for, if there is only one. Otherwise it takes
+      "yes-no" for a single outcome with no more than two things in it (0 and 1, true and false, two words). Else it takes
+      "normal", with a warning if the numbers look like counts.
     - `sides`: names of the columns with what else is known of a row, by what they hold.
 
     Raises: InputError for an unknown family, or one that does not fit the outcomes or the further columns.

@@ -13,7 +13,7 @@ from bmaml.distributions import pit
 from bmaml.estimators.scores import Errors, averaged
 from bmaml.estimators.stacking.questions import Questions
 from bmaml.evaluation.metrics import LEVEL
-from bmaml.likelihoods import Family
+from bmaml.likelihoods import Family, fitted
 
 # Variances of the latent number around the guess that are tried.
 _VARIANCES = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
@@ -30,13 +30,13 @@ def plain_errors(family: Family, asked: Questions, here: np.ndarray, sides: int,
     - `sides`: how many of the last inputs are the family's side inputs.
     - `levels`: how many levels an outcome has.
     """
-    assert family.likelihood is not None
     support, query = (
         jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[here], part) for part in (asked.task.support, asked.task.query)
     )
     known = [part.x[..., -1] if sides else np.zeros(part.mask.shape) for part in (support, query)]
     real = query.mask > 0
-    likelihood = family.likelihood.fitted(query.y[..., 0][real], known[1][real], levels)
+    likelihood = fitted(family, query.y[..., 0][real], levels).likelihood
+    assert likelihood is not None
     scales = {name: jnp.asarray(centre)[None] for name, (centre, _) in likelihood.priors.items()}
     usual = likelihood.centre(query.y[..., 0][real], known[1][real])
     ordinary = float(likelihood.expected(jnp.asarray(usual), jnp.asarray(0.0), jax.tree.map(lambda leaf: leaf[0], scales)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from bmaml.estimators.stacking.family_candidates import FAMILY_CANDIDATES
 from bmaml.estimators.stacking.fit import Stacked, stack_candidates
 from bmaml.estimators.stacking.folds import MANY, members
 from bmaml.estimators.stacking.report import Report, report
-from bmaml.likelihoods import FAMILIES, NORMAL
+from bmaml.likelihoods import FAMILIES, NORMAL, fitted
 from bmaml.methods import Method
 from bmaml.objectives import QueryLoss
 from bmaml.tables import Schema
@@ -72,10 +71,7 @@ def stacked_run(
     plain = all(column.level is None for column in schema.outputs)
     family = FAMILIES.find(schema.family)
     numbers = family.likelihood is None
-    if family.likelihood is not None:
-        x, y = (np.asarray(part, np.float64)[mask] for part in (tasks.rows.x, tasks.rows.y))
-        known = x[:, -1] if schema.side is not None else np.zeros(len(x))
-        family = replace(family, likelihood=family.likelihood.fitted(y[:, 0], known, len(schema.outputs[0].levels)))
+    family = fitted(family, np.asarray(tasks.rows.y)[mask][:, 0], len(schema.outputs[0].levels))
     logarithm = logarithm_of(np.asarray(tasks.rows.y)[mask], schema.means, schema.scales) if plain and numbers else None
     folds = members(len(mask), plan.seed)
     with Interrupt() as interrupt:
