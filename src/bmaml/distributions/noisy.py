@@ -46,7 +46,8 @@ class AbstractNoisy(AbstractContinuous):
         log_share, loc, scale = self.places()
         inner, log_slope = self.inwards(jnp.asarray(y, loc.dtype))
         each = stats.norm.logpdf(*same_rank(inner[..., None], loc, scale))
-        return (special.logsumexp(each + same_rank(log_share, each)[0], axis=-1) + log_slope).sum(-1)
+        density, log_slope = same_rank(special.logsumexp(each + same_rank(log_share, each)[0], axis=-1), log_slope)
+        return (density + log_slope).sum(-1)
 
     def beyond(self, y, upper):
         log_share, loc, scale = self.places()
