@@ -12,6 +12,7 @@ from bmaml.cli.leaderboard import _table
 from bmaml.cli.option_groups import HeldOut, TableColumns
 from bmaml.errors import InputError
 from bmaml.evaluation.intervals import two_way
+from bmaml.experiments import kept
 from bmaml.experiments.board import run as leaderboard
 from bmaml.experiments.board import standings
 from bmaml.experiments.board.arenas import FamilyArena, ImageArena
@@ -24,7 +25,7 @@ def board(methods=("pretrain",), seeds=(0,), count=6):
 
 def test_what_is_kept_is_not_trained_or_scored_again(tmp_path, monkeypatch):
     first = board(seeds=(0, 1)).run(tmp_path)
-    monkeypatch.setattr(leaderboard, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(kept, "train", lambda *_, **__: pytest.fail("trained again"))
     monkeypatch.setattr(leaderboard, "evaluate", lambda *_, **__: pytest.fail("scored again"))
     second = board(seeds=(0, 1)).run(tmp_path)
     assert [(entry.method, entry.seed) for entry in second] == [("pretrain", 0), ("pretrain", 1)]
@@ -51,7 +52,7 @@ def test_what_is_no_part_is_refused(part, refused, tmp_path):
 
 def test_damaged_scores_are_made_again_and_nothing_trained(tmp_path, monkeypatch):
     (first,) = board().run(tmp_path)
-    monkeypatch.setattr(leaderboard, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(kept, "train", lambda *_, **__: pytest.fail("trained again"))
     path = tmp_path / "scores" / "pretrain-0.npz"
     path.write_bytes(path.read_bytes()[:300])
     (again,) = board().run(tmp_path)
@@ -60,7 +61,7 @@ def test_damaged_scores_are_made_again_and_nothing_trained(tmp_path, monkeypatch
 
 def test_other_test_tasks_are_scored_again_and_nothing_trained(tmp_path, monkeypatch):
     board().run(tmp_path)
-    monkeypatch.setattr(leaderboard, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(kept, "train", lambda *_, **__: pytest.fail("trained again"))
     (entry,) = board(count=9).run(tmp_path)
     assert len(entry.scores[2, "nll"]) == 9
 
@@ -89,14 +90,14 @@ def test_an_interrupted_training_goes_on_to_what_it_would_have_been(tmp_path):
 def test_a_method_that_diverges_is_said_so_of_and_left_out(tmp_path, monkeypatch):
     from bmaml.training.loop import NonFiniteError
 
-    whole = leaderboard.train
+    whole = kept.train
 
     def fails(method, *rest, about, **options):
         if about["method"] == "maml":
             raise NonFiniteError("not finite")
         return whole(method, *rest, about=about, **options)
 
-    monkeypatch.setattr(leaderboard, "train", fails)
+    monkeypatch.setattr(kept, "train", fails)
     said = []
     entries = board(("maml", "pretrain")).run(tmp_path, said=said.append)
     assert {entry.method for entry in entries} == {"pretrain"}

@@ -28,7 +28,7 @@ SAVED = {
     "fixed tasks": fixed_tasks,
     "sinusoids": lambda: Sinusoids((3, 5), queries=7, noise=0.1),
     "ambiguous": ambiguous,
-    "plan": lambda: Plan(7, 4, Adam(2e-3, "staircase", clip=1.0), seed=3, accumulation_steps=2),
+    "plan": lambda: Plan(7, 4, Adam(2e-3, "exponential", clip=1.0), seed=3, accumulation_steps=2),
 }
 
 

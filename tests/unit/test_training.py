@@ -286,8 +286,8 @@ def test_settings_that_make_no_sense_are_refused_in_a_sentence(build, tmp_path, 
 def test_schedules_are_what_they_say():
     cosine = Adam(1.0, warmup=0.1).schedule(100)
     np.testing.assert_allclose([float(cosine(s)) for s in (0, 10, 55, 100)], [0, 1, 0.5, 0], atol=1e-6)
-    staircase = Adam(1.0, decay="staircase").schedule(1000)
-    np.testing.assert_allclose([float(staircase(s)) for s in (9, 10, 999)], [1, 0.98, 0.98**99], rtol=1e-5)
+    exponential = Adam(1.0, decay="exponential").schedule(1000)
+    np.testing.assert_allclose([float(exponential(s)) for s in (0, 5, 10, 1000)], [1, 0.98**0.5, 0.98, 0.98**100], rtol=1e-5)
     assert float(Adam(0.3, decay="none").schedule(10)(7)) == pytest.approx(0.3)
 
 

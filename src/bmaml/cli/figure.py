@@ -27,6 +27,13 @@ class FigureOptions(OptionGroup):
     quick: Annotated[bool, typer.Option("--quick", help="A small size that shows the shape in a minute or two.")] = False
     steps: Annotated[int | None, typer.Option(min=20, help="Meta-steps of each training.")] = None
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0
+    seeds: Annotated[int, typer.Option(min=1, help="For bmaml-1: trainings of each method, with seeds from --seed on.")] = 1
+    settings: Annotated[
+        str, typer.Option(help="For bmaml-1: paper, tuned, or paper,tuned. A method without a paper is in tuned alone.")
+    ] = "paper,tuned"
+    out: Annotated[
+        Path, typer.Option(help="Folder for the picture and its numbers; bmaml-1 keeps its trainings there and goes on.")
+    ] = Path("figures")
     runs: Annotated[
         str | None,
         typer.Option(
@@ -87,12 +94,24 @@ def _maml(options: FigureOptions) -> Drawn:
 
 
 def _bmaml_1(options: FigureOptions) -> Drawn:
-    from bmaml.experiments import training_curves as progress
+    from bmaml.cli.options import settings_of
+    from bmaml.experiments import training_curves as curves
     from bmaml.plots import training_curves as plot
+    from bmaml.training.progress import BarProgress
+
+    def drawn(numbers: Numbers) -> Drawn:
+        return Drawn({"bmaml-1": numbers, "bmaml-1.md": curves.markdown(numbers)}, plot.draw(numbers))
 
     size = _training(options, steps=150, marks=5, test_tasks=50)
-    numbers = progress.run(**size)
-    return Drawn({"bmaml-1": numbers}, plot.draw(numbers))
+    del size["seed"]
+    numbers = curves.run(
+        **size | {"progress": BarProgress},
+        settings=settings_of(options.settings),
+        seeds=tuple(range(options.seed, options.seed + options.seeds)),
+        directory=options.out / "bmaml-1",
+        after=lambda numbers: _save("bmaml-1", drawn(numbers), options.out),
+    )
+    return drawn(numbers)
 
 
 def _banana(options: FigureOptions) -> Drawn:
@@ -210,11 +229,9 @@ _OF_IMAGES = ("bmaml-2", "active-images")
 def figure(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(FIGURES)}.")],
     options: FigureOptions,
-    out: Annotated[Path, typer.Option(help="Folder for the picture and its numbers.")] = Path("figures"),
 ) -> None:
     """Make a figure: NAME.png, and the numbers behind it as CSV."""
     from bmaml.cli.options import make_folder
-    from bmaml.plots import style
     from bmaml.rows import pick
 
     make = pick("figure", name, FIGURES)
@@ -222,11 +239,19 @@ def figure(
         refuse(options, f"figure {name} trains its own methods", only=("--runs",))
     if name not in _OF_IMAGES:
         refuse(options, f"figure {name} is not of images", only=("--images", "--data"))
-    make_folder(out)
-    drawn = make(options)
+    if name != "bmaml-1":
+        refuse(options, f"figure {name} is not that of the curves of training", only=("--settings", "--seeds"))
+    make_folder(options.out)
+    written = _save(name, make(options), options.out)
+    typer.echo(f"wrote {options.out / f'{name}.png'} and {', '.join(map(str, written))}")
+
+
+def _save(name: str, drawn: Drawn, out: Path) -> list[Path]:
+    """Write the picture of a figure and its numbers; return the files of the numbers."""
+    from bmaml.plots import style
+
     style.save(drawn.picture, out / f"{name}.png")
-    written = [str(_write(out, stem, numbers)) for stem, numbers in drawn.numbers.items()]
-    typer.echo(f"wrote {out / f'{name}.png'} and {', '.join(written)}")
+    return [_write(out, stem, numbers) for stem, numbers in drawn.numbers.items()]
 
 
 def _write(out: Path, stem: str, numbers: Numbers | str) -> Path:

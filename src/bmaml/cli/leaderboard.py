@@ -14,8 +14,8 @@ import typer
 from bmaml.cli.groups import OptionGroup, add_command, refuse
 from bmaml.cli.names import FAMILY_NAMES, NUMBER_METHODS, PATHS
 from bmaml.cli.option_groups import HeldOut, TableColumns
-from bmaml.cli.options import TYPED, check_folder, make_folder, names_of, whole_numbers
-from bmaml.cli.train import Shots
+from bmaml.cli.options import TYPED, check_folder, is_paper, make_folder, names_of, whole_numbers
+from bmaml.cli.train import Settings, Shots
 from bmaml.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class FamilyOptions(OptionGroup):
     TITLE: ClassVar[str] = "For a family"
     task_count: Annotated[int | None, typer.Option(min=1, help="Train on this many fixed tasks, not endless ones.")] = None
     samples: Annotated[int, typer.Option(min=2, help="Points of each fixed task.")] = 40
+    settings: Settings = "tuned"
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ def leaderboard(
         refuse(held_out, f"{tasks} has no --task, as a table has")
         arenas = [_images(tasks, images, family, shots) if tasks in IMAGES else _family(tasks, images, family, shots)]
     chosen = _chosen(names_of(board.methods), arenas[0])
+    for name in chosen:
+        arenas[0].method(name)  # A method without the settings that were asked for is refused before another is trained.
     steps, count = board.steps or (300 if board.quick else None), 50 if board.quick else board.count
     made = Board(arenas, chosen, seeds, steps=steps, count=count, recalibrated=board.recalibrated)
     if part is not None:
@@ -208,7 +211,8 @@ def _family(name: str, images: BoardImages, family: FamilyOptions, shots: tuple[
         raise InputError(f"there is no file {name}: give an existing table, or one of {', '.join(FAMILIES)}.")
     name = typed_family(name)
     refuse(images, f"{name} is no set of images")
-    return FamilyArena(name, shots or FamilyArena.default_shots(name), family.task_count, family.samples)
+    published = is_paper(family.settings)
+    return FamilyArena(name, shots or FamilyArena.default_shots(name), family.task_count, family.samples, published)
 
 
 def _images(name: str, images: BoardImages, family: FamilyOptions, shots: tuple[int, ...] | None) -> AbstractArena:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bmaml.errors import InputError
 
@@ -129,6 +129,32 @@ def changes(change: Recalibration) -> list[tuple[str, str, str, float]]:
         low, high = math.exp(log - 1.96 * deviation), math.exp(log + 1.96 * deviation)
         found.append((f"{given:g}", f"{held:.0%}", f"{math.exp(log):.3g} [{low:.3g}, {high:.3g}]", tails))
     return found
+
+
+SETTINGS = ("tuned", "paper")
+"""Whose settings a method takes: this library's, or those of its paper."""
+
+
+def settings_of(text: str) -> tuple[Literal["paper", "tuned"], ...]:
+    """Return whose settings the comma-separated `text` asks for.
+
+    Raises: InputError for another name, or none.
+    """
+    names = names_of(text)
+    if not names or not set(names) <= set(SETTINGS):
+        raise InputError(f"--settings is {text!r}: give tuned or paper.")
+    return tuple("paper" if name == "paper" else "tuned" for name in names)
+
+
+def is_paper(text: str) -> bool:
+    """Return whether `text` asks for the settings of a method's paper, and not for the tuned ones.
+
+    Raises: InputError if it asks for neither, or for both.
+    """
+    asked = settings_of(text)
+    if len(asked) > 1:
+        raise InputError(f"--settings is {text!r}: give one of tuned and paper.")
+    return asked[0] == "paper"
 
 
 def whole_numbers(text: str | None, flag: str, least: int = 1) -> tuple[int, ...] | None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from bmaml.tasks.base import AbstractTasks
     from bmaml.training.plan import Plan
 
+Settings = Annotated[
+    str, typer.Option(help="tuned (this library's), or paper: the settings, network and training of the method's own paper.")
+]
 Shots = Annotated[str | None, typer.Option(help="Support sizes, such as 5 or 3,5,10: a task has one of them at random.")]
 
 
@@ -54,6 +57,7 @@ class PointOptions(OptionGroup):
     queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (default: the family's).")] = None
     task_count: Annotated[int | None, typer.Option(min=1, help="Train on this many fixed tasks, not endless ones.")] = None
     samples: Annotated[int | None, typer.Option(min=2, help="Points of each fixed task (default: 40).")] = None
+    settings: Settings = "tuned"
 
 
 @dataclass(frozen=True)
@@ -152,9 +156,11 @@ def _of_points(
     family: str, method: str, plan: PlanOptions, inner: InnerOptions, points: PointOptions
 ) -> tuple[Method, AbstractTasks, Plan]:
     """Return what to train on tasks of points, on which tasks, and how long."""
+    from bmaml.cli.options import is_paper
     from bmaml.cli.typed import typed_objective
     from bmaml.recipes.families import build_method, build_plan, build_tasks
 
+    published = is_paper(points.settings)
     objective = typed_objective(points.objective) if points.objective else None
     tasks = build_tasks(
         family,
@@ -164,8 +170,8 @@ def _of_points(
         count=points.task_count,
         samples=points.samples or 40,
     )
-    chosen = build_method(method, family, objective=objective, **vars(inner))
-    return chosen, tasks, build_plan(method, family, **vars(plan))
+    chosen = build_method(method, family, objective=objective, published=published, **vars(inner))
+    return chosen, tasks, build_plan(method, family, published=published, **vars(plan))
 
 
 def _of_policies(

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from bmaml.evaluation.intervals import POSITIVE, interval
-from bmaml.experiments.numbers import Numbers
+from bmaml.data import Data
+from bmaml.evaluation.intervals import POSITIVE, REAL, interval
+from bmaml.experiments.kept import kept_run
+from bmaml.experiments.numbers import Numbers, markdown_table
+from bmaml.inference.posteriors import each_member
+from bmaml.learners.base import AbstractIterativeLearner, AbstractLearner
+from bmaml.learners.wrappers import with_steps
+from bmaml.methods import METHODS as ROWS
 from bmaml.methods import Method
 from bmaml.recipes.families import build_method, build_plan
 from bmaml.tasks.base import FixedTasks
@@ -19,45 +28,95 @@ from bmaml.training.callbacks import Callback
 from bmaml.training.progress import Progress
 from bmaml.training.run import train
 
+Settings = Literal["paper", "tuned"]
 METHODS = ("bmaml", "emaml", "maml", "experts")
-SHOTS, TASKS = (5, 10), (100, 1000)
-COLUMNS = ("shots", "tasks", "method", "step", "mse", "low", "high")
+SHOTS, TASKS, STEPS = (5, 10), (100, 1000), (1, 5, 10)
+COLUMNS = (
+    *("settings", "seed", "shots", "tasks", "method", "step", "inner_steps", "own_steps"),
+    *("score", "mean", "low", "high"),
+)
+# The squared error of the ensemble's mean, that of each member averaged, and nats a noisy point.
+SCORES = {"ensemble": POSITIVE, "members": POSITIVE, "nll": REAL}
+_ENDS = ("mean", "low", "high")
+LOGGED = {"bmaml": "ensemble", "emaml": "members"}
+"""What the authors' code logs as the test error of a method: of BMAML another quantity than of EMAML."""
+_FAMILY = "sinusoid"
+
+
+class Curve(NamedTuple):
+    """One training of the figure: a method with its settings on one set of training tasks."""
+
+    settings: Settings
+    seed: int
+    shots: int
+    tasks: int
+    method: str
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"{self.settings}-{self.seed}-{self.shots}-shot-{self.tasks}-tasks-{self.method}"
+
+    @property
+    def title(self) -> str:
+        """What a progress bar calls it."""
+        title = ROWS[self.method].title or self.method
+        return f"{title}, {self.shots}-shot, {self.tasks} tasks, {self.settings} settings, seed {self.seed}"
 
 
 def run(
     *,
-    steps: int = 5_000,
+    settings: tuple[Settings, ...] = ("paper", "tuned"),
+    steps: int | None = None,
     methods: tuple[str, ...] = METHODS,
     shots: tuple[int, ...] = SHOTS,
     tasks: tuple[int, ...] = TASKS,
     test_tasks: int = 300,
     marks: int = 20,
-    seed: int = 0,
-    progress: Progress | None = None,
+    seeds: tuple[int, ...] = (0,),
+    directory: Path | None = None,
+    progress: Callable[[str], Progress] | None = None,
+    after: Callable[[Numbers], None] = lambda numbers: None,
 ) -> Numbers:
-    """Return the error of every method along its training, for K shots and |T| training tasks.
+    """Return the scores of every method along its training, for K shots and |T| training tasks.
 
-    Training tasks have K support and K query points drawn once, as in the authors' code. The error is the squared error of the
-    ensemble's mean on 50 noise-free points, averaged over fresh test tasks, with its 95% interval.
+    Training tasks have K support and K query points drawn once, as in the authors' code. Test tasks are fresh. Scores are means
+    over them with 95% intervals, after 1, 5 and 10 inner steps and the method's own number: on 50 noise-free points the squared
+    error of the ensemble's mean ("ensemble") and that of each member, averaged ("members"), and on 50 noisy points the NLL of
+    the ensemble ("nll", nats a point).
 
-    - `steps`: meta-steps.
+    - `settings`: "paper" for the settings of the authors, with which a method without any is left out, "tuned" for this
+      library's.
+    - `steps`: meta-steps; None takes those of the settings.
     - `methods`: names of methods.
     - `shots`: values of K.
     - `tasks`: values of |T|.
     - `test_tasks`: number of test tasks.
     - `marks`: number of points on a curve.
-    - `seed`: seed of trainings and tasks.
-    - `progress`: shows how far trainings are.
+    - `seeds`: seeds of trainings and training tasks.
+    - `directory`: keeps the trainings, so that a second call goes on (None: nowhere).
+    - `progress`: makes what shows a training from its title.
+    - `after`: is called with the numbers so far after each training.
+
+    Raises: KeyboardInterrupt if Ctrl-C stopped a training.
     """
+    every = list(curves(settings, seeds, shots, tasks, methods))
     rows: list[tuple[Any, ...]] = []
-    for count in shots:
-        for total in tasks:
-            source = frozen(total, count, seed)
-            for name in methods:
-                rows += [
-                    (count, total, name, *r) for r in _curve(name, source, count, steps, test_tasks, marks, seed, progress)
-                ]
+    for place, curve in enumerate(every, 1):
+        shown = progress and progress(f"training {place} of {len(every)}: {curve.title}")
+        rows += _rows(curve, steps, test_tasks, marks, directory, shown)
+        after(Numbers(COLUMNS, rows))
     return Numbers(COLUMNS, rows)
+
+
+def curves(settings, seeds, shots, tasks, methods) -> Iterator[Curve]:
+    """Return the trainings of the figure in their order.
+
+    `settings`, `seeds`, `shots`, `tasks` and `methods` are as in `run`.
+    """
+    for curve in itertools.starmap(Curve, itertools.product(settings, seeds, shots, tasks, methods)):
+        if curve.settings == "tuned" or _FAMILY in ROWS[curve.method].published:
+            yield curve
 
 
 def frozen(tasks: int, shots: int, seed: int) -> FixedTasks:
@@ -69,44 +128,93 @@ def frozen(tasks: int, shots: int, seed: int) -> FixedTasks:
     return FixedTasks(rows, (shots,), shots, "first")
 
 
-def _curve(name: str, source: FixedTasks, shots: int, steps: int, test_tasks: int, marks: int, seed: int, progress):
-    method = build_method(name)
-    score = _scorer(method, shots, test_tasks, seed)
-    plan = dataclasses.replace(build_plan(name, steps=steps, seed=seed), record_every=max(steps // marks, 1))
-    curve = _Curve(score)
-    train(method, source, plan, callbacks=curve, progress=progress)
-    return curve.rows
+def _rows(
+    curve: Curve, steps: int | None, test_tasks: int, marks: int, directory: Path | None, progress: Progress | None
+) -> list[tuple[Any, ...]]:
+    """Return the rows of one training, which is made or read from the folder `directory`."""
+    published = curve.settings == "paper"
+    method = build_method(curve.method, _FAMILY, published=published)
+    plan = build_plan(curve.method, _FAMILY, steps=steps, seed=curve.seed, published=published)
+    plan = dataclasses.replace(plan, record_every=max(plan.steps // marks, 1))
+    score, source = _Score(method, curve.shots, test_tasks), frozen(curve.tasks, curve.shots, curve.seed)
+    if directory is None:
+        done = train(method, source, plan, callbacks=score, progress=progress)
+    else:
+        about = {"kind": "family", "tasks": _FAMILY, "method": curve.method}
+        done = kept_run(directory / curve.name, method, source, plan, about=about, callbacks=score, progress=progress)
+    own = method.learner.steps if isinstance(method.learner, AbstractIterativeLearner) else None
+    start = score.numbers(method.begin(plan).meta) | {"step": 0}
+    return [
+        (*curve, record["step"], given, own, name, *(record[_key(name, given, end)] for end in _ENDS))
+        for record in [start, *done.history]
+        for given in score.steps
+        for name in SCORES
+    ]
 
 
-class _Curve(Callback):
-    """The score before training and after each `record_every` meta-steps."""
-
-    def __init__(self, score: Callable[[Any], tuple[float, float, float]]):
-        self.score = score
-        self.rows: list[tuple[float, ...]] = []
-
-    def start(self, training):
-        self.rows.append((training.step, *self.score(training.meta)))
-
-    def record(self, training, record):
-        if training.step % training.plan.record_length == 0:
-            self.rows.append((training.step, *self.score(training.meta)))
+def _key(score: str, steps: int | None, end: str) -> str:
+    """Return the name under which a record of the run holds a score after some inner steps."""
+    return f"{score}_{end}" if steps is None else f"{score}_{end}_after_{steps}"
 
 
-def _scorer(method: Method, shots: int, tasks: int, seed: int) -> Callable[[Any], tuple[float, float, float]]:
-    """Return a function from meta-parameters to the mean test error and its interval, compiled once."""
-    family = Sinusoids((shots,), shots)
+class _Score(Callback):
+    """Adds the test scores to each record of a run, so that they are kept with it."""
+
+    def __init__(self, method: Method, shots: int, tasks: int):
+        learner = method.answerer
+        iterative = isinstance(learner, AbstractIterativeLearner)
+        self.steps = tuple(sorted({*STEPS, learner.steps})) if iterative else (None,)
+        learners = [learner if given is None else with_steps(learner, given) for given in self.steps]
+        self._scores = _scorer(learners, Sinusoids((shots,), shots), tasks)
+
+    def numbers(self, meta) -> dict[str, float]:
+        """Return every score of the meta-parameters and the ends of its interval by the names of `_key`."""
+        found = {}
+        for given, scores in zip(self.steps, np.asarray(self._scores(meta)).transpose(1, 2, 0), strict=True):
+            for (name, within), each in zip(SCORES.items(), scores, strict=True):
+                found |= {_key(name, given, end): value for end, value in zip(_ENDS, interval(each, within), strict=True)}
+        return found
+
+    def measure(self, training):
+        return self.numbers(training.meta)
+
+
+def _scorer(learners: list[AbstractLearner], family: Sinusoids, tasks: int) -> Callable[[Any], jax.Array]:
+    """Return a function from meta-parameters to the scores of each task: shape (tasks, learners, scores), compiled once."""
+
+    def one(learner: AbstractLearner, meta, support: Data, query: Data, truth, key) -> jax.Array:
+        posterior = learner.adapt(meta, support, key=key)
+        predictive = posterior.predict(query.x)
+        members = each_member(posterior, lambda member: ((member.mean - truth) ** 2).mean(), query.x).mean()
+        return jnp.stack([((predictive.mean - truth) ** 2).mean(), members, -predictive.log_prob(query.y).mean()])
 
     @jax.jit
-    def errors(meta):
-        def task_error(key):
+    def scores(meta):
+        def of_task(key):
             wave_key, support_key, query_key = jax.random.split(key, 3)
             wave = family.wave(wave_key)
-            posterior = method.answerer.adapt(meta, family.points(wave, support_key, shots), key=query_key)
-            x = family.points(wave, query_key, 50).x
-            return ((posterior.predict(x).mean - wave(x)) ** 2).mean()
+            support, query = family.points(wave, support_key, family.shots[0]), family.points(wave, query_key, 50)
+            return jnp.stack([one(learner, meta, support, query, wave(query.x), query_key) for learner in learners])
 
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 99), tasks)
-        return jax.lax.map(task_error, keys, batch_size=min(50, tasks))
+        # The same test tasks for every seed of training.
+        return jax.lax.map(of_task, jax.random.split(jax.random.key(99), tasks), batch_size=min(50, tasks))
 
-    return lambda meta: interval(np.asarray(errors(meta)), POSITIVE)
+    return scores
+
+
+def markdown(numbers: Numbers) -> str:
+    """Return the scores at the end of the trainings as a Markdown table, the mean over seeds of each."""
+    head = ("settings", "shots", "tasks", "method", "seeds", "meta-steps", "inner steps", "as logged", *SCORES)
+    rows = []
+    places = ("settings", "shots", "tasks", "method")
+    for place in dict.fromkeys(tuple(row[name] for name in places) for row in numbers.where()):
+        where = dict(zip(places, place, strict=True))
+        last, seeds = max(numbers.values("step", **where)), numbers.distinct("seed", **where)
+        for given in numbers.distinct("inner_steps", **where):
+            found = {
+                name: np.mean(numbers.values("mean", **where, step=last, inner_steps=given, score=name)) for name in SCORES
+            }
+            logged = found[LOGGED.get(where["method"], "ensemble")]
+            shown = [f"{value:.3g}" for value in (logged, *found.values())]
+            rows.append((*place, len(seeds), f"{last:,}", "-" if given is None else given, *shown))
+    return markdown_table(head, rows) + "\n"

@@ -27,7 +27,8 @@ KINDS = frozenset(
     {
         *("adjoint", "curvature", "data", "direction", "exact-head", "features", "images", "kernel", "learner"),
         *("likelihood", "method"),
-        *("model", "network", "objective", "outer", "outer-step", "plan", "policy", "prior", "rule", "target-head", "tasks"),
+        *("model", "network", "noise", "objective", "outer", "outer-step", "plan", "policy", "prior", "rule"),
+        *("target-head", "tasks"),
         "world",
     }
 )

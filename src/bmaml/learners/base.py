@@ -203,6 +203,17 @@ class AbstractLimitedLearner(AbstractLearner):
         """Return why the learner cannot serve a `need`, as the end of a sentence after "because", or None if it can."""
 
 
+class AbstractStatingLearner(AbstractLearner):
+    """A learner whose predictions may state a noise that its steps do not use. `ChaserLoss` then trains the noise by the
+    query.
+    """
+
+    @property
+    @abstractmethod
+    def states_noise(self) -> bool:
+        """Whether predictions state a noise that the steps do not use."""
+
+
 class AbstractWrapper(AbstractLearner):
     """A learner around another one. Objectives get the inner learner, so a wrapper has the abilities of the inner learner."""
 

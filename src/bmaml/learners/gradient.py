@@ -20,7 +20,8 @@ from bmaml.inference.particles import map_particles
 from bmaml.inference.posteriors import ParticlePosterior
 from bmaml.inference.priors import AbstractPrior, FlatPrior, Particle
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractLimitedLearner, AbstractParticleLearner, Need
+from bmaml.learners.base import AbstractLimitedLearner, AbstractParticleLearner, AbstractStatingLearner, Need
+from bmaml.learners.noise import ResidualNoise
 from bmaml.learners.rules import AbstractRule, LearnedRates, Sgd, unscaled
 from bmaml.models.base import AbstractModel, CategoricalModel, check_model, log_likelihood, replace_weights, squared_error
 from bmaml.models.surrogates import surrogate
@@ -30,10 +31,13 @@ _FITS = ("sum", "mean", "squared_error", "ratio", "dice")
 
 
 class GradientMeta(eqx.Module):
-    """Meta-parameters: the start of each particle (`particles`, on a leading axis), and what the step `rule` learns."""
+    """Meta-parameters: the start of each particle (`particles`, on a leading axis), what the step `rule` learns, and what is
+    learned of the `noise` that predictions state (None if the model's own likelihood states it).
+    """
 
     particles: Particle
     rule: PyTree[Any]
+    noise: PyTree[Any] = None
 
 
 class GradientState(eqx.Module):
@@ -44,7 +48,7 @@ class GradientState(eqx.Module):
 
 
 @register("learner/gradient")
-class GradientLearner(AbstractParticleLearner[GradientState], AbstractLimitedLearner):
+class GradientLearner(AbstractParticleLearner[GradientState], AbstractStatingLearner, AbstractLimitedLearner):
     """Moves particles of a model's parameters by gradient steps from a learned start.
 
     Finn et al. (2017), algorithm 2, https://arxiv.org/abs/1703.03400; Kim et al. (2018), algorithms 2 and 3,
@@ -62,10 +66,11 @@ class GradientLearner(AbstractParticleLearner[GradientState], AbstractLimitedLea
     - `clip`: bound on the global norm of one particle's direction. Several steps of regression networks diverge without it.
     - `adapt_noise`: if False, a task moves the weights alone, and all other parameters (the noise precision) stay at their
       meta-parameters.
+    - `noise`: the noise that predictions state, learned apart from the steps; None states the noise of the model.
 
     Raises: InputError for fewer than one particle, a negative number of steps, a clip that is not above 0, or an unknown `fit`;
-    PairError for squared error of classes, Langevin steps that are clipped, or an adjoint that does not fit prior, direction
-    and rule.
+    PairError for squared error or residuals of classes, Langevin steps that are clipped, or an adjoint that does not fit prior,
+    direction and rule.
     """
 
     model: AbstractModel
@@ -78,6 +83,7 @@ class GradientLearner(AbstractParticleLearner[GradientState], AbstractLimitedLea
     fit: Fit = eqx.field(static=True, default="sum")
     clip: float | None = eqx.field(static=True, default=None)
     adapt_noise: bool = eqx.field(static=True, default=True)
+    noise: ResidualNoise | None = None
 
     def __check_init__(self):
         check_model(self.model, "GradientLearner")
@@ -87,6 +93,8 @@ class GradientLearner(AbstractParticleLearner[GradientState], AbstractLimitedLea
             raise InputError(f"unknown fit {self.fit!r}: use one of {', '.join(_FITS)}.")
         if self.fit == "squared_error" and isinstance(self.model, CategoricalModel):
             raise PairError("fit='squared_error' needs a regression model because classes have no distance; use fit='mean'.")
+        if self.noise is not None and isinstance(self.model, CategoricalModel):
+            raise PairError("ResidualNoise needs a regression model because classes have no residuals; use noise=None.")
         if self.clip is not None and not self.clip > 0:
             raise InputError(f"inner clip is {self.clip}: give a number above 0, or None for no clip.")
         self.adjoint.check(self.prior, self.direction)
@@ -117,7 +125,8 @@ class GradientLearner(AbstractParticleLearner[GradientState], AbstractLimitedLea
     def init(self, key: PRNGKeyArray) -> GradientMeta:
         one = jax.vmap(lambda k: Particle(self.model.init(k), self.prior.init()))
         particles = one(jax.random.split(key, self.particles))
-        return GradientMeta(particles, self.rule.init_meta(particles))
+        noise = None if self.noise is None else self.noise.init()
+        return GradientMeta(particles, self.rule.init_meta(particles), noise)
 
     def log_posterior(self, particle: Particle, anchor: Particle, data: Data) -> Float[Array, ""]:
         """Return what one `particle` climbs: log prior (about `anchor`) plus the fit to `data`."""
@@ -180,7 +189,15 @@ class GradientLearner(AbstractParticleLearner[GradientState], AbstractLimitedLea
     def finish(
         self, meta: GradientMeta, state: GradientState, support: Data, *, key: PRNGKeyArray | None = None
     ) -> ParticlePosterior:
-        return ParticlePosterior(self.model, state.particles.params, jnp.zeros(self.particles))
+        before, after = meta.particles.params, state.particles.params
+        if self.noise is None:
+            return ParticlePosterior(self.model, after, jnp.zeros(self.particles))
+        return self.noise.state(self.model, meta.noise, before, after, support)
+
+    @property
+    def states_noise(self) -> bool:
+        """Whether predictions state a noise that the steps do not use."""
+        return self.noise is not None
 
     def position(self, state, hyper):
         return state.particles if hyper else self.model.weights(state.particles.params)

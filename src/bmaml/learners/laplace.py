@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.data import Data
 from bmaml.distributions import AbstractDistribution, Categorical, CategoricalMixture, Normal, mixture
-from bmaml.errors import InputError
+from bmaml.errors import InputError, PairError
 from bmaml.inference.curvature import AbstractCurvature, AbstractPrecision, GaussNewton, LastLayer, require_definite
 from bmaml.inference.curvature.outputs import jacobian, natural, output_function, with_natural
 from bmaml.inference.posteriors import (
@@ -32,6 +32,7 @@ from bmaml.learners.base import (
     AbstractIterativeLearner,
     AbstractLimitedLearner,
     AbstractParticleLearner,
+    AbstractStatingLearner,
     Meta,
     Need,
 )
@@ -153,8 +154,8 @@ class Laplace(AbstractIterativeLearner[Any], AbstractCurvedLearner, AbstractEvid
     - `draws`: weights drawn for each particle.
 
     Raises: InputError for a precision that is not above 0, fewer than one draw, an unknown predictive or a base that moves no
-    parameters; PairError for a model that the curvature does not fit. Adapting raises IndefiniteError in the cases of
-    `require_definite`.
+    parameters; PairError for a model that the curvature does not fit, or a base that states a noise of its own. Adapting raises
+    IndefiniteError in the cases of `require_definite`.
     """
 
     base: AbstractParticleLearner[Any]
@@ -170,6 +171,8 @@ class Laplace(AbstractIterativeLearner[Any], AbstractCurvedLearner, AbstractEvid
             raise InputError(f"{self.draws} draws of the weights: give at least 1.")
         if self.predictive not in ("linear", "sample"):
             raise InputError(f"unknown predictive {self.predictive!r}: use 'linear' or 'sample'.")
+        if isinstance(self.base, AbstractStatingLearner) and self.base.states_noise:
+            raise PairError("Laplace needs the noise of a model because its curvature does; use a base with noise=None.")
         self.curvature.check(self.base.model)
 
     def init(self, key: PRNGKeyArray) -> Meta:

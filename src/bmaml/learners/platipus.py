@@ -167,7 +167,7 @@ class PlatipusLearner(
 
 
 def check_inner(kind: str, inner: GradientLearner, particles: int, std: float) -> None:
-    """Raise InputError if the pieces of a latent learner do not fit.
+    """Raise InputError if the pieces of a latent learner do not fit, and PairError for an inner one with a noise of its own.
 
     - `kind`: name of the learner in messages.
     - `inner`: the inner learner, which must have one particle.
@@ -178,6 +178,10 @@ def check_inner(kind: str, inner: GradientLearner, particles: int, std: float) -
         raise InputError(
             f"{kind} needs an inner learner of one particle because it draws its particles itself, and this one "
             f"has {inner.particles}: give a GradientLearner with particles=1."
+        )
+    if inner.noise is not None:
+        raise PairError(
+            f"{kind} needs the noise of a model because it is a part of the latent; use an inner one with noise=None."
         )
     if particles < 1 or not std > 0:
         raise InputError(f"{kind} of {particles} particles and deviation {std}: give at least 1, and one above 0.")

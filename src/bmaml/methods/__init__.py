@@ -10,6 +10,7 @@ A program adds a row with `add` or the decorator `preset`. An installed package 
 """
 
 from bmaml.methods.adding import add as add
+from bmaml.methods.adding import as_published as as_published
 from bmaml.methods.adding import choose as choose
 from bmaml.methods.adding import fitting as fitting
 from bmaml.methods.adding import preset as preset

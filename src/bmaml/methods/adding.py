@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from bmaml.errors import InputError
+from bmaml.methods.base import Method
 from bmaml.methods.made_of import Preset
 from bmaml.methods.rows import METHODS, POLICY_METHODS
 from bmaml.methods.spec import MethodSpec, Outcome
 from bmaml.rows import Rows
+from bmaml.training.plan import Plan
 
 _Preset = TypeVar("_Preset", bound=Preset)
 
@@ -53,6 +55,26 @@ def choose(name: str, outcome: Outcome) -> MethodSpec:
 
 def _table(outcome: Outcome) -> Rows[MethodSpec]:
     return POLICY_METHODS if outcome == "policies" else METHODS
+
+
+def as_published(name: str, tasks: str = "sinusoid", **settings: Any) -> tuple[Method, Plan]:
+    """Return a method with the settings of its paper, and how its authors train it.
+
+    - `name`: name of the method.
+    - `tasks`: family of the paper's tasks.
+    - `settings`: changes; None keeps the paper's value.
+
+    Raises: InputError for an unknown name, or a method whose paper gives no settings for these tasks.
+
+    >>> method, plan = as_published("bmaml")
+    >>> method.learner.particles, plan.steps, plan.batch
+    (10, 100000, 10)
+    """
+    row = METHODS.find(name)
+    tuned = row.as_published(tasks)
+    method = row.build(tuned.offer(), tuned, **settings)
+    assert isinstance(method, Method)  # Families of tasks have points.
+    return method, tuned.plan
 
 
 def fitting(outcome: Outcome) -> tuple[str, ...]:

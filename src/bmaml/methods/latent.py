@@ -17,6 +17,7 @@ def platipus(
     particles: int = 10,
     inner_learning_rate: float = 0.01,
     inner_steps: int = 1,
+    mean_learning_rate: float | None = None,
     kl_weight: float = 1.0,
     samples: int = 1,
     clip: float | None = None,
@@ -27,7 +28,8 @@ def platipus(
 
     - `model`, `inner_steps`, `clip`: as in `bmaml.methods.presets`.
     - `particles`: starts that adaptation draws.
-    - `inner_learning_rate`: start of all learned rates, those of the means included.
+    - `inner_learning_rate`: start of the learned rates of the inner steps.
+    - `mean_learning_rate`: start of the learned rates of the means (None: the same).
     - `kl_weight`: weight of the divergence; 1 is the bound, in nats a query point.
     - `samples`: draws for the expectation in the bound.
     """
@@ -38,7 +40,8 @@ def platipus(
         clip=clip,
         rule=LearnedRates(inner_learning_rate),
     )
-    return Method(PlatipusLearner(inner, particles, gamma=inner_learning_rate), Elbo(kl_weight, samples), name="platipus")
+    gamma = inner_learning_rate if mean_learning_rate is None else mean_learning_rate
+    return Method(PlatipusLearner(inner, particles, gamma), Elbo(kl_weight, samples), name="platipus")
 
 
 @explained

@@ -13,6 +13,9 @@ settings that were tuned for each kind of tasks. Every gradient method takes the
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
+from bmaml.errors import InputError
 from bmaml.inference.adjoints import FirstOrder, Implicit, Unrolled
 from bmaml.inference.curvature import AbstractCurvature, GaussNewton
 from bmaml.inference.directions import Stein
@@ -21,6 +24,7 @@ from bmaml.learners import ConjugateLearner, GradientLearner, Laplace, LearnedRa
 from bmaml.learners.conjugate import Codes
 from bmaml.learners.exact_heads import AbstractExactHead, InverseGammaHead
 from bmaml.learners.gradient import Fit
+from bmaml.learners.noise import ResidualNoise
 from bmaml.learners.resized import finely_drawn
 from bmaml.methods.arguments import explained
 from bmaml.methods.base import Method
@@ -31,6 +35,8 @@ from bmaml.objectives.query import Scoring
 _GAUSS_NEWTON = GaussNewton()
 _INVERSE_GAMMA = InverseGammaHead()
 _GAMMA = GammaPrior()
+_STEIN = Stein()
+Noise = Literal["residuals", "gamma"]
 
 
 def _point_losses(model: AbstractModel) -> tuple[Fit, Scoring]:
@@ -223,6 +229,8 @@ def _stein(
     clip: float | None,
     checkpoint: bool,
     prior: AbstractPrior,
+    direction: Stein,
+    noise: ResidualNoise | None = None,
 ):
     return GradientLearner(
         model,
@@ -230,9 +238,10 @@ def _stein(
         rule=Sgd(inner_learning_rate),
         steps=inner_steps,
         particles=particles,
-        direction=Stein(),
+        direction=direction,
         adjoint=Unrolled(checkpoint),
         clip=clip,
+        noise=noise,
     )
 
 
@@ -246,6 +255,7 @@ def bfa(
     clip: float | None = None,
     checkpoint: bool = False,
     prior: AbstractPrior = _GAMMA,
+    direction: Stein = _STEIN,
 ) -> Method:
     """Bayesian fast adaptation: Stein particles, scored by the mixture of their joint densities of the query.
 
@@ -254,10 +264,10 @@ def bfa(
     - `model`, `inner_learning_rate`, `inner_steps`, `clip`, `checkpoint`: as in the module's docstring.
     - `particles`: number of particles.
     - `prior`: prior of a particle; the paper's Gamma hierarchy by default.
+    - `direction`: the kernel, its bandwidth and the weight of the repulsion.
     """
-    return Method(
-        _stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior), QueryLoss("joint"), name="bfa"
-    )
+    learner = _stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior, direction)
+    return Method(learner, QueryLoss("joint"), name="bfa")
 
 
 @explained
@@ -271,18 +281,25 @@ def bmaml(
     clip: float | None = None,
     checkpoint: bool = False,
     prior: AbstractPrior = _GAMMA,
+    direction: Stein = _STEIN,
+    noise: Noise = "residuals",
 ) -> Method:
     """Bayesian MAML: Stein particles and the chaser loss.
 
-    Kim et al. (2018), algorithm 3, https://arxiv.org/abs/1806.03836. `leader_steps` is the number of further steps of the
-    leader on support and query. `model`, `particles`, `inner_learning_rate`, `inner_steps`, `clip`, `checkpoint` and `prior`
-    are as in `bfa`.
+    Kim et al. (2018), algorithm 3, https://arxiv.org/abs/1806.03836. The particles climb a sum in nats.
+
+    - `model`, `inner_learning_rate`, `inner_steps`, `clip`, `checkpoint`: as in the module's docstring.
+    - `particles`, `prior`, `direction`: as in `bfa`.
+    - `leader_steps`: further steps of the leader on support and query.
+    - `noise`: what predictions of numbers state. `"residuals"` reads it from a task's residuals (`ResidualNoise`). `"gamma"` is
+      the paper's: the noise precision that the particles climb with. The chaser loss trains gamma as the length of a step, so
+      that the stated noise is much too small.
     """
-    return Method(
-        _stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior),
-        ChaserLoss(leader_steps),
-        name="bmaml",
-    )
+    if noise not in get_args(Noise):
+        raise InputError(f"noise of bmaml is {noise!r}: give 'residuals' or 'gamma'.")
+    stated = ResidualNoise() if noise == "residuals" and isinstance(model, GaussianModel) else None
+    learner = _stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior, direction, stated)
+    return Method(learner, ChaserLoss(leader_steps), name="bmaml")
 
 
 @explained

@@ -11,7 +11,7 @@ import dataclasses
 from bmaml.learners.exact_heads import RelativeHead
 from bmaml.learners.linear import LinearLearner
 from bmaml.learners.resized import EXPERTS
-from bmaml.methods import classes, latent, presets, reading
+from bmaml.methods import classes, latent, presets, published, reading
 from bmaml.methods import on_images as images
 from bmaml.methods.made_of import OfClasses, OfFeatures, OfHead, OfModel, OfWidths, Settings, pair
 from bmaml.methods.spec import TABLES, Group, MethodSpec, Tuned, as_method
@@ -85,6 +85,7 @@ _ROWS = (
         colour=GREEN,
         papers=("finn2017",),
         sinusoids=_sinusoids(inner_learning_rate=0.01),
+        published=published.MAML,
         images=images.WHOLE,
     ),
     MethodSpec(
@@ -142,6 +143,7 @@ _ROWS = (
         papers=("kim2018",),
         sinusoids=_sinusoids(10, inner_learning_rate=0.01),
         tables=_FIVE,
+        published=published.EMAML,
         images=images.OTHERS,
     ),
     MethodSpec(
@@ -166,6 +168,7 @@ _ROWS = (
         sinusoids=_sinusoids(inner_learning_rate=0.03, inner_steps=5, clip=10.0),
         # Functions of weights with a precision of 1 vary by two to three deviations of a standardised outcome.
         tables=Tuned({"tau": 10.0}, TABLES),
+        published=published.ML_LAPLACE,
         images=images.SUMMED,
     ),
     MethodSpec(
@@ -192,6 +195,7 @@ _ROWS = (
         papers=("kim2018", "liu2016"),
         sinusoids=_sinusoids(10, 100.0, inner_learning_rate=3e-4, clip=1e3),
         tables=_FIVE,
+        published=published.BMAML,
         images=images.STEIN,
     ),
     MethodSpec(
@@ -216,6 +220,7 @@ _ROWS = (
         papers=("finn2018",),
         sinusoids=_sinusoids(10, inner_learning_rate=0.03, inner_steps=1),
         tables=_FIVE,
+        published=published.PLATIPUS,
         images=images.OTHERS,
     ),
     MethodSpec(

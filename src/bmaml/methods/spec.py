@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from bmaml.errors import InputError, said
 from bmaml.learners.base import AbstractLearner
 from bmaml.methods.made_of import AbstractIngredients, Offer, OfModel, OfNothing, Preset, Settings
+from bmaml.models import AbstractNetwork, GaussianModel
 from bmaml.training.method import AbstractMethod
 from bmaml.training.optimisers import AbstractOuter, Adam, Muon
 from bmaml.training.plan import Plan
@@ -42,12 +43,20 @@ class Tuned:
     - `plan`: the training.
     - `precision`: start of a model's noise precision (None: what the tasks offer).
     - `derive`: completes the settings from each other.
+    - `network`: the network that is adapted (None: what the tasks offer).
     """
 
     settings: Settings = dataclasses.field(default_factory=dict)
     plan: Plan = _PLAN
     precision: float | None = None
     derive: Callable[[Settings], Settings] = dict
+    network: AbstractNetwork | None = None
+
+    def offer(self) -> Offer:
+        """Return what a method is made from on sinusoids: the network alone, without settings of the tasks."""
+        network = self.network
+        assert network is not None  # Published settings name their network.
+        return Offer(1, 1, lambda precision: GaussianModel(network, 1.0 if precision is None else precision))
 
     def trained(
         self, *, steps: int | None = None, batch: int | None = None, learning_rate: float | None = None, seed: int = 0
@@ -115,6 +124,7 @@ class MethodSpec:
     - `group` and `colour`: its group in pictures of many methods, and its own colour in pictures of few.
     - `papers`: keys of the papers behind it, as in `papers.bib`.
     - `sinusoids`, `tables`, `images`: its settings and its training for each kind of tasks.
+    - `published`: the settings and the training of its paper, by the name of the family of tasks.
     - `fine_tuned`: whether a policy is trained without adaptation and takes the family's rate for fine-tuning afterwards.
     - `bibtex`: entries of papers that are not in `papers.bib`.
     """
@@ -130,6 +140,7 @@ class MethodSpec:
     sinusoids: Tuned = Tuned()
     tables: Tuned = Tuned(plan=TABLES)
     images: TunedImages = TunedImages()
+    published: Mapping[str, Tuned] = dataclasses.field(default_factory=dict)
     fine_tuned: bool = False
     bibtex: str = ""
 
@@ -164,6 +175,18 @@ class MethodSpec:
             )
         raise InputError(
             f"method {self.name!r} has no {unknown[0].replace('_', ' ')} to set: leave that out or use another method."
+        )
+
+    def as_published(self, tasks: str) -> Tuned:
+        """Return the paper's settings for the family `tasks`.
+
+        Raises: InputError if the method's paper gives none.
+        """
+        if tasks in self.published:
+            return self.published[tasks]
+        others = f"for {', '.join(self.published)}" if self.published else "for no family"
+        raise InputError(
+            f"method {self.name!r} has settings of its paper {others} and none for {tasks}: leave the paper's settings out."
         )
 
     def build(self, offer: Offer, tuned: Tuned, **settings: Any) -> AbstractMethod:

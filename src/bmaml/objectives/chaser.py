@@ -11,8 +11,14 @@ from jaxtyping import Array, Float, PyTree
 
 from bmaml.errors import InputError, PairError
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractIterativeLearner, AbstractLearner, AbstractPolicyLearner
+from bmaml.learners.base import (
+    AbstractIterativeLearner,
+    AbstractLearner,
+    AbstractPolicyLearner,
+    AbstractStatingLearner,
+)
 from bmaml.objectives.base import AbstractContinuingObjective
+from bmaml.objectives.scoring import noise_loss
 
 
 @register("objective/chaser")
@@ -24,6 +30,9 @@ class ChaserLoss(AbstractContinuingObjective):
     Kim et al. (2018), equation 8 and algorithm 3, https://arxiv.org/abs/1806.03836. The unit is squared parameters, one number
     for each task. Particles are paired by index. If particles gather their own data (policies), the leader continues with the
     query alone, which the chaser's particles gathered.
+
+    If the learner's predictions state a noise that its steps do not use, this noise gets the gradient of the query's NLL with
+    the particles held fixed, which changes neither the value of the loss nor what the particles learn.
 
     - `steps`: s, further steps of the leader. With 0 the leader is the chaser's end and the chaser the start: Reptile, with the
       gradient 2 (theta^0 - theta^n).
@@ -56,14 +65,18 @@ class ChaserLoss(AbstractContinuingObjective):
         chase_key, lead_key = jax.random.split(key)
         start = learner.start(meta, task.support, key=jax.random.fold_in(key, 2))
         chaser = learner.advance(meta, start, task.support, learner.steps, key=chase_key)
+        adapted = chaser
         if self.steps == 0:
             chaser, leader = start, chaser
         else:
             # Policies gather their own data, and the query is what the chaser's particles gathered.
             more = task.query if isinstance(learner, AbstractPolicyLearner) else task.support | task.query
             leader = learner.advance(meta, chaser, more, self.steps, key=lead_key)
-        chaser, leader = (learner.position(state, self.hyper) for state in (chaser, leader))
-        return self._distance(chaser, jax.lax.stop_gradient(leader)), {}
+        distance = self._distance(*(learner.position(state, self.hyper) for state in (chaser, jax.lax.stop_gradient(leader))))
+        if isinstance(learner, AbstractStatingLearner) and learner.states_noise:
+            stated = learner.finish(meta, jax.lax.stop_gradient(adapted), task.support, key=chase_key)
+            distance = distance + noise_loss(stated.predict(task.query.x), task.query)
+        return distance, {}
 
     def _distance(self, chaser: PyTree[Any], leader: PyTree[Any]) -> Float[Array, ""]:
         if not self.squared:

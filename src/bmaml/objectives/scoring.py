@@ -116,11 +116,19 @@ def score_posterior(scoring: Scoring, posterior: AbstractPosterior, query: Data)
 
 
 def _residual_loss(predictive: AbstractDistribution, query: Data) -> Float[Array, ""]:
+    return squared_error(predictive.mean, query) + noise_loss(predictive, query)
+
+
+def noise_loss(predictive: AbstractDistribution, query: Data) -> Float[Array, ""]:
+    """Return 0 with the gradient that the mean NLL of `query` has in the noise of `predictive` alone, its means held fixed.
+
+    Raises: PairError for classes, or a predictive whose noise cannot be told from its means.
+    """
     if not isinstance(predictive, AbstractContinuous):
         raise _needs_numbers("QueryLoss", "classes have no distance")
     held = _with_fixed_mean(predictive)
     noise = -(held.log_prob(query.y) * query.mask).sum() / jnp.maximum(query.count, 1.0)
-    return squared_error(predictive.mean, query) + noise - jax.lax.stop_gradient(noise)
+    return noise - jax.lax.stop_gradient(noise)
 
 
 def _with_fixed_mean(predictive: AbstractContinuous) -> AbstractContinuous:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from bmaml.errors import InputError
-from bmaml.methods import METHODS, Method, MethodSpec, Tuned, choose, fitting
+from bmaml.methods import METHODS, Method, MethodSpec, Tuned, as_published, choose, fitting
 from bmaml.methods.made_of import Offer
 from bmaml.methods.spec import Outcome
 from bmaml.objectives import OBJECTIVES
@@ -56,12 +56,13 @@ def outcome(family: TaskSpec) -> Outcome:
     return "classes" if jnp.issubdtype(query.y.dtype, jnp.integer) and query.y.ndim == 1 else "numbers"
 
 
-def methods_for(name: str) -> tuple[str, ...]:
-    """Return the names of the methods that fit the family `name`.
+def methods_for(name: str, *, published: bool = False) -> tuple[str, ...]:
+    """Return the names of the methods that fit the family `name`; with `published` of those whose papers have settings for it.
 
     Raises: InputError for an unknown family.
     """
-    return fitting(outcome(FAMILIES.find(name)))
+    every = fitting(outcome(FAMILIES.find(name)))
+    return tuple(method for method in every if name in METHODS[method].published) if published else every
 
 
 def default_method(name: str) -> str:
@@ -94,16 +95,23 @@ def _tuned(row: MethodSpec, family: TaskSpec) -> Tuned:
     return row.sinusoids if family.settings == "sinusoids" else row.tables
 
 
-def build_method(name: str, family: str = "sinusoid", *, objective: str | None = None, **settings: Any) -> Method:
+def build_method(
+    name: str, family: str = "sinusoid", *, objective: str | None = None, published: bool = False, **settings: Any
+) -> Method:
     """Return the method `name` for a `family` with its tuned settings, changed by those of `settings` that are not None.
+
+    With `published` the settings and the network are those of the method's paper.
 
     With an `objective` by name the method's learner is scored by that one, and the pair has no name of its own.
     Raises: InputError for an unknown name, a method that does not fit the family's targets, or a setting that the method does
-    not have; PairError for an objective that does not fit the learner.
+    not have, or a paper that gives no settings for the family; PairError for an objective that does not fit the learner.
     """
     family_row = FAMILIES.find(family)
     row = choose(name, outcome(family_row))
-    method = as_pair(row.build(_offer(family_row), _tuned(row, family_row), **settings), name)
+    if published:
+        method = as_published(name, family, **settings)[0]
+    else:
+        method = as_pair(row.build(_offer(family_row), _tuned(row, family_row), **settings), name)
     if objective is None:
         return method
     # Another pair is another method, which has no row.
@@ -118,11 +126,13 @@ def build_plan(
     batch: int | None = None,
     learning_rate: float | None = None,
     seed: int = 0,
+    published: bool = False,
 ) -> Plan:
-    """Return how to train the method `name` on a `family`.
+    """Return how to train the method `name` on a `family`; with `published` as its paper's authors train it.
 
     `steps`, `batch` and `learning_rate` replace the recipe's meta-steps, meta-batch and outer rate.
-    Raises: InputError for an unknown name.
+    Raises: InputError for an unknown name, or a paper that gives no settings for the family.
     """
-    tuned = _tuned(METHODS.find(name), FAMILIES.find(family))
+    row = METHODS.find(name)
+    tuned = row.as_published(family) if published else _tuned(row, FAMILIES.find(family))
     return tuned.trained(steps=steps, batch=batch, learning_rate=learning_rate, seed=seed)

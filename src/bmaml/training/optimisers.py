@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 from bmaml.errors import InputError, said
 from bmaml.io.registry import register
 
-Decay = Literal["cosine", "staircase", "none"]
+Decay = Literal["cosine", "exponential", "none"]
 
 
 class AbstractOuter(eqx.Module):
@@ -37,8 +37,8 @@ class Adam(AbstractOuter):
     """Adam with decoupled weight decay, a global-norm clip and a schedule over the run: https://arxiv.org/abs/1412.6980.
 
     - `learning_rate`: the rate before the schedule.
-    - `decay`: `"cosine"` warms up and then falls to 0. `"staircase"` multiplies the rate by 0.98 at each hundredth of the run,
-      as the code of Kim et al. (2018) does. `"none"` keeps the rate.
+    - `decay`: `"cosine"` warms up and then falls to 0. `"exponential"` multiplies the rate by 0.98 over each hundredth
+      of the run, a little at each meta-step, as the code of Kim et al. (2018) does. `"none"` keeps the rate.
     - `warmup`: share of the run that warms up, from a rate of 0. So the first meta-step moves nothing but the averages of
       Adam, and a run of one meta-step trains nothing (`decay="none"` does).
     - `clip`: bound on the gradient's global norm (None: no bound).
@@ -122,8 +122,8 @@ def _matrices(params: PyTree[Any]) -> PyTree[Any]:
 def _schedule(learning_rate: float, decay: Decay, warmup: float, steps: int) -> optax.Schedule:
     if decay == "cosine":
         return optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(int(warmup * steps), 1), max(steps, 2))
-    if decay == "staircase":
-        return optax.exponential_decay(learning_rate, max(steps // 100, 1), 0.98, staircase=True)
+    if decay == "exponential":
+        return optax.exponential_decay(learning_rate, steps, 0.98**100)
     return optax.constant_schedule(learning_rate)
 
 
@@ -132,9 +132,9 @@ def _clipped(rule: optax.GradientTransformation, clip: float | None) -> optax.Gr
 
 
 def _check_schedule(learning_rate: float, decay: str, warmup: float) -> None:
-    if not learning_rate > 0 or decay not in ("cosine", "staircase", "none"):
+    if not learning_rate > 0 or decay not in get_args(Decay):
         raise InputError(
-            f"outer rate {learning_rate} and decay {decay!r}: give a rate above 0 and 'cosine', 'staircase' or 'none'."
+            f"outer rate {learning_rate} and decay {decay!r}: give a rate above 0 and 'cosine', 'exponential' or 'none'."
         )
     if not 0 <= warmup < 1:
         raise InputError(f"warmup is {warmup}: give a share of the run, at least 0 and below 1.")

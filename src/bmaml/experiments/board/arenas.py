@@ -84,13 +84,15 @@ class AbstractArena(eqx.Module):
 class FamilyArena(AbstractArena):
     """A task family called `name`, scored at `shots` support points.
 
-    With `count`, methods train on this many fixed tasks of `samples` points, not on endless ones.
+    With `count`, methods train on this many fixed tasks of `samples` points, not on endless ones. With `published`, methods
+    have the settings of their papers, and those without any are left out.
     """
 
     name: str = eqx.field(static=True)
     shots: tuple[int, ...] = eqx.field(static=True)
     count: int | None = eqx.field(static=True, default=None)
     samples: int = eqx.field(static=True, default=40)
+    published: bool = eqx.field(static=True, default=False)
 
     @property
     def queries(self):
@@ -102,7 +104,7 @@ class FamilyArena(AbstractArena):
 
     @property
     def methods(self):
-        return methods_for(self.name)
+        return methods_for(self.name, published=self.published)
 
     @staticmethod
     def default_shots(name: str) -> tuple[int, ...]:
@@ -110,10 +112,10 @@ class FamilyArena(AbstractArena):
         return judged_shots(name)
 
     def method(self, name):
-        return build_method(name, self.name)
+        return build_method(name, self.name, published=self.published)
 
     def plan(self, name, steps, seed):
-        return build_plan(name, self.name, steps=steps, seed=seed)
+        return build_plan(name, self.name, steps=steps, seed=seed, published=self.published)
 
     def tasks(self, name, seed):
         return build_tasks(self.name, count=self.count, samples=self.samples, seed=seed)

@@ -18,14 +18,14 @@ from bmaml.errors import InputError
 from bmaml.evaluation.evaluate import Evaluation, answering, evaluate
 from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.experiments.board.arenas import AbstractArena
-from bmaml.io.checkpoint import RunFolder
+from bmaml.experiments.kept import kept_run
 from bmaml.io.files import read_plain, write_atomically
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.bayes_optimal import AT_ONCE
 from bmaml.learners.predictor import Predictor
 from bmaml.training.loop import NonFiniteError
 from bmaml.training.progress import Progress
-from bmaml.training.run import Run, resume, train
+from bmaml.training.run import Run
 
 OPTIMAL = "bayes-optimal"
 _TEST_SEED = 1
@@ -162,22 +162,8 @@ class Board(eqx.Module):
 
     def _run(self, path: Path, method: str, seed: int, progress: Progress | None) -> Run:
         arena = self._arena(seed)
-        wanted = {
-            "method": arena.method(method),
-            "tasks": arena.tasks(method, seed),
-            "plan": arena.plan(method, self.steps, seed),
-        }
-        outer, folder = wanted["plan"].outer, RunFolder(path)
-        if not folder.exists:
-            return train(*wanted.values(), directory=path, about=arena.about(method), progress=progress)
-        if not folder.describes(wanted):
-            (kept,) = folder.parts("plan", given={"plan.outer": outer})
-            raise InputError(
-                f"{path} holds a run of {kept.steps} meta-steps and other settings than those of the "
-                f"{wanted['plan'].steps} meta-steps wanted now: use another --out, or delete it."
-            )
-        # Whatever a file cannot hold of them, such as a method with a network of Python code, is here.
-        return resume(path, method=wanted["method"], outer=outer, tasks=wanted["tasks"], progress=progress)
+        made, plan = arena.method(method), arena.plan(method, self.steps, seed)
+        return kept_run(path, made, arena.tasks(method, seed), plan, about=arena.about(method), progress=progress)
 
     def _optimal(self, folder: Path, learner: AbstractLearner) -> Entry:
         about = {"method": OPTIMAL, "seed": 0, "steps": 0, "train_seconds": 0.0}
