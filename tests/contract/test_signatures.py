@@ -22,7 +22,7 @@ EXCEPTIONS = {
     """,
     "a record of JSON": """
         seal sealed read_sealed predictions threshold
-        AbstractEstimator.about AbstractEstimator.described FewShotClassifier.about FewShotRegressor.about
+        kept_run AbstractEstimator.about AbstractEstimator.described FewShotClassifier.about FewShotRegressor.about
         FewShotClassifier.fit FewShotRegressor.fit saved EpisodeScores.to_json Score.to_json Score.from_json
         to_records as_json AbstractArena.about run
         Cache.__init__ Cache.describe Cache.load Cache.touch Cache.build RunFolder.about RunFolder.notes
@@ -35,7 +35,7 @@ EXCEPTIONS = {
         FewShotTableClassifier.get_metadata_routing routing row_weights tags
     """,
     "settings of a method, a plan or an environment that is known by name alone": """
-        MethodSpec.build build_method build_image_method build_world build_policy_method task_posterior
+        MethodSpec.build as_published build_method build_image_method build_world build_policy_method task_posterior
         WandB.__init__ MLflow.__init__ Trackio.__init__
     """,
     "whatever somebody gives, which the function itself checks": """

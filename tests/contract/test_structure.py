@@ -141,6 +141,8 @@ MADE = (
     *("AbmlMeta", "ConjugateMeta", "FeatureMeta", "GradientMeta", "MatchingMeta", "PlatipusMeta", "RecalibratedMeta"),
     *(
         "RidgeMeta",
+        "ResidualMeta",
+        "StatedNoise",
         "PooledMeta",
         "HierarchicalMeta",
         "GeneralisedMeta",

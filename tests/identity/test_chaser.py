@@ -1,5 +1,7 @@
 """The chaser loss against Reptile and against MAML's meta-gradient."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from bmaml.inference.adjoints import FirstOrder
 from bmaml.inference.directions import Independent, Stein
 from bmaml.inference.priors import AroundInit, GammaPrior
 from bmaml.learners import GradientLearner, Sgd
+from bmaml.learners.noise import ResidualNoise
 from bmaml.models import MLP, GaussianModel
 from bmaml.objectives import ChaserLoss
 
@@ -79,3 +82,45 @@ def test_leaving_hyper_parameters_out_of_the_distance_changes_only_it():
     np.testing.assert_allclose(whole, squared(gap), rtol=1e-10)
     np.testing.assert_allclose(weights, squared(gap.params["weights"]), rtol=1e-10)
     assert whole > weights > 0
+
+
+def test_a_stated_noise_learns_by_the_query_and_nothing_else_changes():
+    """Loss and particles' gradient are those without it; its own gradient is that of the mixture's NLL, by differences."""
+    bare = GradientLearner(MODEL, prior=GammaPrior(), rule=Sgd(RATE), particles=2, steps=2, direction=Stein())
+    learner = dataclasses.replace(bare, noise=ResidualNoise())
+    meta, one = jit(learner.init)(KEY), task()
+    loss, gradient = chaser_gradient(learner, meta)
+    plain, wanted = chaser_gradient(bare, dataclasses.replace(meta, noise=None))
+    np.testing.assert_allclose(loss, plain, rtol=1e-12)
+    jax.tree.map(np.testing.assert_array_equal, gradient.particles, wanted.particles)
+
+    @jit
+    def nll(noise):
+        posterior = learner.adapt(dataclasses.replace(meta, noise=noise), one.support, key=jax.random.split(KEY)[0])
+        return -posterior.predict(one.query.x).log_prob(one.query.y).mean()
+
+    flat, back = ravel_pytree(meta.noise)
+    ends = [[float(nll(back(flat + sign * step))) for sign in (-1, 1)] for step in 1e-5 * np.eye(len(flat))]
+    slopes = np.diff(ends)[:, 0] / 2e-5
+    np.testing.assert_allclose(ravel_pytree(gradient.noise)[0], slopes, rtol=1e-6, atol=1e-8)
+    assert (abs(slopes) > 1e-4).all()
+
+
+def test_a_stated_noise_is_read_from_the_residuals_before_and_after_the_steps():
+    """By hand, and for a support without a point."""
+    learner = GradientLearner(MODEL, rule=Sgd(RATE), particles=2, noise=ResidualNoise(floor=0.3))
+    one, meta = task().support, jit(learner.init)(KEY)
+    noise = dataclasses.replace(meta.noise, level=jnp.asarray(0.2), share=jnp.asarray(0.7), per_point=jnp.asarray(-0.4))
+    meta = dataclasses.replace(meta, noise=noise)
+    found = jit(lambda data: learner.adapt(meta, data, key=KEY))(one).params
+
+    def log_variance(params):
+        means = jax.vmap(lambda p: MODEL.predictive(p, one.x).mean)(params)
+        return np.log((0.3 + ((means - one.y[None]) ** 2).sum((1, 2))) / 6)
+
+    logs = 0.7 * log_variance(found["inner"]) + 0.3 * log_variance(meta.particles.params)
+    np.testing.assert_allclose(found["log_scale"], 0.5 * (0.2 + logs - 0.4 * np.log(6)), rtol=1e-10)
+    np.testing.assert_allclose(found["df"], 5.0)
+    none = dataclasses.replace(one, mask=jnp.zeros_like(one.mask))
+    alone = jit(lambda data: learner.adapt(meta, data, key=KEY))(none).params
+    np.testing.assert_allclose(alone["log_scale"], 0.5 * (0.2 + np.log(0.3)), rtol=1e-10)

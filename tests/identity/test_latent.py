@@ -14,9 +14,10 @@ from bmaml.distributions import Normal
 from bmaml.inference.adjoints import Implicit
 from bmaml.inference.directions import Langevin, Stein
 from bmaml.inference.priors import AroundInit
-from bmaml.learners import AbmlLearner, GradientLearner, LearnedRates, PlatipusLearner, Sgd
+from bmaml.learners import AbmlLearner, GradientLearner, Laplace, LearnedRates, PlatipusLearner, Sgd
 from bmaml.learners.diagonal import DiagonalGaussian
 from bmaml.learners.gradient import GradientMeta
+from bmaml.learners.noise import ResidualNoise
 from bmaml.learners.rules import Scaled
 from bmaml.models import AbstractModel
 from bmaml.models.base import log_likelihood, squared_error
@@ -164,6 +165,9 @@ def test_settings_that_make_no_sense_are_refused(build):
         lambda: PlatipusLearner(GradientLearner(MODEL, AroundInit(), adjoint=Implicit(), adapt_noise=False)),
         lambda: AbmlLearner(GradientLearner(MODEL, AroundInit(), adjoint=Implicit(), adapt_noise=False)),
         lambda: AbmlLearner(GradientLearner(MODEL, direction=Stein())),
+        lambda: AbmlLearner(GradientLearner(MODEL, noise=ResidualNoise())),
+        lambda: Laplace(GradientLearner(MODEL, noise=ResidualNoise())),
+        lambda: GradientLearner(CLASSES, noise=ResidualNoise()),
         lambda: GradientLearner(MODEL, rule=Sgd(0.1), direction=Langevin(0.1), clip=1.0),
         lambda: GradientLearner(MODEL, AroundInit(), Scaled(LearnedRates(), 0.5), adjoint=Implicit(), adapt_noise=False),
     ],

@@ -1,5 +1,6 @@
 """Tables of rows: what each row says is there, is used, and is true of what it builds."""
 
+import dataclasses
 import inspect
 import re
 
@@ -12,6 +13,7 @@ from bmaml.methods import METHODS, POLICY_METHODS, fitting
 from bmaml.methods.citations import link, papers, papers_of
 from bmaml.models import MLP, GaussianModel
 from bmaml.objectives import QueryLoss
+from bmaml.recipes.families import build_method, build_plan
 
 ROWS = [*METHODS.known(), *POLICY_METHODS.known()]
 
@@ -45,6 +47,27 @@ def test_settings_of_a_row_are_arguments_of_its_preset(row):
     assert row.summary.endswith(".")
     places = [p for p in inspect.signature(row.preset).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert places, "a preset is called with what its method is made from"
+
+
+def test_papers_settings_are_settings_of_the_row_for_a_family_that_there_is():
+    published = {(row.name, tasks) for row in METHODS.known() for tasks in row.published}
+    assert {("bmaml", "sinusoid"), ("emaml", "sinusoid"), ("maml", "sinusoid"), ("maml", "maml-sinusoid")} < published
+    for name, tasks in published:
+        method, plan = bmaml.methods.as_published(name, tasks, particles=None)
+        assert (method.name, plan) == (name, build_plan(name, tasks, published=True))
+        assert build_method(name, tasks, published=True) == method
+        tuned = dataclasses.replace(build_plan(name, tasks), steps=plan.steps)
+        assert tuned != plan
+    assert bmaml.methods.as_published("bmaml", inner_steps=3)[0].learner.steps == 3
+
+
+def test_a_method_without_settings_of_its_paper_is_refused(refused, tmp_path):
+    where = ("--settings", "paper", "--out", tmp_path / "run")
+    assert "has settings of its paper for no family" in refused("train", "sinusoid", "--method", "cnp", *where)
+    assert "for sinusoid and none for" in refused("leaderboard", "ambiguous", "--methods", "platipus,bmaml", *where)
+    assert "give tuned or paper" in refused("train", "sinusoid", "--settings", "papers", "--out", tmp_path / "run")
+    assert "give one of tuned and paper" in refused("train", "sinusoid", "--settings", "paper,tuned", "--out", tmp_path / "run")
+    assert "--settings is paper" in refused("figure", "maml", *where)
 
 
 def test_every_row_fits_something():

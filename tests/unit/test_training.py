@@ -74,10 +74,19 @@ def test_ctrl_c_raises_with_the_run_so_far_and_its_folder(runs):
     assert runs["straight"].finished
 
 
-def test_an_experiment_that_ctrl_c_stops_goes_on_to_no_other_training():
-    size = {"steps": 40, "shots": (2,), "tasks": (4,), "test_tasks": 2, "marks": 2}
+def test_an_experiment_that_ctrl_c_stops_goes_on_where_it_was(tmp_path):
+    """And to no other training; its trainings are numbered, and what is finished is not trained again."""
+    size = {"settings": ("tuned",), "steps": 40, "shots": (2,), "tasks": (4,), "test_tasks": 2, "marks": 2}
+    titles, once = [], {"methods": ("pretrain",), "seeds": (0, 1), "directory": tmp_path}
     with pytest.raises(KeyboardInterrupt):
-        progress.run(methods=("pretrain", "maml"), progress=PressCtrlC(), **size)
+        progress.run(progress=lambda title: titles.append(title) or PressCtrlC(), **once, **size)
+    assert titles == ["training 1 of 2: pretrained, fine-tuned, 2-shot, 4 tasks, tuned settings, seed 0"]
+    whole = progress.run(**once, **size)
+    again = progress.run(progress=lambda title: Crash(), **once, **size)
+    assert whole.rows == again.rows
+    assert whole.distinct("step") == [0, 20, 40]
+    own = [row for row in whole.where(seed=1, step=40, score="ensemble") if row["inner_steps"] == row["own_steps"]]
+    assert len(own) == 1
 
 
 def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(runs):

@@ -102,10 +102,10 @@ def _bmaml_1(options: FigureOptions) -> Drawn:
     def drawn(numbers: Numbers) -> Drawn:
         return Drawn({"bmaml-1": numbers, "bmaml-1.md": curves.markdown(numbers)}, plot.draw(numbers))
 
-    size = _training(options, steps=150, marks=5, test_tasks=50)
-    del size["seed"]
+    size: dict[str, Any] = {"steps": 150, "marks": 5, "test_tasks": 50} if options.small else {"steps": options.steps}
     numbers = curves.run(
-        **size | {"progress": BarProgress},
+        **size,
+        progress=BarProgress,
         settings=settings_of(options.settings),
         seeds=tuple(range(options.seed, options.seed + options.seeds)),
         directory=options.out / "bmaml-1",

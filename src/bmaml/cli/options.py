@@ -154,7 +154,7 @@ def is_paper(text: str) -> bool:
     asked = settings_of(text)
     if len(asked) > 1:
         raise InputError(f"--settings is {text!r}: give one of tuned and paper.")
-    return asked[0] == "paper"
+    return "paper" in asked
 
 
 def whole_numbers(text: str | None, flag: str, least: int = 1) -> tuple[int, ...] | None:

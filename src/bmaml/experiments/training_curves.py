@@ -44,7 +44,7 @@ _FAMILY = "sinusoid"
 
 
 class Curve(NamedTuple):
-    """One training of the figure: a method with its settings on one set of training tasks."""
+    """One training of the figure: a `method` with `settings` on `tasks` training tasks of `shots` points, with one `seed`."""
 
     settings: Settings
     seed: int
@@ -76,7 +76,7 @@ def run(
     seeds: tuple[int, ...] = (0,),
     directory: Path | None = None,
     progress: Callable[[str], Progress] | None = None,
-    after: Callable[[Numbers], None] = lambda numbers: None,
+    after: Callable[[Numbers], object] = lambda numbers: None,
 ) -> Numbers:
     """Return the scores of every method along its training, for K shots and |T| training tasks.
 
@@ -197,13 +197,14 @@ def _scorer(learners: list[AbstractLearner], family: Sinusoids, tasks: int) -> C
             return jnp.stack([one(learner, meta, support, query, wave(query.x), query_key) for learner in learners])
 
         # The same test tasks for every seed of training.
-        return jax.lax.map(of_task, jax.random.split(jax.random.key(99), tasks), batch_size=min(50, tasks))
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), 99), tasks)
+        return jax.lax.map(of_task, keys, batch_size=min(50, tasks))
 
     return scores
 
 
 def markdown(numbers: Numbers) -> str:
-    """Return the scores at the end of the trainings as a Markdown table, the mean over seeds of each."""
+    """Return the scores at the end of the trainings in `numbers` as a Markdown table, the mean over seeds of each."""
     head = ("settings", "shots", "tasks", "method", "seeds", "meta-steps", "inner steps", "as logged", *SCORES)
     rows = []
     places = ("settings", "shots", "tasks", "method")

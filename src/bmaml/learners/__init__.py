@@ -27,6 +27,7 @@ from bmaml.learners.features import FeatureLearner as FeatureLearner
 from bmaml.learners.gradient import GradientLearner as GradientLearner
 from bmaml.learners.laplace import Laplace as Laplace
 from bmaml.learners.matching import MatchingLearner as MatchingLearner
+from bmaml.learners.noise import ResidualNoise as ResidualNoise
 from bmaml.learners.platipus import PlatipusLearner as PlatipusLearner
 from bmaml.learners.policy_gradient import PolicyGradientLearner as PolicyGradientLearner
 from bmaml.learners.prototypes import PrototypeLearner as PrototypeLearner

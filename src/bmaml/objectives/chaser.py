@@ -31,8 +31,8 @@ class ChaserLoss(AbstractContinuingObjective):
     for each task. Particles are paired by index. If particles gather their own data (policies), the leader continues with the
     query alone, which the chaser's particles gathered.
 
-    If the learner's predictions state a noise that its steps do not use, this noise gets the gradient of the query's NLL with
-    the particles held fixed, which changes neither the value of the loss nor what the particles learn.
+    Predictions may state a noise that the steps do not use. This noise then gets the gradient of the query's NLL with the
+    particles held fixed. The value of the loss and what the particles learn stay the same.
 
     - `steps`: s, further steps of the leader. With 0 the leader is the chaser's end and the chaser the start: Reptile, with the
       gradient 2 (theta^0 - theta^n).
