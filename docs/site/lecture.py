@@ -14,12 +14,14 @@ that do just that, the picture that these lines draw, and what was found. `bmaml
 :maxdepth: 1
 
 """
+# A page of docs/lecture, at the end of the chapters.
+DEVIATIONS = "Where paper, code and this library differ <../../lecture/deviations>\n"
 
 
 def pages():
     """Return the text of each page by its file's name."""
     every = chapters().values()
-    index = HEAD + "".join(f"{chapter.number}. {chapter.title} <{chapter.name}>\n" for chapter in every) + "```\n"
+    index = HEAD + "".join(f"{chapter.number}. {chapter.title} <{chapter.name}>\n" for chapter in every) + DEVIATIONS + "```\n"
     return {"lecture/index.md": index, **{f"lecture/{chapter.name}.md": page(chapter) for chapter in every}}
 
 

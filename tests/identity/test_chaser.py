@@ -110,7 +110,8 @@ def test_a_stated_noise_is_read_from_the_residuals_before_and_after_the_steps():
     """By hand, and for a support without a point."""
     learner = GradientLearner(MODEL, rule=Sgd(RATE), particles=2, noise=ResidualNoise(floor=0.3))
     one, meta = task().support, jit(learner.init)(KEY)
-    noise = dataclasses.replace(meta.noise, level=jnp.asarray(0.2), share=jnp.asarray(0.7), per_point=jnp.asarray(-0.4))
+    # A tenth of what the formula has.
+    noise = dataclasses.replace(meta.noise, level=jnp.asarray(0.02), share=jnp.asarray(0.07), per_point=jnp.asarray(-0.04))
     meta = dataclasses.replace(meta, noise=noise)
     found = jit(lambda data: learner.adapt(meta, data, key=KEY))(one).params
 

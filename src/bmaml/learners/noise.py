@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -16,9 +17,12 @@ from bmaml.inference.posteriors import ParticlePosterior
 from bmaml.io.registry import register
 from bmaml.models.base import AbstractModel, squared_error
 
+# Adam moves every number by the same amount. Weights move by tenths in a training, and these numbers have to move by ones.
+_UNIT = 10.0
+
 
 class ResidualMeta(eqx.Module):
-    """What is learned of the noise, all of it scalars.
+    """What is learned of the noise: scalars, each a tenth of what the formula has.
 
     - `level`: c below.
     - `share`: w below.
@@ -57,8 +61,8 @@ class ResidualNoise(eqx.Module):
 
     def init(self) -> ResidualMeta:
         """Return what is learned, before training."""
-        level, share, per_point = (jnp.asarray(value) for value in (0.0, 0.5, 0.0))
-        return ResidualMeta(level, share, per_point, jnp.log(jnp.asarray(self.floor)), jnp.log(jnp.asarray(self.df - 1)))
+        start = (0.0, 0.5, 0.0, math.log(self.floor), math.log(self.df - 1))
+        return ResidualMeta(*(jnp.asarray(value / _UNIT) for value in start))
 
     def state(self, model: AbstractModel, meta: ResidualMeta, before: PyTree[Any], after: PyTree[Any], support: Data):
         """Return the particles after adaptation as a posterior that states this noise.
@@ -70,6 +74,7 @@ class ResidualNoise(eqx.Module):
 
         No gradient passes from the noise to the parameters.
         """
+        meta = jax.tree.map(lambda leaf: _UNIT * leaf, meta)
         count, floor = support.count, jnp.exp(meta.log_floor)
 
         def log_variance(params: PyTree[Any]) -> Float[Array, ""]:
