@@ -64,7 +64,8 @@ def residuals(steps: int) -> dict[str, np.ndarray]:
     """Train for so many meta-steps (`steps`) and return n, S and S0 of new tasks, and the residuals of their queries."""
     tasks: Any = build_tasks("sinusoid")
     run = bmaml.train(build_method("bmaml", noise="gamma"), tasks, build_plan("bmaml", steps=steps))
-    family, learner = Sinusoids((max(SHOTS),), _QUERIES), run.method.learner
+    family = Sinusoids((max(SHOTS),), _QUERIES)
+    learner: Any = run.method.learner
 
     @jax.jit
     def every(meta):
@@ -92,7 +93,7 @@ def nll(form: Form, p: np.ndarray, of: dict[str, np.ndarray]) -> tuple[np.ndarra
     scale, df = np.sqrt(square)[..., None], np.clip(df, 1.0, _MOST)[..., None]
     log = stats.t.logpdf(of["query"], df, 0.0, scale)
     below = stats.t.cdf(-of["query"] / scale, df).mean(1)
-    return -(special.logsumexp(log, axis=1) - np.log(log.shape[1])).mean(-1), (abs(2 * below - 1) < 0.9).mean(-1)
+    return -(special.logsumexp(log, axis=1) - np.log(len(log[0]))).mean(-1), (abs(2 * below - 1) < 0.9).mean(-1)
 
 
 def main() -> None:
