@@ -26,6 +26,7 @@ from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import solve_triangular
 
 from bmaml.data import Data
+from bmaml.estimators.stacking.candidates import draws_for
 from bmaml.estimators.stacking.scale_draws import RIGID, ScaleFit
 from bmaml.experiments.numbers import markdown_table
 from bmaml.io.files import write_atomically
@@ -154,8 +155,9 @@ def compare(spec: Spec) -> dict[str, Any]:
     table = told(spec)
     seen = np.asarray(table.rows.mask) > 0
     basis, knots = fit_basis(np.asarray(table.rows.x)[seen], np.repeat(np.arange(len(seen)), seen.sum(1)))
-    learner = HierarchicalLearner(basis)
-    fit = ScaleFit(HierarchicalLearner(basis, 1, "smooth"), knots, table.rows, np.ones((1, len(seen)), bool))
+    draws = draws_for(len(seen))
+    learner = HierarchicalLearner(basis, draws=draws)
+    fit = ScaleFit(HierarchicalLearner(basis, 1, "smooth", draws), knots, table.rows, np.ones((1, len(seen)), bool))
     ours = fit.fit([slice(0, 1)], RIGID)[0]
     ours = jax.tree.map(lambda leaf: leaf[0], ours)
     with jax.enable_x64(True):

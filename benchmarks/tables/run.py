@@ -12,11 +12,13 @@ add a line in `data.py`.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ import report
 import sklearn_gp
 from data import FOLDS, SPECS, Spec, folds, load, questions
 from scores import score
+
+import bmaml
 
 METHODS: dict[str, Callable] = {
     "mixture": ours.model("mixture"),
@@ -40,6 +44,14 @@ METHODS: dict[str, Callable] = {
 def fits(method: str, spec: Spec) -> bool:
     """Return whether a method is for the table's outcome."""
     return method != "glmm" or spec.family != "normal"
+
+
+@cache
+def source(package: Path = Path(bmaml.__file__).parent) -> str:
+    """Return a digest of the library's code, so that the page can say which cells are of one state of it."""
+    files = sorted(package.rglob("*.py"))
+    whole = b"".join(str(path.relative_to(package)).encode() + path.read_bytes() for path in files)
+    return hashlib.sha256(whole).hexdigest()[:8]
 
 
 def cell(spec: Spec, fold: int, methods: list[str], path: Path, again: list[str]) -> None:
@@ -62,7 +74,8 @@ def cell(spec: Spec, fold: int, methods: list[str], path: Path, again: list[str]
         fitted, worked = time.perf_counter() - began, time.process_time() - work
         scores = score(asked, predictor(asked), spec)
         seconds = {"clock": fitted, "processor": worked, "answers": time.perf_counter() - began - fitted}
-        found["methods"][method] = scores | {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
+        seconds = {name: round(value, 2) for name, value in seconds.items()}
+        found["methods"][method] = scores | {"seconds": seconds, "source": source()}
         partial = path.with_suffix(f".{os.getpid()}")
         partial.write_text(json.dumps(found))
         os.replace(partial, path)

@@ -116,8 +116,12 @@ def _scale_fit(setting: Setting) -> ScaleFit:
         # Both kinds of targets in one program, as if they were outputs.
         both = jnp.concatenate([jnp.asarray(rows.y), jax.vmap(setting.logarithm.of)(jnp.asarray(rows.y))], -1)
         rows = Data(rows.x, both, rows.mask)
-    draws = _MANY_DRAWS if len(mask) <= _FEW_TASKS else _DRAWS
-    return ScaleFit(HierarchicalLearner(basis, rows.y.shape[-1], "smooth", draws), knots, rows, folds)
+    return ScaleFit(HierarchicalLearner(basis, rows.y.shape[-1], "smooth", draws_for(len(mask))), knots, rows, folds)
+
+
+def draws_for(tasks: int) -> int:
+    """Return how many draws of the scales so many `tasks` need."""
+    return _MANY_DRAWS if tasks <= _FEW_TASKS else _DRAWS
 
 
 def experts(setting: Setting) -> list[Candidate]:

@@ -22,6 +22,8 @@ from bmaml.learners.hierarchical.learner import HierarchicalLearner, Hierarchica
 from bmaml.learners.hierarchical.scales import Scales
 
 _ITERATIONS = 150
+# How little the density may still gain, as a share: while each task's noise is not known yet, and at last.
+_COARSE, _FINE = 1e-5, 1e-8
 # Step of the differences, in logs of scales.
 _STEP = 1e-4
 # Draws are somewhat wider than the normal approximation, since their weights can take away and never add.
@@ -97,11 +99,11 @@ class ScaleFit:
             modes = np.broadcast_to(start, (len(self.members), len(self.targets), len(start)))
             noise = np.zeros((*modes.shape[:2], self.members.shape[1]))
             for _ in range(_TURNS):
-                modes, mean = self._modes(modes, free, noise)
+                modes, mean = self._modes(modes, free, noise, _COARSE)
                 every = np.broadcast_to(modes[:, :, None], (*modes.shape[:2], draws, len(start)))
                 by_task = np.asarray(self._told(modes, mean, noise, every).by_task)
                 noise = self._by_output(expected_log_factors, by_task)
-            modes, mean = self._modes(modes, free, noise)
+            modes, mean = self._modes(modes, free, noise, _FINE)
             drawn, unit = self._draws(modes, free, noise, draws, seed)
             told = self._told(modes, mean, noise, drawn)
             log_weights = draw_weights(np.asarray(told.density) + 0.5 * (unit**2).sum(-1))
@@ -137,8 +139,11 @@ class ScaleFit:
         (value, mean), slope = self.evidence.value_and_grad(*given, self.fold, self.targets)
         return float(value), np.asarray(mean), np.asarray(slope, np.float64)
 
-    def _modes(self, start: np.ndarray, free: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the most likely scales of each fold and output, and the shared mean there."""
+    def _modes(self, start: np.ndarray, free: np.ndarray, noise: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the most likely scales of each fold and output, and the shared mean there.
+
+        The search ends where a step gains less than the share `least` of the density.
+        """
 
         def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
             value, _, slope = self._slope(flat.reshape(start.shape), noise)
@@ -146,7 +151,7 @@ class ScaleFit:
 
         ends = np.where(free, np.broadcast_to([[-9.0], [4.0]], (2, len(free))), start[0, 0])
         bounds = np.tile(ends.T, (start[..., 0].size, 1))
-        options = {"maxiter": _ITERATIONS, "maxcor": 30, "ftol": 1e-8}
+        options = {"maxiter": _ITERATIONS, "maxcor": 30, "ftol": least}
         found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         modes = found.x.reshape(start.shape)
         return modes, self._slope(modes, noise)[1]
