@@ -23,8 +23,8 @@ _SHORT = {OURS: "default", "mixed-model": "mixed", "sklearn-gp": "GP", "glmm": "
 # What the default must hold: nats beyond noise, share of squared root error, where the coverage must
 # lie, and seconds of a fit.
 NATS, SHARE, COVERAGE, SECONDS = 0.05, 0.03, (0.85, 0.95), 60
-_LONG = {"mixed-model": "the mixed model", "sklearn-gp": "scikit-learn's Gaussian process", "glmm": "the generalised mixed model"}
-_LONG |= {TREES: "LightGBM", OWN: "its own Gaussian process"}
+_LONG = {"mixed-model": "the mixed model", "sklearn-gp": "scikit-learn's Gaussian process", TREES: "LightGBM"}
+_LONG |= {"glmm": "the generalised mixed model", OWN: "its own Gaussian process"}
 _METRICS = ("nll", "squared", "crps", "covered")
 
 
@@ -170,8 +170,8 @@ def _markdown(every: list[dict], collected: Mapping[str, Found], versions: Mappi
         "\n".join(_folded(line, "  ") for line in _summary(every, collected)),
         "![Log score beside each other method, and coverage](results.png)",
         "*Log score* is in nats a row, the default's minus the better's: below 0 the default is better. The better is a mixed "
-        "model (statsmodels, chosen by AIC), a hierarchical Gaussian process (scikit-learn, scales by marginal likelihood) or a "
-        "generalised mixed model (statsmodels; yes or no, counts), whichever has the better score on the same tasks, which "
+        "model (statsmodels, chosen by AIC), a hierarchical Gaussian process (scikit-learn, scales by marginal likelihood) or "
+        "a generalised mixed model (statsmodels; yes or no, counts), whichever has the better score on the same tasks, which "
         "favours it. *RMSE* is a ratio to the better one's. *Held* is the share of outcomes that 90% intervals hold. Numbers "
         f"are means over tasks, with 95% intervals over tasks, paired where two methods are compared.{star}",
         markdown_table(_HEAD, [_cells(row, collected[row["table"]]) for row in whole]),
@@ -306,7 +306,9 @@ def _picture(path: Path, whole: list[dict]) -> None:
             continue
         value, low, high = (np.array([ends[key] for _, ends in shown]) for key in ("value", "low", "high"))
         y = np.array([place for place, _ in shown]) + shift
-        left.errorbar(value, y, xerr=(value - low, high - value), fmt="o", ms=3, lw=1, color=colour, label=f"minus {_SHORT[method]}")
+        left.errorbar(
+            value, y, xerr=(value - low, high - value), fmt="o", ms=3, lw=1, color=colour, label=f"minus {_SHORT[method]}"
+        )
     left.axvline(0, color="0.4", lw=1)
     left.set(xlabel="log score of the default (nats a row; left is better)", xlim=(-1.5, 0.5))
     left.set_yticks(places, [row["table"] + ("*" if row["kept_back"] else "") for row in whole])
