@@ -16,6 +16,9 @@ if version("jaxlib").startswith("0.9."):
     older = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     os.environ["XLA_FLAGS"] = f"{older} {os.environ.get('XLA_FLAGS', '')}".strip()
 
+# No test finds what another one, or its user, has kept. A test of caches names a folder of its own.
+os.environ["BMAML_CACHE"] = "off"
+
 # Types and shapes that the package's annotations say are checked when its functions are called in a test's own process. It
 # has to be asked for before the package is imported, and costs each process about six seconds there.
 jaxtyping.install_import_hook("bmaml", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")

@@ -87,10 +87,11 @@ def told(module):
 
 def shortest():
     """Return, for each public object, the object and its module, by the shortest name under which a user imports it."""
-    doors = {name: content for name, content in modules().items() if hasattr(content, "__path__")} | {"bmaml": bmaml}
+    doors = {name: vars(content) for name, content in modules().items() if hasattr(content, "__path__")}
+    doors["bmaml"] = {name: getattr(bmaml, name) for name in bmaml.__all__}  # It imports a name when it is asked for.
     found = {}
     for (module, name), value in public().items():
-        holders = [door for door, content in doors.items() if vars(content).get(name) is value and module.startswith(door)]
+        holders = [door for door, content in doors.items() if content.get(name) is value and module.startswith(door)]
         holder = min([*holders, module], key=lambda path: (path.count("."), path))
         found[f"{holder}.{name}"] = (value, module)
     return found

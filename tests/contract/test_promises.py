@@ -23,6 +23,7 @@ def test_every_promise_names_tests_that_exist():
 OPENING = {
     ("io/files.py", "open"): "here they are",
     ("io/lock.py", "open"): "a lock",
+    ("io/programs.py", "open"): "a lock",
     ("io/checkpoint.py", "open"): "a line is added to the records",
     ("io/checkpoint.py", "TemporaryFile"): "a folder is tried",
     ("training/memory.py", "read_text"): "what Linux says of memory",

@@ -41,7 +41,8 @@ def test_every_public_name_has_an_entry_in_the_api(pages):
     heads = set(re.findall(r"\{py:(?:class|function)\} ([\w.]+)", text))
     known = heads | set(re.findall(r"^:canonical: ([\w.]+)$", text, re.MULTILINE))
     assert sorted(set(defined()) - known) == []
-    exported = {f"bmaml.{name}" for name, value in vars(bmaml).items() if callable(value) and not name.startswith("_")}
+    public = {name: getattr(bmaml, name) for name in bmaml.__all__ if not name.startswith("_")}
+    exported = {f"bmaml.{name}" for name, value in public.items() if callable(value)}
     assert sorted(exported - heads) == []
     tables = set(re.findall(r"\{py:data\} ([\w.]+)", text))
     assert {"bmaml.methods.METHODS", "bmaml.tasks.FAMILIES", "bmaml.likelihoods.FAMILIES"} <= tables

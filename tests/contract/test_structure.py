@@ -232,7 +232,7 @@ def _inherits_doc(kind, name):
 
 
 def test_public_names_are_there_and_described():
-    for name in [n for n in vars(bmaml) if not n.startswith("_")]:
+    for name in [n for n in bmaml.__all__ if not n.startswith("_")]:
         value = getattr(bmaml, name)
         if inspect.isclass(value) or inspect.isfunction(value):
             assert described(value, name), f"bmaml.{name} has no docstring."

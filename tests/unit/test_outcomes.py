@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pyarrow as pa
 import pytest
+from many_tasks import check_equal
 
 import bmaml
 from bmaml.cli import main
@@ -223,3 +224,5 @@ def test_counts_with_an_exposure_are_rates():
     assert (high > [short, long]).all()
     with pytest.raises(InputError, match="years"):
         task.predict({"x": [0.0]})
+    wards = {"ward": [0, 0, 0, 1], "x": [0.0, 0.5, 0.0, 0.0], "years": [2.0, 4.0, 1.0, 10.0], "falls": [3, 9, None, None]}
+    check_equal(model, wards)

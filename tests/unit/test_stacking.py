@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from many_tasks import check_equal
 from scipy.stats import norm
 
 import bmaml
@@ -122,6 +123,12 @@ def test_what_is_kept_of_single_tasks_adds_up_to_the_scores_and_is_in_the_units_
         assert sorted([*shown["x"], *shown["given_x"]]) == pytest.approx(sorted(t.ravel()[mine]), rel=1e-3)
         ends = np.ravel(shown["low"]), np.ravel(shown["mean"]), np.ravel(shown["high"])
         assert (np.diff(ends, axis=0) > 0).all()
+
+
+def test_tasks_together_have_the_numbers_of_tasks_one_by_one(model):
+    t, y, groups = growth(3, 7, 2)
+    open_ = np.tile(np.arange(7) >= 3, 3)
+    check_equal(model, {"task": groups, "x0": t.ravel(), "y0": np.where(open_, np.nan, y.ravel())})
 
 
 def test_growth_is_predicted_in_the_logarithm_and_covered(model):

@@ -82,6 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
     from bmaml.errors import BmamlError, LostProcessError
 
     _DEBUG.set(False)
+    if arguments is None:
+        _keep_programs()
     TYPED.set(shlex.join(["bmaml", *(sys.argv[1:] if arguments is None else arguments)]))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # A file's name may hold what is no text.
@@ -129,6 +131,17 @@ def _plain_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = before
+
+
+def _keep_programs() -> None:
+    """Keep compiled programs for the next command. A command that a program calls leaves that to the program."""
+    from bmaml.errors import InputError
+    from bmaml.io.programs import keep_programs
+
+    try:
+        keep_programs()
+    except InputError as error:
+        sys.stderr.write(f"bmaml: note: {error}\n")
 
 
 def _stop(stop: KeyboardInterrupt) -> None:

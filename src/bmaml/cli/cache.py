@@ -1,4 +1,4 @@
-"""`bmaml cache`: the decoded images that are kept between runs."""
+"""`bmaml cache`: what is kept between runs, decoded images and compiled programs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,34 @@ def add(app: typer.Typer) -> None:
 
 
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove all caches; images are then decoded again.")] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove all; images are then decoded and programs compiled again.")
+    ] = False,
 ) -> None:
-    """List the caches of decoded images, with their sizes, or remove them.
+    """List what is kept between runs, decoded images and compiled programs, with sizes, or remove it.
 
-    They lie in the folder that BMAML_CACHE names, or in the user's cache folder.
+    It lies in the folder that BMAML_CACHE names, or in the user's cache folder. With BMAML_CACHE=off nothing is kept.
     """
-    from bmaml.images import cache as caches
+    from bmaml.images import cache as images
+    from bmaml.io import programs
     from bmaml.io.aligned import aligned
 
-    folder = caches.cache_folder()
-    found = caches.clear() if clear else caches.entries()
+    folder = programs.cache_folder()
+    if folder is None:
+        typer.echo("BMAML_CACHE is off: nothing is kept.")
+        return
+    found = images.clear() if clear else images.entries()
+    compiled = programs.clear_programs() if clear else programs.kept_programs()
     if found:
-        rows = [[str(entry.images), f"{entry.size / 1e6:.1f} MB", entry.source] for entry in found]
+        rows = [[str(entry.images), _size(entry.size), entry.source] for entry in found]
         typer.echo(aligned([["images", "size", "decoded from"], *rows]))
-    total = f"{sum(entry.size for entry in found) / 1e6:.1f} MB"
-    typer.echo(f"caches {'removed from' if clear else 'in'} {folder}: {len(found)}, of {total}")
+    if any(kept.programs for kept in compiled):
+        rows = [[str(kept.programs), _size(kept.size), kept.folder.name] for kept in compiled]
+        typer.echo(aligned([["programs", "size", "jaxlib and processor"], *rows]))
+    total = sum(entry.size for entry in found) + sum(kept.size for kept in compiled)
+    count = len(found) + sum(kept.programs for kept in compiled)
+    typer.echo(f"caches {'removed from' if clear else 'in'} {folder}: {count}, of {_size(total)}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
+from bmaml.cli.names import with_names
 from bmaml.errors import InputError
 
 
@@ -92,7 +93,8 @@ class GroupedCommand(TyperCommand):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 title = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                sections.setdefault(getattr(parameter, "rich_help_panel", None) or title, []).append(record)
+                said = record[0], with_names(record[1])
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or title, []).append(said)
         for title, records in sections.items():
             if records:
                 with formatter.section(title):

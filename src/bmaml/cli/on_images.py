@@ -152,7 +152,7 @@ def predict(model: Path, support: Path | None, query: Path | None, abstain_below
     must_be_new(out)
     with plain_warnings():
         content = predictions(_finished(model), support, query, abstain_below, _scores(model))
-    write(content, out)
+    write([content], out)
 
 
 def predictions(model: FewShotClassifier, support: Path, query: Path, below: float | None, scores: list[dict[str, Any]]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,13 +15,14 @@ import numpy as np
 import typer
 
 from bmaml.errors import InputError, PairError
+from bmaml.estimators.many import ManyAnswers, ManyTasks
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.estimators.suggestions import Wish, suggested
-from bmaml.io.files import write_atomically
+from bmaml.io.files import replacing, waiting
 from bmaml.likelihoods import FAMILIES
 from bmaml.tables import ColumnRoles, Schema, Table
-from bmaml.tables.new import NewTask
+from bmaml.tables.new import NewRows, NewTask
 from bmaml.training.run import Run
 
 
@@ -49,6 +51,8 @@ def report(run: Run, folder: Path) -> None:
 
 # Of tasks like those fitted on, one in a thousand is warned of.
 _SURPRISING = 0.001
+# Of how many tasks this is found out: it takes as long as several times the answers.
+_CHECKED = 200
 _ANSWERS = ("mean", "std", "low", "high", "probability", "likely")
 
 
@@ -76,19 +80,41 @@ def check_headers(roles: ColumnRoles | Schema, others: Sequence[str] = ()) -> No
         raise InputError(f"column {clash!r} has the name of a column of the answers: give it another name in the table.")
 
 
-def predictions(model: FewShotRegressor, tasks: Sequence[NewTask], level: float) -> str:
-    """Return a CSV with one row for each row to predict: task, inputs, the row's other columns, then mean, deviation and
-    interval of each output.
+def predictions(model: FewShotRegressor, rows: NewRows, level: float) -> Iterator[str]:
+    """Yield a CSV in parts: a header, then a line for each row to predict, with task, inputs, the row's other columns, and
+    mean, deviation and interval of each output.
 
     - `model`: the fitted model.
-    - `tasks`: new tasks.
+    - `rows`: the rows of new tasks.
     - `level`: probability of the interval.
     """
-    header = [
-        *_leading(model, tasks),
-        *(f"{column.name}_{what}" for column in model.schema_.outputs for what in _answers(model.schema_)),
-    ]
-    return _csv(header, [row for task in tasks if len(task.asked) for row in _predicted(model, task, level)])
+    schema, shown = model.schema_, _answers(model.schema_)
+    outputs = [f"{column.name}_{what}" for column in schema.outputs for what in shown]
+    yield _csv([[*_leading(model, rows.others, bool(rows.names[0])), *outputs]])
+    _say_untried(model, int(rows.given_counts[rows.asked_counts > 0].min()))
+    many = ManyTasks(model.fitted(), schema, level, model.seed, checked=_CHECKED)
+    for answers in many.answers(rows):
+        batch = answers.batch
+        _say_surprises(answers, rows)
+        named = [[texts[place] for place in batch.asked_by.tolist()] for texts in rows.labels(batch.tasks)]
+        inputs = [batch.asked.shown(name) for name in (*(column.name for column in schema.inputs), *rows.others)]
+        yield _csv(zip(*named, *inputs, *_columns_of(answers, schema), strict=True))
+    if int((rows.asked_counts > 0).sum()) > _CHECKED:
+        warnings.warn(
+            f"of the first {_CHECKED} tasks alone it was looked at whether they are unlike those fitted on.", stacklevel=2
+        )
+
+
+def _columns_of(answers: ManyAnswers, schema: Schema) -> list[list[object]]:
+    """Return the answers for some rows, column by column, in the order of `_answers`."""
+    if FAMILIES.find(schema.family).cells == "ordered":
+        column = schema.outputs[0]
+        low, high = ([column.levels[int(place)] for place in end[:, 0] - column.origin] for end in (answers.low, answers.high))
+        likely = [column.levels[place] for place in answers.shares.argmax(1)]
+        return [likely, answers.mean[:, 0].tolist(), low, high, *answers.shares.T.tolist()]
+    parts = {"std": answers.std, "low": answers.low, "high": answers.high}
+    wanted = [parts.get(what, answers.mean) for what in _answers(schema)]
+    return [part[:, i].tolist() for i in range(len(schema.outputs)) for part in wanted]
 
 
 def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish: Wish) -> str:
@@ -102,20 +128,27 @@ def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish:
     """
     moments = [what for what in _answers(model.schema_) if what in ("mean", "std", "probability")]
     outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in moments]
-    header = ["rank", *_leading(model, tasks), *outputs]
-    return _csv(header, [row for task in tasks for row in _suggested(model, task, n, wish)])
+    header = ["rank", *_leading(model, _others(model, tasks[0]), bool(tasks[0].name)), *outputs]
+    return _csv([header, *(row for task in tasks for row in _suggested(model, task, n, wish))])
 
 
-def write(content: str, path: Path | None) -> None:
-    """Write the CSV `content` to the file `path`, whole or not at all, or to standard output.
+def write(content: Iterable[str], path: Path | None) -> None:
+    """Write the CSV with the parts `content` to the file `path`, whole or not at all, or to standard output.
 
+    Nothing is printed before all parts are there. They wait in a file.
     Raises: InputError if the file cannot be written.
     """
     if path is None:
-        sys.stdout.write(content)
+        with waiting() as file:
+            for part in content:
+                file.write(part)
+            file.seek(0)
+            shutil.copyfileobj(file, sys.stdout)
         return
     try:
-        write_atomically(path, content)
+        with replacing(path) as file:
+            for part in content:
+                file.write(part.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -147,26 +180,29 @@ def adapted(model: FewShotRegressor, task: NewTask) -> AdaptedTask:
     """Return `model` adapted to the measured rows of `task`. There may be none (with a note if the model never trained
     on that).
     """
-    least = 0 if model.shots is None else int(np.min(model.shots))
-    if len(task.given) < least:
-        warnings.warn(
-            f"a task has {len(task.given)} measured rows and the model was trained with {least} or more: "
-            "its answers there are untried.",
-            stacklevel=2,
-        )
+    _say_untried(model, len(task.given))
     return model.adapt(task.given) if len(task.given) else model.adapt()
+
+
+def _say_untried(model: FewShotRegressor, given: int) -> None:
+    """Warn if a task has fewer rows `given` than any in the training of `model`."""
+    least = 0 if model.shots is None else int(np.min(model.shots))
+    if given < least:
+        warnings.warn(
+            f"a task has {given} measured rows and the model was trained with {least} or more: its answers there are untried.",
+            stacklevel=3,
+        )
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
     return InputError(f"cannot write {path} ({error.strerror or error}): free some space or give another place.")
 
 
-def _leading(model: FewShotRegressor, tasks: Sequence[NewTask]) -> list[str]:
-    """Return the columns that say which row an answer belongs to: task, inputs, and further columns of the asked rows."""
-    others = _others(model, tasks[0])
+def _leading(model: FewShotRegressor, others: Sequence[str], named: bool) -> list[str]:
+    """Return the columns that say which row an answer belongs to: task (if tasks are `named`), inputs, and `others`."""
     check_headers(model.schema_, others)
-    named = model.schema_.task_columns if tasks[0].name else ()
-    return [*named, *(column.name for column in model.schema_.inputs), *others]
+    tasks = model.schema_.task_columns if named else ()
+    return [*tasks, *(column.name for column in model.schema_.inputs), *others]
 
 
 def _others(model: FewShotRegressor, task: NewTask) -> list[str]:
@@ -182,39 +218,14 @@ def _cells(model: FewShotRegressor, task: NewTask, rows: np.ndarray) -> list[lis
     return [[*task.labels, *(column[row] for column in shown)] for row in range(len(asked))]
 
 
-def _predicted(model: FewShotRegressor, task: NewTask, level: float) -> list[list[str]]:
-    answerer = adapted(model, task)
-    _say_surprise(answerer, task)
-    mean, std = answerer.predict(task.asked, return_std=True)
-    low, high = answerer.interval(task.asked, level)
-    cells = _cells(model, task, np.arange(len(mean)))
-    if answerer.schema.outputs[0].form == "ordered":
-        said = _levels(answerer, task, mean, low, high)
-    else:
-        parts = {"std": std, "low": low, "high": high}
-        shown = [_columns(parts.get(what, mean), task.asked) for what in _answers(model.schema_)]
-        said = [as_texts(values) for values in np.stack(shown, -1).reshape(len(mean), -1)]
-    return [[*own, *answers] for own, answers in zip(cells, said, strict=True)]
-
-
-def _levels(answerer: AdaptedTask, task: NewTask, mean: np.ndarray, *ends: np.ndarray) -> list[list[str]]:
-    """Return the answers for ordered levels: the likeliest, the mean, the ends of the interval, and all probabilities."""
-    column, shares = answerer.schema.outputs[0], answerer.probabilities(task.asked)
-    low, high = ([column.levels[int(place)] for place in end - column.origin] for end in ends)
-    likely = [column.levels[place] for place in shares.argmax(1)]
-    rows = zip(likely, as_texts(mean), low, high, shares, strict=True)
-    return [[*answers, *as_texts(share)] for *answers, share in rows]
-
-
-def _say_surprise(answerer: AdaptedTask, task: NewTask) -> None:
-    """Warn of a task that is unlike all that the model was fitted on."""
-    share = answerer.surprise()
-    if share < _SURPRISING:
+def _say_surprises(answers: ManyAnswers, rows: NewRows) -> None:
+    """Warn of each task that is unlike all that the model was fitted on."""
+    for place in np.flatnonzero(answers.surprise < _SURPRISING):
+        share, name = answers.surprise[place], rows.names[answers.batch.tasks[place]]
         shown = f"{share:.2g}" if share > 1e-6 else "under 1e-6"
-        name = f"task {task.name!r}" if task.name else "the task"
         warnings.warn(
-            f"{name} is unlike those fitted on: the probability of given rows as unlikely as these is {shown}; "
-            "check their units, and do not trust its intervals.",
+            f"{f'task {name!r}' if name else 'the task'} is unlike those fitted on: the probability of given rows as unlikely "
+            f"as these is {shown}; check their units, and do not trust its intervals.",
             stacklevel=2,
         )
 
@@ -241,7 +252,7 @@ def as_texts(values: np.ndarray) -> list[str]:
     return [str(value) for value in values]
 
 
-def _csv(header: list[str], rows: list[list[str]]) -> str:
+def _csv(rows: Iterable[Iterable[object]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

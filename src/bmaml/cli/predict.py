@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ from bmaml.errors import InputError
 
 if TYPE_CHECKING:
     from bmaml.estimators.regressor import FewShotRegressor
-    from bmaml.tables.new import NewTask
+    from bmaml.tables.new import NewRows
 
 
 class Acquisition(StrEnum):
@@ -136,11 +137,15 @@ def predict(
     check_options(tables.level, tables.plot)
     must_be_writable(out, tables.plot)
     with answers.plain_warnings():
-        fitted, tasks = _opened(model, new, tables.at)
-        content = answers.predictions(fitted, tasks, tables.level)
-        if tables.plot is not None:
-            answers.write_picture(fitted, tasks, tables.level, tables.plot)
-    answers.write(content, out)
+        fitted, rows = _opened(model, new, tables.at)
+
+        def content() -> Iterator[str]:
+            yield from answers.predictions(fitted, rows, tables.level)
+            if tables.plot is not None:  # Before the table has its name, so that both are there or none.
+                tasks = [rows.one(place) for place in range(len(rows.names))]
+                answers.write_picture(fitted, tasks, tables.level, tables.plot)
+
+        answers.write(content(), out)
 
 
 @dataclass(frozen=True)
@@ -187,9 +192,10 @@ def suggest(
     limits = as_limits(decisions.limit, "--limit")
     wish = Wish(kind, goal, decisions.target, decisions.of, decisions.cost, limits, decisions.outside)
     with answers.plain_warnings():
-        fitted, tasks = _opened(model, new, pool)
+        fitted, rows = _opened(model, new, pool)
+        tasks = [rows.one(place) for place in range(len(rows.names))]
         content = answers.suggestions(fitted, tasks, n, wish)
-    answers.write(content, out)
+    answers.write([content], out)
 
 
 def describe(
@@ -217,17 +223,17 @@ def _loaded(model: Path) -> FewShotRegressor:
     return fitted
 
 
-def _opened(model: Path, new: Path, at: Path | None) -> tuple[FewShotRegressor, list[NewTask]]:
-    """Return the model and the tasks to answer for.
+def _opened(model: Path, new: Path, at: Path | None) -> tuple[FewShotRegressor, NewRows]:
+    """Return the model and the rows to answer for.
 
     Raises: InputError for a model that is not trained to the end, or if there is no row to predict.
     """
     from bmaml.tables import read_table
-    from bmaml.tables.new import new_tasks
+    from bmaml.tables.new import new_rows
 
     fitted = _loaded(model)
-    tasks = new_tasks(read_table(new), fitted.schema_, None if at is None else read_table(at))
-    if not any(len(task.asked) for task in tasks):
+    rows = new_rows(read_table(new), fitted.schema_, None if at is None else read_table(at))
+    if not rows.asked_counts.any():
         empty = fitted.schema_.outputs[0].name
         raise InputError(f"no row is asked for: leave {empty!r} empty in {new} where it is wanted, or give a table of rows.")
-    return fitted, tasks
+    return fitted, rows

@@ -10,10 +10,11 @@ import numpy as np
 
 from bmaml.data import length_class
 
-_MOST = 1024
+MOST = 1024
+"""Rows that are asked for together at most."""
 
 
-def chunks(x: np.ndarray, most: int = _MOST) -> Iterator[tuple[slice, jax.Array]]:
+def chunks(x: np.ndarray, most: int = MOST) -> Iterator[tuple[slice, jax.Array]]:
     """Yield slices of at most `most` rows of `x` and their inputs, each padded with repeats of its own rows.
 
     So an acquisition that looks at all rows together sees only rows that exist.
@@ -25,7 +26,7 @@ def chunks(x: np.ndarray, most: int = _MOST) -> Iterator[tuple[slice, jax.Array]
 
 
 def over_rows(
-    answer: Callable[[jax.Array], tuple[jax.Array, ...]], x: np.ndarray, axis: int = 0, most: int = _MOST
+    answer: Callable[[jax.Array], tuple[jax.Array, ...]], x: np.ndarray, axis: int = 0, most: int = MOST
 ) -> tuple[np.ndarray, ...]:
     """Return the arrays that `answer` returns on all rows of `x`, computed in padded chunks of at most `most` rows.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -19,6 +19,7 @@ from bmaml.estimators.description import Learned
 from bmaml.estimators.given_tables import array_table, as_fitted, as_rows, digests, named_table, with_outputs
 from bmaml.estimators.learned import learned
 from bmaml.estimators.left_out import LeftOut, Names, names_of, read_left_out
+from bmaml.estimators.many import ManyAnswers, ManyTasks
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.estimators.scikit import explained, routing, row_weights, scored, split_given, tags
 from bmaml.estimators.stacking import MIXTURES, Report, answers_of, default_steps, family_for, scores_of, stacked_run
@@ -40,6 +41,7 @@ from bmaml.tables import (
     some_shots,
     table_tasks,
 )
+from bmaml.tables.new import new_rows
 from bmaml.tables.outcomes import say_spikes
 from bmaml.tables.read import DataFrame
 from bmaml.tasks.base import FixedTasks, Selection
@@ -359,6 +361,22 @@ class FewShotRegressor(AbstractEstimator):
         prior = AdaptedTask.prior(self.fitted(), self.schema_, self.seed)
         return prior if X_few is None else prior.observe(X_few, y_few)
 
+    def adapt_many(
+        self, X: TableLike, *, at: TableLike | None = None, level: float = 0.9, checked: Annotated[int, AtLeast(0)] = 0
+    ) -> Iterator[ManyAnswers]:
+        """Yield the answers for all tasks of a table, a batch at a time, each task adapted to its own measured rows.
+
+        - `X`: rows of new tasks, of which those with an empty outcome are answered; with `at` its rows are instead, for every
+          task or the task that a row names.
+        - `level`: share of the next measurements that an interval should hold.
+        - `checked`: of how many tasks `surprise` is found out. It costs up to 16 adaptations a task.
+
+        Memory does not grow with the number of tasks. The numbers are those of `adapt`, to rounding.
+        Raises: InputError before `fit`, or if a value does not fit.
+        """
+        many = ManyTasks(self.fitted(), self.schema_, level, self.seed, checked)
+        return many.answers(new_rows(read_table(X), self.schema_, None if at is None else read_table(at)))
+
     def about(self) -> dict[str, Any]:
         return self._about(self.schema_)
 
@@ -376,9 +394,6 @@ class FewShotRegressor(AbstractEstimator):
             about, params, run = saved(path, cls.__name__, "table model", method)
             model = cls(**params)
             model.run_, model.schema_ = run, Schema.from_json(about["schema"])
-            model.folds_, model.notes_, model.seen_ = (
-                about.get("folds"),
-                dict(about.get("notes", {})),
-                list(about.get("seen", ())),
-            )
+            model.folds_, model.notes_ = about.get("folds"), dict(about.get("notes", {}))
+            model.seen_ = list(about.get("seen", ()))
         return model

@@ -12,28 +12,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import chdtrc, ndtri
+from scipy.special import ndtri
 
 from bmaml.data import Data, data, length_class, pad
-from bmaml.distributions import AbstractNumeric, interval_tail, level_shares, pit, split_level
+from bmaml.distributions import interval_tail, level_shares, split_level
 from bmaml.errors import InputError
 from bmaml.estimators.given_tables import as_rows, with_outputs
+from bmaml.estimators.many import FUNCTIONS
 from bmaml.estimators.padding import chunks, over_rows
 from bmaml.estimators.suggestions import By, Limits, Wish, suggested
+from bmaml.estimators.surprise import COMPARED, surprise, transforms
 from bmaml.inference.acquisitions import ACQUISITIONS
 from bmaml.inference.decisions import Goal
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.checked import Count, Seed, checked
 from bmaml.io.notebook import facts_html
-from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.likelihoods import FAMILIES
 from bmaml.tables import Schema, Table, TableLike
 from bmaml.tables.outside import say_outside
 from bmaml.tables.table import listed
 from bmaml.training.run import Run
 
-_FUNCTIONS = 1000  # draws of the probability of yes, for its interval
-_COMPARED = 16  # rows of a task whose surprise is measured
 _ACQUISITIONS = {name: eqx.filter_jit(function) for name, function in ACQUISITIONS.items()}
 
 
@@ -157,8 +156,7 @@ class AdaptedTask:
         tail = interval_tail(level)
         if FAMILIES.find(self.schema.family).cells == "two":
             key = jax.random.key(self.seed)
-            (drawn,) = self._over_rows(lambda x: (_functions(self.posterior, x, key),), X, axis=1)
-            low, high = np.quantile(drawn, [float(tail), 1 - float(tail)], axis=0)
+            low, high = self._over_rows(lambda x: _share_ends(self.posterior, x, key, tail), X)
             return self._squeeze(low), self._squeeze(high)
         return self._at_tail(X, tail, jnp.asarray(False)), self._at_tail(X, tail, jnp.asarray(True))
 
@@ -241,16 +239,13 @@ class AdaptedTask:
         first 16 rows are compared.
         """
         skipped = int(self.reference is not None and any(column.level is not None for column in self.schema.outputs))
-        count = min(int(np.asarray(self.support.mask).sum()), _COMPARED)
+        count = min(int(np.asarray(self.support.mask).sum()), COMPARED)
         if count <= skipped:
             return 1.0
         rows = jax.tree.map(lambda leaf: leaf[:count], self.support)
-        predictor = self.run.predictor
-        support = pad(rows, length_class(count))
-        found = np.asarray(_transforms(predictor.learner, predictor.meta, support, jax.random.key(self.seed)), np.float64)
-        far = ndtri(np.clip(found[skipped:count], 1e-7, 1 - 1e-7)) ** 2
-        each = chdtrc(len(far), far.sum(0))
-        return float(min(1.0, each.min() * len(each)))
+        predictor, support = self.run.predictor, pad(rows, length_class(count))
+        found = transforms(predictor.learner, predictor.meta, support, jax.random.key(self.seed))
+        return surprise(np.asarray(found)[skipped:count])
 
     def _worth(self, table: Table, by: str) -> np.ndarray:
         """Return an acquisition at every row. Random numbers depend on the seed and on the number of points seen."""
@@ -323,20 +318,6 @@ def _padded(values: np.ndarray, rows: int) -> jax.Array:
 
 
 @eqx.filter_jit
-def _transforms(learner: AbstractLearner, meta: Meta, support: Data, key: jax.Array) -> jax.Array:
-    """Return the probability integral transform of each row of a support given the rows before it."""
-
-    def one(row: jax.Array) -> jax.Array:
-        before = support.mask * (jnp.arange(len(support.mask)) < row).astype(support.mask.dtype)
-        posterior = learner.adapt(meta, Data(support.x, support.y, before), key=key)
-        predictive = posterior.predict(jnp.take(support.x, row[None], 0))
-        assert isinstance(predictive, AbstractNumeric)
-        return pit(predictive, jnp.take(support.y, row[None], 0), jax.random.fold_in(key, row))[0]
-
-    return jax.lax.map(one, jnp.arange(len(support.mask)))
-
-
-@eqx.filter_jit
 def _moments(posterior: AbstractPosterior, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     predictive = posterior.predict(x)
     return predictive.mean, predictive.std
@@ -348,8 +329,10 @@ def _shares(posterior: AbstractPosterior, x: jax.Array) -> jax.Array:
 
 
 @eqx.filter_jit
-def _functions(posterior: AbstractPosterior, x: jax.Array, key: jax.Array) -> jax.Array:
-    return posterior.sample_functions(x, key=key, count=_FUNCTIONS)
+def _share_ends(posterior: AbstractPosterior, x: jax.Array, key: jax.Array, tail: jax.Array) -> tuple[jax.Array, jax.Array]:
+    drawn = posterior.sample_functions(x, key=key, count=FUNCTIONS)
+    low, high = jnp.quantile(drawn, jnp.stack([tail, 1 - tail]), axis=0)
+    return low, high
 
 
 @eqx.filter_jit

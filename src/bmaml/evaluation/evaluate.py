@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
-from rich.table import Table
 
 from bmaml.distributions import AbstractNumeric
 from bmaml.errors import InputError
@@ -30,6 +29,9 @@ from bmaml.tasks.shots import Shots, shot_counts
 from bmaml.training.loop import NonFiniteError
 from bmaml.training.memory import check_scoring
 from bmaml.training.run import Run
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Setting = tuple[int, int | None]
 # Query points of a task to score on.
@@ -106,6 +108,8 @@ class Evaluation(eqx.Module):
 
         `title` is the table's title. `given` and `taken` name the columns of shots and steps.
         """
+        from rich.table import Table
+
         header, *lines = self.grid(given, taken)
         table = Table(*header, title=title or None)
         for line in lines:

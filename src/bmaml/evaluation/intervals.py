@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 # A mean (or another statistic) and the ends of its interval.
 Ends = tuple[float, float, float]
@@ -97,6 +97,8 @@ def bootstrap(
     whole = np.asarray(statistic(values), np.float64)
     if values.shape[-1] < 2:
         return whole, np.full_like(whole, np.nan), np.full_like(whole, np.nan)
+    from scipy import stats  # It takes half a second to import, and few commands need it.
+
     found = stats.bootstrap(
         (values,),
         lambda sample, axis: statistic(sample),
@@ -112,5 +114,5 @@ def bootstrap(
 
 
 def _ends(mean: float, square: float, freedom: float, within: Range) -> Ends:
-    half = float(stats.t.ppf(0.5 + _LEVEL / 2, freedom)) * math.sqrt(square) if square else 0.0
+    half = float(stdtrit(freedom, 0.5 + _LEVEL / 2)) * math.sqrt(square) if square else 0.0
     return mean, max(mean - half, min(within[0], mean)), min(mean + half, max(within[1], mean))

@@ -26,19 +26,13 @@ import numpy as np
 from bmaml.errors import InputError
 from bmaml.images.decode import Form
 from bmaml.io.files import digest, file_digest, is_unused, read_plain, replacing, write_atomically
+from bmaml.io.programs import cache_folder
 
 FORMAT = 1
 _NAME = re.compile(r".+-[0-9a-f]{16}\.npy", re.ASCII | re.DOTALL)
 _LEFT = re.compile(r"\..+-[0-9a-f]{16}\.(npy|json)\.[0-9a-f]{8}", re.ASCII | re.DOTALL)
 # Bytes of a manifest, which has a dozen fields.
 _MOST = 2**20
-
-
-def cache_folder() -> Path:
-    """Return the folder of caches: the environment variable BMAML_CACHE, or `bmaml` in the user's cache folder."""
-    chosen = os.environ.get("BMAML_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(chosen) if chosen else (Path(base) if base else Path.home() / ".cache") / "bmaml"
 
 
 @dataclass(frozen=True)
@@ -59,8 +53,8 @@ class Entry:
 
 def entries(folder: Path | None = None) -> list[Entry]:
     """Return the caches in `folder` (None: the folder of caches). Files that are no caches are left out."""
-    found = []
-    for manifest in sorted((folder or cache_folder()).glob("*.json")):
+    found, folder = [], folder or cache_folder()
+    for manifest in sorted(folder.glob("*.json")) if folder else ():
         array = manifest.with_suffix(".npy")
         with contextlib.suppress(Exception):  # Whatever is no cache of this version, or damaged.
             content, shape = json.loads(read_plain(manifest, _MOST)), np.load(array, mmap_mode="r").shape
@@ -79,22 +73,27 @@ def clear(folder: Path | None = None) -> list[Entry]:
     for entry in found:
         entry.path.with_suffix(".json").unlink()
         entry.path.unlink()
-    for path in folder.glob(".*"):
+    for path in folder.glob(".*") if folder else ():
         if _LEFT.fullmatch(path.name) and is_unused(path):
             path.unlink(missing_ok=True)
     return found
 
 
 class Cache:
-    """The cache of one source, read in one way. `wanted` names the source and the way."""
+    """The cache of one source, read in one way. `wanted` names the source and the way.
+
+    Nothing is read or kept if BMAML_CACHE is `off` and no `folder` is given.
+    """
 
     def __init__(self, wanted: dict[str, Any], folder: Path | None = None):
         self.folder = folder or cache_folder()
         self.name = f"{Path(wanted['path']).stem}-{digest(json.dumps(wanted, sort_keys=True).encode())[:16]}"
-        self.array, self.manifest = (self.folder / f"{self.name}.{kind}" for kind in ("npy", "json"))
+        self.array, self.manifest = ((self.folder or Path()) / f"{self.name}.{kind}" for kind in ("npy", "json"))
 
     def describe(self) -> dict[str, Any] | None:
         """Return the manifest, or None if there is none that can be read (the cache is then made again)."""
+        if self.folder is None:
+            return None
         try:
             content = json.loads(read_plain(self.manifest, _MOST))
         except (FileNotFoundError, NotADirectoryError):
@@ -137,12 +136,19 @@ class Cache:
         - `form`: height, width and channels.
         - `described`: the manifest to write.
         """
+        if self.folder is None:
+            return _in_memory(rows, count, form)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not os.access(self.folder, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
         except OSError as error:
-            return self._in_memory(rows, count, form, error)
+            warnings.warn(
+                f"the cache folder {self.folder} cannot be written ({error.strerror or error}), so images are decoded again "
+                "each time: set BMAML_CACHE to another folder.",
+                stacklevel=2,
+            )
+            return _in_memory(rows, count, form)
         head = {"descr": "|u1", "fortran_order": False, "shape": (count, *form.shape)}
         try:
             # Written like any file, because a full disk ends a process that writes into mapped memory.
@@ -160,17 +166,6 @@ class Cache:
             ) from error
         return np.load(self.array, mmap_mode="r")
 
-    def _in_memory(self, rows: Iterable[np.ndarray], count: int, form: Form, error: OSError) -> np.ndarray:
-        warnings.warn(
-            f"the cache folder {self.folder} cannot be written ({error.strerror or error}), so images are decoded again each "
-            "time: set BMAML_CACHE to another folder.",
-            stacklevel=2,
-        )
-        target = np.empty((count, *form.shape), np.uint8)
-        for place, row in enumerate(rows):
-            target[place] = row
-        return target
-
     def _write_manifest(self, described: dict[str, Any]) -> None:
         try:
             write_atomically(self.manifest, json.dumps(described))
@@ -179,3 +174,10 @@ class Cache:
 
     def _say(self, what: str) -> None:
         warnings.warn(f"the cache {self.array} {what}: it is made again from the images.", stacklevel=2)
+
+
+def _in_memory(rows: Iterable[np.ndarray], count: int, form: Form) -> np.ndarray:
+    target = np.empty((count, *form.shape), np.uint8)
+    for place, row in enumerate(rows):
+        target[place] = row
+    return target

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 
 try:
     import fcntl
@@ -26,6 +27,8 @@ except ImportError:  # Windows, where open files cannot be removed anyway
 
 # Up to this size the free memory is not asked for.
 _SMALL = 2**28
+# Bytes of waiting texts that are held in memory.
+_SPOOLED = 2**24
 # Seconds after which a file that nobody writes any more is removed. A new one may be about to be locked.
 _AGE = 60.0
 
@@ -102,7 +105,7 @@ def replacing(path: str | Path) -> Iterator[BufferedRandom]:
     try:
         _remove_left(path)
         with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "w+b") as file:
-            _locked(file.fileno())
+            hold(file.fileno())
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -113,6 +116,13 @@ def replacing(path: str | Path) -> Iterator[BufferedRandom]:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[SpooledTemporaryFile[str]]:
+    """Open a nameless file for texts that wait until all of them are there. Few of them stay in memory."""
+    with SpooledTemporaryFile(_SPOOLED, "w+", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        yield file
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:
@@ -139,13 +149,13 @@ def is_unused(path: str | Path) -> bool:
     """Return whether no process is writing the half-written file `path`."""
     try:
         with open_plain(path) as file:
-            return _locked(file.fileno())
+            return hold(file.fileno())
     except OSError:
         return False
 
 
-def _locked(handle: int) -> bool:
-    """Lock an open file for this process, which ends with the process; return whether nobody else had locked it."""
+def hold(handle: int) -> bool:
+    """Lock the open file `handle` for this process, which ends with the process; return whether nobody else had locked it."""
     if fcntl is None:
         return False
     try:

@@ -85,7 +85,7 @@ def _grid_table(task: NewTask, model: FewShotRegressor, moving: str, grid: np.nd
     table = Table("the grid", {moving: grid}, np.arange(len(grid)))
     for column in model.schema_.inputs:
         if column.name != moving:
-            table = table.borrow(some, column.name, 0)
+            table = table.borrow(some, column.name, np.zeros(len(table), np.int64))
     return table
 
 

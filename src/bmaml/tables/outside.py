@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection
 
 import numpy as np
 
 from bmaml.tables import dates
 from bmaml.tables.columns import BEYOND, Column
-from bmaml.tables.schema import Schema
+from bmaml.tables.schema import References, Schema
 from bmaml.tables.table import Table
 
 MARGIN = 0.05
 """An input may lie this share of the fitted range beyond it: the ends of a range are random."""
 
 
-def outside(table: Table, schema: Schema, seen: Mapping[str, float] | None = None) -> dict[str, np.ndarray]:
+def outside(table: Table, schema: Schema, seen: References | None = None) -> dict[str, np.ndarray]:
     """Return which rows of `table` lie outside of the fitted range of a number, by the name of its column.
 
     - `schema`: says what was fitted.
-    - `seen`: what the task is seen from (`Schema.reference`), for columns whose level is taken out.
+    - `seen`: what the task is seen from (`Schema.reference`), or the task of each row, for columns whose level is taken out.
     """
     table, found = schema.as_read(table), {}
     for column in _ranged(schema):
@@ -28,13 +28,16 @@ def outside(table: Table, schema: Schema, seen: Mapping[str, float] | None = Non
     return found
 
 
-def say_outside(table: Table, schema: Schema, seen: Mapping[str, float] | None = None) -> None:
-    """Warn once for each input that has rows of `table` outside of the fitted range.
+def say_outside(table: Table, schema: Schema, seen: References | None = None, but: Collection[str] = ()) -> set[str]:
+    """Warn once for each input that has rows of `table` outside of the fitted range, and return the names of these inputs.
 
-    Rows much farther away are named or refused where they are encoded. `schema` and `seen` are as in `outside`.
+    Rows much farther away are named or refused where they are encoded. `schema` and `seen` are as in `outside`. Inputs in
+    `but` are passed over.
     """
-    table = schema.as_read(table)
+    table, said = schema.as_read(table), set()
     for column in _ranged(schema):
+        if column.name in but:
+            continue
         places = _places(table, column, seen)
         rows = _beyond(column, places, MARGIN)
         rows &= column.long_tails | ~_beyond(column, places, BEYOND)
@@ -47,6 +50,8 @@ def say_outside(table: Table, schema: Schema, seen: Mapping[str, float] | None =
                 "on: the answer there is a guess about a place that no row shows.",
                 stacklevel=3,
             )
+            said.add(column.name)
+    return said
 
 
 def _ranged(schema: Schema) -> list[Column]:
@@ -55,7 +60,7 @@ def _ranged(schema: Schema) -> list[Column]:
     return [column for column in numbers if np.isfinite(column.high - column.low)]
 
 
-def _places(table: Table, column: Column, seen: Mapping[str, float] | None) -> np.ndarray:
+def _places(table: Table, column: Column, seen: References | None) -> np.ndarray:
     """Return the standardised values of a number, NaN where a cell is empty."""
     level = 0.0 if column.level is None else (seen or {}).get(column.name, np.nan)
     return (column.raw(table) - level - column.mean) / column.scale

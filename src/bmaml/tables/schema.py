@@ -147,7 +147,7 @@ class Schema:
     def as_read(self, table: Table) -> Table:
         """Return `table` with the fitted table's way of reading cells. A decimal mark is that of each table."""
         mark = table.reading.decimal or self.reading.decimal
-        return replace(table, reading=replace(self.reading, decimal=mark))
+        return table.read_by(replace(self.reading, decimal=mark))
 
     def rows(self, table: Table) -> dict[str, np.ndarray]:
         """Return the row numbers of each task of `table`: tasks by name, rows in an order of their own.
@@ -157,6 +157,14 @@ class Schema:
         of the file where no column gives another one.
         """
         return self._rows(self.as_read(table), *self.tasks(table))
+
+    def task_orders(self, table: Table, codes: np.ndarray, count: int) -> list[np.ndarray]:
+        """Return the row numbers of each of `count` tasks of `table`, in the order of `rows`.
+
+        `codes` is the task of each row, as a number.
+        """
+        parts = self._rows(self.as_read(table), codes, [str(task) for task in range(count)])
+        return [parts[str(task)] for task in range(count)]
 
     def names_task(self, table: Table) -> bool:
         """Whether `table` has the columns that name a task."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -10,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse
 
 from bmaml.errors import InputError
 from bmaml.tables import cells as of_cells
@@ -70,6 +70,7 @@ class Table:
     line_of: Callable[[int], int] | None = field(default=None, compare=False)
     notes: tuple[str, ...] = ()
     marks: Mapping[str, str] = field(default_factory=dict)
+    _found: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Make every column an Arrow array."""
@@ -105,20 +106,37 @@ class Table:
         has the place -1.
         Raises: InputError that names the first empty cell.
         """
+        codes, levels, none, _ = self._once(("coded", name), lambda: self._coded(name))
+        if none is not None and not missing:
+            raise InputError(f"{self._missing_cell(name, none)}: fill it in, remove the row, or {_NA_VALUES}.")
+        return codes, levels
+
+    def _coded(self, name: str) -> tuple[np.ndarray, list[str], int | None, dict[str, list[str]]]:
+        """Return the levels' places, the levels, the first missing cell, and the levels with several spellings."""
         codes, spelled = of_cells.coded(of_cells.without_missing(self.column(name), self.reading.of(name)))
-        none = np.flatnonzero(codes < 0)
-        if len(none) and not missing:
-            raise InputError(f"{self._missing_cell(name, none[0])}: fill it in, remove the row, or {_NA_VALUES}.")
-        levels = [of_cells.label(text) for text in spelled]
-        place = {level: i for i, level in enumerate(dict.fromkeys(levels))}
-        return np.array([*(place[level] for level in levels), -1])[codes], list(place)
+        levels = of_cells.labels(spelled)
+        none = int(np.argmin(codes)) if len(codes) and codes.min() < 0 else None
+        if levels is spelled or len(set(levels)) == len(levels):
+            return codes, levels, none, {}
+        ways: dict[str, list[str]] = {}
+        for level, text in zip(levels, spelled, strict=True):
+            ways.setdefault(level, []).append(text)
+        place = {level: i for i, level in enumerate(ways)}
+        codes = np.array([*(place[level] for level in levels), -1])[codes]
+        return codes, list(ways), none, {level: texts for level, texts in ways.items() if len(texts) > 1}
+
+    def _once(self, what: tuple[str, str], find: Callable[[], Any]) -> Any:
+        """Return what `find` finds of a column. It is looked for once, because a table never changes. Nor can the arrays be."""
+        if what not in self._found:
+            found = self._found[what] = find()
+            for part in found if isinstance(found, tuple) else (found,):
+                if isinstance(part, np.ndarray):
+                    part.flags.writeable = False
+        return self._found[what]
 
     def spellings(self, name: str) -> dict[str, list[str]]:
         """Return the levels of column `name` that are written in several ways, with the ways."""
-        ways: dict[str, list[str]] = {}
-        for text in of_cells.coded(of_cells.without_missing(self.column(name), self.reading.of(name)))[1]:
-            ways.setdefault(of_cells.label(text), []).append(text)
-        return {level: texts for level, texts in ways.items() if len(texts) > 1}
+        return self._once(("coded", name), lambda: self._coded(name))[3]
 
     def texts(self, name: str) -> np.ndarray:
         """Return the column `name` as the texts of its levels (see `coded`).
@@ -137,7 +155,17 @@ class Table:
 
         Raises: InputError if its commas could be decimal marks or mark thousands.
         """
-        mark = self.reading.decimal or self.marks.get(name, ".")
+        return self._once(("parsed", name), lambda: self._parsed(name))
+
+    def _plain(self, name: str) -> np.ndarray | None:
+        """Return a column of texts that are numbers without exception, or None."""
+        return self._once(("plain", name), lambda: of_cells.plain_numbers(self.column(name), self.reading.of(name)))
+
+    def _parsed(self, name: str) -> Numbers:
+        mark, plain = self.reading.decimal or self.marks.get(name, "."), self._plain(name)
+        if plain is not None and mark != ",":
+            no = np.zeros(len(plain), bool)
+            return Numbers(plain, no, no)
         some = next((text for text in self.shown(name) if "," in text), None) if mark == "?" else None
         if some is not None:
             raise InputError(
@@ -172,7 +200,21 @@ class Table:
 
     def empty(self, name: str) -> np.ndarray:
         """Return which cells of the column `name` are empty or marked as missing (NA, null, ...)."""
-        return of_cells.empty(self.column(name), self.reading.of(name))
+
+        def find() -> np.ndarray:
+            plain = self._plain(name)
+            return of_cells.empty(self.column(name), self.reading.of(name)) if plain is None else np.zeros(len(plain), bool)
+
+        return self._once(("empty", name), find)
+
+    def read_by(self, reading: Reading) -> Table:
+        """Return the table with another way of reading its cells."""
+        if reading == self.reading:
+            return self
+        known = self._found.get("read")
+        if known is None or known.reading != reading:
+            known = self._found["read"] = replace(self, reading=reading)
+        return known
 
     def take(self, rows: np.ndarray) -> Table:
         """Return the table of some `rows` (indices or a boolean mask). The rows keep their places."""
@@ -185,9 +227,9 @@ class Table:
         marks = {name: mark for name, mark in self.marks.items() if name not in columns}
         return replace(self, columns=dict(self.columns) | dict(columns), marks=marks)
 
-    def borrow(self, other: Table, name: str, row: int) -> Table:
-        """Return the table with a column `name` that repeats one cell, in row number `row`, of the table `other`."""
-        cells = other.column(name).take(pa.array(np.full(len(self), row)))
+    def borrow(self, other: Table, name: str, rows: np.ndarray) -> Table:
+        """Return the table with a column `name` that holds the cells of the table `other` in its `rows`, one for each row."""
+        cells = other.column(name).take(pa.array(rows))
         mark = {name: other.marks[name]} if name in other.marks else {}
         return replace(self.with_columns({name: cells}), marks=dict(self.marks) | mark)
 
@@ -207,7 +249,8 @@ def as_array(values: ArrayLike, name: str) -> np.ndarray:
 
     Raises: InputError if rows have different lengths, or the values are a sparse matrix.
     """
-    if issparse(values):
+    sparse = sys.modules.get("scipy.sparse")  # Where nobody has imported it, nothing is sparse.
+    if sparse is not None and sparse.issparse(values):
         raise InputError(f"{name} is a sparse matrix, and sparse input is not supported: give {name}.toarray().")
     try:
         return np.asanyarray(values)

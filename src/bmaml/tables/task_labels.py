@@ -19,9 +19,11 @@ def say_labels(table: Table, columns: tuple[str, ...]) -> None:
             warnings.warn(
                 f"column {name!r} spells one label in several ways ({listed(ways[0])}): they are one task.", stacklevel=3
             )
-        alike: dict[str, list[str]] = {}
-        for label in table.coded(name)[1]:
-            alike.setdefault(label.casefold().lstrip("0"), []).append(label)
+        labels, alike = table.coded(name)[1], {}
+        folded = [label.casefold().lstrip("0") for label in labels]
+        # Where a table has a million tasks, a set is found sooner than lists.
+        for key, label in zip(folded, labels, strict=True) if len(set(folded)) < len(folded) else ():
+            alike.setdefault(key, []).append(label)
         near = next((labels for labels in alike.values() if len(labels) > 1), None)
         if near is not None:
             warnings.warn(

@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from bmaml.data import Data, stack
+from bmaml.data import Data
 from bmaml.errors import InputError
 from bmaml.io.files import digest
 from bmaml.tables.schema import Schema
@@ -167,12 +169,21 @@ def table_tasks(
         _check_whole(table, schema, parts, shots)
         _say_thinned(table, parts)
     thinned = [_thin(rows, max(shots), selection) for rows in parts.values()]
-    return FixedTasks(stack([_data(x[rows], y[rows]) for rows in thinned]), shots, queries, selection)
+    return FixedTasks(_padded(x, y, thinned), shots, queries, selection)
 
 
-def _data(x: np.ndarray, y: np.ndarray) -> Data:
-    # NumPy leaves. `stack` joins them on the host, and one copy to the device for each task would make thousands of copies.
-    return Data(x, y, np.ones(len(x), np.float32))  # type: ignore[arg-type]
+def _padded(x: np.ndarray, y: np.ndarray, parts: list[np.ndarray]) -> Data:
+    """Return the rows of each task, padded to the longest task. The host does the work, with one copy to the device."""
+    sizes = np.array([len(rows) for rows in parts])
+    rows, task = np.concatenate(parts), np.repeat(np.arange(len(parts)), sizes)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
+    def column(values: np.ndarray) -> jax.Array:
+        out = np.zeros((len(parts), sizes.max(), *values.shape[1:]), values.dtype)
+        out[task, place] = values
+        return jnp.asarray(out)
+
+    return Data(column(x[rows]), column(y[rows]), column(np.ones(len(rows), np.float32)))
 
 
 def _say_thinned(table: Table, parts: dict[str, np.ndarray]) -> None:

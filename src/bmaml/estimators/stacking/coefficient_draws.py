@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from scipy.optimize import minimize
 
 from bmaml.data import Data
 from bmaml.estimators.stacking.scale_draws import draw_weights, unit_draws
@@ -62,6 +61,7 @@ def fit_generalised(
 
 def _mode(joint: JointLaplace, start: np.ndarray, fold: Array, y: Array) -> np.ndarray:
     """Return the most likely scales given the tasks of a fold."""
+    from scipy.optimize import minimize  # It takes a quarter of a second to import, and only a fit needs it.
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         value, slope = joint.value_and_grad(jnp.asarray(flat), fold, y)

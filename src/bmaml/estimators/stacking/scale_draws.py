@@ -11,8 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
-from scipy.optimize import minimize
-from scipy.stats import norm, qmc
+from scipy.special import ndtri
 
 from bmaml.data import Data
 from bmaml.estimators.stacking.task_noise import LOG_FACTORS, expected_log_factors, log_noise_factors
@@ -30,7 +29,7 @@ _STEP = 1e-4
 _WIDER = 1.15
 # A direction of which nothing is learned has the prior's width at most.
 _LEAST_CURVATURE = 0.25
-# How often the scales are found anew for what is known of each task's noise.
+# How often the scales are found again for what is known of each task's noise.
 _TURNS = 2
 # Up to so many rows a program that runs once takes longer to compile than to run.
 _FEW_ROWS = 4000
@@ -144,6 +143,8 @@ class ScaleFit:
 
         The search ends where a step gains less than the share `least` of the density.
         """
+        from scipy.optimize import minimize  # It takes a quarter of a second to import, and only a fit needs it.
+
 
         def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
             value, _, slope = self._slope(flat.reshape(start.shape), noise)
@@ -182,7 +183,7 @@ class ScaleFit:
 
 
 def _uniform_pairs(count: int, seed: int) -> Float[np.ndarray, "draws 2"]:
-    uniform = (qmc.Sobol(2, scramble=False).random(1 << (count - 1).bit_length())[:count] + 0.5 / count) % 1.0
+    uniform = (_lattice(2, count) + 0.5 / count) % 1.0
     # In an order of its own, so that the factors do not go with the scales.
     return np.clip(np.random.default_rng([seed, count]).permutation(uniform), 1e-4, 1 - 1e-4)
 
@@ -277,11 +278,17 @@ class _Evidence:
 
 def unit_draws(size: int, count: int, seed: int) -> Float[np.ndarray, "draws scales"]:
     """Return `count` evenly spread standard normals of `size` numbers, the first of them 0. `seed` shifts the others."""
-    lattice = qmc.Sobol(size, scramble=False).random(1 << (count - 1).bit_length())[:count]
-    uniform = (lattice + np.random.default_rng(seed).random(size)) % 1.0
-    unit = norm.ppf(np.clip(uniform, 1e-4, 1 - 1e-4))
+    uniform = (_lattice(size, count) + np.random.default_rng(seed).random(size)) % 1.0
+    unit = ndtri(np.clip(uniform, 1e-4, 1 - 1e-4))
     unit[0] = 0.0
     return unit
+
+
+def _lattice(size: int, count: int) -> np.ndarray:
+    """Return `count` evenly spread points of the unit cube of `size` dimensions."""
+    from scipy.stats import qmc  # It takes half a second to import, and only a fit needs it.
+
+    return qmc.Sobol(size, scramble=False).random(1 << (count - 1).bit_length())[:count]
 
 
 def draw_weights(log_ratio: np.ndarray) -> np.ndarray:

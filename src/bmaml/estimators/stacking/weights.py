@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import logsumexp
-from scipy.stats import norm, t
+from scipy.special import logsumexp, ndtri, stdtrit
 
 _ROUNDS = 60
 # Equal weights count as much as this many tasks, and the weights of all numbers of points as much as this many at each.
@@ -71,7 +70,7 @@ def widening(tasks: int) -> float:
     as many numbers, and an interval is too narrow without this.
     """
     upper = 0.5 + 0.5 * _LEVEL
-    return float(t.ppf(upper, tasks) / norm.ppf(upper))
+    return float(stdtrit(tasks, upper) / ndtri(upper))
 
 
 def _peak(places: np.ndarray, values: np.ndarray) -> float:

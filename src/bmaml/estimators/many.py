@@ -1,0 +1,289 @@
+"""A model adapted to many new tasks: tasks of about equal length adapt together, in one compiled program for each length.
+
+Rows are padded to a few lengths as for a single task, so that the numbers are those of a single task to rounding. Tasks come
+in batches, and what is kept of one is gone when the next one comes. So memory does not grow with the number of tasks.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+from scipy.special import ndtri
+
+from bmaml.data import Data, length_class
+from bmaml.distributions import interval_tail, level_shares
+from bmaml.errors import InputError
+from bmaml.estimators.padding import MOST
+from bmaml.estimators.surprise import COMPARED, surprise, transforms
+from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.likelihoods import FAMILIES
+from bmaml.tables import Schema, Table
+from bmaml.tables.new import NewBatch, NewRows
+from bmaml.tables.outside import say_outside
+from bmaml.tables.table import listed
+from bmaml.training.run import Run
+
+FUNCTIONS = 1000
+"""Draws of the probability of yes, for its interval."""
+# Tasks that adapt together at most, and padded rows of all of them. More would no longer fit a CPU's cache.
+_TOGETHER, _CELLS = 64, 1024
+
+
+@dataclass(frozen=True)
+class ManyAnswers:
+    """What a model answers for the rows of some new tasks, in the table's units.
+
+    - `batch`: the tasks and the rows asked for.
+    - `names`: the task's name of each row.
+    - `mean`, `std`, `low`, `high`: mean, standard deviation and interval at each row, of shape (rows, outputs).
+    - `shares`: probability of each level of an ordered outcome, of shape (rows, levels). Other outcomes have no levels.
+    - `surprise`: for each task of the batch how likely given rows as unlikely as its own are (see `AdaptedTask.surprise`), NaN
+      where this was not asked for.
+    """
+
+    batch: NewBatch
+    names: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    shares: np.ndarray
+    surprise: np.ndarray
+
+    @property
+    def rows(self) -> Table:
+        """The rows that are answered."""
+        return self.batch.asked
+
+
+class _Encoded(NamedTuple):
+    """The rows of a batch, standardised, and what each task is seen from."""
+
+    x: np.ndarray
+    y: np.ndarray
+    asked: np.ndarray
+    seen: dict[str, np.ndarray]
+
+
+@dataclass
+class ManyTasks:
+    """A fitted model that answers for many tasks.
+
+    - `run`, `schema`: the fitted run, and the meaning of the columns.
+    - `level`: share of measurements that an interval should hold.
+    - `seed`: seed of adaptation.
+    - `checked`: of how many tasks, from the first one on, it is found out how unlike the fitted ones they are.
+
+    Raises: InputError if `level` is not a probability strictly between 0 and 1.
+    """
+
+    run: Run[Data, AbstractPosterior]
+    schema: Schema
+    level: float = 0.9
+    seed: int = 0
+    checked: int = 0
+    _filled: set[tuple[int, ...]] = field(default_factory=set)
+    _said: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._tail = interval_tail(self.level)
+        self._cells = FAMILIES.find(self.schema.family).cells
+        self._key = jax.random.key(self.seed)
+
+    def answers(self, rows: NewRows) -> Iterator[ManyAnswers]:
+        """Yield the answers for the tasks of `rows`, in order, a batch at a time.
+
+        Raises: InputError for a cell that does not fit, or an answer that is not finite.
+        """
+        left = self.checked
+        for batch in rows.batches():
+            encoded = self._encode(batch)
+            found, shares = self._answer(batch, encoded)
+            share = self._surprises(batch, encoded, min(left, len(batch.tasks)))
+            left -= min(left, len(batch.tasks))
+            names = np.array([rows.names[place] for place in batch.tasks], dtype=object)[batch.asked_by]
+            mean, std, low, high = self._decode(batch, encoded, found)
+            yield ManyAnswers(batch, names, mean, std, low, high, shares, share)
+
+    def _encode(self, batch: NewBatch) -> _Encoded:
+        schema, count = self.schema, len(batch.tasks)
+        seen = _references(schema, batch.given, batch.given_by, count)
+        some = {name: values.copy() for name, values in seen.items()}
+        bare = np.bincount(batch.given_by, minlength=count)[batch.asked_by] == 0
+        relative = [column.name for column in schema.inputs if column.level is not None]
+        if relative and bare.any():
+            first = _references(schema, batch.asked, batch.asked_by, count, tuple(relative))
+            some |= {name: np.where(np.isnan(some[name]), first[name], some[name]) for name in relative}
+            self._say(
+                "reference", f"tasks without a given row have {listed(relative)} counted from the first row that is asked for."
+            )
+        at = {name: values[batch.asked_by] for name, values in some.items()}
+        own = {name: values[batch.given_by] for name, values in seen.items()}
+        self._said |= say_outside(batch.asked, schema, {name: seen[name][batch.asked_by] for name in seen}, but=self._said)
+        x, y = schema.encode_x(batch.given, own), schema.encode_y(batch.given, own)
+        return _Encoded(x, y, schema.encode_x(batch.asked, at), seen)
+
+    def _say(self, what: str, sentence: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            warnings.warn(sentence, stacklevel=4)
+
+    def _answer(self, batch: NewBatch, encoded: _Encoded) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean, deviation and both ends at each asked row, standardised, of shape (4, rows, outputs), and the shares of
+        levels.
+        """
+        predictor, found = self.run.predictor, np.empty((4, len(encoded.asked), encoded.y.shape[1]))
+        levels = len(self.schema.outputs[0].levels) if self._cells == "ordered" else 0
+        shares = np.empty((len(encoded.asked), levels))
+        for (given, asked), items in _by_length(batch).items():
+            for some in self._together(items, given, asked):
+                support = _supports(encoded, [rows for rows, _ in some], given)
+                x = jnp.asarray(np.stack([encoded.asked[rows.start + np.arange(asked) % _length(rows)] for _, rows in some]))
+                parts = _answers(predictor.learner, predictor.meta, support, x, self._key, self._tail, self._cells)
+                *numbers, likely = map(np.asarray, parts)
+                for place, (_, rows) in enumerate(some):
+                    found[:, rows] = [part[place, : _length(rows)] for part in numbers]
+                    shares[rows] = likely[place, : _length(rows)]
+        self._check_finite(batch, found)
+        return found, shares
+
+    def _together(self, items: list[tuple[slice, slice]], *lengths: int) -> Iterator[list[tuple[slice, slice]]]:
+        """Yield `items` in groups of a few sizes, so that a few programs serve all. The last ones are filled with repeats."""
+        most = max(1, min(_TOGETHER, _CELLS // max(lengths)))
+        for start in range(0, len(items), most):
+            some = items[start : start + most]
+            if len(some) == most:
+                self._filled.add(lengths)
+            size = most if lengths in self._filled else 1 << (len(some) - 1).bit_length()
+            yield [some[i % len(some)] for i in range(size)]
+
+    def _surprises(self, batch: NewBatch, encoded: _Encoded, count: int) -> np.ndarray:
+        """Return the surprise of the first `count` tasks of a batch, NaN for the others."""
+        found, skipped = np.full(len(batch.tasks), np.nan), int(any(column.level is not None for column in self.schema.outputs))
+        by_length: dict[int, list[tuple[int, slice]]] = {}
+        for task, rows in enumerate(_slices(batch.given_by, len(batch.tasks))[:count]):
+            rows = slice(rows.start, min(rows.stop, rows.start + COMPARED))
+            if _length(rows) <= skipped:
+                found[task] = 1.0
+            else:
+                by_length.setdefault(length_class(_length(rows)), []).append((task, rows))
+        predictor = self.run.predictor
+        for length, items in by_length.items():
+            for start in range(0, len(items), _TOGETHER):
+                some = items[start : start + _TOGETHER]
+                size = 1 << (len(some) - 1).bit_length()
+                support = _supports(encoded, [some[i % len(some)][1] for i in range(size)], length)
+                each = np.asarray(transforms(predictor.learner, predictor.meta, support, self._key))
+                for (task, rows), own in zip(some, each, strict=False):
+                    found[task] = surprise(own[skipped : _length(rows)])
+        return found
+
+    def _decode(self, batch: NewBatch, encoded: _Encoded, found: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return answers in the table's units. The level of a task without a given row is unknown."""
+        schema = self.schema
+        mean, std, low, high = found
+        std, unknown = schema.decode_std(std), np.zeros(mean.shape)
+        shift = np.zeros(mean.shape)
+        for place, column in enumerate(schema.outputs):
+            if column.level is not None:
+                own = encoded.seen[column.name][batch.asked_by] - column.level[0]
+                shift[:, place], unknown[:, place] = np.nan_to_num(own), np.where(np.isnan(own), column.level[1], 0.0)
+        mean, low, high = (schema.decode_value(part) + shift for part in (mean, low, high))
+        if self._cells == "two" or not unknown.any():
+            return mean, np.hypot(std, unknown), low, high
+        std = np.hypot(std, unknown)
+        away = -ndtri(float(self._tail)) * std
+        low, high = (np.where(unknown > 0, mean + sign * away, end) for sign, end in ((-1, low), (1, high)))
+        return mean, std, low, high
+
+    def _check_finite(self, batch: NewBatch, found: np.ndarray) -> None:
+        finite = np.isfinite(found).all((0, 2))
+        if not finite.all():
+            row = int(np.argmin(finite))
+            points = int((batch.given_by == batch.asked_by[row]).sum())
+            raise InputError(
+                f"the answer at {batch.asked.name}, {batch.asked.place(row)}, is not finite once the model has adapted to "
+                f"{points} points: leave out a point with wild numbers, or fit the model again with a lower learning rate."
+            )
+
+
+def _slices(by: np.ndarray, count: int) -> list[slice]:
+    """Return the rows of each of `count` tasks, whose places `by` rises."""
+    ends = np.cumsum(np.bincount(by, minlength=count))
+    return [slice(int(start), int(stop)) for start, stop in zip(np.concatenate([[0], ends[:-1]]), ends, strict=True)]
+
+
+def _length(rows: slice) -> int:
+    return rows.stop - rows.start
+
+
+def _by_length(batch: NewBatch) -> dict[tuple[int, int], list[tuple[slice, slice]]]:
+    """Return the given and the asked rows of each task, by their padded lengths. Asked rows past a limit are another item."""
+    count, found = len(batch.tasks), {}
+    for given, asked in zip(_slices(batch.given_by, count), _slices(batch.asked_by, count), strict=True):
+        for start in range(asked.start, asked.stop, MOST):
+            rows = slice(start, min(start + MOST, asked.stop))
+            found.setdefault((length_class(_length(given)), length_class(_length(rows))), []).append((given, rows))
+    return found
+
+
+def _supports(encoded: _Encoded, some: list[slice], length: int) -> Data:
+    """Return the given rows of some tasks, padded to `length`."""
+    x = np.zeros((len(some), length, encoded.x.shape[1]), encoded.x.dtype)
+    y = np.zeros((len(some), length, encoded.y.shape[1]), encoded.y.dtype)
+    mask = np.zeros((len(some), length), x.dtype)
+    for place, rows in enumerate(some):
+        count = _length(rows)
+        x[place, :count], y[place, :count], mask[place, :count] = encoded.x[rows], encoded.y[rows], 1.0
+    return Data(jnp.asarray(x), jnp.asarray(y), jnp.asarray(mask))
+
+
+def _references(
+    schema: Schema, rows: Table, by: np.ndarray, count: int, names: tuple[str, ...] | None = None
+) -> dict[str, np.ndarray]:
+    """Return what each of `count` tasks is seen from in the columns whose level is taken out, NaN without a row."""
+    some = [column for column in schema.relative if names is None or column.name in names]
+    found = {column.name: np.full(count, np.nan) for column in some}
+    if not some or not len(rows):
+        return found
+    parts = schema.task_orders(rows, by, count)
+    for column in some:
+        values = column.raw(rows)
+        for task, own in enumerate(parts):
+            there = own[np.isfinite(values[own])]
+            if len(there):
+                found[column.name][task] = values[there[0]]
+    return found
+
+
+@eqx.filter_jit
+def _answers(
+    learner: AbstractLearner, meta: Meta, support: Data, x: Array, key: PRNGKeyArray, tail: Array, cells: str
+) -> tuple[Array, ...]:
+    """Return mean, deviation, both ends of an interval, and the shares of levels, at the rows `x` of each task.
+
+    `cells` says what the outcome is. The interval of two things is that of drawn functions, and only ordered levels have
+    shares.
+    """
+
+    def one(support: Data, x: Array) -> tuple[Array, ...]:
+        posterior = learner.adapt(meta, support, key=key)
+        predictive: Any = posterior.predict(x)
+        if cells == "two":
+            functions = posterior.sample_functions(x, key=key, count=FUNCTIONS)
+            low, high = jnp.quantile(functions, jnp.stack([tail, 1 - tail]), axis=0)
+        else:
+            low, high = (predictive.tail_quantile(tail, jnp.asarray(upper)) for upper in (False, True))
+        shares = level_shares(predictive) if cells == "ordered" else jnp.zeros((len(x), 0))
+        return predictive.mean, predictive.std, low, high, shares
+
+    return jax.vmap(one)(support, x)
