@@ -110,7 +110,7 @@ def _columns_of(answers: ManyAnswers, schema: Schema) -> list[list[object]]:
     if FAMILIES.find(schema.family).cells == "ordered":
         column = schema.outputs[0]
         low, high = ([column.levels[int(place)] for place in end[:, 0] - column.origin] for end in (answers.low, answers.high))
-        likely = [column.levels[place] for place in answers.shares.argmax(1)]
+        likely = [column.levels[place] for place in answers.shares.argmax(1).tolist()]
         return [likely, answers.mean[:, 0].tolist(), low, high, *answers.shares.T.tolist()]
     parts = {"std": answers.std, "low": answers.low, "high": answers.high}
     wanted = [parts.get(what, answers.mean) for what in _answers(schema)]
