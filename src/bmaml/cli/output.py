@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import typer
@@ -105,7 +106,7 @@ def predictions(model: FewShotRegressor, rows: NewRows, level: float) -> Iterato
         )
 
 
-def _columns_of(answers: ManyAnswers, schema: Schema) -> list[list[object]]:
+def _columns_of(answers: ManyAnswers, schema: Schema) -> list[list[Any]]:
     """Return the answers for some rows, column by column, in the order of `_answers`."""
     if FAMILIES.find(schema.family).cells == "ordered":
         column = schema.outputs[0]

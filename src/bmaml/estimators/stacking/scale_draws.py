@@ -237,7 +237,7 @@ class _Evidence:
         return jax.tree.map(lambda leaf: leaf.sum(0), each)
 
     def root(self, scales: Scales, x: Array, mask: Array, log_factor: Array) -> Float[Array, "rows rows"]:
-        """Return a root of the covariance of a task's rows; the noise's deviation is multiplied by exp(`log_factor`)."""
+        """Return a root of the covariance of a task's rows, given its `scales`. `log_factor` is the log of a factor on the noise."""
         scales = scales | {"noise": scales["noise"] + log_factor}
         covariance = of_scales.covariance(self.basis, scales, x, x) * mask[:, None] * mask[None]
         noise = jnp.where(mask > 0, of_scales.noise_variance(self.basis, scales, x), 1.0)
