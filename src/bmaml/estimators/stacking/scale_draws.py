@@ -145,7 +145,6 @@ class ScaleFit:
         """
         from scipy.optimize import minimize  # It takes a quarter of a second to import, and only a fit needs it.
 
-
         def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
             value, _, slope = self._slope(flat.reshape(start.shape), noise)
             return value, slope.ravel()
@@ -237,7 +236,7 @@ class _Evidence:
         return jax.tree.map(lambda leaf: leaf.sum(0), each)
 
     def root(self, scales: Scales, x: Array, mask: Array, log_factor: Array) -> Float[Array, "rows rows"]:
-        """Return a root of the covariance of a task's rows, given its `scales`. `log_factor` is the log of a factor on the noise."""
+        """Return a root of the covariance of a task's rows with these `scales`, the noise's log raised by `log_factor`."""
         scales = scales | {"noise": scales["noise"] + log_factor}
         covariance = of_scales.covariance(self.basis, scales, x, x) * mask[:, None] * mask[None]
         noise = jnp.where(mask > 0, of_scales.noise_variance(self.basis, scales, x), 1.0)
