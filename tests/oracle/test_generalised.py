@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.special import expit, logsumexp
 
 from bmaml.data import Data
-from bmaml.distributions import Bernoulli, DiscreteMixture, NegativeBinomial, pit, pooled
+from bmaml.distributions import Bernoulli, DiscreteMixture, NegativeBinomial, Ordered, level_shares, pit, pooled
 from bmaml.estimators.stacking.coefficient_draws import fit_generalised
 from bmaml.learners.generalised import GeneralisedLearner, JointLaplace
 from bmaml.learners.hierarchical import fit_basis
@@ -24,6 +24,7 @@ from bmaml.likelihoods import (
     StudentLikelihood,
     WeightedLikelihood,
 )
+from bmaml.likelihoods.ordered import cuts_of
 
 KEY = jax.random.key(0)
 FAMILIES = {
@@ -141,6 +142,39 @@ def test_densities_have_the_slopes_that_they_say(name):
         many = drawn.sample(KEY, (20_000,))[:, 0, 0]
         each = jax.vmap(lambda one: jax.hessian(lambda at: likelihood.log_prob(at, one, 0.0, scales))(0.0))(many)
         assert float(-each.mean()) == pytest.approx(float(weight[0]), rel=0.05)
+
+
+def test_levels_are_the_differences_of_a_logistic_distribution():
+    levels = Ordered(jnp.array([[-1.0, 0.5, 2.0], [3.0, 4.0, 5.0]]))
+    known = np.diff(expit(np.array([[-np.inf, -1.0, 0.5, 2.0, np.inf], [-np.inf, 3.0, 4.0, 5.0, np.inf]])), axis=1)
+    np.testing.assert_allclose(levels.probabilities, known, rtol=1e-4)
+    np.testing.assert_allclose(levels.mean[:, 0], known @ np.arange(4), rtol=1e-4)
+    np.testing.assert_allclose(levels.variance[:, 0], known @ np.arange(4) ** 2 - (known @ np.arange(4)) ** 2, rtol=1e-3)
+    for y in range(4):
+        column = jnp.full((2, 1), float(y))
+        np.testing.assert_allclose(levels.log_prob(column), np.log(known[:, y]), rtol=1e-4)
+        np.testing.assert_allclose(levels.cdf(column)[:, 0], known[:, : y + 1].sum(1), rtol=1e-4)
+        np.testing.assert_allclose(levels.survival(column)[:, 0], known[:, y + 1 :].sum(1), atol=1e-6)
+    assert (levels.log_prob(jnp.array([[0.5], [4.0]])) == -jnp.inf).all()
+    mixed = DiscreteMixture(jnp.zeros(2), Ordered(jnp.stack([levels.cuts, levels.cuts + 1])))
+    drawn = mixed.sample(KEY, (4000,))
+    np.testing.assert_allclose([(drawn == level).mean(0)[:, 0] for level in range(4)], level_shares(mixed).T, atol=0.03)
+    np.testing.assert_allclose(level_shares(mixed).sum(1), 1, rtol=1e-5)
+
+
+def test_levels_have_the_slopes_that_they_say_and_the_cuts_of_all_outcomes():
+    likelihood = cuts_of(np.array([0, 0, 1, 2, 3, 3, 3]), 4)
+    scales = {"gaps": jnp.asarray(likelihood.priors["gaps"][0], jnp.float32)}
+    latent, y = jnp.array([-1.0, 0.3, 2.0, 0.0]), jnp.array([0.0, 1.0, 2.0, 3.0])
+    of = lambda at: likelihood.log_prob(at, y, 0.0, scales).sum()  # noqa: E731
+    slope, weight = likelihood.slopes(latent, y, 0.0, scales)
+    np.testing.assert_allclose(slope, jax.grad(of)(latent), atol=1e-5)
+    np.testing.assert_allclose(weight, -jnp.diagonal(jax.hessian(of)(latent)), atol=1e-5)
+    every = [likelihood.log_prob(latent, jnp.full(4, float(level)), 0.0, scales) for level in range(4)]
+    np.testing.assert_allclose(jnp.exp(jnp.stack(every)).sum(0), 1, rtol=1e-5)
+    # Half an outcome of each level is added, so that none is impossible.
+    shares = np.diff([0, *expit(np.array(likelihood.cuts)), 1])
+    np.testing.assert_allclose(shares, (np.array([2, 1, 1, 3]) + 0.5) / 9, rtol=1e-6)
 
 
 def told(name, tasks, rows, seed=0):

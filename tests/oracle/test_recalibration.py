@@ -11,7 +11,18 @@ from cases import FEATURES, fixed_tasks
 from jaxtyping import Array
 
 from bmaml.data import Data, Task
-from bmaml.distributions import AbstractContinuous, Categorical, Mixture, Normal, Pool
+from bmaml.distributions import (
+    AbstractContinuous,
+    Bernoulli,
+    Categorical,
+    DiscreteMixture,
+    Mixture,
+    NegativeBinomial,
+    Normal,
+    Pool,
+    less_sure,
+    of_shares,
+)
 from bmaml.errors import InputError
 from bmaml.evaluation.curves import chosen, smoothed
 from bmaml.evaluation.evaluate import evaluate
@@ -218,6 +229,60 @@ def test_the_temperature_of_classes_is_found():
     np.testing.assert_allclose(posterior.sample_functions(x, key=jax.random.key(0))[0], posterior.predict(x).mean, atol=1e-6)
     scores = [evaluate(one, Labels(), shots=(2,), count=400) for one in (Predictor(Certain(), jnp.asarray(3.0)), found)]
     assert scores[0].get("calibration", 2).mean > 0.1 > 3 * scores[1].get("calibration", 2).mean
+
+
+class Coins(AbstractPosterior):
+    """Yes or no with log odds that are three times too large."""
+
+    def predict(self, x):
+        return DiscreteMixture(jnp.zeros(1), Bernoulli(3.0 * x[None]))
+
+    def sample_functions(self, x, *, key, count=1):
+        return jnp.broadcast_to(jax.nn.sigmoid(3.0 * x), (count, *x.shape))
+
+
+class TooSureOfYes(AbstractLearner):
+    """Believes in `Coins`."""
+
+    def init(self, key):
+        return jnp.zeros(())
+
+    def adapt(self, meta, support, *, key):
+        return Coins()
+
+
+class Answers(Noise):
+    """Inputs are log odds, and yes or no is drawn with them."""
+
+    def sized(self, shots, queries):
+        return Answers(self.heavy, shots, queries)
+
+    def _rows(self, key, count):
+        draw, answer = jax.random.split(key)
+        x = 2 * jax.random.normal(draw, (count, 1))
+        return Data(x, jax.random.bernoulli(answer, jax.nn.sigmoid(x)).astype(float), jnp.ones(count))
+
+
+def test_the_temperature_of_yes_and_no_is_found():
+    found = recalibrate(Predictor(TooSureOfYes(), jnp.zeros(())), Answers(), shots=(2,), count=2000)
+    np.testing.assert_allclose(jnp.exp(found.meta.change.log_stretch), 3.0, rtol=0.06)
+    x = jnp.array([[1.0], [-2.0]])
+    posterior = found.learner.adapt(found.meta, Data(x, jnp.zeros((2, 1)), jnp.ones(2)), key=jax.random.key(0))
+    np.testing.assert_allclose(posterior.predict(x).mean, jax.nn.sigmoid(x), atol=0.02)
+    np.testing.assert_allclose(posterior.sample_functions(x, key=jax.random.key(0))[0], posterior.predict(x).mean, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+def test_whole_numbers_are_less_sure_by_a_factor(factor):
+    counts = DiscreteMixture(jnp.zeros(2), NegativeBinomial(jnp.array([[[3.0]], [[3.0]]]), jnp.full((2, 1, 1), 2.0)))
+    made = less_sure(counts, factor)
+    np.testing.assert_allclose(made.mean, counts.mean, rtol=1e-5)
+    # No count is surer than a Poisson count.
+    np.testing.assert_allclose(made.std, jnp.maximum(factor * counts.std, jnp.sqrt(counts.mean)), rtol=1e-4)
+    np.testing.assert_allclose(less_sure(counts, 0.01).variance, counts.mean, rtol=1e-4)
+    share = jnp.array([[[0.1, 0.2, 0.7]]])
+    levels = less_sure(DiscreteMixture(jnp.zeros(1), of_shares(share)), factor).components.probabilities
+    np.testing.assert_allclose(levels, share ** (1 / factor) / (share ** (1 / factor)).sum(), rtol=1e-4)
 
 
 def test_predictions_that_are_not_finite_are_refused():
