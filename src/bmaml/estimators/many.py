@@ -146,17 +146,17 @@ class ManyTasks:
         shares = np.empty((len(encoded.asked), levels))
         for (given, asked), items in _by_length(batch).items():
             for some in self._together(items, given, asked):
-                support = _supports(encoded, [rows for rows, _ in some], given)
-                x = jnp.asarray(np.stack([encoded.asked[rows.start + np.arange(asked) % _length(rows)] for _, rows in some]))
+                support = _supports(encoded, some[:, :2], given)
+                places, real = _places(some[:, 2:], asked)
+                x = jnp.asarray(encoded.asked[places])
                 parts = _answers(predictor.learner, predictor.meta, support, x, self._key, self._tail, self._cells)
                 *numbers, likely = map(np.asarray, parts)
-                for place, (_, rows) in enumerate(some):
-                    found[:, rows] = [part[place, : _length(rows)] for part in numbers]
-                    shares[rows] = likely[place, : _length(rows)]
+                found[:, places[real]] = [part[real] for part in numbers]
+                shares[places[real]] = likely[real]
         self._check_finite(batch, found)
         return found, shares
 
-    def _together(self, items: list[tuple[slice, slice]], *lengths: int) -> Iterator[list[tuple[slice, slice]]]:
+    def _together(self, items: np.ndarray, *lengths: int) -> Iterator[np.ndarray]:
         """Yield `items` in groups of a few sizes, so that a few programs serve all. The last ones are filled with repeats."""
         most = max(1, min(_TOGETHER, _CELLS // max(lengths)))
         for start in range(0, len(items), most):
@@ -164,27 +164,25 @@ class ManyTasks:
             if len(some) == most:
                 self._filled.add(lengths)
             size = most if lengths in self._filled else 1 << (len(some) - 1).bit_length()
-            yield [some[i % len(some)] for i in range(size)]
+            yield some[np.arange(size) % len(some)]
 
     def _surprises(self, batch: NewBatch, encoded: _Encoded, count: int) -> np.ndarray:
         """Return the surprise of the first `count` tasks of a batch, NaN for the others."""
         found, skipped = np.full(len(batch.tasks), np.nan), int(any(column.level is not None for column in self.schema.outputs))
-        by_length: dict[int, list[tuple[int, slice]]] = {}
-        for task, rows in enumerate(_slices(batch.given_by, len(batch.tasks))[:count]):
-            rows = slice(rows.start, min(rows.stop, rows.start + COMPARED))
-            if _length(rows) <= skipped:
-                found[task] = 1.0
-            else:
-                by_length.setdefault(length_class(_length(rows)), []).append((task, rows))
-        predictor = self.run.predictor
-        for length, items in by_length.items():
-            for start in range(0, len(items), _TOGETHER):
-                some = items[start : start + _TOGETHER]
-                size = 1 << (len(some) - 1).bit_length()
-                support = _supports(encoded, [some[i % len(some)][1] for i in range(size)], length)
+        rows = _slices(batch.given_by, len(batch.tasks))[:count]
+        rows[:, 1] = np.minimum(rows[:, 1], COMPARED)
+        known = rows[:, 1] > skipped
+        found[:count][~known] = 1.0
+        classes, predictor = _classes(rows[:, 1]), self.run.predictor
+        for length in np.unique(classes[known]).tolist():
+            same = np.flatnonzero(known & (classes == length))
+            for start in range(0, len(same), _TOGETHER):
+                some = same[start : start + _TOGETHER]
+                filled = some[np.arange(1 << (len(some) - 1).bit_length()) % len(some)]
+                support = _supports(encoded, rows[filled], length)
                 each = np.asarray(transforms(predictor.learner, predictor.meta, support, self._key))
-                for (task, rows), own in zip(some, each, strict=False):
-                    found[task] = surprise(own[skipped : _length(rows)])
+                for task, own in zip(some.tolist(), each, strict=False):
+                    found[task] = surprise(own[skipped : int(rows[task, 1])])
         return found
 
     def _decode(self, batch: NewBatch, encoded: _Encoded, found: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -216,34 +214,50 @@ class ManyTasks:
             )
 
 
-def _slices(by: np.ndarray, count: int) -> list[slice]:
-    """Return the rows of each of `count` tasks, whose places `by` rises."""
-    ends = np.cumsum(np.bincount(by, minlength=count))
-    return [slice(int(start), int(stop)) for start, stop in zip(np.concatenate([[0], ends[:-1]]), ends, strict=True)]
+def _slices(by: np.ndarray, count: int) -> np.ndarray:
+    """Return the first row of each of `count` tasks, whose places `by` rises, and how many rows each has: (count, 2)."""
+    counts = np.bincount(by, minlength=count)
+    return np.stack([np.cumsum(counts) - counts, counts], 1)
 
 
-def _length(rows: slice) -> int:
-    return rows.stop - rows.start
+def _classes(counts: np.ndarray) -> np.ndarray:
+    """Return the padded length of each number of rows."""
+    several, which = np.unique(counts, return_inverse=True)
+    return np.array([length_class(int(count)) for count in several], np.int64)[which]
 
 
-def _by_length(batch: NewBatch) -> dict[tuple[int, int], list[tuple[slice, slice]]]:
-    """Return the given and the asked rows of each task, by their padded lengths. Asked rows past a limit are another item."""
-    count, found = len(batch.tasks), {}
-    for given, asked in zip(_slices(batch.given_by, count), _slices(batch.asked_by, count), strict=True):
-        for start in range(asked.start, asked.stop, MOST):
-            rows = slice(start, min(start + MOST, asked.stop))
-            found.setdefault((length_class(_length(given)), length_class(_length(rows))), []).append((given, rows))
-    return found
+def _by_length(batch: NewBatch) -> dict[tuple[int, int], np.ndarray]:
+    """Return the items to answer by the padded lengths of their given and asked rows.
+
+    An item is a row of four numbers: the first given row of a task, how many it has, the first asked row, and how many of them.
+    Asked rows past a limit are another item.
+    """
+    count = len(batch.tasks)
+    given, asked = _slices(batch.given_by, count), _slices(batch.asked_by, count)
+    pieces = -(-asked[:, 1] // MOST)
+    task = np.repeat(np.arange(count), pieces)
+    start = MOST * (np.arange(len(task)) - np.repeat(np.cumsum(pieces) - pieces, pieces))
+    items = np.concatenate([given[task], asked[task]], 1)
+    items[:, 2], items[:, 3] = items[:, 2] + start, np.minimum(items[:, 3] - start, MOST)
+    lengths = np.stack([_classes(items[:, 1]), _classes(items[:, 3])], 1)
+    several, which = np.unique(lengths, axis=0, return_inverse=True)
+    return {(int(pair[0]), int(pair[1])): items[which == place] for place, pair in enumerate(several)}
 
 
-def _supports(encoded: _Encoded, some: list[slice], length: int) -> Data:
-    """Return the given rows of some tasks, padded to `length`."""
-    x = np.zeros((len(some), length, encoded.x.shape[1]), encoded.x.dtype)
-    y = np.zeros((len(some), length, encoded.y.shape[1]), encoded.y.dtype)
-    mask = np.zeros((len(some), length), x.dtype)
-    for place, rows in enumerate(some):
-        count = _length(rows)
-        x[place, :count], y[place, :count], mask[place, :count] = encoded.x[rows], encoded.y[rows], 1.0
+def _places(some: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of each item (its first row and how many), repeated up to `length`, and which are no repeats."""
+    place = np.arange(length)
+    return some[:, :1] + place % np.maximum(some[:, 1:], 1), place < some[:, 1:]
+
+
+def _supports(encoded: _Encoded, some: np.ndarray, length: int) -> Data:
+    """Return the given rows of some tasks (the first and how many of each), padded to `length` with zeros."""
+    places, real = _places(some, length)
+    mask, places = real.astype(encoded.x.dtype), np.where(real, places, 0)
+    x, y = (
+        part[places] * mask[..., None] if len(part) else np.zeros((*places.shape, part.shape[1]), part.dtype)
+        for part in (encoded.x, encoded.y)
+    )
     return Data(jnp.asarray(x), jnp.asarray(y), jnp.asarray(mask))
 
 
