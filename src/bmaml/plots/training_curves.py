@@ -26,7 +26,8 @@ def draw(numbers: Numbers) -> Figure:
             _curve(axis, numbers, place | {"method": method})
         plain_log(axis)
         axis.set_title(f"{place['settings']} settings, {place['shots']}-shot, {place['tasks']:,} training tasks", fontsize=9)
-    axes[0].legend(fontsize=8, frameon=False)
+    # The panel with the most methods, since a method without a paper is in the tuned ones alone.
+    max(axes, key=lambda axis: len(axis.lines)).legend(fontsize=8, frameon=False)
     figure.supxlabel("meta-steps", fontsize=10)
     figure.supylabel("squared error on new tasks", fontsize=10)
     return figure
