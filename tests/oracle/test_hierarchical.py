@@ -99,16 +99,18 @@ def test_drawn_functions_have_the_moments_of_the_posterior(learner):
 
 @pytest.fixture(scope="module")
 def fitted():
-    """Fits to 3 and to 150 of the same tasks, side by side."""
+    """Fits to 3, 12 and 150 of the same tasks, side by side. In a second model every sixth of them is noisy."""
     rows = told(np.random.default_rng(3), 150, 6)
+    extra = np.where(np.arange(150)[:, None] % 6 == 0, 1.0, 0.0) * np.random.default_rng(4).normal(size=(150, 6))
+    rows = Data(rows.x, np.concatenate([rows.y, rows.y + extra[..., None]], -1), rows.mask)
     basis, knots = fit_basis(rows.x.reshape(-1, 1), numbers(rows))
-    seen = np.stack([np.arange(150) < 3, np.arange(150) >= 0])
-    fit = ScaleFit(HierarchicalLearner(basis, deviation="smooth", draws=64), knots, rows, seen)
-    return HierarchicalLearner(basis, draws=64), fit.fit([slice(0, 1)], RIGID)[0]
+    seen = np.arange(150)[None] < np.array([[3], [12], [150]])
+    fit = ScaleFit(HierarchicalLearner(basis, 2, deviation="smooth", draws=64), knots, rows, seen)
+    return HierarchicalLearner(basis, draws=64), *fit.fit([slice(0, 1), slice(1, 2)], RIGID)
 
 
 def test_many_tasks_tell_the_scales(fitted):
-    meta = jax.tree.map(lambda leaf: leaf[1], fitted[1])
+    meta = jax.tree.map(lambda leaf: leaf[2], fitted[1])
     weights = np.asarray(jax.nn.softmax(meta.log_weights))
     level, slope = np.exp(weights @ np.asarray(meta.scales["lines"][:, 0]))
     assert level == pytest.approx(0.8, rel=0.15)
@@ -116,12 +118,19 @@ def test_many_tasks_tell_the_scales(fitted):
     assert np.exp(weights @ np.asarray(meta.scales["noise"][:, 0])) == pytest.approx(0.2, rel=0.1)
 
 
+def test_a_few_noisy_tasks_do_not_make_all_tasks_noisy(fitted):
+    # Two of twelve tasks have five times the noise of the others. The noise of all rows together is 0.45.
+    meta = jax.tree.map(lambda leaf: leaf[1], fitted[2])
+    weights, noise = np.asarray(jax.nn.softmax(meta.log_weights)), np.asarray(meta.scales["noise"][:, 0])
+    assert np.exp(weights @ noise) == pytest.approx(0.2 * (26**0.5) ** (2 / 12), rel=0.2)
+    assert np.sqrt(weights @ (noise - weights @ noise) ** 2) > 0.4
+
+
 def test_three_tasks_leave_the_population_and_its_spread_open(fitted):
-    learner, metas = fitted
+    learner, metas, _ = fitted
     none = Data(jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.zeros(1))
     few, many = (
-        learner.adapt(jax.tree.map(lambda leaf, i=i: leaf[i], metas), none, key=KEY).predict(jnp.zeros((1, 1)))
-        for i in range(2)
+        learner.adapt(jax.tree.map(lambda leaf, i=i: leaf[i], metas), none, key=KEY).predict(jnp.zeros((1, 1))) for i in (0, 2)
     )
     # The true deviation of a new measurement at 0 is the root of .8^2 + .2^2.
     assert float(many.std[0, 0]) == pytest.approx(0.825, rel=0.1)

@@ -40,16 +40,17 @@ def log_noise_factors(
 def expected_log_factors(
     evidence: Float[np.ndarray, "factors tasks"], seen: Float[np.ndarray, " tasks"]
 ) -> Float[np.ndarray, " tasks"]:
-    """Return the expected log of each task's factor on the deviation of its noise.
+    """Return the expected log of each task's factor on the deviation of its noise, less its mean over the tasks to learn from.
 
-    `evidence` and `seen` are those of `log_noise_factors`.
+    `evidence` and `seen` are those of `log_noise_factors`. The mean belongs to the noise of all tasks, which is found next.
     """
     fine = np.stack([np.interp(_FINE, LOG_FACTORS, column) for column in evidence.T])
     weights, within = _posterior(fine, seen)
     # (tasks, pairs) of the log density of a task, and of the mean of its factor.
     joint = fine[:, None] + within[None]
     joint = np.exp(joint - logsumexp(joint, 2, keepdims=True))
-    return (joint @ _FINE) @ weights
+    found = (joint @ _FINE) @ weights
+    return found - found @ seen / seen.sum()
 
 
 def _posterior(fine: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
