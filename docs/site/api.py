@@ -5,6 +5,7 @@ shown where a user imports it from: the package itself, a folder of the package,
 """
 
 import ast
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -39,12 +40,14 @@ def rank(room):
     return (ORDER.index(room) if room in ORDER else len(ORDER), room)
 
 
+@functools.cache
 def modules():
     """Return every public module of the package by its name."""
     names = [m.name for m in pkgutil.walk_packages(bmaml.__path__, "bmaml.") if m.name.split(".")[1] not in SKIPPED]
     return {name: importlib.import_module(name) for name in names if "._" not in name}
 
 
+@functools.cache
 def public():
     """Return every public class and function that a module defines: (its module, its name) and the object."""
     found = {}
@@ -56,6 +59,7 @@ def public():
     return found
 
 
+@functools.cache
 def constants():
     """Return what a folder of the package exports besides classes and functions: its name, the module that defines it, and the
     text below its line there.
