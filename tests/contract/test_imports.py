@@ -30,6 +30,8 @@ LATE = {"scipy.stats", "scipy.optimize", "scipy.sparse", "scipy.spatial", "pyarr
 # What packages load of others by themselves.
 TOLERATED = {
     "absl",
+    "chardet",
+    "charset_normalizer",
     "cloudpickle",
     "cython_runtime",
     "etils",

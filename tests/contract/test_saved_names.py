@@ -7,7 +7,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-from bmaml.io.registry import KINDS, names
+import bmaml
+from bmaml.io.registry import KINDS, ROOMS, names
 
 FILE = Path(__file__).with_name("saved_names.json")
 
@@ -47,6 +48,14 @@ def test_every_setting_of_a_frozen_name_is_listed():
         assert not found[name].keys() - fields.keys(), (
             f"{name}: write the list again, python tests/contract/test_saved_names.py"
         )
+
+
+def test_every_folder_whose_classes_have_names_is_imported_to_load_a_run():
+    package = Path(bmaml.__file__).parent
+    naming = [file.relative_to(package) for file in package.rglob("*.py") if "\n@register(" in file.read_text()]
+    places = [".".join(file.with_suffix("").parts) for file in naming]
+    assert len(places) > 50
+    assert not [place for place in places if not f"{place}.".startswith(tuple(f"{room}." for room in ROOMS))]
 
 
 if __name__ == "__main__":

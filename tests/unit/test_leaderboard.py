@@ -40,7 +40,7 @@ def test_parts_together_do_what_one_job_does(tmp_path, monkeypatch):
     whole = board(seeds=seeds).run(tmp_path / "whole")
     counts = [board(seeds=seeds).run_part(tmp_path / "parts", part, 2) for part in (2, 1)]
     assert counts == [1, 2]
-    monkeypatch.setattr(leaderboard, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(kept, "train", lambda *_, **__: pytest.fail("trained again"))
     for one, other in zip(whole, board(seeds=seeds).run(tmp_path / "parts"), strict=True):
         assert all((one.scores[name] == other.scores[name]).all() for name in one.scores)
 

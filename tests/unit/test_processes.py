@@ -26,6 +26,7 @@ def test_two_devices_share_a_meta_batch_and_change_nothing(x64):
     """The tasks of a meta-batch are spread over all devices, three over two, too; the gradient is one device's to rounding."""
     code = """
         import jax, json, bmaml
+        import bmaml.training.loop
         from jax.flatten_util import ravel_pytree
         from bmaml.models import MLP, GaussianModel
         method = bmaml.methods.fomaml(GaussianModel(MLP((1, 4, 1), "tanh")))

@@ -32,6 +32,9 @@ KINDS = frozenset(
         "world",
     }
 )
+# The modules and folders whose classes have names. Other folders are not imported to load a run.
+ROOMS = ("data", "experiments.inferences", "experiments.one_task", "images", "inference", "learners", "likelihoods", "methods")
+ROOMS += ("models", "objectives", "rl", "tasks", "training")
 _NAME = re.compile(r"[A-Za-z][\w.-]*/[A-Za-z][\w.-]*", re.ASCII)
 _OBJECTS: dict[str, Any] = {}
 _NAMES: dict[Any, str] = {}
@@ -110,9 +113,8 @@ def names() -> dict[str, Any]:
 @functools.cache
 def _import_library() -> None:
     """Import the modules that register the library's own names. `import bmaml` leaves out rooms that most runs do not need."""
-    root = importlib.import_module("bmaml")
-    outer = tuple(f"bmaml.{room}" for room in ("__main__", "cli", "plots"))
-    for module in pkgutil.walk_packages(root.__path__, "bmaml."):
-        if not module.name.startswith(outer):
+    for room in ROOMS:
+        module = importlib.import_module(f"bmaml.{room}")
+        for inner in pkgutil.walk_packages(getattr(module, "__path__", []), f"{module.__name__}."):
             with contextlib.suppress(ImportError):  # An extra that is not installed.
-                importlib.import_module(module.name)
+                importlib.import_module(inner.name)

@@ -116,7 +116,8 @@ def score_posterior(scoring: Scoring, posterior: AbstractPosterior, query: Data)
 
 
 def _residual_loss(predictive: AbstractDistribution, query: Data) -> Float[Array, ""]:
-    return squared_error(predictive.mean, query) + noise_loss(predictive, query)
+    noise = noise_loss(predictive, query)  # This refuses classes in its own words.
+    return squared_error(predictive.mean, query) + noise
 
 
 def noise_loss(predictive: AbstractDistribution, query: Data) -> Float[Array, ""]:
