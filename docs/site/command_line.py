@@ -1,6 +1,7 @@
 """The page of the command line, from the help texts that the commands print."""
 
 import os
+from contextlib import contextmanager
 
 import typer
 
@@ -16,11 +17,25 @@ WIDTH = 100
 
 def page():
     """Return the page: a section for each command."""
-    os.environ["COLUMNS"] = str(WIDTH)
-    root = typer.main.get_command(app)
-    whole = typer.Context(root, info_name="bmaml", terminal_width=WIDTH, max_content_width=WIDTH)
-    sections = [section(f"bmaml {name}", shown(command, name, whole)) for name, command in root.commands.items()]
-    return HEAD + section("bmaml", root.get_help(whole)) + "".join(sections)
+    with terminal(WIDTH):
+        root = typer.main.get_command(app)
+        whole = typer.Context(root, info_name="bmaml", terminal_width=WIDTH, max_content_width=WIDTH)
+        sections = [section(f"bmaml {name}", shown(command, name, whole)) for name, command in root.commands.items()]
+        return HEAD + section("bmaml", root.get_help(whole)) + "".join(sections)
+
+
+@contextmanager
+def terminal(width):
+    """Let the terminal be so wide meanwhile, and as wide as before afterwards."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(width)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
 
 
 def shown(command, name, parent):
