@@ -11,7 +11,7 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
-# Every block of Python of the site's pages, as it is written.
+# README's commands and every block of Python of README and the site's pages, as written.
 test-pages: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -q -n auto -m pages
 

@@ -125,6 +125,7 @@ def test_on_a_five_point_task_nuts_judges_the_others():
     assert abs(variance - 1) < 0.1
 
 
+@pytest.mark.costly
 @pytest.mark.slow
 def test_the_comparison_has_a_row_for_every_inference(monkeypatch):
     """Two kinds of rows stand for all: particles, which have a Stein discrepancy, and a closed posterior, which has none."""

@@ -290,6 +290,7 @@ def test_predictions_that_are_not_finite_are_refused():
         recalibrate(Predictor(Sure(), jnp.asarray(jnp.nan)), Noise(), shots=(2,))
 
 
+@pytest.mark.costly
 def test_intervals_of_a_trained_learner_hold_on_new_tasks():
     """Experts that start at random are far off; 300 new tasks of 10 points."""
     learner = ConjugateLearner(FEATURES, particles=3)

@@ -34,8 +34,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *WRITTEN, *LECTURE]
 NOTE = r"(?:^<!-- (?:test: (?P<needs>[^\n]*)|not run: (?P<why>[^\n]+)) -->\n)?"
 BLOCK = re.compile(NOTE + r"^```(?P<language>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
 COMMANDS = typer.main.get_command(app).commands
-# The site's pages train much. They run by `make test-pages`, once in CI; what everybody types first runs in every test run.
-FIRST = {"README.md", "CONTRIBUTING.md"}
+# README and the site's pages train much. They run by `make test-pages`, once in CI.
+FIRST = {"CONTRIBUTING.md"}
 STEPS = 2  # So few meta-steps show that a block runs; what training reaches is shown elsewhere.
 
 
@@ -90,7 +90,7 @@ def prepared(needs, briefly):
 
 
 def marked(page):
-    """A page as a parameter, which only `make test-pages` tries if it is one of the site."""
+    """A page as a parameter, which only `make test-pages` tries unless it is quick."""
     return pytest.param(page, id=page.name, marks=() if page.name in FIRST else pytest.mark.pages)
 
 
@@ -110,7 +110,7 @@ def lines_to_run(page):
     return [shlex.split(line, comments=True) for text in marked for line in text.splitlines()]
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if lines_to_run(p)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [marked(p) for p in PAGES if lines_to_run(p)])
 def test_command_lines_run_as_written(page, briefly, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     briefly(STEPS)

@@ -74,6 +74,7 @@ def test_ctrl_c_raises_with_the_run_so_far_and_its_folder(runs):
     assert runs["straight"].finished
 
 
+@pytest.mark.costly
 def test_an_experiment_that_ctrl_c_stops_goes_on_where_it_was(tmp_path):
     """And to no other training; its trainings are numbered, and what is finished is not trained again."""
     size = {"settings": ("tuned",), "steps": 40, "shots": (2,), "tasks": (4,), "test_tasks": 2, "marks": 2}
