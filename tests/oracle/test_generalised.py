@@ -240,7 +240,8 @@ def test_the_joint_evidence_has_the_slope_and_the_curvature_that_it_says(name):
         for place in range(len(flat)):
             step = 1e-4 * (np.arange(len(flat)) == place)
             above, below = (float(joint.value_and_grad(jnp.asarray(flat + s * step), fold, y)[0]) for s in (1, -1))
-            assert float(slope[place]) == pytest.approx((above - below) / 2e-4, abs=1e-4)
+            # The mode is found to a tolerance, which the difference of two nearly equal values enlarges.
+            assert float(slope[place]) == pytest.approx((above - below) / 2e-4, abs=5e-4)
         # A task that is not seen changes nothing.
         densities = [float(joint.densities(jnp.asarray(flat)[None], fold, seen)[0]) for seen in (y, y.at[4].set(0.0))]
         assert densities[0] == pytest.approx(densities[1], abs=1e-8)
