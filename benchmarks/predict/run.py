@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -28,7 +27,7 @@ import pyarrow.csv
 
 import bmaml
 from bmaml.estimators import many
-from bmaml.experiments.numbers import markdown_table
+from bmaml.experiments.numbers import markdown_table, write_results
 
 ROWS, SAMPLE, REPEATS = 10, 50, 20
 
@@ -138,9 +137,7 @@ def main() -> None:
     text = f"{markdown_table(head, cells)}\n\nLoad {load:.1f} at the start, {os.cpu_count()} cores.\n"
     print(text)
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "results.json").write_text(json.dumps({"load": load, "rows": rows}, indent=1) + "\n")
-        (options.out / "results.md").write_text(text)
+        write_results(options.out, "results", text, {"load": load, "rows": rows})
 
 
 if __name__ == "__main__":

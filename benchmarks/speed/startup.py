@@ -10,7 +10,6 @@ counts all threads, and says more than the clock where other work shares the cor
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -21,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bmaml.experiments.numbers import markdown_table
+from bmaml.experiments.numbers import markdown_table, write_results
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("maml", "experts", "bmaml")
@@ -116,9 +115,7 @@ def main() -> None:
     text = f"{markdown_table(head, cells)}\n\n{how}\n"
     print(text)
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "startup.json").write_text(json.dumps({"load": load, "rows": rows}, indent=1) + "\n")
-        (options.out / "startup.md").write_text(text)
+        write_results(options.out, "startup", text, {"load": load, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bmaml.experiments.numbers import markdown_table
+from bmaml.experiments.numbers import markdown_table, write_results
 
 STEPS = {
     "engine": """
@@ -107,9 +107,7 @@ def main() -> None:
     text = f"{markdown_table(head, rows)}\n\n{how}\n"
     print(text)
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "results.json").write_text(json.dumps({"load": load, "rows": found}, indent=1) + "\n")
-        (options.out / "results.md").write_text(text)
+        write_results(options.out, "results", text, {"load": load, "rows": found})
 
 
 if __name__ == "__main__":

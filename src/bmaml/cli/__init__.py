@@ -175,12 +175,11 @@ def _unforeseen(error: Exception) -> str:
 
 def _fail(sentence: str, code: int = 2) -> None:
     """Print one sentence, after the traceback if it was asked for, and exit."""
-    import jax
-
     if _DEBUG.get():
         traceback.print_exc()
     sys.stderr.write(f"bmaml: {sentence}\n")
-    if jax.distributed.is_initialized():
+    jax = sys.modules.get("jax")  # Most wrong words end before anything has imported it.
+    if jax is not None and jax.distributed.is_initialized():
         # An ordinary exit would wait for the other processes, and JAX would then abort with a trace of its own.
         sys.stderr.flush()
         os._exit(code)

@@ -20,7 +20,7 @@ from scipy.special import ndtri
 
 from bmaml.data import Data, length_class
 from bmaml.distributions import interval_tail, level_shares
-from bmaml.errors import InputError
+from bmaml.estimators.answers import check_finite, share_ends
 from bmaml.estimators.padding import MOST
 from bmaml.estimators.surprise import COMPARED, surprise, transforms
 from bmaml.inference.posteriors import AbstractPosterior
@@ -29,11 +29,10 @@ from bmaml.likelihoods import FAMILIES
 from bmaml.tables import Schema, Table
 from bmaml.tables.new import NewBatch, NewRows
 from bmaml.tables.outside import say_outside
+from bmaml.tables.schema import first_known
 from bmaml.tables.table import listed
 from bmaml.training.run import Run
 
-FUNCTIONS = 1000
-"""Draws of the probability of yes, for its interval."""
 # Tasks that adapt together at most, and padded rows of all of them. More would no longer fit a CPU's cache.
 _TOGETHER, _CELLS = 64, 1024
 
@@ -153,7 +152,7 @@ class ManyTasks:
                 *numbers, likely = map(np.asarray, parts)
                 found[:, places[real]] = [part[real] for part in numbers]
                 shares[places[real]] = likely[real]
-        self._check_finite(batch, found)
+        check_finite(found.swapaxes(0, 1), batch.asked, lambda row: int((batch.given_by == batch.asked_by[row]).sum()))
         return found, shares
 
     def _together(self, items: np.ndarray, *lengths: int) -> Iterator[np.ndarray]:
@@ -202,16 +201,6 @@ class ManyTasks:
         away = -ndtri(float(self._tail)) * std
         low, high = (np.where(unknown > 0, mean + sign * away, end) for sign, end in ((-1, low), (1, high)))
         return mean, std, low, high
-
-    def _check_finite(self, batch: NewBatch, found: np.ndarray) -> None:
-        finite = np.isfinite(found).all((0, 2))
-        if not finite.all():
-            row = int(np.argmin(finite))
-            points = int((batch.given_by == batch.asked_by[row]).sum())
-            raise InputError(
-                f"the answer at {batch.asked.name}, {batch.asked.place(row)}, is not finite once the model has adapted to "
-                f"{points} points: leave out a point with wild numbers, or fit the model again with a lower learning rate."
-            )
 
 
 def _slices(by: np.ndarray, count: int) -> np.ndarray:
@@ -273,9 +262,7 @@ def _references(
     for column in some:
         values = column.raw(rows)
         for task, own in enumerate(parts):
-            there = own[np.isfinite(values[own])]
-            if len(there):
-                found[column.name][task] = values[there[0]]
+            found[column.name][task] = first_known(values[own])
     return found
 
 
@@ -293,8 +280,7 @@ def _answers(
         posterior = learner.adapt(meta, support, key=key)
         predictive: Any = posterior.predict(x)
         if cells == "two":
-            functions = posterior.sample_functions(x, key=key, count=FUNCTIONS)
-            low, high = jnp.quantile(functions, jnp.stack([tail, 1 - tail]), axis=0)
+            low, high = share_ends(posterior, x, key, tail)
         else:
             low, high = (predictive.tail_quantile(tail, jnp.asarray(upper)) for upper in (False, True))
         shares = level_shares(predictive) if cells == "ordered" else jnp.zeros((len(x), 0))

@@ -17,8 +17,8 @@ from scipy.special import ndtri
 from bmaml.data import Data, data, length_class, pad
 from bmaml.distributions import interval_tail, level_shares, split_level
 from bmaml.errors import InputError
+from bmaml.estimators.answers import check_finite, share_ends
 from bmaml.estimators.given_tables import as_rows, with_outputs
-from bmaml.estimators.many import FUNCTIONS
 from bmaml.estimators.padding import chunks, over_rows
 from bmaml.estimators.suggestions import By, Limits, Wish, suggested
 from bmaml.estimators.surprise import COMPARED, surprise, transforms
@@ -273,17 +273,7 @@ class AdaptedTask:
         return answers
 
     def _check_finite(self, answers: np.ndarray, table: Table) -> None:
-        """Check that the answers at the rows of a table, on the first axis, are finite.
-
-        Raises: InputError that names the first row whose answer is not, and what to change.
-        """
-        finite = np.isfinite(answers).reshape(len(answers), -1).all(1)
-        if not finite.all():
-            row = int(np.argmin(finite))
-            raise InputError(
-                f"the answer at {table.name}, {table.place(row)}, is not finite once the model has adapted to {self.points} "
-                "points: leave out a point with wild numbers, or fit the model again with a lower learning rate."
-            )
+        check_finite(answers, table, lambda _: self.points)
 
     def _encoded(self, table: Table) -> np.ndarray:
         """Return the standardised inputs of `table`, as they are seen from the task's reference."""
@@ -328,11 +318,7 @@ def _shares(posterior: AbstractPosterior, x: jax.Array) -> jax.Array:
     return level_shares(posterior.predict(x))
 
 
-@eqx.filter_jit
-def _share_ends(posterior: AbstractPosterior, x: jax.Array, key: jax.Array, tail: jax.Array) -> tuple[jax.Array, jax.Array]:
-    drawn = posterior.sample_functions(x, key=key, count=FUNCTIONS)
-    low, high = jnp.quantile(drawn, jnp.stack([tail, 1 - tail]), axis=0)
-    return low, high
+_share_ends = eqx.filter_jit(share_ends)
 
 
 @eqx.filter_jit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -44,6 +45,13 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str
     """Return a Markdown table under the names of `head`, a line for each of `rows`; cells are shown as text."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def write_results(folder: Path, name: str, text: str, values: object) -> None:
+    """Write the Markdown `text` and `values` as JSON into `folder`, which is made, as files called `name`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / f"{name}.json", json.dumps(values, indent=1) + "\n")
+    write_atomically(folder / f"{name}.md", text)
 
 
 def _plain(row: Sequence) -> list:

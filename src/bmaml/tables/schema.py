@@ -176,7 +176,7 @@ class Schema:
             return {}
         table = self.as_read(table)
         order = self._rows(table, np.zeros(len(table), np.int64), [""])[""]
-        return {column.name: _first(column.raw(table)[order]) for column in self.relative if column.name in table.columns}
+        return {column.name: first_known(column.raw(table)[order]) for column in self.relative if column.name in table.columns}
 
     def _own(self, table: Table, codes: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
         """Return what the rows of each task are seen from: the first row of a forecast, else any row of the task."""
@@ -312,7 +312,7 @@ def references(
         own = np.full(int(codes.max()) + 1, np.nan)
         for number, part in enumerate(rows.values(), 1):
             start = 0 if selection == "first" else int(number * _GOLDEN % 1 * len(part))
-            own[codes[part[0]]] = _first(values[np.roll(part, -start)])
+            own[codes[part[0]]] = first_known(values[np.roll(part, -start)])
         found[column.name] = own[codes]
     return found
 
@@ -326,8 +326,8 @@ def order_values(table: Table, schema: Schema) -> np.ndarray:
     return form.raw(schema.as_read(table))
 
 
-def _first(values: np.ndarray) -> float:
-    """Return the first value that is there, or NaN."""
+def first_known(values: np.ndarray) -> float:
+    """Return the first of `values` that is there, or NaN."""
     there = np.flatnonzero(np.isfinite(values))
     return float(values[there[0]]) if len(there) else float("nan")
 

@@ -105,14 +105,7 @@ class Board(eqx.Module):
         Raises: KeyboardInterrupt if Ctrl-C stopped a training, with its checkpoint saved; InputError if the folder holds a run
         with other settings.
         """
-        entries = []
-        for method in self.methods:
-            for seed in self.seeds:
-                try:
-                    entries.append(self._entry(folder, method, seed, progress))
-                except NonFiniteError as error:
-                    said(f"{method}, seed {seed}, is left out: {error}")
-                    break
+        entries = self._entries(folder, self.trainings, progress, said)
         optimal = self.arenas[0].optimal()
         return entries if optimal is None else [*entries, self._optimal(folder, optimal)]
 
@@ -139,12 +132,26 @@ class Board(eqx.Module):
         Raises: KeyboardInterrupt and InputError as `run` does.
         """
         chosen = self.trainings[part - 1 :: parts]
-        for method, seed in chosen:
-            try:
-                self._entry(folder, method, seed, progress)
-            except NonFiniteError as error:
-                said(f"{method}, seed {seed}, is left out: {error}")
+        self._entries(folder, chosen, progress, said)
         return len(chosen)
+
+    def _entries(
+        self,
+        folder: Path,
+        trainings: Sequence[tuple[str, int]],
+        progress: Callable[[str], Progress] | None,
+        said: Callable[[str], None],
+    ) -> list[Entry]:
+        """Train and score each of `trainings`. Once a method diverges, its further seeds are left out."""
+        entries, diverged = [], set()
+        for method, seed in trainings:
+            if method not in diverged:
+                try:
+                    entries.append(self._entry(folder, method, seed, progress))
+                except NonFiniteError as error:
+                    said(f"{method}, seed {seed}, is left out: {error}")
+                    diverged.add(method)
+        return entries
 
     def _arena(self, seed: int) -> AbstractArena:
         return self.arenas[seed % len(self.arenas)]
