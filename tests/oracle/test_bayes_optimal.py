@@ -135,13 +135,13 @@ def test_functions_are_draws_of_the_predictive():
 @pytest.mark.slow
 def test_scores_are_the_known_ones_and_calibrated():
     """Of 4,000 tasks at 5 shots and 2,000 at 10: NLL above that of the noise alone by 0.426 and 0.171 (+-0.011, 0.007)."""
-    result = evaluate(Predictor(BayesOptimal(FAMILY)), FAMILY, shots=(5, 10), count=200, batch=10)
+    result = evaluate(Predictor(BayesOptimal(FAMILY)), FAMILY, shots=(5, 10), count=120, batch=10)
     noise = np.log(0.01 * np.linspace(0.1, 5.0, 100_001)).mean() + 0.5 * np.log(2 * np.pi * np.e)
     for shots, nll in ((5, 0.426 + noise), (10, 0.171 + noise)):
         row, covered = result.get("nll", shots), result.get("coverage", shots)
         half = row.high - row.mean
         assert abs(row.mean - nll) < 2 * half
-        assert half < 0.15
+        assert half < 0.2
         assert abs(covered.mean - 0.9) < 2 * (covered.high - covered.mean)
     assert 0.0008 < result.get("mse_noisy", 10).mean < 0.0017
     assert result.get("mse", 10).mean < 0.0007

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,12 +43,30 @@ def learner(request):
 
 def written_out(learner, meta, draw, x):
     """Mean, covariance and noise of one draw at inputs x, from the definition, in double precision."""
+    found = parts(learner, meta, draw, x)
+    functions, root, covariance, noise, mean = (np.asarray(part, np.float64) for part in found)
+    return functions @ mean, covariance + functions @ root @ root.T @ functions.T, noise
+
+
+@eqx.filter_jit
+def weighed(learner, meta, support, x):
+    posterior, evidence = learner.weigh(meta, support, key=KEY)
+    return posterior, evidence, posterior.predict(x).components
+
+
+@eqx.filter_jit
+def drawn_from(learner, meta, support, x):
+    posterior = learner.adapt(meta, support, key=KEY)
+    predictive = posterior.predict(x)
+    functions = posterior.sample_functions(x, key=KEY, count=4000)[..., 0]
+    return functions, predictive.mean, predictive.variance, posterior.noise_entropy(x)
+
+
+@eqx.filter_jit
+def parts(learner, meta, draw, x):
     scales = jax.tree.map(lambda leaf: leaf[draw, 0], meta.scales)
-    functions = np.asarray(learner.basis.mean(meta.knots, x), np.float64)
-    root = np.asarray(meta.root[draw, 0], np.float64)
-    covariance = np.asarray(of_scales.covariance(learner.basis, scales, x, x), np.float64)
-    noise = np.asarray(of_scales.noise_variance(learner.basis, scales, x), np.float64)
-    return functions @ np.asarray(meta.mean[draw, 0]), covariance + functions @ root @ root.T @ functions.T, noise
+    covariance, noise = of_scales.covariance(learner.basis, scales, x, x), of_scales.noise_variance(learner.basis, scales, x)
+    return learner.basis.mean(meta.knots, x), meta.root[draw, 0], covariance, noise, meta.mean[draw, 0]
 
 
 def test_posterior_and_evidence_are_those_of_the_joint_gaussian(learner):
@@ -57,8 +76,7 @@ def test_posterior_and_evidence_are_those_of_the_joint_gaussian(learner):
     # The last two rows of the support are masked and hold anything.
     given = jnp.concatenate([x[:4], jnp.full((2, 1), 1e30)])
     support = Data(given, jnp.asarray([*y, 5.0, 5.0], jnp.float32)[:, None], jnp.array([1.0, 1, 1, 1, 0, 0]))
-    posterior, evidence = learner.weigh(meta, support, key=KEY)
-    predictive = posterior.predict(x[4:]).components
+    posterior, evidence, predictive = weighed(learner, meta, support, x[4:])
     logs = []
     for draw in range(2):
         mean, covariance, noise = written_out(learner, meta, draw, x)
@@ -89,12 +107,10 @@ def test_drawn_functions_have_the_moments_of_the_posterior(learner):
     learner, meta = learner
     support = Data(jnp.array([[0.3], [-1.0]]), jnp.array([[0.5], [0.1]]), jnp.ones(2))
     x = jnp.array([[-0.5], [0.9]])
-    posterior = learner.adapt(meta, support, key=KEY)
-    drawn = np.asarray(posterior.sample_functions(x, key=KEY, count=4000))[..., 0]
-    predictive = posterior.predict(x)
-    np.testing.assert_allclose(drawn.mean(0), predictive.mean[:, 0], atol=0.08)
-    noise = np.exp(2 * np.asarray(posterior.noise_entropy(x)) - 1) / (2 * np.pi)
-    np.testing.assert_allclose(drawn.var(0), np.asarray(predictive.variance[:, 0]) - noise, rtol=0.15)
+    drawn, mean, variance, entropy = (np.asarray(part) for part in drawn_from(learner, meta, support, x))
+    np.testing.assert_allclose(drawn.mean(0), mean[:, 0], atol=0.08)
+    noise = np.exp(2 * entropy - 1) / (2 * np.pi)
+    np.testing.assert_allclose(drawn.var(0), variance[:, 0] - noise, rtol=0.15)
 
 
 @pytest.fixture(scope="module")

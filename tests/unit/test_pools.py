@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import jit
 from scipy import stats
 
 from bmaml.distributions import (
@@ -28,10 +29,23 @@ NOISY = (
 )
 POOL = Pool(jnp.log(jnp.array([0.2, 0.4, 0.2, 0.2])), (LOG, NORMAL, *NOISY))
 GRID = np.linspace(-8, 14, 4001)
+PLACES, LEVELS = (-0.5, 0.7, 3.0), (0.05, 0.5, 0.95)
 
 
 def density(distribution):
     return np.exp(np.asarray(jax.vmap(lambda y: distribution.log_prob(y[None, None])[0])(jnp.asarray(GRID, jnp.float32))))
+
+
+@jit
+def everything(distribution):
+    """All that a distribution says, in one program."""
+    each = [distribution.mean, distribution.variance, distribution.entropy()[None]]
+    tails = jax.vmap(lambda y: (distribution.cdf(y[None, None])[0, 0], distribution.survival(y[None, None])[0, 0]))(
+        jnp.array(PLACES)
+    )
+    levels = jax.vmap(lambda q: distribution.cdf(distribution.quantile(q))[0, 0])(jnp.array(LEVELS))
+    drawn = distribution.sample(jax.random.key(0), (4000,))
+    return [part[0, 0] for part in each], tails, levels, drawn[:, 0, 0].mean()
 
 
 @pytest.mark.parametrize("distribution", [LOG, POOL, widened(POOL, jnp.asarray(1.5))])
@@ -40,17 +54,16 @@ def test_moments_cdf_and_quantiles_are_those_of_the_density(distribution):
     step = GRID[1] - GRID[0]
     assert p.sum() * step == pytest.approx(1, abs=2e-3)
     mean = (p * GRID).sum() * step
-    assert float(distribution.mean[0, 0]) == pytest.approx(mean, abs=5e-3)
-    assert float(distribution.variance[0, 0]) == pytest.approx((p * (GRID - mean) ** 2).sum() * step, rel=2e-2)
-    for y in (-0.5, 0.7, 3.0):
+    moments, tails, levels, drawn = everything(distribution)
+    assert float(moments[0]) == pytest.approx(mean, abs=5e-3)
+    assert float(moments[1]) == pytest.approx((p * (GRID - mean) ** 2).sum() * step, rel=2e-2)
+    assert float(moments[2]) == pytest.approx(-(p * np.log(np.maximum(p, 1e-30))).sum() * step, abs=0.1)
+    for y, cdf, survival in zip(PLACES, *tails, strict=True):
         below = p[y >= GRID].sum() * step
-        assert float(distribution.cdf(jnp.array([[y]]))[0, 0]) == pytest.approx(below, abs=3e-3)
-        assert float(distribution.survival(jnp.array([[y]]))[0, 0]) == pytest.approx(1 - below, abs=3e-3)
-    for q in (0.05, 0.5, 0.95):
-        assert float(distribution.cdf(distribution.quantile(q))[0, 0]) == pytest.approx(q, abs=1e-4)
-    drawn = np.asarray(distribution.sample(jax.random.key(0), (4000,)))[:, 0, 0]
-    assert drawn.mean() == pytest.approx(mean, abs=0.1)
-    assert float(distribution.entropy()[0]) == pytest.approx(-(p * np.log(np.maximum(p, 1e-30))).sum() * step, abs=0.1)
+        assert float(cdf) == pytest.approx(below, abs=3e-3)
+        assert float(survival) == pytest.approx(1 - below, abs=3e-3)
+    np.testing.assert_allclose(levels, LEVELS, atol=1e-4)
+    assert float(drawn) == pytest.approx(mean, abs=0.1)
 
 
 def test_a_log_normal_is_that_of_scipy_and_ends_at_its_shift():

@@ -51,5 +51,8 @@ def pit(predictive: AbstractNumeric, y: Array | np.ndarray, key: PRNGKeyArray) -
     above = predictive.cdf(y)
     if not isinstance(predictive, AbstractDiscrete):
         return above
-    below = predictive.cdf(jnp.asarray(y) - 1)
+    if above.shape[-1] == 1:  # A probability costs much less than a CDF.
+        below = jnp.maximum(above - jnp.exp(predictive.log_prob(y))[..., None], 0.0)
+    else:
+        below = predictive.cdf(jnp.asarray(y) - 1)
     return below + (above - below) * jax.random.uniform(key, above.shape, above.dtype)

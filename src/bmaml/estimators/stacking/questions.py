@@ -13,15 +13,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from bmaml.data import Data, Task
-from bmaml.distributions import AbstractNumeric, pit, widened
+from bmaml.distributions import AbstractDiscrete, AbstractNumeric, pit, widened
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.tasks.base import FixedTasks, split_rows
 
 _QUERIES = 16
 # Questions that are answered at once. Their number is filled up to a multiple, since a remainder would be a second program.
 _AT_ONCE = 16
-# Up to so many questions a program takes longer to compile than to run, so the compiler is told to hurry.
-_FEW = 1000
+# Up to so many questions, or numbers of predictives over whole numbers (whose CDFs take long), a program takes longer to
+# compile than to run, so the compiler is told to hurry.
+_FEW, _FEW_NUMBERS = 1000, 100_000
 _HURRY: Any = {"xla_backend_optimization_level": "0"}
 # Questions for each number of given points: more tasks need fewer draws of each.
 _WANTED, _MOST_DRAWS, _MOST_TASKS = 240, 6, 400
@@ -156,7 +157,9 @@ def log_density(predictive: AbstractNumeric, y: Array, factor: np.ndarray) -> Fl
 
 def _score(predictive: AbstractNumeric, y: Array, factor: np.ndarray, whole: bool) -> list[np.ndarray]:
     filled, cut = _filled((predictive, y, np.asarray(factor, y.dtype)), len(y))
-    return [np.asarray(part, np.float64) for part in cut(_compiled(_scored, len(y))(*filled, whole))]
+    slow = isinstance(predictive, AbstractDiscrete) and sum(leaf.size for leaf in jax.tree.leaves(predictive)) > _FEW_NUMBERS
+    program = _fast(_scored) if slow else _compiled(_scored, len(y))
+    return [np.asarray(part, np.float64) for part in cut(program(*filled, whole))]
 
 
 def row_weights(asked: Questions) -> np.ndarray:
