@@ -125,6 +125,9 @@ def test_what_is_typed_into_the_table_moves_the_point(page):
     page.source.data = dict(page.source.data) | {"y": [-1.5]}
     assert page.points.y == [-1.5]
     assert page.looks[0].given[0][0] < 0
+    page.source.data = dict(page.source.data) | {"y": [None]}  # An emptied cell.
+    assert page.points.y == [-1.5]
+    assert list(page.source.data["y"]) == [-1.5]
 
 
 def test_a_page_takes_no_more_points_than_programs_are_compiled_for(page):

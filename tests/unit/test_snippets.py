@@ -3,7 +3,8 @@ shown with.
 
 A comment before a block says what it needs, from `PREPARED` below, and how many meta-steps at most it trains for:
 `<!-- test: sleep steps=3 -->`. Command lines run if `<!-- test: run -->` stands before them. A Python block that does not run
-says why: `<!-- not run: REASON -->`. Blocks of a page share their names, as in a notebook.
+says why: `<!-- not run: REASON -->`. Blocks of a page share their names, as in a notebook, but for whole files
+(`<!-- test: alone -->`), which run as programs do.
 """
 
 import dataclasses
@@ -99,8 +100,8 @@ def test_python_runs_as_written(page, briefly, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
     for needs, text in blocks(page, "python"):
-        names |= prepared(needs, briefly)
-        exec(compile(text, f"{page.name}: {text[:40]}", "exec"), names)
+        names |= prepared([word for word in needs if word != "alone"], briefly)
+        exec(compile(text, f"{page.name}: {text[:40]}", "exec"), {"__name__": "__main__"} if "alone" in needs else names)
     plt.close("all")
 
 

@@ -92,7 +92,8 @@ class Page:
             for subject in self.subjects
             if len(subject.drawn) == 2
         ]
-        self.worth, self.weights = WorthPanel(self.first), WeightsPanel(colours)
+        of = f": {self.first.title}" if len(self.subjects) > 1 else ""
+        self.worth, self.weights = WorthPanel(f"Next point to measure{of}", self.first), WeightsPanel(colours)
         for panel in (*self.posterior, *self.prior):
             panel.add_points(self.source)
             self._listen(panel.figure, self._on_curve)
@@ -350,10 +351,12 @@ class Page:
             return
         along, other = self._place(0), self._place(-1)
         for i in range(min(len(self.points), len(data["y"]))):
+            typed = [data[name][i] for name in ("other", "along", "y")]
+            if not all(isinstance(value, int | float | np.number) and np.isfinite(value) for value in typed):
+                continue  # A cell that was emptied: the table shows the point as it is.
             x = list(self.points.x[i])
-            x[other] = data["other"][i]
-            x[along] = data["along"][i]
-            self.points.move(i, tuple(x), self.first.outcome.snapped(data["y"][i]))
+            x[other], x[along] = typed[:2]
+            self.points.move(i, tuple(x), self.first.outcome.snapped(typed[2]))
         self._soon()  # Not now: the table's data cannot be replaced while they are being changed.
 
     def _on_selected(self, _: str, __: Any, chosen: list[int]) -> None:

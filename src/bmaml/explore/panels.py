@@ -139,15 +139,15 @@ class PlanePanel:
 class WorthPanel:
     """What a measurement at each place is worth, by acquisition; each curve is divided by its largest value."""
 
-    def __init__(self, subject: AbstractSubject):
-        """Draw an empty panel for the model `subject`."""
+    def __init__(self, title: str, subject: AbstractSubject):
+        """Draw an empty panel with `title` for the model `subject`."""
         self.subject = subject
         self.plane = len(subject.drawn) == 2
         if self.plane:
-            self.figure = blank("Next point to measure", *subject.drawn, height=260)
+            self.figure = blank(title, *subject.drawn, height=260)
         else:
             share = Axis("worth, share of the largest", 0.0, 1.3)
-            self.figure = blank("Next point to measure", subject.drawn[0], share, height=260)
+            self.figure = blank(title, subject.drawn[0], share, height=260)
         plot: Any = self.figure
         # A best place is often at an end, where its mark would be cut.
         _widened(plot.x_range, subject.drawn[0].log)

@@ -97,7 +97,8 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}): save the table as CSV in UTF-8.") from error
+        how = "save the table as CSV in UTF-8 (spreadsheets call that 'CSV UTF-8')"
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}): {how}.") from error
     except (gzip.BadGzipFile, EOFError, zlib.error, struct.error) as error:
         raise InputError(f"{path} is damaged or not gzip ({error}): compress it again.") from error
     except OSError as error:
