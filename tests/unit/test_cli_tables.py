@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,13 +102,21 @@ def test_fit_never_writes_over_a_folder(folder, capsys):
     assert before == {path: path.read_bytes() for path in (folder / "model").iterdir()}
 
 
-def test_predict_answers_the_empty_rows_of_every_task(folder, new, capsys):
+def test_predict_answers_the_empty_rows_of_every_task(folder, new, tmp_path, capsys):
     assert run("predict", folder / "model", new) == 0
-    rows = rows_of(capsys.readouterr().out)
+    text = capsys.readouterr().out
+    rows = rows_of(text)
     assert [(row["patient"], row["time"]) for row in rows] == [("a", "5"), ("b", "8"), ("c", "3")]
     for row in rows:
         assert float(row["conc_low"]) < float(row["conc_mean"]) < float(row["conc_high"])
         assert float(row["conc_std"]) > 0
+
+    def with_commas(text):
+        return text.replace(",", ";").replace(".", ",")
+
+    (tmp_path / "commas.csv").write_text(with_commas(Path(new).read_text()))
+    assert run("predict", folder / "model", tmp_path / "commas.csv") == 0
+    assert capsys.readouterr().out == with_commas(text)
 
 
 def test_predict_agrees_with_the_library(folder, new, capsys):

@@ -83,7 +83,7 @@ def check_headers(roles: ColumnRoles | Schema, others: Sequence[str] = ()) -> No
 
 def predictions(model: FewShotRegressor, rows: NewRows, level: float) -> Iterator[str]:
     """Yield a CSV in parts: a header, then a line for each row to predict, with task, inputs, the row's other columns, and
-    mean, deviation and interval of each output.
+    mean, deviation and interval of each output. Its decimals are marked as those of `rows` are.
 
     - `model`: the fitted model.
     - `rows`: the rows of new tasks.
@@ -91,7 +91,8 @@ def predictions(model: FewShotRegressor, rows: NewRows, level: float) -> Iterato
     """
     schema, shown = model.schema_, _answers(model.schema_)
     outputs = [f"{column.name}_{what}" for column in schema.outputs for what in shown]
-    yield _csv([[*_leading(model, rows.others, bool(rows.names[0])), *outputs]])
+    comma = _commas(rows.table)
+    yield _csv([[*_leading(model, rows.others, bool(rows.names[0])), *outputs]], comma)
     _say_untried(model, int(rows.given_counts[rows.asked_counts > 0].min()))
     many = ManyTasks(model.fitted(), schema, level, model.seed, checked=_CHECKED)
     for answers in many.answers(rows):
@@ -99,7 +100,7 @@ def predictions(model: FewShotRegressor, rows: NewRows, level: float) -> Iterato
         _say_surprises(answers, rows)
         named = [[texts[place] for place in batch.asked_by.tolist()] for texts in rows.labels(batch.tasks)]
         inputs = [batch.asked.shown(name) for name in (*(column.name for column in schema.inputs), *rows.others)]
-        yield _csv(zip(*named, *inputs, *_columns_of(answers, schema), strict=True))
+        yield _csv(zip(*named, *inputs, *_columns_of(answers, schema), strict=True), comma)
     if int((rows.asked_counts > 0).sum()) > _CHECKED:
         warnings.warn(
             f"of the first {_CHECKED} tasks alone it was looked at whether they are unlike those fitted on.", stacklevel=2
@@ -119,7 +120,8 @@ def _columns_of(answers: ManyAnswers, schema: Schema) -> list[list[Any]]:
 
 
 def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish: Wish) -> str:
-    """Return a CSV with the `n` rows of each task that are most worth measuring, the best first.
+    """Return a CSV with the `n` rows of each task that are most worth measuring, the best first. Its decimals are marked as those
+    of the tasks are.
 
     - `model`: the fitted model.
     - `tasks`: new tasks; the rows to predict are the pool.
@@ -130,7 +132,8 @@ def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish:
     moments = [what for what in _answers(model.schema_) if what in ("mean", "std", "probability")]
     outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in moments]
     header = ["rank", *_leading(model, _others(model, tasks[0]), bool(tasks[0].name)), *outputs]
-    return _csv([header, *(row for task in tasks for row in _suggested(model, task, n, wish))])
+    comma = any(_commas(table) for table in (tasks[0].given, tasks[0].asked))
+    return _csv([header, *(row for task in tasks for row in _suggested(model, task, n, wish))], comma)
 
 
 def write(content: Iterable[str], path: Path | None) -> None:
@@ -231,7 +234,7 @@ def _say_surprises(answers: ManyAnswers, rows: NewRows) -> None:
         )
 
 
-def _suggested(model: FewShotRegressor, task: NewTask, n: int, wish: Wish) -> list[list[str]]:
+def _suggested(model: FewShotRegressor, task: NewTask, n: int, wish: Wish) -> list[list[Any]]:
     answerer = adapted(model, task)
     try:
         picked = suggested(answerer, task.asked, n, wish)
@@ -241,11 +244,16 @@ def _suggested(model: FewShotRegressor, task: NewTask, n: int, wish: Wish) -> li
     parts = (mean, std) if "std" in _answers(model.schema_) else (mean,)
     each = np.stack([_columns(part, task.asked) for part in parts], -1).reshape(len(mean), -1)
     answers = zip(_cells(model, task, picked), each[picked], strict=True)
-    return [[str(rank), *own, *as_texts(values)] for rank, (own, values) in enumerate(answers, 1)]
+    return [[rank, *own, *(float(text) for text in as_texts(values))] for rank, (own, values) in enumerate(answers, 1)]
 
 
 def _columns(values: np.ndarray, rows: Table) -> np.ndarray:
     return np.reshape(values, (len(rows), -1))
+
+
+def _commas(table: Table) -> bool:
+    """Return whether a comma marks decimals in `table`."""
+    return "," in (table.reading.decimal, *table.marks.values())
 
 
 def as_texts(values: np.ndarray) -> list[str]:
@@ -253,7 +261,10 @@ def as_texts(values: np.ndarray) -> list[str]:
     return [str(value) for value in values]
 
 
-def _csv(rows: Iterable[Iterable[object]]) -> str:
+def _csv(rows: Iterable[Iterable[object]], comma: bool) -> str:
+    """Return `rows` as lines of CSV; with `comma` as spreadsheets write it where a comma marks decimals."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    if comma:
+        rows = ([str(cell).replace(".", ",") if isinstance(cell, float) else cell for cell in row] for row in rows)
+    csv.writer(text, delimiter=";" if comma else ",", lineterminator="\n").writerows(rows)
     return text.getvalue()
