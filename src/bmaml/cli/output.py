@@ -120,7 +120,7 @@ def _columns_of(answers: ManyAnswers, schema: Schema) -> list[list[Any]]:
 
 
 def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish: Wish) -> str:
-    """Return a CSV with the `n` rows of each task that are most worth measuring, the best first. Decimals are marked as in `tasks`.
+    """Return a CSV with the `n` rows of each task most worth measuring, the best first. Decimals are marked as in `tasks`.
 
     - `model`: the fitted model.
     - `tasks`: new tasks; the rows to predict are the pool.
