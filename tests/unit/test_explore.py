@@ -39,7 +39,7 @@ class Ready(warm.Warmth):
 
     def __init__(self, subjects=()):
         super().__init__(subjects)
-        self.ready = warm.MOST
+        self.ready = self.stepped = warm.MOST
 
     def start(self):
         return self
@@ -137,7 +137,7 @@ def test_a_page_takes_no_more_points_than_programs_are_compiled_for(page):
     assert "32 points already" in page.status.text
 
 
-def test_nothing_is_drawn_before_programs_are_compiled(experts):
+def test_nothing_is_drawn_before_programs_are_compiled(experts, bmaml_model):
     cold = Ready()
     cold.ready = -1
     page = Page([experts], cold)
@@ -147,6 +147,11 @@ def test_nothing_is_drawn_before_programs_are_compiled(experts):
     cold.ready = 8
     page.refresh()
     assert len(page.looks[0].given[0]) == 1
+    cold.stepped = -1  # Programs for other numbers of inner steps come later.
+    page = Page([bmaml_model], cold)
+    page.set_steps(2)
+    assert page.looks == []
+    assert "Compiling" in page.status.text
 
 
 def test_bands_for_the_eye_are_within_a_fiftieth_of_a_deviation(experts):

@@ -66,7 +66,7 @@ class Page:
         self.priors: list[Looks] = []
         self.seconds: list[float] = []
         self._held: int | None = None
-        self._waiting = self._quiet = False
+        self._waiting = self._quiet = self._due = False
         self._document: Document | None = None
         names = ("along", "other", "y", "mean", "std")
         self.source = ColumnDataSource({name: [] for name in names}, name="points")
@@ -219,7 +219,9 @@ class Page:
     def refresh(self) -> None:
         """Ask the models and draw their answers, once their programs are compiled for so many points."""
         self._show_points()
-        if len(self.points) > self.warmth.ready:
+        own = all(subject.steps in (None, self.view.steps) for subject in self.subjects) or self.view.steps is None
+        self._due = not self.warmth.knows(len(self.points), not own)
+        if self._due:
             self._say("")
             return
         began = time.perf_counter()
@@ -278,7 +280,7 @@ class Page:
         self.status.text = f'<span style="color: {colour}">{escape(what)}</span>'
 
     def _on_warmer(self) -> None:
-        if not self.looks or len(self.points) != len(self.looks[0].given[0]):
+        if self._due:
             self.refresh()
         if (self.warmth.finished or self.warmth.fault is not None) and self._document is not None:
             self._document.remove_periodic_callback(self._asking)

@@ -16,13 +16,14 @@ class Warmth:
     """How far the compilation of all programs of some models is.
 
     A support is padded to 8, 16 or 32 rows, and each length has programs of its own. `ready` is the number of given points
-    for which every program is compiled, -1 before the first, and `fault` is the error that ended the compilation, if one did.
+    for which every program is compiled, -1 before the first. `stepped` is the same of the programs that take any number of
+    inner steps, which come later. `fault` is the error that ended the compilation, if one did.
     """
 
     def __init__(self, subjects: Sequence[AbstractSubject]):
         """`subjects` are the models of the page."""
         self.subjects = tuple(subjects)
-        self.ready, self.fault = -1, None
+        self.ready, self.stepped, self.fault = -1, -1, None
         self._thread = threading.Thread(target=self._run, name="warm-up", daemon=True)
 
     def start(self) -> Warmth:
@@ -42,7 +43,11 @@ class Warmth:
     @property
     def finished(self) -> bool:
         """Whether everything is compiled."""
-        return self.ready >= MOST
+        return min(self.ready, self.stepped) >= MOST
+
+    def knows(self, count: int, stepped: bool) -> bool:
+        """Return whether every program is compiled for `count` points, with `stepped` those for any number of inner steps."""
+        return count <= (min(self.ready, self.stepped) if stepped else self.ready)
 
     def _run(self) -> None:
         try:
@@ -54,6 +59,7 @@ class Warmth:
                 for subject in self.subjects:
                     if subject.steps is not None:
                         _ask(subject, most, subject.steps + 1)
+                self.stepped = most
         except Exception as error:
             self.fault = error
 
