@@ -13,7 +13,7 @@ MOST_ARGUMENTS = 12
 EXCEPTIONS = {
     "any pytree of arrays, whose type a model, a learner or an optimiser chooses": """
         Diagonal.__call__ GaussNewton.__call__ ExactHessian.__call__ Kronecker.__call__ LastLayer.__call__
-        map_particles stein_discrepancy GradientLearner.climb first_state settle inner_step collect policies check_start
+        map_particles stein_discrepancy GradientLearner.climb first_state settle inner_step collect policies
         PolicyMethod.policies pack unpack RunFolder.save RunFolder.load AbstractSource.sample
     """,
     "any object that can be saved, or what comes back of it": """

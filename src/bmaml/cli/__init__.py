@@ -8,6 +8,7 @@ and exit code 2. Output files of a user are never overwritten.
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import shlex
@@ -83,6 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     _DEBUG.set(False)
     if arguments is None:
+        # Tracing a program makes very many small objects, few of them in circles.
+        gc.set_threshold(1_000_000, 50, 100)
         _keep_programs()
     TYPED.set(shlex.join(["bmaml", *(sys.argv[1:] if arguments is None else arguments)]))
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -20,6 +20,7 @@ from bmaml.evaluation.intervals import as_json, as_text, interval
 from bmaml.evaluation.metrics import bootstrap_calibration, classification_scores, range_of, regression_scores
 from bmaml.io.checked import Count, Seed, checked
 from bmaml.io.notebook import grid_html
+from bmaml.io.programs import compiler_options
 from bmaml.learners.base import AbstractIterativeLearner
 from bmaml.learners.predictor import Predictor, check_fit
 from bmaml.learners.resized import with_classes
@@ -197,7 +198,7 @@ def _compiled(asked: Predictor, tasks: AbstractTasks, key: PRNGKeyArray, indices
     """
     scores: Any = _scores  # A type checker sees the function and not that it is compiled.
     try:
-        program = scores.lower(asked, tasks, key, indices, jnp.asarray(0), size).compile()
+        program = scores.lower(asked, tasks, key, indices, jnp.asarray(0), size).compile(compiler_options())
     except (TypeError, ValueError):
         check_fit(asked.learner, asked.meta, jax.eval_shape(tasks.sample, jax.random.key(0)))
         raise

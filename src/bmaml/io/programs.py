@@ -84,6 +84,17 @@ def keep_programs() -> Path | None:
     return folder
 
 
+def compiler_options(*, runs_once: bool = False) -> dict[str, str | bool]:
+    """Return what the compiler is told of a program: on a CPU, to optimise less than it would by itself.
+
+    LLVM's first level compiles a meta-step in about half the time of its third one, and the meta-step is as fast. A program
+    that runs once, or for a moment (`runs_once`), is not optimised at all.
+    """
+    import jax
+
+    return {"xla_backend_optimization_level": "0" if runs_once else "1"} if jax.default_backend() == "cpu" else {}
+
+
 def kept_programs() -> list[Kept]:
     """Return the programs that are kept, by folder."""
     base = cache_folder()

@@ -9,6 +9,7 @@ import numpy as np
 from bmaml.data import Data
 from bmaml.errors import InputError, PairError, said
 from bmaml.inference.posteriors import AbstractPosterior
+from bmaml.io.programs import compiler_options
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, AbstractPolicyLearner
 from bmaml.learners.predictor import Predictor, check_fit
@@ -62,7 +63,7 @@ class Method(AbstractMethod[Data, AbstractPosterior]):
             # Only now, because it would cost time in each training that fits.
             check_fit(self.learner, state.meta, jax.eval_shape(source.sample, jax.random.key(0)))
             raise
-        return lowered.compile()
+        return lowered.compile(compiler_options())
 
     def explain(self, bad, skipped):
         step, task = (int(v) for v in bad)

@@ -13,6 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from bmaml.data import Task
 from bmaml.errors import InputError
+from bmaml.io.programs import compiler_options
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractPolicyLearner, Meta
 from bmaml.objectives.base import AbstractContinuingObjective, Metrics
@@ -77,7 +78,8 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         if not source.pure:
             return _hosted(self, plan)
         seed, count = np.asarray(plan.seed, np.uint32), np.zeros((), np.int32)
-        return jax.jit(_pure(self, plan), donate_argnums=0).lower(state, source, seed, count).compile()
+        lowered = jax.jit(_pure(self, plan), donate_argnums=0).lower(state, source, seed, count)
+        return lowered.compile(compiler_options())
 
     def explain(self, bad, skipped):
         step, task, episode, moment = (int(v) for v in bad)

@@ -85,7 +85,7 @@ def read_text(path: Path) -> TextFile:
             raise InputError(f"{path} is empty: give a header line and at least one row.")
         names = [text.strip() or f"column {i + 1}" for i, text in enumerate(first[1])]
         alone = len(content) <= _HEAD and sum(1 for _ in _rows(path, io.StringIO(head), delimiter)) == 1
-        none = [pa.array([], pa.large_string())] * len(names)
+        none = [pa.nulls(0, pa.large_string())] * len(names)
         columns = none if alone else _parsed(path, content, delimiter, len(names))
         marks = {} if delimiter == "," else {n: mark for n, c in zip(names, columns, strict=True) if (mark := _mark(c))}
         return TextFile(names, columns, marks, Lines(path, delimiter), _notes(delimiter, marks))

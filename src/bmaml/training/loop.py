@@ -15,6 +15,7 @@ from jax import stages
 from jaxtyping import Array
 
 from bmaml.errors import BmamlError, InputError
+from bmaml.io.programs import compiler_options
 from bmaml.learners.base import Meta
 from bmaml.tasks.base import AbstractSource
 from bmaml.training.callbacks import CallbackError, Callbacks, Training
@@ -37,9 +38,19 @@ class NonFiniteError(BmamlError, RuntimeError):
     """Too many meta-steps gave a loss or a gradient that is not finite."""
 
 
-def _own(leaf: Array) -> Array:
-    """Return a copy without a weak type. A file does not hold weak types, so a resumed run would compile another program."""
-    return jax.lax.convert_element_type(jnp.copy(leaf), leaf.dtype)
+def _strong(leaf: Array) -> Array:
+    """Return an array without a weak type. A file does not hold weak types, so a resumed run would compile another program."""
+    return jax.lax.convert_element_type(leaf, leaf.dtype)
+
+
+def _first(method: AbstractMethod, plan: Plan) -> TrainState:
+    """Return the state before the first meta-step, made by one program: one for each operation would be dozens.
+
+    Raises: NoRoomError if it does not fit the free memory.
+    """
+    lowered = jax.jit(lambda: jax.tree.map(_strong, method.begin(plan))).lower()
+    check_start(lowered.out_info, plan)
+    return lowered.compile(compiler_options(runs_once=True))()
 
 
 class Loop:
@@ -64,16 +75,14 @@ class Loop:
         check_platform()
         method.check(tasks)
         self.method, self.tasks, self.plan = method, tasks, plan
-        if state is None:
-            check_start(lambda: method.begin(plan), plan)
-        start = method.begin(plan) if state is None else state
+        # Donation needs buffers of its own, and distinct ones, as a program returns them.
+        start = _first(method, plan) if state is None else jax.tree.map(lambda leaf: _strong(jnp.copy(leaf)), state)
         if len(jax.devices()) > 1:
             _say_idle(plan)
             with together(0):
                 start = on_all_devices(start)
                 self.tasks = on_all_devices(tasks) if jax.process_count() > 1 else tasks
-        # Donation needs buffers of its own, and distinct ones. Initialisers may share zeros.
-        self.state: TrainState = jax.tree.map(_own, start)
+        self.state: TrainState = start
         self.step = int(start.step)
         self.ledger, self.callbacks, self.seconds = ledger or Ledger(plan), callbacks or Callbacks(), seconds
         self.stopped = stopped

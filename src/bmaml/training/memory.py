@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 from jax import stages
+from jaxtyping import PyTree
 
 from bmaml.errors import InputError
 from bmaml.training.plan import Plan
@@ -104,15 +103,13 @@ def check_scoring(program: stages.Compiled) -> None:
         )
 
 
-def check_start(begin: Callable[[], Any], plan: Plan) -> None:
-    """Check that the state which `begin` returns fits the free memory, without making it; `plan` says what can be changed.
+def check_start(state: PyTree[Any], plan: Plan) -> None:
+    """Check that a `state` of which the shapes are known fits the free memory; `plan` says what can be changed.
 
     JAX would otherwise fill the memory, or end in an error of its own, before there is a program whose memory could be read.
     Raises: NoRoomError if it does not fit.
     """
-    state = eqx.filter_eval_shape(begin)
-    leaves = [leaf for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.ShapeDtypeStruct)]
-    _within(sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves), plan)
+    _within(sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), plan)
 
 
 def _within(needed: int, plan: Plan) -> int:

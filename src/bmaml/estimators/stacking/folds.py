@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from bmaml.io.programs import compiler_options
 from bmaml.learners.base import Meta
 from bmaml.tasks.base import AbstractDerivedTasks, FixedTasks
 from bmaml.training.interrupt import Interrupt
@@ -79,7 +80,7 @@ def train_folds(
     size = folds.sum(1)
     numbers = np.stack([np.resize(np.flatnonzero(fold), size.max()) for fold in folds])
     seen = (jnp.asarray(numbers, jnp.int32), jnp.asarray(size, jnp.int32))
-    begin = jax.jit(lambda: method.begin(plan), compiler_options={"xla_backend_optimization_level": "0"})
+    begin = jax.jit(lambda: method.begin(plan), compiler_options=compiler_options(runs_once=True))
     # Through NumPy, so that no type is weak: the state after a chunk has none, and a second program would be compiled for it.
     state = jax.tree.map(lambda leaf: jnp.asarray(np.repeat(np.asarray(leaf)[None], len(folds), 0)), begin())
     run, kept, step = _compiled(method, plan), [], 0
@@ -105,7 +106,7 @@ def _compiled(method: AbstractMethod, plan: Plan) -> Chunk:
     several times as long to compile.
     """
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
     def run(state: TrainState, tasks: FixedTasks, seen: tuple[Array, Array], begin: Array, count: Array):
         def once(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
             keys = step_keys(plan.seed, step, plan.batch)
