@@ -144,6 +144,7 @@ MADE = (
         "ResidualMeta",
         "StatedNoise",
         "PooledMeta",
+        "Shape",
         "HierarchicalMeta",
         "GeneralisedMeta",
         "LogarithmicMeta",

@@ -14,9 +14,12 @@ from bmaml.distributions import (
     NoisyStudentT,
     Normal,
     Pool,
+    Shape,
     ShiftedLogNormal,
     StudentT,
     exponentiated,
+    has_shape,
+    shaped,
     widened,
 )
 from bmaml.errors import PairError
@@ -28,6 +31,8 @@ NOISY = (
     NoisyGamma(*(jnp.array([[part]]) for part in (0.4, 0.3, 0.5))),
 )
 POOL = Pool(jnp.log(jnp.array([0.2, 0.4, 0.2, 0.2])), (LOG, NORMAL, *NOISY))
+SKEWED = Shape(*(jnp.array(part) for part in ([-0.4, -1.2], [-0.3, 0.7], [0.6, 1.3])))
+BOTH = Pool(jnp.zeros(2), (LOG, NORMAL))
 GRID = np.linspace(-8, 14, 4001)
 PLACES, LEVELS = (-0.5, 0.7, 3.0), (0.05, 0.5, 0.95)
 
@@ -48,7 +53,7 @@ def everything(distribution):
     return [part[0, 0] for part in each], tails, levels, drawn[:, 0, 0].mean()
 
 
-@pytest.mark.parametrize("distribution", [LOG, POOL, widened(POOL, jnp.asarray(1.5))])
+@pytest.mark.parametrize("distribution", [POOL, widened(POOL, jnp.asarray(1.5)), shaped(BOTH, SKEWED)])
 def test_moments_cdf_and_quantiles_are_those_of_the_density(distribution):
     p = density(distribution)
     step = GRID[1] - GRID[0]
@@ -57,13 +62,25 @@ def test_moments_cdf_and_quantiles_are_those_of_the_density(distribution):
     moments, tails, levels, drawn = everything(distribution)
     assert float(moments[0]) == pytest.approx(mean, abs=5e-3)
     assert float(moments[1]) == pytest.approx((p * (GRID - mean) ** 2).sum() * step, rel=2e-2)
-    assert float(moments[2]) == pytest.approx(-(p * np.log(np.maximum(p, 1e-30))).sum() * step, abs=0.1)
+    assert float(moments[2]) == pytest.approx(-(p * np.log(np.maximum(p, 1e-30))).sum() * step, abs=0.12)
     for y, cdf, survival in zip(PLACES, *tails, strict=True):
         below = p[y >= GRID].sum() * step
         assert float(cdf) == pytest.approx(below, abs=3e-3)
         assert float(survival) == pytest.approx(1 - below, abs=3e-3)
     np.testing.assert_allclose(levels, LEVELS, atol=1e-4)
     assert float(drawn) == pytest.approx(mean, abs=0.1)
+
+
+def test_errors_in_deviations_have_the_shape_that_is_wanted():
+    error = jnp.linspace(-3.0, 3.0, 7)[:, None]
+    told, wide = SKEWED.log_prob(error[:, 0]), jnp.full((7, 1), 0.5)
+    for normal in (Normal(wide + 2, wide), StudentT(wide * 2e5, wide + 2, wide)):
+        made = shaped(normal, SKEWED).log_prob(2.5 + 0.5 * error)
+        np.testing.assert_allclose(made, told - np.log(0.5), rtol=1e-3, atol=1e-3)
+    p, step = np.exp(np.asarray(SKEWED.log_prob(jnp.asarray(GRID, jnp.float32)))), GRID[1] - GRID[0]
+    assert float(SKEWED.entropy()) == pytest.approx(-(p * np.log(np.maximum(p, 1e-30))).sum() * step, abs=1e-3)
+    assert has_shape(BOTH)
+    assert not has_shape(POOL)
 
 
 def test_a_log_normal_is_that_of_scipy_and_ends_at_its_shift():
@@ -97,3 +114,5 @@ def test_what_cannot_be_widened_or_exponentiated_is_said():
         widened(classes, jnp.asarray(1.0))
     with pytest.raises(PairError, match="no logarithm of Categorical"):
         exponentiated(classes, jnp.zeros(1), jnp.ones(1), jnp.zeros(1))
+    with pytest.raises(PairError, match="no other shape for Categorical"):
+        shaped(classes, SKEWED)

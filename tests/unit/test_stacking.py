@@ -14,6 +14,7 @@ from bmaml.estimators.stacking import PLAIN, scores_of, verdict
 from bmaml.estimators.stacking.candidates import logarithm_of
 from bmaml.estimators.stacking.folds import FoldTasks, Stopped, members
 from bmaml.estimators.stacking.questions import ask, row_weights
+from bmaml.estimators.stacking.shapes import fit_shape
 from bmaml.estimators.stacking.weights import stretches, weigh, widening
 from bmaml.tasks import FixedTasks
 from bmaml.training.interrupt import Interrupt
@@ -85,6 +86,27 @@ def test_a_deviation_of_few_errors_needs_wider_intervals_and_one_of_many_does_no
         held = np.abs(rng.normal(size=40_000)) <= 1.645 * widening(tasks) * deviation
         assert held.mean() == pytest.approx(0.9, abs=0.006)
     assert widening(10_000) == pytest.approx(1, abs=1e-3)
+
+
+def test_errors_that_are_not_normal_have_their_shape_found_and_normal_ones_have_none():
+    rng, owner, weight = np.random.default_rng(0), np.repeat(np.arange(120), 2), np.ones((240, 8))
+    own = rng.normal(size=(240, 8))
+    assert fit_shape(norm.cdf(own), weight, owner, 1.0) is None
+    # Errors of deviation 1 between two ends: entropy log sqrt 12, where a normal's is log sqrt(2 pi e).
+    flat = np.sqrt(12) * (rng.random((240, 8)) - 0.5)
+    found = fit_shape(norm.cdf(flat), weight, owner, 1.0)
+    assert found is not None
+    assert found.weights.sum() == pytest.approx(1)
+    assert found.weights @ found.shifts == pytest.approx(0, abs=1e-9)
+    fresh = np.sqrt(12) * (rng.random(4000) - 0.5)
+    told = found.log_prob(fresh).mean()
+    np.testing.assert_allclose(told, np.log(norm.pdf(fresh[:, None], *found[1:]) @ found.weights).mean())
+    assert norm.logpdf(fresh).mean() + 0.05 < told < -0.5 * np.log(12)
+    assert abs(found.cdf(fresh) - 0.5).mean() == pytest.approx(0.25, abs=0.025)
+    # A mixture that was widened since tasks are few stays wide.
+    wide = fit_shape(norm.cdf(flat / 1.2), weight, owner, 1.2)
+    np.testing.assert_allclose(wide, found, rtol=1e-3, atol=1e-3)
+    assert fit_shape(norm.cdf(flat[:24]), weight[:24], owner[:24], 1.0) is None
 
 
 def test_outcomes_that_reach_0_have_no_logarithm():

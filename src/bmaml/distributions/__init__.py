@@ -38,5 +38,8 @@ from bmaml.distributions.ordered import of_shares as of_shares
 from bmaml.distributions.pool import Pool as Pool
 from bmaml.distributions.pool import pooled as pooled
 from bmaml.distributions.pool import widened as widened
+from bmaml.distributions.shape import Shape as Shape
+from bmaml.distributions.shape import has_shape as has_shape
+from bmaml.distributions.shape import shaped as shaped
 from bmaml.distributions.stretched_counts import less_sure as less_sure
 from bmaml.distributions.student import StudentT as StudentT

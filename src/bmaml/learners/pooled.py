@@ -14,7 +14,9 @@ from bmaml.distributions import (
     AbstractNumericMixture,
     DiscreteMixture,
     Mixture,
+    Shape,
     pooled,
+    shaped,
     widened,
 )
 from bmaml.errors import InputError
@@ -31,12 +33,14 @@ class PooledMeta(eqx.Module):
     - `weights`: weight of each copy, part after part, after each of these numbers. Between two numbers the weights are
       interpolated linearly, and beyond the last one they stay as they are.
     - `log_stretch`: log of the factor on all scales after each of these numbers.
+    - `shape`: the shape of the errors, or None if it is that of the parts.
     """
 
     parts: tuple[Meta, ...]
     shots: Float[Array, " counts"]
     weights: Float[Array, "counts copies"]
     log_stretch: Float[Array, " counts"]
+    shape: Shape | None = None
 
     def after(self, points: Float[Array, ""]) -> tuple[Float[Array, " copies"], Float[Array, ""]]:
         """Return the weights and the stretch after `points` points."""
@@ -48,16 +52,18 @@ class PooledPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
     """The posteriors of several learners, mixed by `weights` and stretched by the factor `stretch`.
 
     `parts` holds the posteriors of each part's copies, stacked on a leading axis, and `weights` the weights of the copies of
-    each part.
+    each part. `shape` is the shape of the errors, or None if it is that of the parts. Single members do not have it.
     """
 
     parts: tuple[AbstractPosterior, ...]
     weights: tuple[Float[Array, " copies"], ...]
     stretch: Float[Array, ""]
+    shape: Shape | None = None
 
     def predict(self, x):
         mixed = [_mixed(part, weights, x, self.stretch) for part, weights in zip(self.parts, self.weights, strict=True)]
-        return pooled(jnp.log(jnp.stack([weights.sum() for weights in self.weights])), mixed)
+        whole = pooled(jnp.log(jnp.stack([weights.sum() for weights in self.weights])), mixed)
+        return whole if self.shape is None else shaped(whole, self.shape)
 
     def each(self, score, x):
         def scores(part: AbstractPosterior) -> Array:
@@ -68,7 +74,9 @@ class PooledPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
     def noise_entropy(self, x):
         each = jnp.concatenate([jax.vmap(lambda copy: noise_entropy(copy, x))(part) for part in self.parts])
         within = jnp.tensordot(jnp.concatenate(self.weights), each, 1)
-        return within + self.predict(x).mean.shape[-1] * jnp.log(self.stretch)
+        # Each deviation is multiplied by the stretch, and the shape stands for a standard normal.
+        more = 0.0 if self.shape is None else self.shape.entropy() - 0.5 * jnp.log(2 * jnp.pi * jnp.e)
+        return within + self.predict(x).mean.shape[-1] * (jnp.log(self.stretch) + more)
 
     def sample_functions(self, x, *, key, count=1):
         pick, draw = jax.random.split(key)
@@ -104,11 +112,13 @@ class PooledLearner(AbstractLearner):
     The weights are those that predict other tasks best, by the number of given points. So a rigid learner can lead where few
     points or tasks are known, and a flexible one where there are many. This is stacking of predictive distributions (Yao et
     al., 2018, https://doi.org/10.1214/17-BA1091), with weights that depend on the data (Hierarchical stacking, Yao et al.,
-    2022, https://doi.org/10.1214/21-BA1287). Fresh weights are equal.
+    2022, https://doi.org/10.1214/21-BA1287). Fresh weights are equal. All scales are stretched by a factor, and errors can have
+    a shape that is not that of the parts.
 
     - `parts`: the learners.
     - `copies`: how many sets of meta-parameters each part has, such as snapshots of one training.
     - `counts`: how many numbers of given points have weights of their own.
+    - `kinds`: of how many normals the shape of the errors is made; 0 if errors have the shape that the parts give them.
 
     Raises: InputError without a part, a copy of each part, or a count.
     """
@@ -116,6 +126,7 @@ class PooledLearner(AbstractLearner):
     parts: tuple[AbstractLearner, ...]
     copies: tuple[int, ...] = eqx.field(static=True, converter=tuple)
     counts: int = eqx.field(static=True, default=1)
+    kinds: int = eqx.field(static=True, default=0)
 
     def __check_init__(self):
         if not self.parts or len(self.copies) != len(self.parts) or min(*self.copies, self.counts) < 1:
@@ -131,7 +142,8 @@ class PooledLearner(AbstractLearner):
             for part, copies, key in zip(self.parts, self.copies, keys, strict=True)
         ]
         equal = jnp.full((self.counts, sum(self.copies)), 1 / sum(self.copies))
-        return PooledMeta(tuple(parts), jnp.arange(self.counts, dtype=float), equal, jnp.zeros(self.counts))
+        shape = Shape(jnp.zeros(self.kinds), jnp.zeros(self.kinds), jnp.ones(self.kinds)) if self.kinds else None
+        return PooledMeta(tuple(parts), jnp.arange(self.counts, dtype=float), equal, jnp.zeros(self.counts), shape)
 
     def adapt(self, meta: PooledMeta, support: Data, *, key: PRNGKeyArray) -> PooledPosterior:
         parts = [
@@ -140,4 +152,4 @@ class PooledLearner(AbstractLearner):
         ]
         weights, stretch = meta.after(support.mask.sum())
         cuts = [sum(self.copies[:i]) for i in range(1, len(self.copies))]
-        return PooledPosterior(tuple(parts), tuple(jnp.split(weights, cuts)), stretch)
+        return PooledPosterior(tuple(parts), tuple(jnp.split(weights, cuts)), stretch, meta.shape)

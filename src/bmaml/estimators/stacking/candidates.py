@@ -61,7 +61,8 @@ class Candidate(NamedTuple):
 
     def finished(self) -> tuple[AbstractLearner, Meta]:
         """Return the learner of the targets, and its meta-parameters in the training that saw all tasks."""
-        meta = jax.tree.map(lambda leaf: leaf[-1], self.metas)
+        # By NumPy, because JAX would compile a program for each shape.
+        meta = jax.tree.map(lambda leaf: np.asarray(leaf)[-1], self.metas)
         if self.logarithm is None:
             return self.learner, meta
         return LogarithmicLearner(self.learner, len(self.logarithm.centre)), LogarithmicMeta(meta, self.logarithm)

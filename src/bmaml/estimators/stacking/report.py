@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from bmaml.distributions import AbstractNumeric, pooled, widened
+from bmaml.distributions import AbstractNumeric, Shape, pooled, shaped, widened
 from bmaml.estimators.left_out import LeftOut, Names, Predicted, left_out
 from bmaml.estimators.scores import Errors, Score, averaged, normal_errors, summary
 from bmaml.estimators.stacking.fit import Stacked
@@ -125,7 +125,7 @@ def answers_of(stacked: Stacked, tasks: Names, schema: Schema) -> LeftOut:
         place = np.searchsorted(stacked.counts, asked.given[questions])
         each = [jax.tree.map(lambda leaf: leaf[questions], predictive) for predictive in stacked.each]
         weights, factors = (jnp.asarray(part[place], jnp.zeros(()).dtype) for part in (stacked.weights, stacked.factors))
-        low, high = _ends(each, weights, factors)
+        low, high = _ends(each, weights, factors, stacked.meta.shape)
         return np.asarray(low, np.float64), np.asarray(high, np.float64)
 
     answers = (said.mean, -said.log_prob, said.cdf)
@@ -135,13 +135,13 @@ def answers_of(stacked: Stacked, tasks: Names, schema: Schema) -> LeftOut:
 
 
 @eqx.filter_jit
-def _ends(each: list[AbstractNumeric], weights: Array, factors: Array) -> tuple[Array, Array]:
+def _ends(each: list[AbstractNumeric], weights: Array, factors: Array, shape: Shape | None) -> tuple[Array, Array]:
     """Return the ends of the mixture's intervals, with the questions on a leading axis."""
 
     def one(question: tuple[list[AbstractNumeric], Array, Array]) -> tuple[Array, Array]:
         each, weights, factor = question
         mixed = pooled(jnp.log(weights), [widened(predictive, factor) for predictive in each])
-        return mixed.interval(LEVEL)
+        return (mixed if shape is None else shaped(mixed, shape)).interval(LEVEL)
 
     return jax.lax.map(one, (each, weights, factors))
 

@@ -16,6 +16,7 @@ _DEVIATIONS = np.exp(np.linspace(np.log(0.04), np.log(1.2), 14))
 _GRID = tuple(part.ravel() for part in np.meshgrid(_MEANS, _DEVIATIONS, indexing="ij"))
 # Prior of the mean (its deviation), and of the log of the deviation (centre and deviation).
 _MEAN_WIDTH, _DEVIATION_CENTRE, _DEVIATION_WIDTH = 0.3, np.log(0.25), 0.8
+_TINY = 1e-300
 
 
 def log_noise_factors(
@@ -31,8 +32,7 @@ def log_noise_factors(
     - `seen`: 1 for the tasks to learn from, else 0.
     - `uniform`: numbers in (0, 1), two for each draw.
     """
-    fine = np.stack([np.interp(_FINE, LOG_FACTORS, column) for column in evidence.T])
-    total = np.cumsum(_posterior(fine, seen)[0])
+    total = np.cumsum(_posterior(evidence, seen)[0])
     picked = np.minimum(np.searchsorted(total, uniform[:, 0]), len(total) - 1)
     return _GRID[0][picked] + _GRID[1][picked] * ndtri(uniform[:, 1])
 
@@ -44,23 +44,28 @@ def expected_log_factors(
 
     `evidence` and `seen` are those of `log_noise_factors`. The mean belongs to the noise of all tasks, which is found next.
     """
-    fine = np.stack([np.interp(_FINE, LOG_FACTORS, column) for column in evidence.T])
-    weights, within = _posterior(fine, seen)
-    # (tasks, pairs) of the log density of a task, and of the mean of its factor.
-    joint = fine[:, None] + within[None]
-    joint = np.exp(joint - logsumexp(joint, 2, keepdims=True))
-    found = (joint @ _FINE) @ weights
+    weights, within, likely = _posterior(evidence, seen)
+    # (tasks, pairs) of the mean of the log factor given each pair.
+    total = np.maximum(likely @ within.T, _TINY)
+    found = ((likely * _FINE) @ within.T / total) @ weights
     return found - found @ seen / seen.sum()
 
 
-def _posterior(fine: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights of the means and deviations that are tried, and the log density of the log factors given each."""
+def _posterior(evidence: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the weights of the means and deviations that are tried, and two parts of the density of each task's log factor.
+
+    The density is the product of the two: what each pair of mean and deviation says (pairs, factors), and what the task's rows
+    say (tasks, factors), which is 1 at most. A sum over factors is a product of matrices.
+    """
     mean, deviation = _GRID
     within = _log_normal(_FINE, mean[:, None], deviation[:, None])
-    within -= logsumexp(within, 1, keepdims=True)
-    posterior = np.array([np.asarray(logsumexp(fine + part, 1)) @ seen for part in within])
+    within = np.exp(within - logsumexp(within, 1, keepdims=True))
+    fine = np.stack([np.interp(_FINE, LOG_FACTORS, column) for column in evidence.T])
+    likely = np.exp(fine - fine.max(1, keepdims=True))
+    # The maximum of each task is the same for all pairs.
+    posterior = seen @ np.log(np.maximum(likely @ within.T, _TINY))
     posterior += _log_normal(mean, 0.0, _MEAN_WIDTH) + _log_normal(np.log(deviation), _DEVIATION_CENTRE, _DEVIATION_WIDTH)
-    return np.exp(posterior - logsumexp(posterior)), within
+    return np.exp(posterior - logsumexp(posterior)), within, likely
 
 
 def _log_normal(x: np.ndarray, mean: np.ndarray | float, deviation: np.ndarray | float) -> np.ndarray:

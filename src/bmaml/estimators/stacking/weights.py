@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import logsumexp, ndtri, stdtrit
+from scipy.special import ndtri, stdtrit
 
 _ROUNDS = 60
 # Equal weights count as much as this many tasks, and the weights of all numbers of points as much as this many at each.
@@ -31,14 +31,16 @@ def weigh(
     - `weight`: weight of each row; a task has weight 1 for each number of given points.
     - `given`, `counts`: number of given points of each question, and the numbers there are.
     """
-    log_prob = np.maximum(np.where(np.isfinite(log_prob), log_prob, -np.inf), log_prob.max(0) + _LOWEST)
+    real = weight > 0
+    log_prob, given, weight = log_prob[:, real], np.broadcast_to(given[:, None], real.shape)[real], weight[real]
+    top = log_prob.max(0)
+    likely = np.exp(np.maximum(np.where(np.isfinite(log_prob), log_prob, -np.inf) - top, _LOWEST))
     parts = len(log_prob)
     # All numbers of points together count as one set of tasks, not as several.
-    shared = _mix(log_prob, weight / len(counts), np.full(parts, _EQUAL / parts))
-    every = [_mix(log_prob[:, given == n], weight[given == n], _SHARED * shared) for n in counts]
-    scores = [_density(log_prob[:, given == n], w)[1] for n, w in zip(counts, every, strict=True)]
-    total = sum(float((score * weight[given == n]).sum()) for n, score in zip(counts, scores, strict=True))
-    return np.stack(every), total / float(weight.sum())
+    shared = _mix(likely, weight / len(counts), np.full(parts, _EQUAL / parts))
+    every = [_mix(likely[:, given == n], weight[given == n], _SHARED * shared) for n in counts]
+    scores = [weight[given == n] @ np.log(w @ likely[:, given == n]) for n, w in zip(counts, every, strict=True)]
+    return np.stack(every), float(sum(scores) + weight @ top) / float(weight.sum())
 
 
 def stretches(
@@ -82,16 +84,10 @@ def _peak(places: np.ndarray, values: np.ndarray) -> float:
     return float(places[best] + np.clip(shift, -1.0, 1.0) * (places[1] - places[0]))
 
 
-def _density(log_prob: np.ndarray, mixture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the log density of each row with each part, and that of the mixture."""
-    joint = log_prob + np.log(np.maximum(mixture, 1e-300))[:, None, None]
-    return joint, np.asarray(logsumexp(joint, 0))
-
-
-def _mix(log_prob: np.ndarray, weight: np.ndarray, prior: np.ndarray) -> np.ndarray:
+def _mix(likely: np.ndarray, weight: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Return the weights of the parts, whose densities (parts, rows) are known up to a factor for each row."""
     mixture = prior / prior.sum()
     for _ in range(_ROUNDS):
-        joint, density = _density(log_prob, mixture)
-        total = (np.exp(joint - density) * weight).sum((1, 2)) + prior
+        total = mixture * (likely @ (weight / (mixture @ likely))) + prior
         mixture = total / total.sum()
     return mixture
