@@ -105,6 +105,7 @@ def test_errors_that_are_not_normal_have_their_shape_found_and_normal_ones_have_
     assert abs(found.cdf(fresh) - 0.5).mean() == pytest.approx(0.25, abs=0.025)
     # A mixture that was widened since tasks are few stays wide.
     wide = fit_shape(norm.cdf(flat / 1.2), weight, owner, 1.2)
+    assert wide is not None
     np.testing.assert_allclose(wide, found, rtol=1e-3, atol=1e-3)
     assert fit_shape(norm.cdf(flat[:24]), weight[:24], owner[:24], 1.0) is None
 

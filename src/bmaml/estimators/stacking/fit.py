@@ -157,7 +157,8 @@ def _calibrated(
 def _reshaped(answers: Answers, parts: Parts) -> Answers:
     """Return answers of one output with errors of another shape.
 
-    This is exact for one normal. For a mixture it bends the whole and not each component, and differs by less than 0.001 nat.
+    This is exact for one normal. Of a mixture it bends the whole and not each component, which differs by some thousandths of a
+    nat on average and costs nothing.
     """
     error = errors(answers.cdf)
     bent = parts.log_prob(error) + 0.5 * (error**2 + np.log(2 * np.pi))
@@ -201,4 +202,5 @@ def _pool(
     single = jnp.zeros(()).dtype
     numbers = (np.asarray(counts), weights[:, order], np.log(factors))
     kind = None if shape is None else Shape(*(jnp.asarray(part, single) for part in (np.log(shape.weights), *shape[1:])))
-    return learner, PooledMeta(metas, *(jnp.asarray(part, single) for part in numbers), kind)
+    shots, mixed, log_stretch = (jnp.asarray(part, single) for part in numbers)
+    return learner, PooledMeta(metas, shots, mixed, log_stretch, kind)

@@ -27,7 +27,7 @@ class Parts(NamedTuple):
     shifts: Float[np.ndarray, " kinds"]
     factors: Float[np.ndarray, " kinds"]
 
-    def joint(self, error: Float[np.ndarray, "*of"]) -> Float[np.ndarray, kinds * of]:
+    def joint(self, error: Float[np.ndarray, "*of"]) -> Float[np.ndarray, "kinds ..."]:
         """Return the log density of each part times its weight at each `error`."""
         weights, shifts, factors = (part.reshape(-1, *[1] * error.ndim) for part in self)
         return np.log(weights / factors) - 0.5 * (((error - shifts) / factors) ** 2 + np.log(2 * np.pi))
