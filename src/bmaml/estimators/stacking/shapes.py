@@ -21,7 +21,11 @@ _GROUPS, _LEAST_GAIN = 8, 0.002
 
 
 class Parts(NamedTuple):
-    """The parts of a shape: their weights, which add up to 1, and mean and deviation of each."""
+    """The parts of a shape.
+
+    - `weights`: they add up to 1.
+    - `shifts`, `factors`: mean and deviation of each part.
+    """
 
     weights: Float[np.ndarray, " kinds"]
     shifts: Float[np.ndarray, " kinds"]
