@@ -37,6 +37,7 @@ from bmaml.tables import (
     fit_schema,
     informed_shots,
     measured,
+    read_sample,
     read_table,
     some_shots,
     split_tasks,
@@ -68,7 +69,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
     if not folded:
         regression_method(method, 1, 1, fitting.particles)
     must_take_a_run(folder)
-    table = columns.read(path)
+    table = columns.read(path, fitting.seed)
     family = family_for(method, columns.family)
     roles = replace(columns.roles(table), family=family)
     check_headers(roles)
@@ -79,7 +80,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
     training, held = split(table, roles.task_columns, held_out.split_by, share, fitting.seed)
     selection: Selection = columns.selection.value
     counts, schema = checked_shots(table, training, roles, shots, selection)
-    parted = Parted(str(path.absolute()), file_digest(path), held_out.split_by, share, fitting.seed, counts)
+    parted = Parted(str(path.absolute()), file_digest(path), held_out.split_by, share, fitting.seed, counts, columns.rows)
     make_folder(folder)
     typer.echo("\n".join([*(f"{path.name}: {note}" for note in table.notes), aligned(column_report(table, schema)), ""]))
     model = FewShotRegressor(
@@ -118,6 +119,7 @@ class Parted:
     - `table`, `content`: the table's path and the digest of its bytes.
     - `by`, `share`, `seed`: as in `split`.
     - `shots`: numbers of given rows in training.
+    - `rows`: how many rows were wanted of the table, None for all.
     """
 
     table: str
@@ -126,12 +128,16 @@ class Parted:
     share: float
     seed: int
     shots: tuple[int, ...]
+    rows: int | None = None
 
-    def read(self) -> Table | None:
-        """Return the table, or None if it is gone or has other content."""
+    def read(self, schema: Schema) -> Table | None:
+        """Return the table, whose columns mean what `schema` says, or None if it is gone or has other content."""
         path = Path(self.table)
-        same = path.is_file() and file_digest(path) == self.content
-        return read_table(path) if same else None
+        if not path.is_file() or file_digest(path) != self.content:
+            return None
+        if self.rows is None:
+            return read_table(path)
+        return read_sample(path, schema.task_columns, self.rows, self.seed, schema.reading)
 
 
 def finish(folder: Path) -> None:
@@ -149,7 +155,7 @@ def finish(folder: Path) -> None:
     with read_from(folder):
         parted = Parted(**noted | {"shots": shot_counts(noted["shots"])})
     with plain_warnings():
-        table = parted.read()
+        table = parted.read(model.schema_)
         if table is None:
             return _unscored(parted.table, folder)
         table = measured(model.schema_.as_read(table), [column.name for column in model.schema_.outputs])

@@ -33,6 +33,10 @@ class TableColumns(OptionGroup):
     task: Annotated[
         str | None, typer.Option(help="Column that names each row's task; several if tasks are nested, as school,class.")
     ] = None
+    rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Use about so many rows: whole tasks, drawn at random. A Parquet file may exceed memory."),
+    ] = None
     x: Annotated[str | None, typer.Option(help="Input columns, such as time,dose (none: tasks differ in level alone).")] = None
     y: Annotated[str | None, typer.Option(help="Output columns, such as conc.")] = None
     family: Annotated[
@@ -58,12 +62,12 @@ class TableColumns(OptionGroup):
     ] = None
     decimal: Annotated[str | None, typer.Option(help="Mark in front of decimals (default: found in the file).")] = None
 
-    def read(self, path: Path) -> Table:
-        """Return the table at `path`, read as the options say.
+    def read(self, path: Path, seed: int = 0) -> Table:
+        """Return the table at `path`, read as the options say. `seed` draws its tasks where not all rows are wanted.
 
         Raises: InputError if the task or the outputs are not named, or the file cannot be read.
         """
-        from bmaml.tables import Reading, read_table
+        from bmaml.tables import Reading, read_sample, read_table
 
         missing = next((name for name in ("task", "y") if getattr(self, name) is None), None)
         if missing is not None:
@@ -71,9 +75,10 @@ class TableColumns(OptionGroup):
         if self.decimal not in (None, ".", ","):
             raise InputError(f"--decimal is {self.decimal!r}: give . or , as the mark in front of decimals.")
         own = Reading(day_first=self.dayfirst, decimal="," if self.decimal == "," else "." if self.decimal else None)
-        return read_table(
-            path, reading=own if self.na_values is None else replace(own, **_missing(self.na_values, own.missing))
-        )
+        own = own if self.na_values is None else replace(own, **_missing(self.na_values, own.missing))
+        if self.rows is None:
+            return read_table(path, reading=own)
+        return read_sample(path, tuple(names_of(self.task)), self.rows, seed, own)
 
     def roles(self, table: Table) -> ColumnRoles:
         """Return the roles of the columns of `table`."""

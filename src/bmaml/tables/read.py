@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
-from bmaml.io.files import open_plain
+from bmaml.io.files import free_memory, open_plain
 from bmaml.tables.table import Reading, Table
 from bmaml.tables.text_files import read_text
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 _TEXT = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 _PARQUET = (".parquet", ".pq")
@@ -58,12 +62,12 @@ def _read(source: Any, name: str) -> Table:
     if isinstance(source, str | PathLike):
         return _read_file(Path(source))
     if isinstance(source, pa.Table | pa.RecordBatch):
-        return _checked(name, source.column_names, source.columns)
+        return checked_table(name, source.column_names, source.columns)
     names = list(source) if isinstance(source, Mapping) else list(getattr(source, "columns", ()))
     if not names or not hasattr(source, "__getitem__"):
         raise InputError(f"{name} is a {type(source).__name__}: give a path, a mapping of columns, or a data frame.")
     _check_once(name, [str(n) for n in names])
-    return _checked(name, [str(n) for n in names], [source[n] for n in names])
+    return checked_table(name, [str(n) for n in names], [source[n] for n in names])
 
 
 def _read_file(path: Path) -> Table:
@@ -72,16 +76,26 @@ def _read_file(path: Path) -> Table:
         raise InputError(f"there is no file {path}: check the path.")
     if not path.is_file():
         raise InputError(f"{path} is not a file: give a CSV or Parquet file.")
-    if lower.endswith(_PARQUET):
+    if is_parquet(path):
         return _read_parquet(path)
     if lower.endswith(_TEXT):
         text = read_text(path)
-        table = _checked(str(path), text.names, text.columns, text.lines)
+        table = checked_table(str(path), text.names, text.columns, text.lines)
         return replace(table, notes=text.notes, marks=text.marks)
     raise InputError(f"{path} has an extension this does not read: give one of {', '.join(_TEXT + _PARQUET)}.")
 
 
-def _read_parquet(path: Path) -> Table:
+def is_parquet(path: Path) -> bool:
+    """Whether `path` has the ending of a Parquet file."""
+    return path.name.lower().endswith(_PARQUET)
+
+
+@contextmanager
+def parquet_file(path: Path) -> Iterator[ParquetFile]:
+    """Open a Parquet file at `path` (Arrow's `ParquetFile`), and turn what goes wrong while it is read into a sentence.
+
+    Raises: InputError if the file is damaged, or has two columns of one name.
+    """
     import pyarrow.parquet
 
     try:
@@ -89,12 +103,24 @@ def _read_parquet(path: Path) -> Table:
         with open_plain(path) as stream:
             file = pyarrow.parquet.ParquetFile(stream)
             _check_once(str(path), file.schema_arrow.names)
-            table = file.read()
-        return _checked(str(path), table.column_names, table.columns)
+            yield file
     except InputError:
         raise
     except Exception as error:  # Arrow's errors, and any of Python's where damaged bytes are converted.
         raise InputError(f"{path} is not a readable Parquet file: write it again, or give a CSV.") from error
+
+
+def _read_parquet(path: Path) -> Table:
+    with parquet_file(path) as file:
+        groups = range(file.metadata.num_row_groups)
+        size, free = sum(file.metadata.row_group(group).total_byte_size for group in groups), free_memory()
+        if size > free:
+            raise InputError(
+                f"{path} holds {size / 1e9:.1f} GB of cells and {free / 1e9:.1f} GB of memory are free: fit on whole tasks "
+                "that are drawn from it by --rows (bmaml.tables.read_sample in Python), or give a part of it."
+            )
+        table = file.read()
+        return checked_table(str(path), table.column_names, table.columns)
 
 
 def _check_once(name: str, names: list[str]) -> None:
@@ -103,7 +129,15 @@ def _check_once(name: str, names: list[str]) -> None:
         raise InputError(f"{name} has {names.count(twice[0])} columns named {twice[0]!r}: give each its own name.")
 
 
-def _checked(name: str, names: list[str], columns: list[Any], line_of: Callable[[int], int] | None = None) -> Table:
+def checked_table(name: str, names: list[str], columns: Sequence[object], line_of: Callable[[int], int] | None = None) -> Table:
+    """Return the table of these columns.
+
+    - `name`: how messages call the table.
+    - `names`, `columns`: the columns, of any library.
+    - `line_of`: gives the line of a row's number in a text file.
+
+    Raises: InputError for two columns of one name, columns of different lengths, or no row.
+    """
     from bmaml.tables.cells import as_cells
 
     _check_once(name, names)
