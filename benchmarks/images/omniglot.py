@@ -1,9 +1,11 @@
 """Accuracy on Omniglot's background set: methods trained by their recipes, scored on alphabets that they have not seen.
 
 Run from this folder: python omniglot.py --data images_background.zip --runs runs --out ../../docs/results/images. Of the
-alphabets, sorted by name, the first 25 train and the last five test. Rotated characters are classes of their own. Scores
-are over 600 episodes at 1 shot. A method is trained once, kept under --runs, and scored by every test that it can take.
-Settings follow its name, as in shared-bmaml:particles=1. New scores join the rows of omniglot.json.
+alphabets, sorted by name, the first 25 train and the last five test. With both halves of Omniglot, --split omniglot-1200
+(1,200 random characters train and 423 test) and --split vinyals are the splits that papers use, and need another --runs and
+--out. Rotated characters are classes of their own. Scores are over 600 episodes. A method is trained once, kept under --runs,
+and scored by every test that it can take. Settings follow its name, as in shared-bmaml:particles=1. New scores join the rows
+of omniglot.json.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple
 from bmaml import methods
 from bmaml.evaluation.evaluate import Evaluation, evaluate, regret
 from bmaml.experiments.numbers import markdown_table
-from bmaml.images import Split, read_images, split_images
+from bmaml.images import SPLITS, Split, read_images, split_images
 from bmaml.methods.made_of import OfClasses
 from bmaml.recipes.images import build_image_method, image_recipe
 from bmaml.training.run import Run, resume, train
@@ -35,17 +37,20 @@ _ABOUT = (
 
 
 class Test(NamedTuple):
-    """Episodes to be judged by: of all alphabets pooled, or each of one alphabet."""
+    """Episodes to be judged by: of all alphabets pooled, or each of one alphabet, with `shots` images of each class given."""
 
     way: int
     within: bool
     queries: int
+    shots: int = 1
 
 
 TESTS = {
     "5-way": Test(5, False, 15),
     "20-way": Test(20, False, 2),
     "20-way within an alphabet": Test(20, True, 2),
+    "5-way, 5 images each": Test(5, False, 15, 5),
+    "20-way, 5 images each": Test(20, False, 2, 5),
 }
 
 
@@ -76,10 +81,10 @@ def judged(run: Run, name: str, split: Split, episodes: int) -> dict[str, Evalua
     for title, test in TESTS.items():
         if test.way > 5 and not isinstance(methods.METHODS[name].made_of, OfClasses):
             continue
-        source = split.test.episodes(test.way, 1, test.queries, rotations=True, within=test.within)
-        settings = {"shots": (1,), "count": episodes, "queries": test.queries, "seed": 1, "batch": 8}
+        source = split.test.episodes(test.way, test.shots, test.queries, rotations=True, within=test.within)
+        settings = {"shots": (test.shots,), "count": episodes, "queries": test.queries, "seed": 1, "batch": 8}
         found[title] = evaluate(run, source, **settings)
-        print(name, title, {metric: found[title].get(metric, 1).mean for metric in METRICS}, flush=True)
+        print(name, title, {metric: found[title].get(metric, test.shots).mean for metric in METRICS}, flush=True)
     return found
 
 
@@ -88,7 +93,7 @@ def rows_of(entry: str, seed: int, run: Run, seconds: float | None, found: dict[
     about = {"method": entry, "seed": seed, "meta_steps": run.steps, "processor_seconds": seconds}
     rows = []
     for title, scores in found.items():
-        each = {metric: scores.get(metric, 1) for metric in METRICS}
+        each = {metric: scores.get(metric, TESTS[title].shots) for metric in METRICS}
         values = {metric: [row.mean, row.low, row.high] for metric, row in each.items()}
         rows.append(about | {"test": title, "episodes": each["accuracy"].tasks} | values)
     return rows
@@ -100,7 +105,7 @@ def pairs_of(everything: dict[str, dict[str, Evaluation]]) -> list[dict]:
     for ours, theirs in PAIRS:
         for title in everything.get(ours, {}).keys() & everything.get(theirs, {}).keys():
             pair = everything[ours][title], everything[theirs][title]
-            gaps = {metric: list(regret(*pair, metric)[1, None]) for metric in ("accuracy", "nll", "brier")}
+            gaps = {metric: list(regret(*pair, metric)[TESTS[title].shots, None]) for metric in ("accuracy", "nll", "brier")}
             rows.append({"method": ours, "against": theirs, "test": title} | gaps)
     return rows
 
@@ -129,7 +134,7 @@ def markdown(found: dict) -> str:
             seconds = "" if row["processor_seconds"] is None else f"{row['processor_seconds']:.0f}"
             cells.append([row["method"], *scores, f"{row['meta_steps']:,}", seconds])
         table = markdown_table(("method", *METRICS, "meta-steps", "seconds"), cells)
-        lines += ["", f"## {title}, 1 shot", "", table]
+        lines += ["", f"## {title}{', 1 shot' * (TESTS[title].shots == 1)}", "", table]
     for row in found["pairs"]:
         gaps = ", ".join(f"{metric} {_cell(row[metric], '{:+.4f}')}" for metric in ("accuracy", "nll", "brier"))
         lines += ["", f"{row['method']} less {row['against']}, the same episodes ({row['test']}): {gaps}."]
@@ -144,6 +149,7 @@ def _cell(values: list[float], form: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="images_background as a zip or folder")
+    parser.add_argument("--split", default="alphabets", choices=SPLITS, help="which characters train and which test")
     parser.add_argument("--methods", default=METHODS, help="separated by semicolons")
     parser.add_argument("--steps", type=int, help="meta-steps (default: each recipe's)")
     parser.add_argument("--episodes", type=int, default=600)
@@ -152,7 +158,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder that keeps the trained methods")
     parser.add_argument("--out", type=Path, required=True, help="folder of omniglot.json and omniglot.md")
     options = parser.parse_args()
-    split = split_images(read_images(options.data, cache=options.cache), "alphabets")
+    split = split_images(read_images(options.data, cache=options.cache), options.split, seed=options.seed)
     path, everything, rows = options.out / "omniglot.json", {}, []
     for entry in options.methods.split(";"):
         run, seconds = trained(entry, split, options)

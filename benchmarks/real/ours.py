@@ -26,7 +26,7 @@ def _fit(train, categorical):
 
     model = FewShotRegressor(selection="first", progress=bool(os.environ.get("BMAML_PROGRESS")))
     model.fit(
-        _table(train),
+        table_of(train),
         task="curve",
         x=["train_size", *categorical],
         y=["error"],
@@ -89,7 +89,7 @@ def _padded(schema, curves, rows):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a learner that training lacks is encoded as none of the known ones
-        x, y, _ = schema.encode(read_table(_table(curves)))
+        x, y, _ = schema.encode(read_table(table_of(curves)))
     counts = np.array([len(c.x) for c in curves])
     mask = np.arange(rows) < counts[:, None]
     out = Data(*(np.zeros((len(curves), rows, part.shape[1]), np.float32) for part in (x, y)), mask=mask.astype(np.float32))
@@ -102,7 +102,7 @@ def _inputs(curve, x):
     return {"train_size": 2.0**x, "learner": np.full(len(x), curve.learner)}
 
 
-def _table(curves):
+def table_of(curves):
     """Columns of all rows of all curves."""
     rows = [_inputs(c, c.x) for c in curves]
     columns = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}

@@ -16,7 +16,7 @@ from cases import is_one_sentence, run
 
 import bmaml
 from bmaml.experiments.board.arenas import FamilyArena
-from bmaml.learners.bayes_optimal import optimal_learner
+from bmaml.learners.optimal import optimal_learner
 from bmaml.methods import METHODS, Method, MethodSpec, Tuned, TunedImages
 from bmaml.objectives import OBJECTIVES
 from bmaml.recipes.families import build_method, build_tasks, methods_for

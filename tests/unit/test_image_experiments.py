@@ -159,7 +159,27 @@ def test_pictures_of_images_are_drawn_from_their_numbers(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"bmaml-2.png", "active-images.png"}
 
 
-def test_what_is_not_there_is_asked_for():
+@pytest.mark.parametrize("name", ["omniglot", "folder"])
+def test_what_is_not_there_is_asked_for(name):
     with pytest.raises(InputError) as error:
-        image_classes("omniglot")
+        image_classes(name)
     assert is_one_sentence(error.value)
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_folder_trains_and_tests_as_its_files_say(tmp_path, published):
+    """miniImagenet lies in one folder, with a CSV of files and labels for each part; other folders say nothing."""
+    image = pytest.importorskip("PIL.Image")
+    kinds = {"n01": "train", "n02": "train", "n03": "test", "n04": "test"}
+    for part in {"train", "test"} if published else ():
+        rows = [f"{kind}{i}.png,{kind}" for kind, its in kinds.items() if its == part for i in range(2)]
+        (tmp_path / f"{part}.csv").write_text("\n".join(["filename,label", *rows]))
+    for name in (f"{kind}{i}.png" for kind in kinds for i in range(2)):
+        place = tmp_path / "images" / name if published else tmp_path / name[:3] / name
+        place.parent.mkdir(exist_ok=True)
+        image.new("RGB", (5, 4), "red").save(place)
+    split = image_classes("folder", tmp_path)
+    assert split.train.shape == (84, 84, 3)
+    assert sorted((*split.train.classes, *split.test.classes)) == sorted(kinds)
+    if published:
+        assert split.test.classes == ("n03", "n04")

@@ -171,7 +171,7 @@ def _of_policies(run: Path, method: str, asked: Asked, output: Output) -> None:
 def _on_family(run: Path, about: dict[str, Any], shots: tuple[int, ...] | None, asked: Asked, output: Output) -> None:
     import bmaml
     from bmaml.evaluation.evaluate import evaluate as score
-    from bmaml.learners.bayes_optimal import AT_ONCE
+    from bmaml.learners.optimal import AT_ONCE
 
     steps, loaded = _steps(asked.steps), bmaml.load(run)
     drawn, count = _drawn(run, about, shots, asked.queries), asked.count or 1000
@@ -250,7 +250,7 @@ def _optimal(drawn: _Drawn) -> Predictor:
     Raises: InputError for tasks whose predictor is not known, or with more points than its grid serves.
     """
     from bmaml.errors import InputError
-    from bmaml.learners.bayes_optimal import MOST_SHOTS, optimal_learner
+    from bmaml.learners.optimal import MOST_SHOTS, optimal_learner
     from bmaml.learners.predictor import Predictor
 
     most = max(drawn.shots)

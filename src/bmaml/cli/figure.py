@@ -40,8 +40,8 @@ class FigureOptions(OptionGroup):
             help="For active, returns and paths: folders of runs on one family, as runs/a,runs/b (default: trains its own)."
         ),
     ] = None
-    images: Annotated[str, typer.Option(help="For bmaml-2 and active-images: digits, or omniglot.")] = "digits"
-    data: Annotated[Path | None, typer.Option(help="Folder or zip of Omniglot's images_background.")] = None
+    images: Annotated[str, typer.Option(help="For bmaml-2 and active-images: digits, omniglot or folder.")] = "digits"
+    data: Annotated[Path | None, typer.Option(help="Folder or zip of the images of omniglot or folder.")] = None
 
     @property
     def small(self) -> bool:

@@ -81,7 +81,7 @@ class BoardImages(OptionGroup):
 
     TITLE: ClassVar[str] = "For images"
     way: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = 5
-    data: Annotated[Path | None, typer.Option(help="For omniglot: folder or zip of images_background.")] = None
+    data: Annotated[Path | None, typer.Option(help="For omniglot and folder: folder or zip of the images.")] = None
 
 
 def add(app: typer.Typer) -> None:
@@ -91,7 +91,7 @@ def add(app: typer.Typer) -> None:
 
 def leaderboard(
     tasks: Annotated[
-        str, typer.Argument(help=f"Family ({FAMILY_NAMES}, {PATHS}), images (digits or omniglot), or a table's file.")
+        str, typer.Argument(help=f"Family ({FAMILY_NAMES}, {PATHS}), images (digits, omniglot or folder), or a table's file.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for runs, scores, results and the picture; a second call continues.")],
     board: BoardOptions,

@@ -14,7 +14,8 @@ from jaxtyping import Array
 from bmaml.data import Data
 from bmaml.evaluation.evaluate import Evaluation, evaluate
 from bmaml.inference.posteriors import AbstractPosterior
-from bmaml.learners.bayes_optimal import AT_ONCE, BayesOptimal
+from bmaml.learners.bayes_optimal import BayesOptimal
+from bmaml.learners.optimal import AT_ONCE
 from bmaml.learners.predictor import Predictor
 from bmaml.learners.wrappers import with_steps
 from bmaml.recipes.families import build_method, build_plan

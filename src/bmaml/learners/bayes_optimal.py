@@ -11,7 +11,6 @@ at the point over the density of the grid.
 
 from __future__ import annotations
 
-import functools
 import math
 
 import equinox as eqx
@@ -27,7 +26,6 @@ from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractNoisePosterior
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner
-from bmaml.tasks.base import AbstractTasks, ShortenedTasks
 from bmaml.tasks.sinusoid import Range, Sinusoids, Wave
 
 # Range of a line's slope and of its intercept in `Sinusoids`.
@@ -38,10 +36,6 @@ _REACH = 5.0
 _GOLDEN = 1.1673039782614187
 # Cells evaluated at once: few enough to fit the cache.
 _CHUNK = 4096
-# Tasks to evaluate at once: the grid of one task takes several hundred megabytes.
-AT_ONCE = 2
-# With more points the posterior is narrower than a cell of the default grids.
-MOST_SHOTS = 1000
 
 
 class WavePosterior(AbstractNoisePosterior):
@@ -232,27 +226,6 @@ class BayesOptimal(AbstractLearner):
         target = y - cell.slope * cell.line * x * support.mask
         fit = _fit(regressor, target, self.family.noise, high - low)
         return _truncate(*fit, low, high, jnp.zeros(()), cell.log_prior)
-
-
-@functools.singledispatch
-def optimal_learner(tasks: AbstractTasks) -> AbstractLearner | None:
-    """Return the learner, without meta-parameters, that knows the prior of `tasks`; None if no such learner is known.
-
-    Scores on the same tasks then have a regret. For a class of tasks of your own, write a function from its tasks to the
-    learner, with `@optimal_learner.register` above it.
-    """
-    return None
-
-
-@optimal_learner.register
-def _of_sinusoids(tasks: Sinusoids) -> BayesOptimal | None:
-    # Without noise the optimum is a point mass with infinite likelihood.
-    return BayesOptimal(tasks) if tasks.relative_noise > 0 or tasks.noise > 0 else None
-
-
-@optimal_learner.register
-def _of_first_points(tasks: ShortenedTasks) -> AbstractLearner | None:
-    return optimal_learner(tasks.source)
 
 
 def _check_family(family: Sinusoids) -> None:

@@ -20,6 +20,7 @@ from bmaml.tasks.families import FAMILIES as FAMILIES
 from bmaml.tasks.families import TaskSpec as TaskSpec
 from bmaml.tasks.families import add as add
 from bmaml.tasks.families import family as family
+from bmaml.tasks.gaussian_process import GaussianProcesses as GaussianProcesses
 from bmaml.tasks.shots import Shots as Shots
 from bmaml.tasks.shots import shot_counts as shot_counts
 from bmaml.tasks.sinusoid import Sinusoids as Sinusoids

@@ -300,3 +300,13 @@ def split_rows(rows: Data, count: Array | int, most: int, queries: int) -> Task:
     there: Float[Array, " queries"] = (place < len(rows.mask)).astype(rows.mask.dtype)
     place = jnp.minimum(place, len(rows.mask) - 1)
     return Task(support, Data(rows.x[place], rows.y[place], rows.mask[place] * there))
+
+
+def prefix_task(rows: Data, count: Array, most: int) -> Task:
+    """Return the first `count` of `rows` as the support (padded to `most`), and the rows from number `most` on as the query.
+
+    So the query has the same rows for every count, and supports of fewer rows are prefixes of those of more.
+    """
+    support, query = (jax.tree.map(lambda leaf, part=part: leaf[part], rows) for part in (slice(most), slice(most, None)))
+    given = (jnp.arange(most) < count).astype(support.mask.dtype)
+    return Task(dataclasses.replace(support, mask=support.mask * given), query)

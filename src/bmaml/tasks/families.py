@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,10 +11,13 @@ from typing import Any, Literal, TypeVar
 from bmaml.errors import InputError, said
 from bmaml.rows import Rows
 from bmaml.tasks.base import AbstractTasks, drawn_sizes
+from bmaml.tasks.gaussian_process import KERNELS, GaussianProcesses, Kernel
 from bmaml.tasks.sinusoid import Sinusoids, ambiguous, maml_sinusoids
 
 Build = Callable[[], AbstractTasks]
 _Build = TypeVar("_Build", bound=Build)
+# Support sizes of Gaussian processes. The papers draw them from 3 to 47.
+_COUNTS = (5, 10, 20, 40)
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,18 @@ class TaskSpec:
         return tasks.sized(shots or (drawn.shots,), queries or drawn.queries)
 
 
+def _processes(name: str, *kernels: Kernel) -> TaskSpec:
+    return TaskSpec(name, functools.partial(GaussianProcesses, kernels=kernels), _COUNTS, _COUNTS, 20)
+
+
 _ROWS = (
     TaskSpec("sinusoid", Sinusoids, (3, 5, 10), (3, 5, 10, 20), 20, "sinusoids", (40, 40, 40), input_scale=0.4),
     TaskSpec("maml-sinusoid", maml_sinusoids, (5, 10), (5, 10), 20, "sinusoids", (40, 40), 1, None, 0.4),
     TaskSpec("ambiguous", ambiguous, (5, 10), (5, 10), 20, "sinusoids", (40, 40), input_scale=0.4),
+    _processes("gp-rbf", "rbf"),
+    _processes("gp-matern", "matern"),
+    _processes("gp-periodic", "periodic"),
+    _processes("gp-mixture", *KERNELS),
 )
 
 

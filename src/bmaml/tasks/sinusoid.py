@@ -13,7 +13,7 @@ from bmaml.data import Data, Task
 from bmaml.errors import InputError
 from bmaml.io.checked import NotNegative
 from bmaml.io.registry import register
-from bmaml.tasks.base import AbstractTasks, FixedTasks, ScoredTask, draw_shots, split_rows
+from bmaml.tasks.base import AbstractTasks, FixedTasks, ScoredTask, draw_shots, prefix_task, split_rows
 from bmaml.tasks.shots import Shots, shot_counts
 
 Range = tuple[float, float]
@@ -113,7 +113,7 @@ class Sinusoids(AbstractTasks):
         rows = self.points(self.wave(wave_key), point_key, max(self.shots) + self.queries)
         if len(self.shots) == 1:
             return split_rows(rows, self.shots[0], self.shots[0], self.queries)
-        return self._ragged(rows, draw_shots(shot_key, self.shots))
+        return prefix_task(rows, draw_shots(shot_key, self.shots), max(self.shots))
 
     @property
     def limits(self):
@@ -133,13 +133,6 @@ class Sinusoids(AbstractTasks):
         support, query = self.points(wave, support_key, most), self.points(wave, query_key, self.queries)
         support = dataclasses.replace(support, mask=jnp.where(jnp.arange(most) < given, support.mask, 0.0))
         return ScoredTask(Task(support, query), wave(query.x))
-
-    def _ragged(self, rows: Data, count: Array) -> Task:
-        """Split so that the query has the same rows for every shot count. Only the support's mask differs."""
-        most = max(self.shots)
-        support, query = (jax.tree.map(lambda leaf, s=s: leaf[s], rows) for s in (slice(most), slice(most, None)))
-        given = (jnp.arange(most) < count).astype(support.mask.dtype)
-        return Task(Data(support.x, support.y, support.mask * given), query)
 
     def fixed(self, tasks: int, samples: int, key: PRNGKeyArray) -> FixedTasks:
         """Return a finite set of `tasks` tasks with `samples` noisy points each, all drawn once."""

@@ -12,7 +12,7 @@ from bmaml.data import Task
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.images import ImageSet
 from bmaml.learners.base import AbstractLearner
-from bmaml.learners.bayes_optimal import optimal_learner
+from bmaml.learners.optimal import optimal_learner
 from bmaml.methods import Method, fitting
 from bmaml.methods.spec import Outcome
 from bmaml.recipes.families import build_method, build_plan, build_tasks, judged_shots, methods_for, outcome

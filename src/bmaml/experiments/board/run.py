@@ -21,7 +21,7 @@ from bmaml.experiments.board.arenas import AbstractArena
 from bmaml.experiments.kept import kept_run
 from bmaml.io.files import read_plain, write_atomically
 from bmaml.learners.base import AbstractLearner, Meta
-from bmaml.learners.bayes_optimal import AT_ONCE
+from bmaml.learners.optimal import AT_ONCE
 from bmaml.learners.predictor import Predictor
 from bmaml.training.loop import NonFiniteError
 from bmaml.training.progress import Progress
