@@ -15,6 +15,7 @@ from bmaml.evaluation.evaluate import evaluate, regret
 from bmaml.learners.exact_process import ExactProcess
 from bmaml.learners.optimal import optimal_learner
 from bmaml.learners.predictor import Predictor
+from bmaml.models import WaveFeatures
 from bmaml.recipes.families import build_tasks
 from bmaml.tasks import GaussianProcesses
 
@@ -144,3 +145,18 @@ def test_without_points_the_prediction_is_the_prior():
 def test_impossible_processes_are_refused(wrong):
     with pytest.raises(InputError):
         GaussianProcesses(**wrong)
+
+
+def test_waves_below_exact_heads_are_a_stationary_process():
+    """Their inner products depend on the distance of two inputs alone, and the spectrum and the noise on the code."""
+    features = WaveFeatures(waves=8)
+    params = features.init(jax.random.key(0))
+
+    def gram(shift, code):
+        found, log_noise = features.apply(params, jnp.asarray(X, jnp.float32)[:, None] + shift, jnp.asarray(code))
+        return found @ found.T, log_noise
+
+    here, there, other = gram(0.0, [0.0, 1.0, 0.5]), gram(0.7, [0.0, 1.0, 0.5]), gram(0.0, [1.0, 1.0, 0.5])
+    np.testing.assert_allclose(here[0], there[0], atol=1e-4)
+    assert float(abs(here[0] - other[0]).max()) > 1e-2
+    assert float(here[1][0]) != float(other[1][0])

@@ -42,7 +42,7 @@ def test_a_method_a_run_and_a_name_are_cited_alike():
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name} for {row.fits[-1]}")
 def test_settings_of_a_row_are_arguments_of_its_preset(row):
-    for tuned in (row.sinusoids, row.tables, row.images):
+    for tuned in (row.sinusoids, row.tables, row.images, row.processes or row.tables):
         row.check(tuned.settings)
     assert row.summary.endswith(".")
     places = [p for p in inspect.signature(row.preset).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]

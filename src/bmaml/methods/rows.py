@@ -66,6 +66,11 @@ _ROWS = (
             derive=_kept,
         ),
         tables=Tuned({"particles": 16, "own_prior": True, "learn_weights": True}, TABLES),
+        processes=Tuned(
+            {"particles": 64, "codes": "drawn", "learn_weights": True, "evidence": 0.01},
+            Plan(4_000, 16, Muon(2e-2, adam_learning_rate=1e-2, clip=1.0)),
+            derive=_kept,
+        ),
     ),
     MethodSpec(
         "linear",
@@ -245,6 +250,7 @@ _ROWS = (
         group=READING,
         papers=("garnelo2018",),
         sinusoids=_reading(20_000),
+        processes=_reading(20_000),
     ),
     MethodSpec(
         "tnp",
@@ -255,6 +261,7 @@ _ROWS = (
         group=READING,
         papers=("nguyen2022",),
         sinusoids=_reading(50_000),
+        processes=_reading(20_000),
     ),
     MethodSpec(
         "rnn",
@@ -265,6 +272,7 @@ _ROWS = (
         group=READING,
         papers=("hochreiter2001", "santoro2016"),
         sinusoids=_reading(20_000),
+        processes=_reading(20_000),
     ),
     MethodSpec(
         "protonet",

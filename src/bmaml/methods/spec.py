@@ -124,6 +124,7 @@ class MethodSpec:
     - `group` and `colour`: its group in pictures of many methods, and its own colour in pictures of few.
     - `papers`: keys of the papers behind it, as in `papers.bib`.
     - `sinusoids`, `tables`, `images`: its settings and its training for each kind of tasks.
+    - `processes`: the same for Gaussian processes (None: those for tables).
     - `published`: the settings and the training of its paper, by the name of the family of tasks.
     - `fine_tuned`: whether a policy is trained without adaptation and takes the family's rate for fine-tuning afterwards.
     - `bibtex`: entries of papers that are not in `papers.bib`.
@@ -140,6 +141,7 @@ class MethodSpec:
     sinusoids: Tuned = Tuned()
     tables: Tuned = Tuned(plan=TABLES)
     images: TunedImages = TunedImages()
+    processes: Tuned | None = None
     published: Mapping[str, Tuned] = dataclasses.field(default_factory=dict)
     fine_tuned: bool = False
     bibtex: str = ""

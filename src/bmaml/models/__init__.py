@@ -29,3 +29,4 @@ from bmaml.models.target_heads import AbstractTargetHead as AbstractTargetHead
 from bmaml.models.target_heads import CategoricalHead as CategoricalHead
 from bmaml.models.target_heads import NormalHead as NormalHead
 from bmaml.models.transformer import Transformer as Transformer
+from bmaml.models.waves import WaveFeatures as WaveFeatures

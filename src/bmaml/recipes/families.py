@@ -13,6 +13,7 @@ from bmaml.methods import METHODS, Method, MethodSpec, Tuned, as_published, choo
 from bmaml.methods.made_of import Offer
 from bmaml.methods.spec import Outcome
 from bmaml.objectives import OBJECTIVES
+from bmaml.recipes.processes import process_offer
 from bmaml.recipes.sinusoids import sinusoid_offer
 from bmaml.recipes.tables import as_pair, class_offer, table_offer
 from bmaml.tasks import FAMILIES, AbstractTasks, FiniteTasks, Sinusoids, TaskSpec
@@ -85,6 +86,8 @@ def judged_shots(name: str) -> tuple[int, ...]:
 def _offer(family: TaskSpec) -> Offer:
     if family.settings == "sinusoids":
         return sinusoid_offer(family)
+    if family.settings == "processes":
+        return process_offer(family)
     tasks = family.source()
     offer = class_offer if outcome(family) == "classes" else table_offer
     own = {"hidden": family.hidden, "inner_steps": family.inner_steps, "clip": family.clip}
@@ -92,7 +95,8 @@ def _offer(family: TaskSpec) -> Offer:
 
 
 def _tuned(row: MethodSpec, family: TaskSpec) -> Tuned:
-    return row.sinusoids if family.settings == "sinusoids" else row.tables
+    known = {"sinusoids": row.sinusoids, "processes": row.processes or row.tables, "tables": row.tables}
+    return known[family.settings]
 
 
 def build_method(

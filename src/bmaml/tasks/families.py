@@ -29,8 +29,8 @@ class TaskSpec:
     - `shots`: support sizes in training (None: those of the source as it is built).
     - `judged`: support sizes at which a leaderboard scores (None: those in training).
     - `queries`: query points of a task in training (None: those of the source as it is built).
-    - `settings`: which settings of a method apply: those for "sinusoids", or those for "tables", which suit inputs and targets
-      of about unit scale.
+    - `settings`: which settings of a method apply: those for "sinusoids", for Gaussian "processes" of one input, or for
+      "tables", which suit inputs and targets of about unit scale.
     - `hidden`: widths of the hidden layers of a network that is adapted as a whole.
     - `inner_steps`, `clip`: inner steps, and the bound on the norm of an inner gradient, for methods without their own.
     - `input_scale`: multiplies the inputs of the features below exact heads.
@@ -41,7 +41,7 @@ class TaskSpec:
     shots: tuple[int, ...] | None = None
     judged: tuple[int, ...] | None = None
     queries: int | None = None
-    settings: Literal["sinusoids", "tables"] = "tables"
+    settings: Literal["sinusoids", "processes", "tables"] = "tables"
     hidden: tuple[int, ...] = (64, 64)
     inner_steps: int = 5
     clip: float | None = 10.0
@@ -65,7 +65,7 @@ class TaskSpec:
 
 
 def _processes(name: str, *kernels: Kernel) -> TaskSpec:
-    return TaskSpec(name, functools.partial(GaussianProcesses, kernels=kernels), _COUNTS, _COUNTS, 20)
+    return TaskSpec(name, functools.partial(GaussianProcesses, kernels=kernels), _COUNTS, _COUNTS, 20, "processes")
 
 
 _ROWS = (
