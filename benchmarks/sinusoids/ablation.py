@@ -8,6 +8,8 @@ meta-steps, and scored on the same new tasks after one inner step. A row has all
 - A step of MAML on the mean squared error is 1e-3 in the authors' code. A step of BMAML at its start is as long as one of 0.025
   there: half of gamma = 100, K = 5 points, a rate of 1e-3, and a weight of 1/10 that a particle gives its own gradient.
 - BMAML's loss with one particle has the gradient of the log joint density of support and query after the step.
+
+A second call goes on with the rows that the file lacks.
 """
 
 from __future__ import annotations
@@ -70,8 +72,12 @@ def main() -> None:
     options = parser.parse_args()
     source, new = frozen(options.tasks, options.shots, options.seed), Sinusoids((options.shots,), options.shots)
     plan = dataclasses.replace(as_published("bmaml")[1], steps=options.steps, seed=options.seed)
-    head, lines = ("row", "squared error", "NLL", "mean gamma"), []
+    head = ("row", "squared error", "NLL", "mean gamma")
+    lines = _kept(options.out)
+    done = {line[0] for line in lines}
     for name, method in rows().items():
+        if name in done:
+            continue
         run = bmaml.train(method, source, plan)
         scores = evaluate(run, new, shots=(options.shots,), count=options.count)
         mse, nll = (scores.get(metric, options.shots) for metric in ("mse", "nll"))
@@ -80,6 +86,12 @@ def main() -> None:
         lines.append((name, f"{mse.mean:.3f} [{mse.low:.3f}, {mse.high:.3f}]", f"{nll.mean:.3g}", gamma))
         print(*lines[-1], flush=True)
         write_atomically(options.out, markdown_table(head, lines) + "\n")
+
+
+def _kept(path: Path) -> list[tuple[str, ...]]:
+    """Return the rows of a table that an earlier call has written."""
+    written = path.read_text().splitlines()[2:] if path.exists() else []
+    return [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in written if line]
 
 
 if __name__ == "__main__":

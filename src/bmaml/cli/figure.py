@@ -32,7 +32,7 @@ class FigureOptions(OptionGroup):
         str, typer.Option(help="For bmaml-1: paper, tuned, or paper,tuned. A method without a paper is in tuned alone.")
     ] = "paper,tuned"
     out: Annotated[
-        Path, typer.Option(help="Folder for the picture and its numbers; bmaml-1 keeps its trainings there and goes on.")
+        Path, typer.Option(help="Folder for the picture, its numbers and the trainings, with which a second call goes on.")
     ] = Path("figures")
     runs: Annotated[
         str | None,
@@ -68,10 +68,15 @@ def add(app: typer.Typer) -> None:
 
 def _training(options: FigureOptions, **small: Any) -> dict[str, Any]:
     """Return how an experiment's methods are trained, with the sizes `small` if it runs at its small size."""
+    steps = {} if options.steps is None else {"steps": options.steps}
+    return {"seed": options.seed} | (small if options.small else {}) | steps
+
+
+def _kept(options: FigureOptions, name: str) -> dict[str, Any]:
+    """Return where the trainings of the figure `name` are kept, and what shows each."""
     from bmaml.training.progress import BarProgress
 
-    steps = {} if options.steps is None else {"steps": options.steps}
-    return {"seed": options.seed, "progress": BarProgress("training")} | (small if options.small else {}) | steps
+    return {"directory": options.out / name, "progress": BarProgress}
 
 
 def _svgd(options: FigureOptions) -> Drawn:
@@ -89,7 +94,7 @@ def _maml(options: FigureOptions) -> Drawn:
     from bmaml.plots import adaptation as plot
 
     size = _training(options, steps=1500, tasks=200)
-    errors, curves = adaptation.run(**size)
+    errors, curves = adaptation.run(**size, **_kept(options, "maml"))
     return Drawn({"maml": errors, "maml-curves": curves}, plot.draw((errors, curves)))
 
 
@@ -131,7 +136,10 @@ def _active(options: FigureOptions) -> Drawn:
     from bmaml.plots import active as plot
 
     folders = options.folders
-    trained, family = active.runs_of(folders) if folders else (active.fit(**_training(options, steps=600)), "sinusoid")
+    if folders:
+        trained, family = active.runs_of(folders)
+    else:
+        trained, family = active.fit(**_training(options, steps=600), **_kept(options, "active")), "sinusoid"
     numbers, needed = active.run(trained, family, tasks=50 if options.small else 200, seed=options.seed)
     for row in needed.where():
         count = f"{row['points']} points" if row["points"] else "more than 10 points"
@@ -163,7 +171,9 @@ def _policies(options: FigureOptions) -> tuple[Runs, AbstractWorld]:
 
     if options.folders:
         return control.policies_of(options.folders)
-    return control.fit(**_training(options, steps=10, batch=5))
+    from bmaml.training.progress import BarProgress
+
+    return control.fit(**_training(options, steps=10, batch=5), progress=BarProgress("training"))
 
 
 def _returns(options: FigureOptions) -> Drawn:
@@ -191,7 +201,7 @@ def _bmaml_2(options: FigureOptions) -> Drawn:
     from bmaml.plots import particles as plot
 
     size = _training(options, steps=300, particles=(1, 5), counts=(10, 100), episodes=100)
-    numbers = particles.run(images=options.images, data=options.data, **size)
+    numbers = particles.run(images=options.images, data=options.data, **size, **_kept(options, "bmaml-2"))
     return Drawn({"bmaml-2": numbers}, plot.draw(numbers))
 
 
@@ -200,7 +210,7 @@ def _active_images(options: FigureOptions) -> Drawn:
     from bmaml.plots import active_images as plot
 
     size = _training(options, steps=300, methods=("ridge",))
-    numbers, needed = active_images.run(images=options.images, data=options.data, **size)
+    numbers, needed = active_images.run(images=options.images, data=options.data, **size, **_kept(options, "active-images"))
     for row in needed.where(random_labels=20):
         if row["by"] != "random":
             count = f"{row['labels']} labels" if row["labels"] else "more than 25 labels"

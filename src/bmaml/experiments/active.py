@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 from bmaml.data import Data
 from bmaml.errors import InputError
 from bmaml.evaluation.intervals import POSITIVE, interval
+from bmaml.experiments.kept import Trainings
 from bmaml.experiments.numbers import Numbers
 from bmaml.inference.acquisitions import ACQUISITIONS, acquisition
 from bmaml.inference.posteriors import knows_noise
@@ -23,7 +24,7 @@ from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.recipes.families import build_method, build_plan, build_tasks
 from bmaml.tasks.sinusoid import Sinusoids
 from bmaml.training.progress import Progress
-from bmaml.training.run import Run, about, load, train
+from bmaml.training.run import Run, about, load
 
 START, MOST = 1, 10
 _POOL, _GRID = 100, 100
@@ -47,14 +48,23 @@ def runs_of(folders: Sequence[str | Path]) -> tuple[dict[str, Run], str]:
     return {name: load(folder) for name, folder in zip(names, folders, strict=True)}, families.pop()
 
 
-def fit(*, steps: int = 3600, seed: int = 0, progress: Progress | None = None) -> dict[str, Run]:
+def fit(
+    *,
+    steps: int = 3600,
+    seed: int = 0,
+    directory: Path | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> dict[str, Run]:
     """Meta-train experts on supports of 1 to 10 points for `steps` meta-steps, about two minutes on two cores.
 
-    `seed` is the seed of the training, and `progress` shows how far it is.
+    - `seed`: seed of the training.
+    - `directory`: keeps the training, so that a second call goes on (None: nowhere).
+    - `progress`: makes what shows a training from its title.
     """
     source = build_tasks("sinusoid", shots=(1, 2, 3, 5, 10))
     plan = build_plan("experts", steps=steps, seed=seed)
-    return {"experts": train(build_method("experts", particles=64), source, plan, progress=progress)}
+    method = build_method("experts", particles=64)
+    return {"experts": Trainings(1, directory, progress).run("experts", method, source, plan)}
 
 
 def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, seed: int = 0) -> tuple[Numbers, Numbers]:

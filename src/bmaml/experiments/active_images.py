@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bmaml.evaluation.evaluate import answering
 from bmaml.evaluation.intervals import SHARE, interval
 from bmaml.evaluation.metrics import masked_mean
 from bmaml.experiments.image_tasks import image_classes
+from bmaml.experiments.kept import Trainings
 from bmaml.experiments.numbers import Numbers
 from bmaml.inference.acquisitions import CLASS_ACQUISITIONS
 from bmaml.learners.base import AbstractLearner, Meta
@@ -24,7 +26,6 @@ from bmaml.recipes.images import build_image_method, image_recipe
 from bmaml.tasks.derived import PartialTasks
 from bmaml.tasks.episodes import Episodes
 from bmaml.training.progress import Progress
-from bmaml.training.run import train
 
 METHODS = ("ridge", "shared-bmaml", "shared-bfa")
 # The labels with which a task begins: of one random image, or of one image of each class as in the paper.
@@ -46,7 +47,8 @@ def run(
     methods: tuple[str, ...] = METHODS,
     episodes: int = 200,
     seed: int = 0,
-    progress: Progress | None = None,
+    directory: Path | None = None,
+    progress: Callable[[str], Progress] | None = None,
 ) -> tuple[Numbers, Numbers]:
     """Return accuracy by method, start, acquisition and number of labels; and how many labels replace those of random choice.
 
@@ -61,17 +63,19 @@ def run(
     - `methods`: names of methods.
     - `episodes`: number of test episodes.
     - `seed`: seed of trainings and episodes.
-    - `progress`: shows how far trainings are.
+    - `directory`: keeps the trainings, so that a second call goes on (None: nowhere).
+    - `progress`: makes what shows a training from its title.
     """
     split = image_classes(images, data)
     test = split.test.episodes(_WAY, _POOL, _QUERIES, rotations=True)
     rows: list[tuple[Any, ...]] = []
     needed: list[tuple[Any, ...]] = []
+    trainings = Trainings(len(methods), directory, progress)
     for name in methods:
         recipe = image_recipe(name)
         tasks = recipe.episodes(split.train, _WAY, (3,), rotations=True)
         method = build_image_method(name, tasks.shape, tasks.way)
-        run = train(method, PartialTasks(tasks), recipe.plan(steps=steps, seed=seed), progress=progress)
+        run = trainings.run(name, method, PartialTasks(tasks), recipe.plan(steps=steps, seed=seed))
         found = answering(run, test)
         for start in STARTS:
             each = {by: curves(found.learner, found.meta, test, start, by, episodes, seed) for by in COMPARED}

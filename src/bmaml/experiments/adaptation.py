@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bmaml.data import Data
 from bmaml.evaluation.intervals import POSITIVE, interval
+from bmaml.experiments.kept import Trainings
 from bmaml.experiments.numbers import Numbers
 from bmaml.learners.wrappers import with_steps
 from bmaml.methods import Method
 from bmaml.recipes.families import build_method, build_plan, build_tasks
 from bmaml.tasks.sinusoid import Sinusoids
 from bmaml.training.progress import Progress
-from bmaml.training.run import train
 
 METHODS = ("maml", "pretrain")
 STEPS = (0, 1, 2, 3, 5, 10)
@@ -22,7 +25,14 @@ SHOTS = (10, 5)
 _GRID = np.linspace(-5.0, 5.0, 101)
 
 
-def run(*, steps: int = 10_000, tasks: int = 1000, seed: int = 0, progress: Progress | None = None) -> tuple[Numbers, Numbers]:
+def run(
+    *,
+    steps: int = 10_000,
+    tasks: int = 1000,
+    seed: int = 0,
+    directory: Path | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> tuple[Numbers, Numbers]:
     """Meta-train both on MAML's sinusoids with 10 shots; return errors by steps and shots, and curves on one task.
 
     Errors: method, shots, steps, mse, low, high (95% over tasks, noise-free targets). Curves: method, shots, steps (-1: the
@@ -31,14 +41,16 @@ def run(*, steps: int = 10_000, tasks: int = 1000, seed: int = 0, progress: Prog
     - `steps`: meta-steps.
     - `tasks`: number of test tasks.
     - `seed`: seed of trainings and tasks.
-    - `progress`: shows how far trainings are.
+    - `directory`: keeps the trainings, so that a second call goes on (None: nowhere).
+    - `progress`: makes what shows a training from its title.
     """
     source = build_tasks("maml-sinusoid", shots=(10,), queries=10)
     assert isinstance(source, Sinusoids)
     errors, curves = [], []
+    trainings = Trainings(len(METHODS), directory, progress)
     for name in METHODS:
         method = build_method(name, "maml-sinusoid")
-        result = train(method, source, build_plan(name, steps=steps, seed=seed), progress=progress)
+        result = trainings.run(name, method, source, build_plan(name, steps=steps, seed=seed))
         for shots in SHOTS:
             mse = _errors(method, result.meta, source, shots, tasks, seed)
             errors += [(name, shots, s, *interval(column, POSITIVE)) for s, column in zip(STEPS, mse.T, strict=True)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,31 @@ def kept_run(
         )
     # Whatever a file cannot hold of them, such as a method with a network of Python code, is here.
     return resume(path, method=method, outer=plan.outer, tasks=tasks, callbacks=callbacks, progress=progress)
+
+
+class Trainings:
+    """The trainings of an experiment, one after another: each says which of how many it is, and a folder keeps them.
+
+    - `count`: how many there are.
+    - `directory`: keeps the trainings, so that a second call goes on (None: nowhere).
+    - `progress`: makes what shows a training from its title.
+    """
+
+    def __init__(self, count: int, directory: Path | None = None, progress: Callable[[str], Progress] | None = None):
+        self.count, self.directory, self.progress = count, directory, progress
+        self._place = 0
+
+    def run(self, title: str, method: AbstractMethod, tasks: AbstractSource, plan: Plan) -> Run:
+        """Return the next training.
+
+        - `title`: names it among all, such as "EMAML, 5 particles".
+        - `method`, `tasks`, `plan`: as in `bmaml.train`.
+
+        Raises: InputError if the folder holds a training of something else; KeyboardInterrupt if Ctrl-C stopped it.
+        """
+        self._place += 1
+        shown = self.progress and self.progress(f"training {self._place} of {self.count}: {title}")
+        if self.directory is None:
+            return train(method, tasks, plan, progress=shown)
+        name = "-".join(re.findall(r"[a-z0-9]+", f"{title} {plan.steps} {plan.seed}".lower()))
+        return kept_run(self.directory / name, method, tasks, plan, progress=shown)

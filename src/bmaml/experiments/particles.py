@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bmaml.evaluation.evaluate import evaluate
 from bmaml.experiments.image_tasks import image_classes
+from bmaml.experiments.kept import Trainings
 from bmaml.experiments.numbers import Numbers
 from bmaml.recipes.images import build_image_method, image_recipe
 from bmaml.tasks.base import AbstractTasks
 from bmaml.tasks.derived import FiniteTasks
 from bmaml.tasks.episodes import Episodes
 from bmaml.training.progress import Progress
-from bmaml.training.run import Run, train
+from bmaml.training.run import Run
 
 METHODS = ("shared-bmaml", "shared-bfa", "shared-emaml")
 PARTICLES, COUNTS = (1, 2, 5, 10), (10, 100, 1000)
@@ -33,7 +35,8 @@ def run(
     counts: tuple[int, ...] = COUNTS,
     episodes: int = 600,
     seed: int = 0,
-    progress: Progress | None = None,
+    directory: Path | None = None,
+    progress: Callable[[str], Progress] | None = None,
 ) -> Numbers:
     """Return accuracy, NLL (nats an image) and calibration error of 5-way 1-shot on classes not trained on.
 
@@ -48,7 +51,8 @@ def run(
     - `counts`: numbers of training tasks.
     - `episodes`: number of test episodes.
     - `seed`: seed of trainings and episodes.
-    - `progress`: shows how far trainings are.
+    - `directory`: keeps the trainings, so that a second call goes on (None: nowhere).
+    - `progress`: makes what shows a training from its title.
 
     Raises: InputError if the images are missing; KeyboardInterrupt if Ctrl-C stopped a training.
     """
@@ -56,21 +60,25 @@ def run(
     test = split.test.episodes(_WAY, 1, _QUERIES, rotations=True)
     rows: list[tuple[Any, ...]] = []
     most = max(particles)
+    trainings = Trainings(len(methods) * (len(particles) + len(counts)), directory, progress)
     for name in methods:
         endless = image_recipe(name).episodes(split.train, _WAY, rotations=True)
 
-        def scores(count: int, tasks: AbstractTasks, name: str = name) -> list[tuple[str, float, float, float]]:
+        def scores(
+            count: int, tasks: AbstractTasks, total: int | None, name: str = name
+        ) -> list[tuple[str, float, float, float]]:
             method = build_image_method(name, test.shape, _WAY, particles=count)
-            trained = train(method, tasks, image_recipe(name).plan(steps=steps, seed=seed), progress=progress)
+            title = f"{name}, {count} particles, {'endless' if total is None else total} tasks"
+            trained = trainings.run(title, method, tasks, image_recipe(name).plan(steps=steps, seed=seed))
             return _scores(trained, test, episodes)
 
         for count in particles:
-            found = scores(count, endless)
+            found = scores(count, endless, None)
             rows += [("particles", name, count, None, *row) for row in found]
             if count == most:
                 rows += [("tasks", name, most, None, *row) for row in found]
         for total in counts:
-            rows += [("tasks", name, most, total, *row) for row in scores(most, FiniteTasks(endless, total, seed))]
+            rows += [("tasks", name, most, total, *row) for row in scores(most, FiniteTasks(endless, total, seed), total)]
     return Numbers(COLUMNS, rows)
 
 
