@@ -83,7 +83,7 @@ def test_equals_a_dense_grid_over_kernels_lengths_and_sizes():
     np.testing.assert_allclose(evidence, logsumexp(evidences) - np.log(len(each)), atol=0.02)
     asked = mean + 0.3
     log_weights = evidences - logsumexp(evidences)
-    density = logsumexp(norm.logpdf(asked[None], means, np.sqrt(variances)) + log_weights[:, None], axis=0)
+    density = np.asarray(logsumexp(norm.logpdf(asked[None], means, np.sqrt(variances)) + log_weights[:, None], axis=0))
     np.testing.assert_allclose(ours.log_prob(jnp.asarray(asked, jnp.float32)[:, None]), density, atol=0.02)
 
 

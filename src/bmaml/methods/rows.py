@@ -67,8 +67,8 @@ _ROWS = (
         ),
         tables=Tuned({"particles": 16, "own_prior": True, "learn_weights": True}, TABLES),
         processes=Tuned(
-            {"particles": 64, "codes": "drawn", "learn_weights": True, "evidence": 0.01},
-            Plan(4_000, 16, Muon(2e-2, adam_learning_rate=1e-2, clip=1.0)),
+            {"particles": 32, "codes": "drawn", "learn_weights": True, "evidence": 0.01},
+            Plan(4_000, 8, Muon(2e-2, adam_learning_rate=1e-2, clip=1.0)),
             derive=_kept,
         ),
     ),

@@ -31,7 +31,7 @@ class WaveFeatures(AbstractFeatures):
     - `code`: length of an expert's code.
     """
 
-    waves: Count = eqx.field(static=True, default=64)
+    waves: Count = eqx.field(static=True, default=40)
     span: Positive = eqx.field(static=True, default=6.0)
     hidden: tuple[int, ...] = eqx.field(
         static=True, default=(64, 64), converter=lambda given: as_widths(given, "the hidden widths", "(64, 64)")
