@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs test test-pages fuzz combinations faults audit test-costly test-lowest test-highest test-wheel lint clean
+.PHONY: demo docs test test-pages fuzz combinations faults audit gpu-check test-costly test-lowest test-highest test-wheel lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bmaml demo --out demo
@@ -38,6 +38,10 @@ audit: $(VENV)/.ready-test
 # Short trainings of random combinations on data of many scales: no prediction is broken. COUNT says how many.
 combinations: $(VENV)/.ready
 	$(BIN)/python benchmarks/combinations/run.py --count $${COUNT:-1000}
+
+# On a machine with a GPU and bmaml[cuda13]: identities, speed, and what precision costs, into docs/results/gpu.
+gpu-check: $(VENV)/.ready-test
+	$(BIN)/python benchmarks/gpu/run.py
 
 # Every figure at its small size, the demo, and every learner with every objective: some minutes.
 test-costly: $(VENV)/.ready-test

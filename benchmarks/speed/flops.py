@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
-from sinusoids import BMAML_SIZES, MAML_SIZES
+from sizes import BMAML_SIZES, MAML_SIZES
 
 
 def _products(sizes: tuple[int, ...], first: int, rest: int) -> int:
@@ -29,15 +29,17 @@ def _products(sizes: tuple[int, ...], first: int, rest: int) -> int:
     return 2 * (first * weights[0] + rest * sum(weights[1:]))
 
 
-def maml_flops(tasks: int = 10, support: int = 10, query: int = 10) -> int:
+def maml_flops(tasks: int = 10, support: int = 10, query: int = 10, sizes: tuple[int, ...] = MAML_SIZES) -> int:
     """FLOPs of one second-order MAML meta-step with one inner step."""
-    return tasks * (support * _products(MAML_SIZES, 4, 9) + query * _products(MAML_SIZES, 2, 3))
+    return tasks * (support * _products(sizes, 4, 9) + query * _products(sizes, 2, 3))
 
 
-def bmaml_flops(particles: int = 10, tasks: int = 10, support: int = 5, query: int = 5) -> int:
+def bmaml_flops(
+    particles: int = 10, tasks: int = 10, support: int = 5, query: int = 5, sizes: tuple[int, ...] = BMAML_SIZES
+) -> int:
     """FLOPs of one BMAML meta-step with one follower and one leader step."""
-    network = support * _products(BMAML_SIZES, 4, 9) + (support + query) * _products(BMAML_SIZES, 2, 3)
-    parameters = sum(i * o + o for i, o in pairwise(BMAML_SIZES)) + 2
+    network = support * _products(sizes, 4, 9) + (support + query) * _products(sizes, 2, 3)
+    parameters = sum(i * o + o for i, o in pairwise(sizes)) + 2
     stein = 2 * particles**2 * parameters
     return tasks * (particles * network + 5 * stein) + 3 * stein
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from sizes import BMAML_SIZES as BMAML_SIZES
+from sizes import MAML_SIZES as MAML_SIZES
 
 TASKS = 10
-MAML_SIZES = (1, 40, 40, 1)
-BMAML_SIZES = (1, 40, 40, 40, 1)
 
 
 def draw(generator: torch.Generator, points: int, tasks: int = TASKS) -> tuple[torch.Tensor, torch.Tensor]:
