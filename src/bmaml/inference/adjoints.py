@@ -63,8 +63,10 @@ def _run(step: Step, state: State, given: PyTree[Any]) -> State:
     count = len(jax.tree.leaves(given)[0])
     if count > _UNROLL:
         return _loop(step, state, given)
+    # Traced once, and then copied into the program, so that many steps cost little more Python than one.
+    once = jax.jit(step, inline=True) if count > 1 else step
     for i in range(count):
-        state = step(state, _entry(given, i))
+        state = once(state, _entry(given, i))
     return state
 
 
