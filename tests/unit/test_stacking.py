@@ -1,5 +1,7 @@
 """The mixture for tables: folds, weights, the stretch, and a model fitted, saved and asked."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from scipy.stats import norm
 
 import bmaml
 from bmaml.data import Data
+from bmaml.distributions import Shape, shaped
 from bmaml.errors import InputError
 from bmaml.estimators.stacking import PLAIN, scores_of, verdict
 from bmaml.estimators.stacking.candidates import logarithm_of
@@ -16,8 +19,12 @@ from bmaml.estimators.stacking.folds import FoldTasks, Stopped, members
 from bmaml.estimators.stacking.questions import ask, row_weights
 from bmaml.estimators.stacking.shapes import fit_shape
 from bmaml.estimators.stacking.weights import stretches, weigh, widening
+from bmaml.learners.hierarchical import Basis, HierarchicalLearner
+from bmaml.learners.pooled import PooledLearner
+from bmaml.objectives import QueryLoss
 from bmaml.tasks import FixedTasks
 from bmaml.training.interrupt import Interrupt
+from bmaml.training.optimisers import Adam
 
 
 def test_every_task_is_left_out_once_and_seen_at_last():
@@ -108,6 +115,26 @@ def test_errors_that_are_not_normal_have_their_shape_found_and_normal_ones_have_
     assert wide is not None
     np.testing.assert_allclose(wide, found, rtol=1e-3, atol=1e-3)
     assert fit_shape(norm.cdf(flat[:24]), weight[:24], owner[:24], 1.0) is None
+
+
+def test_a_mixture_whose_errors_have_a_shape_is_saved_and_answers_with_it(tmp_path):
+    learner = PooledLearner((HierarchicalLearner(Basis(("curve",)), draws=2),), (1,), kinds=2)
+    shape = Shape(*(jnp.array(part) for part in ([-0.4, -1.2], [-0.3, 0.7], [0.6, 1.3])))
+    meta = dataclasses.replace(learner.init(jax.random.key(0)), shape=shape)
+    bmaml.Run(bmaml.Method(learner, QueryLoss("points")), meta, bmaml.Plan(1, 1, Adam(1e-2)), 1).save(tmp_path / "m")
+    again = bmaml.load(tmp_path / "m")
+    few, x = Data(*(jnp.array(part) for part in ([[0.3]], [[0.5]], [1.0]))), jnp.array([[-0.5]])
+
+    @jax.jit
+    def answers(meta):
+        bent = again.method.learner.adapt(meta, few, key=jax.random.key(0))
+        plain = learner.adapt(dataclasses.replace(meta, shape=None), few, key=jax.random.key(0))
+        told = [predictive.log_prob(x) for predictive in (bent.predict(x), shaped(plain.predict(x), shape))]
+        return told, bent.noise_entropy(x) - plain.noise_entropy(x), shape.entropy()
+
+    told, more, entropy = answers(again.meta)
+    np.testing.assert_allclose(*told, rtol=1e-5)
+    np.testing.assert_allclose(more, entropy - 0.5 * np.log(2 * np.pi * np.e), rtol=1e-3)
 
 
 def test_outcomes_that_reach_0_have_no_logarithm():
