@@ -46,9 +46,8 @@ def read_sealed(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
         content = json.loads(read_plain(path, growth=_GROWTH, links=False))
         intact = not isinstance(content, dict) or content.get("sha256") == seal(content)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(
-            f"{path.parent} is not a run of bmaml (no {path.name}): give the folder that training wrote."
-        ) from None
+        lacks = f"no {path.name}" if path.parent.exists() else "there is no such folder"
+        raise InputError(f"{path.parent} is not a run of bmaml ({lacks}): give the folder that training wrote.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): restore it from a copy.") from error
     except (ValueError, RecursionError):  # Also too many digits, and brackets deeper than the interpreter can follow.
