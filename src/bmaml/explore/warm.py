@@ -17,7 +17,7 @@ class Warmth:
 
     A support is padded to 8, 16 or 32 rows, and each length has programs of its own. `ready` is the number of given points
     for which every program is compiled, -1 before the first. `stepped` is the same of the programs that take any number of
-    inner steps, which come later. `fault` is the error that ended the compilation, if one did.
+    inner steps. `fault` is the error that ended the compilation, if one did.
     """
 
     def __init__(self, subjects: Sequence[AbstractSubject]):
@@ -55,7 +55,7 @@ class Warmth:
                 for subject in self.subjects:
                     _ask(subject, most, None)
                 self.ready = most
-            for most in lengths():
+                # Before those for more points, since few give so many in the first minute.
                 for subject in self.subjects:
                     if subject.steps is not None:
                         _ask(subject, most, subject.steps + 1)
