@@ -112,9 +112,8 @@ class Page:
         self.clear_button.on_click(self.clear)
         self.at = Spinner(title=f"Numbers at {first.name} =", value=self.view.at, width=150, name="at")
         self.at.on_change("value", self._on_at)
-        self.table = DataTable(
-            source=self.source, columns=self._columns(), editable=True, height=220, index_position=None, **_WIDE
-        )
+        shape: Any = {"height": 220, "index_position": None, "reorderable": False} | _WIDE
+        self.table = DataTable(source=self.source, columns=self._columns(), editable=True, **shape)
         self.source.on_change("data", self._on_table)
         self.source.selected.on_change("indices", self._on_selected)
         self.head = Div(text=head(self.subjects, links), **_WIDE)
