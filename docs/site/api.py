@@ -18,9 +18,8 @@ HEAD = """# API
 Every public name, by folder of the package, from the bottom up. Names that are imported from `bmaml` itself stand first.
 Arguments that mean the same everywhere, such as `key` and `support`, are explained in [words](../../words.md).
 
-```{toctree}
-:maxdepth: 1
-
+| page | what is there |
+|---|---|
 """
 SKIPPED = {"__main__", "cli"}  # The command line has a page of its own.
 ORDER = ("data", "errors", "distributions", "models", "inference", "tasks", "learners", "objectives", "methods", "training")
@@ -31,8 +30,15 @@ def pages():
     places = shortest()
     rooms = sorted({module.split(".")[1] for _, module in places.values()} - SKIPPED, key=rank)
     found = {"api/bmaml.md": of_package(places), **{f"api/bmaml.{room}.md": of_room(room, places) for room in rooms}}
-    listed = "".join(f"{name.removeprefix('api/').removesuffix('.md')}\n" for name in found)
-    return {"api/index.md": f"{HEAD}{listed}```\n", **found}
+    names = [name.removeprefix("api/").removesuffix(".md") for name in found]
+    table = "".join(f"| [{name}]({name}.md) | {first_line(name)} |\n" for name in names)
+    listed = "".join(f"{name}\n" for name in names)
+    return {"api/index.md": f"{HEAD}{table}\n```{{toctree}}\n:hidden:\n\n{listed}```\n", **found}
+
+
+def first_line(module):
+    """Return the first line of a module's docstring."""
+    return (importlib.import_module(module).__doc__ or "").strip().split("\n")[0]
 
 
 def rank(room):
