@@ -205,6 +205,7 @@ def test_a_mixture_is_saved_with_what_the_folds_say(model, tmp_path):
     lines = verdict(again.folds_, "mixed-model")
     assert any("of the weight is on the mixed model of the logarithm" in line for line in lines)
     assert any("20 tasks" in line for line in lines)
+    assert lines[0].startswith("After every number of rows it predicts better than the mean of the given rows, and its 90%")
 
 
 def test_a_model_says_what_it_learned_and_where_it_knows_nothing(model):

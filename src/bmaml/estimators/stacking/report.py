@@ -158,18 +158,26 @@ def verdict(report: Report, method: str) -> list[str]:
         own, plain = by_name[method, count], by_name[PLAIN, count]
         for name, held in own.coverage.items():
             if held.low is not None and held.high is not None and not held.low <= LEVEL <= held.high:
-                found = f"After {count} rows the {LEVEL:.0%} intervals of {name} held {held.value:.0%}"
+                found = f"After {_rows(count)} the {LEVEL:.0%} intervals of {name} held {held.value:.0%}"
                 lines.append(f"{found}: recalibrate on further tasks.")
         if own.nll.value > plain.nll.value:
-            lines.append(f"After {count} rows the {PLAIN} predicts as well: do not trust the model there.")
+            lines.append(f"After {_rows(count)} the {PLAIN} predicts as well: do not trust the model there.")
+    if not lines:
+        known = any(held.low is not None for held in by_name[method, report["given"][0]].coverage.values())
+        held = f", and its {LEVEL:.0%} intervals hold what they promise" if known else ""
+        lines.append(f"After every number of rows it predicts better than the {PLAIN}{held}, as far as the scores can tell.")
     lines += [] if numbers else _calibrated(report["calibration"][-1])
     last, weights = report["given"][-1], report["weights"][-1]
     best = int(np.argmax(weights))
-    lines.append(f"After {last} rows {weights[best]:.0%} of the weight is on the {report['candidates'][best]}.")
+    lines.append(f"After {_rows(last)} {weights[best]:.0%} of the weight is on the {report['candidates'][best]}.")
     tasks = max(score.tasks for score in every)
     if tasks < _FEW_TASKS:
         lines.append(f"The table has {tasks} tasks: these scores are rough, and more tasks would make them sure.")
     return lines
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'' if count == 1 else 's'}"
 
 
 def _calibration(stacked: Stacked, count: int, family: Family) -> Calibration:
@@ -198,11 +206,12 @@ def _calibration(stacked: Stacked, count: int, family: Family) -> Calibration:
 def _calibrated(found: Calibration) -> list[str]:
     """Return sentences that say how often what was predicted came true."""
     shares = ", ".join(f"{share:.0%}" for share in found["transform"])
-    lines = [f"After {found['given']} rows the fifths of what was predicted hold {shares} of the outcomes (20% each is right)."]
+    after = f"After {_rows(found['given'])} the"
+    lines = [f"{after} fifths of what was predicted hold {shares} of the outcomes (20% each is right)."]
     pairs = [(p, s) for p, s in zip(found["predicted"], found["seen"], strict=True) if p is not None and s is not None]
     if pairs:
         said = ", ".join(f"{p:.0%} ({s:.0%})" for p, s in pairs)
-        lines.append(f"After {found['given']} rows the mean probabilities of yes, and how often it was yes: {said}.")
+        lines.append(f"{after} mean probabilities of yes, and how often it was yes: {said}.")
     return lines
 
 
