@@ -11,14 +11,14 @@ from typing import Any
 import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bmaml.estimators.description import Curve, Parts
 from bmaml.estimators.left_out import Example, LeftOut
 from bmaml.estimators.scores import Score
 from bmaml.estimators.stacking import Report
 from bmaml.evaluation.metrics import LEVEL
-from bmaml.plots.style import BLUE, GREEN, GREY, ORANGE, PALETTE, SUPPORT, YELLOW, axes_for, label
+from bmaml.plots.style import BLUE, GREEN, GREY, ORANGE, PALETTE, SUPPORT, YELLOW, axes_for, label, shortened
 
 _PARTS = {"inputs": "the inputs", "level": "level of the task", "shape": "shape of the task", "noise": "noise"}
 
@@ -48,10 +48,10 @@ def _plot_levels(axis: Axes, curve: Curve) -> Axes:
     for low, high, width, name in (("wide_low", "wide_high", 2, "90% of measurements"), ("low", "high", 6, "90% of tasks")):
         axis.vlines(places, curve[low], curve[high], color=BLUE, alpha=0.35, lw=width, label=name)  # pyright: ignore
     axis.plot(places, centre, "o", color=BLUE, label="mean of tasks")
-    axis.set_xticks(places, [_short(str(level)) for level in curve["x"]], parse_math=False)
+    # A turned name ends at its place.
+    turned: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(places) > 5 else {}
+    axis.set_xticks(places, [shortened(str(level)) for level in curve["x"]], parse_math=False, **turned)
     axis.set_xlim(-0.6, len(places) - 0.4)
-    if len(places) > 5:
-        axis.tick_params(axis="x", labelrotation=45)
     label(axis, x=curve["axis"], y=curve["output"])
     return axis
 
@@ -64,7 +64,7 @@ def plot_parts(variance: dict[str, Parts], *, ax: Axes | None = None) -> Axes:
         share: list[Any] = [parts[part] for parts in variance.values()]  # pyright: ignore[reportTypedDictNotRequiredAccess]
         axis.barh(range(len(variance)), share, left=left, color=colour, label=name, height=0.6)
         left = left + share
-    axis.set_yticks(range(len(variance)), [_short(name) for name in variance], parse_math=False)
+    axis.set_yticks(range(len(variance)), [shortened(name) for name in variance], parse_math=False)
     axis.set_xlim(0, 1)
     axis.xaxis.set_major_formatter(PercentFormatter(1))
     axis.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=4, fontsize=8, frameon=False, columnspacing=1.0)
@@ -151,6 +151,7 @@ def plot_pit(record: LeftOut, output: str, *, ax: Axes | None = None) -> Axes:
     axis.bar((np.arange(len(shares)) + 0.5) * width, shares, width * 0.92, color=BLUE, alpha=0.7)
     axis.axhline(width, color=GREY, lw=1, ls=":")
     axis.set_xlim(0, 1)
+    axis.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     for along in (axis.xaxis, axis.yaxis):
         along.set_major_formatter(PercentFormatter(1, decimals=0))
     label(axis, x=f"predicted chance of less than the {output}", y="share of rows")
@@ -197,7 +198,3 @@ def _date_axis(axis: Axes, x: Sequence[Any]) -> None:
         place = mdates.AutoDateLocator(maxticks=4)
         axis.xaxis.set_major_locator(place)
         axis.xaxis.set_major_formatter(mdates.ConciseDateFormatter(place))
-
-
-def _short(text: str, most: int = 18) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -52,6 +52,12 @@ def label(axis: Axes, *, x: str | None = None, y: str | None = None, title: str 
         axis.set_title(title, fontsize=10, parse_math=False)
 
 
+def shortened(text: str, most: int = 18) -> str:
+    """Return `text`, or its beginning and its end if it has over `most` characters: names in a column often begin alike."""
+    start = most // 3
+    return text if len(text) <= most else f"{text[:start]}…{text[start + 1 - most :]}"
+
+
 def plain_log(axis: Axes) -> None:
     """Make the y axis of `axis` logarithmic, with ticks that are plain numbers. Draw everything else first."""
     axis.set_yscale("log")

@@ -18,10 +18,10 @@ from bmaml.evaluation.metrics import LEVEL
 from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.likelihoods import FAMILIES
 from bmaml.plots.models import plot_calibration, plot_example, plot_parts, plot_pit, plot_prior, plot_scores, plot_weights
-from bmaml.plots.style import panels
+from bmaml.plots.style import panels, shortened
 from bmaml.reports.made import figure_of, how_made, papers, training, unfinished
 from bmaml.reports.parts import Grid, ModelReport, Picture, Section, interval, named, number, percent, share
-from bmaml.tables import Column
+from bmaml.tables import Column, Schema
 
 # With fewer tasks a coverage of 90% is uncertain by more than ten points.
 _FEW_TASKS = 30
@@ -45,7 +45,7 @@ def report_of_table(model: FewShotRegressor, judged: Judged) -> ModelReport:
     record = judged.record
     sections = [
         *_scored(model, judged),
-        *([] if record is None else [*_tasks(record, outputs), _calibration(record, outputs), *_multiples(record, outputs)]),
+        *([] if record is None else [*_tasks(record, outputs), _calibration(record, outputs), *_multiples(record, schema)]),
         _learned(model, found),
         *_weights(model),
         _columns(model),
@@ -171,7 +171,9 @@ def _scored(model: FewShotRegressor, judged: Judged) -> list[Section]:
     ]
     first = sorted(kept, key=lambda score: score.method != own)
     pictures = [
-        Picture(f"Error of {name} by the number of given rows, with 95% intervals.", _drawn(plot_scores, first, name), 560)
+        Picture(
+            f"{family.error} of {name} by the number of given rows, with 95% intervals.", _drawn(plot_scores, first, name), 560
+        )
         for name in names
     ]
     lines = [
@@ -236,9 +238,9 @@ def _calibration(record: LeftOut, outputs: Sequence[str]) -> Section:
     return Section("Can the intervals be trusted?", lines, pictures, [grid])
 
 
-def _multiples(record: LeftOut, outputs: Sequence[str]) -> list[Section]:
+def _multiples(record: LeftOut, schema: Schema) -> list[Section]:
     """Return the section with pictures of single tasks."""
-    examples = record["examples"]
+    examples, outputs = record["examples"], [column.name for column in schema.outputs]
     if not examples:
         return []
     total = sum(value is not None for value in record["nll"][record["given"].index(record["shown_after"])])
@@ -253,6 +255,7 @@ def _multiples(record: LeftOut, outputs: Sequence[str]) -> list[Section]:
         for i, (axis, example) in enumerate(zip(axes, examples, strict=False)):
             plot_example(record, example, output, name=outputs[output] if i % columns == 0 else "", ax=axis)
             axis.set_title(_heading(example, total), fontsize=8, parse_math=False)
+            _scale(axis, record["axis"], schema)
         for axis in axes[len(examples) :]:
             axis.set_visible(False)
         handles = {text: handle for axis in axes for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)}
@@ -266,8 +269,13 @@ def _multiples(record: LeftOut, outputs: Sequence[str]) -> list[Section]:
 
 
 def _heading(example: Example, total: int) -> str:
-    name = example["task"]
-    return f"{name if len(name) < 22 else name[:21] + '…'} ({example['rank']} of {total})"
+    return f"{shortened(example['task'], 22)} ({example['rank']} of {total})"
+
+
+def _scale(axis: Axes, name: str | None, schema: Schema) -> None:
+    """Make the first axis of `axis` logarithmic if it shows an input called `name` whose logarithm is taken."""
+    if any(column.name == name and column.log for column in schema.inputs):
+        axis.set_xscale("log")
 
 
 def _learned(model: FewShotRegressor, found: Learned) -> Section:
@@ -283,6 +291,7 @@ def _learned(model: FewShotRegressor, found: Learned) -> Section:
         _, axes = panels(-(-len(curves) // columns), columns, width=3.4 if columns > 1 else 5.2, height=2.9)
         for axis, curve in zip(axes, curves, strict=False):
             plot_prior(curve, ax=axis)
+            _scale(axis, curve["input"], model.schema_)
         for axis in axes[len(curves) :]:
             axis.set_visible(False)
         handles = {text: handle for axis in axes for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)}
