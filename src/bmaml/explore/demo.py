@@ -36,7 +36,8 @@ def make(folder: Path) -> None:
         if name == "experts":
             method, tasks = build_method(name, particles=32), Sinusoids((0, 1, 2, 3, 5, 10), 20, **_NOISE)
         else:
-            method, tasks = build_method(name, particles=5), Sinusoids(5, 5, **_NOISE)
+            # The paper's noise, so that the page shows particles that are sure too soon beside experts that are not.
+            method, tasks = build_method(name, particles=5, noise="gamma"), Sinusoids(5, 5, **_NOISE)
         plan = build_plan(name, steps=_STEPS[name])
         train(method, tasks, plan, directory=folder / name, overwrite=True, keep=1, progress=BarProgress(name))
 
