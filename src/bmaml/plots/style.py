@@ -52,9 +52,9 @@ def label(axis: Axes, *, x: str | None = None, y: str | None = None, title: str 
         axis.set_title(title, fontsize=10, parse_math=False)
 
 
-def shortened(text: str, most: int = 18) -> str:
+def shortened(text: str, most: int = 24) -> str:
     """Return `text`, or its beginning and its end if it has over `most` characters: names in a column often begin alike."""
-    start = most // 3
+    start = most // 5
     return text if len(text) <= most else f"{text[:start]}…{text[start + 1 - most :]}"
 
 
