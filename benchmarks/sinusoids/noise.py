@@ -1,10 +1,11 @@
 """Compare forms of the noise that BMAML states, on the residuals of one trained run.
 
-    python benchmarks/sinusoids/noise.py --out docs/results/sinusoids/noise.md
+    python benchmarks/sinusoids/noise.py --run board/runs/bmaml-0 --out docs/results/sinusoids/noise.md
 
-The run states the paper's noise, of which the forms use nothing: its particles are those of any form, because no form changes
-a step. Each form is fitted by the likelihood of the query on half of the new tasks and scored on the other half, which have 3,
-5, 10 or 20 points. S and S0 are the squared residuals of the support after and before the steps, added over its n points.
+The run is one of a leaderboard, or one trained now. Its particles are those of any form, because no form changes a step. Each
+form is fitted by the likelihood of the query on half of the new tasks of 3, 5 or 10 points, as in training, and scored on the
+other half, which also has tasks of 20 points. S and S0 are the squared residuals of the support after and before the steps,
+added over its n points.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from bmaml.learners.wrappers import with_steps
 from bmaml.recipes.families import build_method, build_plan, build_tasks
 from bmaml.tasks import Sinusoids
 
-SHOTS, _TASKS, _QUERIES, _MOST = (3, 5, 10, 20), 600, 20, 300.0
+SHOTS, _TRAINED, _TASKS, _QUERIES, _MOST = (3, 5, 10, 20), 10, 1200, 20, 300.0
 # Squared scales and degrees of freedom of each particle of each task, from parameters and (n, S, S0).
 Form = Callable[..., tuple[np.ndarray, np.ndarray]]
 
@@ -52,18 +53,22 @@ def _both(p, n, after, before):
     return np.exp(p[0] + p[1] * last + (1 - p[1]) * first + p[4] * np.log1p(n)), 1 + np.exp(p[3]) + 0 * after
 
 
+def _fading(p, n, after, before):
+    last, first = (np.log((np.exp(p[2]) + total) / (1 + n)) for total in (after, before))
+    return np.exp(p[0] + p[1] * last + (1 - p[1]) * first + p[4] * np.exp(-n / 5)), 1 + np.exp(p[3]) + 0 * after
+
+
 FORMS: dict[str, tuple[Form, list[float]]] = {
     "one factor for all tasks": (_one_factor, [0.1]),
     "conjugate: inverse-gamma prior, S": (_conjugate, [0.1, 0.1, 0.1]),
     "powers of S and n": (_after_alone, [0.1, 0.9, -1.0, 1.0, 0.1]),
-    "powers of S, S0 and n (`ResidualNoise`)": (_both, [0.1, 0.5, -1.0, 1.0, 0.1]),
+    "powers of S, S0 and n": (_both, [0.1, 0.5, -1.0, 1.0, 0.1]),
+    "powers of S and S0, and exp(-n / 5) (`ResidualNoise`)": (_fading, [0.1, 0.5, -1.0, 1.0, 0.1]),
 }
 
 
-def residuals(steps: int) -> dict[str, np.ndarray]:
-    """Train for so many meta-steps (`steps`) and return n, S and S0 of new tasks, and the residuals of their queries."""
-    tasks: Any = build_tasks("sinusoid")
-    run = bmaml.train(build_method("bmaml", noise="gamma"), tasks, build_plan("bmaml", steps=steps))
+def residuals(run: bmaml.Run) -> dict[str, np.ndarray]:
+    """Return n, S and S0 of new tasks under a trained run, and the residuals of their queries."""
     family = Sinusoids((max(SHOTS),), _QUERIES)
     learner: Any = run.method.learner
 
@@ -100,10 +105,16 @@ def main() -> None:
     """Train, fit each form and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="file for the table")
-    parser.add_argument("--steps", type=int, default=10_000, help="meta-steps of the run")
+    parser.add_argument("--run", type=Path, help="folder of a run of bmaml (default: trains one)")
+    parser.add_argument("--steps", type=int, default=10_000, help="meta-steps of a run that is trained now")
     options = parser.parse_args()
-    found, rows = residuals(options.steps), []
+    if options.run:
+        run = bmaml.load(options.run)
+    else:
+        run = bmaml.train(build_method("bmaml"), build_tasks("sinusoid"), build_plan("bmaml", steps=options.steps))
+    found, rows = residuals(run), []
     train, test = ({name: value[half::2] for name, value in found.items()} for half in (0, 1))
+    train = {name: value[train["n"] <= _TRAINED] for name, value in train.items()}
     for name, (form, start) in FORMS.items():
         best = minimize(
             lambda p, form=form: nll(form, p, train)[0].mean(), start, method="L-BFGS-B", bounds=[(-6, 6)] * len(start)

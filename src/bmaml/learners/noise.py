@@ -19,6 +19,8 @@ from bmaml.models.base import AbstractModel, squared_error
 
 # Adam moves every number by the same amount. Weights move by tenths in a training, and these numbers have to move by ones.
 _UNIT = 10.0
+# Points over which their number matters, apart from what the residuals say.
+_FEW = 5.0
 
 
 class ResidualMeta(eqx.Module):
@@ -42,12 +44,14 @@ class ResidualMeta(eqx.Module):
 class ResidualNoise(eqx.Module):
     """A Student-t about a particle's prediction, whose scale s is read from the particle's residuals on the support:
 
-        log s^2 = c + w log v_after + (1 - w) log v_before + u log(1 + n),    v = (b + sum of squared residuals) / (1 + n)
+        log s^2 = c + w log v_after + (1 - w) log v_before + u exp(-n / 5)
+        v = (b + sum of squared residuals) / (1 + n)
 
     for n points, before the first inner step and after the last one. Residuals after the steps are small because the steps
     have seen these points. Those before the steps are as large as those of new points, and say how large the function is.
     c, w, u, b and the degrees of freedom are learned, by the likelihood of query points with the particles held fixed. So they
-    change no prediction and no step.
+    change no prediction and no step. What n adds dies out, so that the noise holds for more points than training had, where a
+    power of n makes intervals too narrow.
 
     Adaptation by few gradient steps leaves errors that are far larger than the noise of the data, and that differ from task to
     task. The noise precision of BMAML sets the length of the steps, and the chaser loss trains it for that alone.
@@ -82,7 +86,7 @@ class ResidualNoise(eqx.Module):
             return jnp.log((floor + jax.lax.stop_gradient(mean) * count) / (1 + count))
 
         last, first = (map_particles(log_variance, params) for params in (after, before))
-        log_square = meta.level + meta.share * last + (1 - meta.share) * first + meta.per_point * jnp.log1p(count)
+        log_square = meta.level + meta.share * last + (1 - meta.share) * first + meta.per_point * jnp.exp(-count / _FEW)
         df = jnp.broadcast_to(1 + jnp.exp(meta.log_df), log_square.shape)
         stated = {"inner": after, "log_scale": 0.5 * log_square, "df": df}
         return ParticlePosterior(StatedNoise(model), stated, jnp.zeros(len(log_square)))
