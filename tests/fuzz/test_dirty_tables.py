@@ -37,6 +37,7 @@ def kinds():
         st.sampled_from(DAYS),
         st.sampled_from(["14:30", "9:15", "2:30 pm", "25:00", "14:30:01.5"]),
         st.sampled_from(["true", "false", "True"]),
+        st.sampled_from(["<0.1", "> 3", "0.1..0.5", "2.5", "\u22641", "<=2", "0.4"]),
         st.sampled_from(WORDS),
         st.booleans(),
         st.text(max_size=4),
@@ -77,10 +78,11 @@ def tables(draw):
     return text.getvalue().encode("utf-8", "replace")
 
 
-def encode(source, family):
-    """All that happens to a table before and after training, without the training."""
-    table = measured(read_table(source), ["y"])
-    schema = fit_schema(table, ColumnRoles("task", ("x", "z"), ("y",), family=family))
+def encode(source, family, side):
+    """All that happens to a table before and after training, without the training. The column z may be a `side` input."""
+    sides = {} if side is None else {side: "z"}
+    table = measured(read_table(source), ["y"], upper=sides.get("upper"))
+    schema = fit_schema(table, ColumnRoles("task", ("x",) if sides else ("x", "z"), ("y",), family=family, **sides))
     tasks = table_tasks(table, schema, shots=(0, 1))
     return table, schema, tasks
 
@@ -106,8 +108,11 @@ def keeps(answer):
         assert np.isfinite(schema.encode_x(task.given, seen)).all()
 
 
-@given(source=tables(), family=st.sampled_from([NORMAL.name, None, *FAMILIES]))
-def test_a_dirty_table_is_encoded_and_said_or_refused(tmp_path_factory, source, family):
+SIDES = [None, None, "exposure", "error", "weight", "trials", "upper"]
+
+
+@given(source=tables(), family=st.sampled_from([NORMAL.name, None, *FAMILIES]), side=st.sampled_from(SIDES))
+def test_a_dirty_table_is_encoded_and_said_or_refused(tmp_path_factory, source, family, side):
     if isinstance(source, Refused):
         return
     if isinstance(source, bytes):
@@ -116,7 +121,7 @@ def test_a_dirty_table_is_encoded_and_said_or_refused(tmp_path_factory, source, 
         source = path
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        answer = judged(lambda: encode(source, family), keeps)
+        answer = judged(lambda: encode(source, family, side), keeps)
     assert all(warning.category is UserWarning for warning in said), [str(warning.message) for warning in said]
     event("refused" if isinstance(answer, Refused) else "encoded")
     if isinstance(answer, Refused):

@@ -11,12 +11,29 @@ from scipy import stats
 from scipy.special import expit, logsumexp
 
 from bmaml.data import Data
-from bmaml.distributions import Bernoulli, DiscreteMixture, NegativeBinomial, Ordered, level_shares, pit, pooled
+from bmaml.distributions import (
+    Bernoulli,
+    Binomial,
+    DiscreteMixture,
+    Limited,
+    Mixture,
+    NegativeBinomial,
+    Normal,
+    Ordered,
+    around,
+    less_sure,
+    level_shares,
+    pit,
+    pooled,
+)
 from bmaml.estimators.stacking.coefficient_draws import fit_generalised
 from bmaml.learners.generalised import GeneralisedLearner, JointLaplace
 from bmaml.learners.hierarchical import fit_basis
 from bmaml.likelihoods import (
     BernoulliLikelihood,
+    BinomialLikelihood,
+    CensoredLikelihood,
+    CensoredLogLikelihood,
     GammaLikelihood,
     KnownErrorLikelihood,
     NegativeBinomialLikelihood,
@@ -35,6 +52,8 @@ FAMILIES = {
     "gamma": GammaLikelihood(),
     "known-error": KnownErrorLikelihood(),
     "weighted": WeightedLikelihood(),
+    "binomial": BinomialLikelihood(),
+    "censored": CensoredLikelihood(),
 }
 # The density of an outcome given its latent number, what else is known of the row, and scales at the centre of their prior.
 EXACT = {
@@ -154,6 +173,98 @@ def test_densities_have_the_slopes_that_they_say(name):
         assert float(-each.mean()) == pytest.approx(float(weight[0]), rel=0.05)
 
 
+NO_END = 1e8  # How far the truth may lie from a limit on one side.
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_what_is_known_up_to_a_limit_has_the_probability_of_its_interval(log):
+    likelihood = CensoredLogLikelihood() if log else CensoredLikelihood()
+    mean, variance = 0.3, 0.4
+    wide = np.sqrt(variance + np.exp(-2))
+    exact = stats.lognorm(wide, scale=np.exp(mean)) if log else stats.norm(mean, wide)
+    y = np.array([0.9, 0.9, 0.9, 0.9, 5.0, 60.0, 0.9, 0.02])
+    side = np.array([0.0, -NO_END, NO_END, 0.4, -NO_END, NO_END, 1e-5, -NO_END])
+    low, high = y + np.minimum(side, 0), y + np.maximum(side, 0)
+    known = np.where(exact.mean() < low, exact.sf(low) - exact.sf(high), exact.cdf(high) - exact.cdf(low))
+    with np.errstate(divide="ignore"):
+        known = np.where(side == 0, exact.logpdf(y), np.log(known))
+    full = [jnp.full((1, len(y)), part) for part in (mean, variance)]
+    made = likelihood.predictive(*full, jnp.asarray(side, "f"), {"noise": jnp.full(1, -1.0)}, jnp.zeros(1))
+    column = jnp.asarray(y[:, None], "f")
+    # The farthest one lies past single precision.
+    np.testing.assert_allclose(made.log_prob(column), np.maximum(known, np.log(1e-37)), rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(made.cdf(column)[:, 0], exact.cdf(y), atol=1e-5)
+    np.testing.assert_allclose(made.quantile(0.3)[:, 0], exact.ppf(0.3), rtol=1e-4)
+    below, above = around(made, column)
+    np.testing.assert_allclose([below[:, 0], above[:, 0]], [exact.cdf(low), exact.cdf(high)], atol=1e-5)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_limits_have_the_slopes_that_they_say_however_far_they_are(log):
+    likelihood, scales = CensoredLogLikelihood() if log else CensoredLikelihood(), {"noise": jnp.asarray(-1.0)}
+    y = jnp.array([0.5, 1.7, 0.5, 1.7, 1.0, 1.0, 1.0, 2.0, 2.0])
+    side = jnp.array([0.0, NO_END, -NO_END, 0.3, 1e-5, NO_END, -NO_END, NO_END, -NO_END])
+    latent = jnp.array([0.4, 1.0, 1.0, -0.2, 0.3, -9.0, 9.0, 30.0, -30.0])
+    for wide, rtol in ((jnp.float64, 1e-4), (jnp.float32, 0.02)):
+        with jax.enable_x64(wide == jnp.float64):
+            at, *known = (jnp.asarray(np.asarray(part), wide) for part in (latent, y, side))
+            own = {"noise": jnp.asarray(-1.0, wide)}
+            slope, weight = likelihood.slopes(at, *known, own)
+            of = lambda at: likelihood.log_prob(at, *known, own).sum()  # noqa: B023, E731
+            np.testing.assert_allclose(slope, jax.grad(of)(at), rtol=rtol, atol=1e-6)
+            assert np.isfinite(jax.grad(lambda scale: likelihood.log_prob(at, *known, {"noise": scale}).sum())(own["noise"]))  # noqa: B023
+            if wide == jnp.float64:
+                bend = -jnp.diagonal(jax.hessian(of)(at))
+                np.testing.assert_allclose(weight[:7], np.maximum(bend[:7], 1e-4 * np.exp(2)), rtol=1e-3)
+            assert np.isfinite(weight).all()
+            assert (weight > 0).all()
+    assert float(likelihood.log_prob(latent[7], y[7], side[7], scales)) == pytest.approx(0, abs=1e-6)
+
+
+def test_random_transforms_of_limits_are_uniform():
+    inner = Normal(jnp.zeros((4000, 1)), jnp.ones((4000, 1)))
+    drawn = inner.sample(KEY)
+    y = jnp.clip(drawn, -0.5, 1.0)
+    reach = jnp.where(drawn < -0.5, -NO_END, jnp.where(drawn > 1, NO_END, 0.0))
+    mixed = pooled(jnp.zeros(1), [Mixture(jnp.zeros(1), jax.tree.map(lambda leaf: leaf[None], Limited(inner, reach)))])
+    assert stats.kstest(np.asarray(pit(mixed, y, jax.random.key(1))).ravel(), "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize(("trials", "odds"), [(1, 0.3), (7, -2.0), (40, 3.0), (900, 0.8), (90_000, -6.0), (90_000, -10.0)])
+def test_successes_are_those_of_scipy(trials, odds):
+    known = stats.binom(trials, expit(odds))
+    y = np.unique([0, trials, *known.ppf([0.001, 0.2, 0.7, 0.999])])
+    full = jnp.full((len(y), 1), 1.0)
+    ours = Binomial(odds * full, trials * full)
+    log_prob, cdf, survival, std, *ends = everything(ours, jnp.asarray(y[:, None], jnp.float32))
+    np.testing.assert_allclose(log_prob, known.logpmf(y), rtol=1e-4, atol=2e-3)
+    np.testing.assert_allclose(cdf, known.cdf(y), atol=1e-4)
+    np.testing.assert_allclose(survival, known.sf(y), atol=1e-4)
+    np.testing.assert_allclose(ends, known.ppf([0.05, 0.5, 0.95]), atol=0.51 if trials > 1000 else 0)
+    assert float(std) == pytest.approx(known.std(), rel=1e-4)
+
+
+@pytest.mark.parametrize("trials", [1, 12, 500])
+def test_rows_of_trials_scatter_as_a_beta_binomial(trials):
+    likelihood, scatter = BinomialLikelihood(), 0.6
+    scales, side, odds = {"scatter": jnp.asarray(np.log(scatter))}, jnp.full(trials + 1, np.log(trials)), 0.7
+    y = jnp.arange(trials + 1.0)
+    exact = stats.betabinom(trials, scatter**-2 / expit(-odds), scatter**-2 / expit(odds))
+    log_prob = likelihood.log_prob(jnp.full(trials + 1, odds), y, side, scales)
+    np.testing.assert_allclose(log_prob, exact.logpmf(np.asarray(y)), rtol=1e-4, atol=2e-3)
+    # The predictive is of a normal of the same spread, whose mean is that of the latent number.
+    full = [jnp.full((3, 1), part) for part in (odds, 1e-6)]
+    drawn = likelihood.predictive(*full, side[:1], {"scatter": jnp.full(3, np.log(scatter))}, jnp.zeros(3))
+    assert float(drawn.mean[0, 0]) == pytest.approx(exact.mean(), rel=0.01)
+    assert float(drawn.std[0, 0]) == pytest.approx(exact.std(), rel=0.06)
+    found = np.asarray([drawn.cdf(jnp.full((1, 1), level))[0, 0] for level in exact.ppf([0.1, 0.5, 0.9])])
+    np.testing.assert_allclose(found, exact.cdf(exact.ppf([0.1, 0.5, 0.9])), atol=0.03)
+    slope, weight = likelihood.slopes(jnp.full(trials + 1, odds), y, side, scales)
+    # The variance of the slope over outcomes is the information.
+    share = np.exp(np.asarray(log_prob))
+    assert float(weight[0]) == pytest.approx(float((share * np.asarray(slope) ** 2).sum()), rel=0.15)
+
+
 def test_levels_are_the_differences_of_a_logistic_distribution():
     levels = Ordered(jnp.array([[-1.0, 0.5, 2.0], [3.0, 4.0, 5.0]]))
     known = np.diff(expit(np.array([[-np.inf, -1.0, 0.5, 2.0, np.inf], [-np.inf, 3.0, 4.0, 5.0, np.inf]])), axis=1)
@@ -192,8 +303,14 @@ def told(name, tasks, rows, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(tasks, rows, 1))
     latent = 0.4 + 0.7 * x[..., 0] + 0.9 * rng.normal(size=(tasks, 1))
+    side = np.log(np.random.default_rng(1).integers(1, 30, latent.shape))
     if name == "yes-no":
         y = rng.random(latent.shape) < expit(latent)
+    elif name == "binomial":
+        y = rng.binomial(np.round(np.exp(side)).astype(int), expit(latent + 0.5 * rng.normal(size=latent.shape)))
+    elif name == "censored":
+        y = np.clip(latent + 0.4 * rng.normal(size=latent.shape), 0.0, 1.5)
+        side = np.where(y == 0.0, -NO_END, np.where(y == 1.5, NO_END, 0.0))
     elif name == "student-t":
         y = latent + 0.3 * rng.standard_t(3, latent.shape)
     elif name == "gamma":
@@ -201,14 +318,18 @@ def told(name, tasks, rows, seed=0):
     else:
         rate = np.exp(latent) * (rng.gamma(4.0, 0.25, latent.shape) if name == "count" else 1)
         y = rng.poisson(rate)
+    x = np.concatenate([x, side[..., None]], -1) if name in ("binomial", "censored") else x
     return Data(x.astype("f"), y[..., None].astype("f"), np.ones((tasks, rows), "f"))
 
 
 def layout(rows):
-    return fit_basis(rows.x.reshape(-1, 1), np.repeat(np.arange(len(rows.mask)), rows.mask.shape[1]))
+    return fit_basis(rows.x[..., 0].reshape(-1, 1), np.repeat(np.arange(len(rows.mask)), rows.mask.shape[1]))
 
 
-@pytest.mark.parametrize("name", ["yes-no", "count", "student-t", "gamma"])
+NEW = [pytest.param(name, marks=pytest.mark.costly) for name in ("binomial", "censored")]
+
+
+@pytest.mark.parametrize("name", ["yes-no", "count", "student-t", "gamma", *NEW])
 def test_the_evidence_of_a_support_is_that_of_quadrature(name):
     """One task whose constant alone is open: the integral over one number."""
     likelihood, rows = FAMILIES[name], told(name, 1, 6)
@@ -231,7 +352,8 @@ def test_the_evidence_of_a_support_is_that_of_quadrature(name):
     scales = {key: value[0] for key, value in meta.scales.items()}
 
     def log_prob(latent):
-        each = likelihood.log_prob(jnp.asarray(latent)[:, None], y[:, 0][None], jnp.zeros((1, 6)), scales)
+        side = x[:, 1][None] if x.shape[1] > 1 else jnp.zeros((1, 6))
+        each = likelihood.log_prob(jnp.asarray(latent)[:, None], y[:, 0][None], side, scales)
         return np.asarray(each, np.float64).sum(1)
 
     # A density that is not concave is farther from a normal.
@@ -239,11 +361,12 @@ def test_the_evidence_of_a_support_is_that_of_quadrature(name):
     # The predicted mean is that of the exact posterior.
     z = np.linspace(-6, 6, 2001)
     weight = np.exp(log_prob(0.4 + 0.9 * z) + stats.norm.logpdf(z))
-    exact = (weight * np.asarray(likelihood.expected(jnp.asarray(0.4 + 0.9 * z), 0.0, scales))).sum() / weight.sum()
+    side = float(x[0, 1]) if x.shape[1] > 1 else 0.0
+    exact = (weight * np.asarray(likelihood.expected(jnp.asarray(0.4 + 0.9 * z), side, scales))).sum() / weight.sum()
     assert float(predicted) == pytest.approx(exact, rel=0.04)
 
 
-@pytest.mark.parametrize("name", ["yes-no", "count", "student-t", "gamma"])
+@pytest.mark.parametrize("name", ["yes-no", "count", "student-t", "gamma", *NEW])
 def test_the_joint_evidence_has_the_slope_and_the_curvature_that_it_says(name):
     rows, likelihood = told(name, 5, 6), FAMILIES[name]
     basis, knots = layout(rows)
@@ -259,13 +382,14 @@ def test_the_joint_evidence_has_the_slope_and_the_curvature_that_it_says(name):
             # The mode is found to a tolerance, which the difference of two nearly equal values enlarges.
             assert float(slope[place]) == pytest.approx((above - below) / 2e-4, abs=5e-4)
         # A task that is not seen changes nothing.
-        densities = [float(joint.densities(jnp.asarray(flat)[None], fold, seen)[0]) for seen in (y, y.at[4].set(0.0))]
+        densities = [float(joint.densities(jnp.asarray(flat)[None], fold, seen)[0]) for seen in (y, y.at[4].set(1.0))]
         assert densities[0] == pytest.approx(densities[1], abs=1e-8)
 
 
-@pytest.mark.parametrize(
-    "name", [*("yes-no", "student-t"), *(pytest.param(n, marks=pytest.mark.costly) for n in ("count", "gamma"))]
-)
+COSTLY = [pytest.param(name, marks=pytest.mark.costly) for name in ("count", "gamma", "binomial", "censored")]
+
+
+@pytest.mark.parametrize("name", ["yes-no", "student-t", *COSTLY])
 def test_many_tasks_tell_the_scales(name):
     rows = told(name, 150, 12)
     basis, knots = layout(rows)
@@ -273,17 +397,20 @@ def test_many_tasks_tell_the_scales(name):
     meta = fit_generalised(learner, knots, rows, np.ones((1, 150), bool))
     weights = np.asarray(jax.nn.softmax(meta.log_weights[0]))
     assert np.exp(weights @ np.asarray(meta.scales["lines"][0, :, 0])) == pytest.approx(0.9, rel=0.2)
-    own = {"count": ("scatter", 0.5), "gamma": ("scatter", 0.5), "student-t": ("noise", 0.3)}
+    own = {name: ("scatter", 0.5) for name in ("count", "gamma", "binomial")}
+    own |= {"student-t": ("noise", 0.3), "censored": ("noise", 0.4)}
     if name in own:
         assert np.exp(weights @ np.asarray(meta.scales[own[name][0]][0])) == pytest.approx(own[name][1], rel=0.15)
     mean = weights @ np.asarray(meta.mean[0])
     assert mean[1] == pytest.approx(0.7, abs=0.12)
     assert float(meta.centre[0]) + mean[0] == pytest.approx(0.4, abs=0.25)
     # Yes at one input: after five times yes and after five times no.
-    one = jax.tree.map(lambda leaf: leaf[0], meta)
+    one, width = jax.tree.map(lambda leaf: leaf[0], meta), rows.x.shape[-1]
     said = [
         float(
-            learner.adapt(one, Data(jnp.zeros((5, 1)), jnp.full((5, 1), y), jnp.ones(5))).predict(jnp.zeros((1, 1))).mean[0, 0]
+            learner.adapt(one, Data(jnp.zeros((5, width)), jnp.full((5, 1), y), jnp.ones(5)))
+            .predict(jnp.zeros((1, width)))
+            .mean[0, 0]
         )
         for y in (0.0, 1.0)
     ]
@@ -296,3 +423,10 @@ def test_a_bernoulli_is_a_coin():
     np.testing.assert_allclose(coin.entropy()[0], np.log(2), rtol=1e-6)
     assert coin.interval(0.9)[1][0, 0] == 1
     assert float(coin.log_prob(jnp.full((2, 1), 2.0))[0]) == -np.inf
+
+
+def test_successes_less_sure_keep_their_mean_and_lie_farther_apart():
+    mixed = DiscreteMixture(jnp.zeros(3), Binomial(jnp.array([-1.0, 0.5, 2.0])[:, None, None], jnp.full((1, 1, 1), 40.0)))
+    wide = less_sure(mixed, 1.5)
+    assert float(wide.mean[0, 0]) == pytest.approx(float(mixed.mean[0, 0]), rel=1e-4)
+    assert float(wide.std[0, 0]) > 1.2 * float(mixed.std[0, 0])

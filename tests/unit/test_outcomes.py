@@ -17,10 +17,10 @@ from bmaml.estimators.stacking import PLAIN, scores_of, verdict
 from bmaml.tables import ColumnRoles, Schema, fit_schema, measured, read_table
 
 
-def schema_of(y, family=None, exposure=None, error=None, weight=None, levels=(), **columns):
+def schema_of(y, family=None, levels=(), exposure=None, error=None, weight=None, trials=None, upper=None, **columns):
     data = {"task": np.repeat(["a", "b"], len(y) // 2), "x": np.arange(len(y)) % 5, "y": y, **columns}
-    table = read_table(data)
-    sides, table = {"exposure": exposure, "error": error, "weight": weight}, measured(table, ("y",), levels)
+    sides = {"exposure": exposure, "error": error, "weight": weight, "trials": trials, "upper": upper}
+    table = measured(read_table(data), ("y",), levels, upper)
     return table, fit_schema(table, ColumnRoles("task", ("x",), ("y",), family=family, **sides, levels=levels))
 
 
@@ -52,7 +52,7 @@ def test_counts_are_said_and_not_assumed():
         warnings.simplefilter("error")
         assert schema_of(scores, "normal")[1].family == "normal"
         assert schema_of([0.5, 1.5, 2.0, 2.5, 1.0, 2.0])[1].family == "normal"
-        table, schema = schema_of(scores, "count", "years", years=np.arange(1, 13))
+        table, schema = schema_of(scores, "count", exposure="years", years=np.arange(1, 13))
     np.testing.assert_array_equal(schema.encode_y(table)[:, 0], scores)
     np.testing.assert_allclose(schema.encode_x(table)[:, -1], np.log(np.arange(1, 13)), rtol=1e-6)
     assert schema.width == 2
@@ -116,6 +116,13 @@ def test_rows_far_off_do_not_set_the_scale_of_a_robust_outcome():
         (["a", "b", "c", "a"], {"family": "ordered", "levels": ("a", "b", "d")}, "of which 'c' is none"),
         (["a", "b", "b", "a"], {"family": "ordered", "levels": ("a", "b")}, "use family yes-no for two"),
         ([1, 2, 3, 1], {"family": "count", "levels": ("1", "2", "3")}, "use family ordered"),
+        ([2, 1, 3, 2], {"family": "binomial"}, "give its column as --trials"),
+        ([2, 1, 3, 2], {"trials": "z", "z": [3, 0, 3, 3]}, "a number of trials is a whole number from 1 on"),
+        (["<1", "2", "4", "3"], {"family": "normal"}, "which is a limit: use family censored or censored-log"),
+        (["<1", "2", "low", "3"], {"family": "censored"}, r"row 2 .* is 'low', which is neither a number nor a limit"),
+        (["<1", "2", "5..4", "3"], {"family": "censored"}, r"row 2 .* is '5..4', which is neither a number nor a limit"),
+        (["<0", "2", "1", "3"], {"family": "censored-log"}, r"row 0 .* is 0: an outcome of this family is above 0"),
+        ([2, 1, 3, 2], {"upper": "z", "z": [3, 2, 3, 3], "family": "gamma"}, "use family censored or censored-log"),
     ],
 )
 def test_outcomes_that_do_not_fit_are_named(y, options, said):
@@ -225,3 +232,57 @@ def test_counts_with_an_exposure_are_rates():
         task.predict({"x": [0.0]})
     wards = {"ward": [0, 0, 0, 1], "x": [0.0, 0.5, 0.0, 0.0], "years": [2.0, 4.0, 1.0, 10.0], "falls": [3, 9, None, None]}
     check_equal(model, wards)
+
+
+@pytest.mark.parametrize(
+    ("cells", "family", "values", "reach"),
+    [
+        (["<0.5", "1.5", "> 4", "2", "≤0.5", "3"], "censored-log", [0.5, 1.5, 4, 2, 0.5, 3], [-1, 0, 1, 0, -1, 0]),
+        (["<=-0.5", "1.5", ">=4", "2", "-1", "3"], "censored", [-0.5, 1.5, 4, 2, -1, 3], [-1, 0, 1, 0, 0, 0]),
+        (["0.1..0.5", "1.5", "3 .. 4", "2", "1", "3"], "censored-log", [0.1, 1.5, 3, 2, 1, 3], [0.4, 0, 1.0, 0, 0, 0]),
+    ],
+)
+def test_cells_that_are_limits_are_used_as_limits(cells, family, values, reach):
+    with pytest.warns(UserWarning, match="they are used as limits .family " + family):
+        table, schema = schema_of(cells)
+    assert schema.family == family
+    np.testing.assert_allclose(schema.decode_value(schema.encode_y(table))[:, 0], values, atol=1e-5)
+    side = schema.encode_x(table)[:, -1]
+    if ".." in cells[0]:
+        np.testing.assert_allclose(side * schema.scales[0], reach, rtol=1e-5)
+    else:
+        np.testing.assert_array_equal(np.sign(side), reach)
+    # A row to predict needs no outcome.
+    assert schema.given == ("x",)
+    assert schema.encode_x(read_table({"x": [1.0]}))[0, -1] == 0
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+def test_two_columns_of_limits_are_one_outcome():
+    source = {"y": [1.0, None, 2.0, 3.0, None, 4.0], "high": [1.0, 0.5, 2.5, None, None, 4.0]}
+    data = {"task": list("aaabbb"), "x": [0, 1, 2, 0, 1, 2], **source}
+    roles = ColumnRoles("task", ("x",), ("y",), family="censored", upper="high")
+    with pytest.warns(UserWarning, match="has no outcome 'y' in 1 of 6 rows"):
+        table = measured(read_table(data), ("y",), upper="high")
+    schema = fit_schema(table, roles)
+    np.testing.assert_allclose(schema.decode_value(schema.encode_y(table))[:, 0], [1, 0.5, 2, 3, 4], atol=1e-5)
+    side = schema.encode_x(table)[:, -1]
+    np.testing.assert_allclose(side[[0, 2, 4]] * schema.scales[0], [0, 0.5, 0], atol=1e-6)
+    assert side[1] < -1e7 < 1e7 < side[3]
+    again = schema.as_read(measured(table, ("y",), upper="high"))
+    np.testing.assert_array_equal(schema.encode_x(again), schema.encode_x(table))
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    with pytest.raises(InputError, match=r"row 0 .*, column 'high' is 1 and column 'y' has 2"):
+        measured(read_table({"y": [2.0, 1.0], "high": [1.0, 1.0]}), ("y",), upper="high")
+
+
+def test_more_successes_than_trials_are_refused_by_row():
+    trials = {"trials": "n", "n": [4, 5, 6, 7, 8, 9]}
+    table, schema = schema_of([0, 5, 2, 3, 4, 9], **trials)
+    assert schema.family == "binomial"
+    np.testing.assert_allclose(np.exp(schema.encode_x(table)[:, -1]), trials["n"], rtol=1e-6)
+    with pytest.raises(InputError, match=r"row 1 .*, column 'y' is 3 and its 'n' is 2"):
+        schema.encode_y(read_table({"y": [1, 3], "n": [2, 2]}))
+    with pytest.raises(InputError, match=r"row 0 .*, column 'n' is 1e\+06 and more than 100,000 trials"):
+        schema.encode_y(read_table({"y": [1], "n": [10**6]}))
+    assert schema.encode_y(read_table({"y": [1, 3]})).tolist() == [[1], [3]]

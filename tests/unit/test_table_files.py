@@ -38,7 +38,9 @@ def test_a_comma_that_could_mark_thousands_is_asked_about(tmp_path):
 
 def test_what_means_missing_can_be_said_for_all_columns_or_for_one(tmp_path):
     text = "country,x\nNA,1\nDE,-999\n"
-    with pytest.raises(InputError, match=r"line 2, column 'country' is 'NA': fill it in, remove the row, or say with --na-v"):
+    with pytest.raises(
+        InputError, match=r"line 2, column 'country' is 'NA': fill it in, remove the row, or give --na-values country= "
+    ):
         table_of(tmp_path, text).texts("country")
     table = table_of(tmp_path, text, Reading(missing=("-999",)))
     assert table.texts("country").tolist() == ["NA", "DE"]

@@ -74,7 +74,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
     roles = replace(columns.roles(table), family=family)
     check_headers(roles)
     with plain_warnings():
-        table = measured(table, roles.y, roles.levels)
+        table = measured(table, roles.y, roles.levels, roles.upper)
     # A mixture is scored on folds, unless whole groups of tasks are to be held out.
     share = held_out.share(0.0) if folded and held_out.split_by is None else held_out.share()
     training, held = split(table, roles.task_columns, held_out.split_by, share, fitting.seed)
@@ -103,6 +103,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
             categorical=roles.categorical,
             log=roles.log,
             **roles.sides,
+            upper=roles.upper,
             levels=roles.levels,
             directory=folder,
             notes={"command": TYPED.get()} | ({} if held is None else {"held_out": asdict(parted)}),
@@ -345,7 +346,7 @@ def _show(scores: Sequence[Score], model: FewShotRegressor, tasks: str, by: str 
 def _header(model: FewShotRegressor) -> list[str]:
     names = [column.name for column in model.schema_.outputs]
     family = FAMILIES.find(model.schema_.family)
-    held = f"{LEVEL:.0%} interval holds" if family.continuous else f"middle {LEVEL:.0%} holds"
+    held = f"{LEVEL:.0%} interval holds" if family.exact else f"middle {LEVEL:.0%} holds"
     within = [held + (f" {name}" if len(names) > 1 else "") for name in names]
     return ["given", "predicted by", *(f"{family.error} of {name}" for name in names), "log loss a row", *within]
 

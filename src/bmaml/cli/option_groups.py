@@ -41,13 +41,18 @@ class TableColumns(OptionGroup):
     y: Annotated[str | None, typer.Option(help="Output columns, such as conc.")] = None
     family: Annotated[
         str | None,
-        typer.Option(help=f"What the outcome is: {OUTCOME_NAMES} (default: yes-no if it holds two things, else normal)."),
+        typer.Option(help=f"What the outcome is: {OUTCOME_NAMES} (default: yes-no for two things, else normal)."),
     ] = None
     exposure: Annotated[str | None, typer.Option(help="Column with the exposure of counts, such as person-years.")] = None
     error: Annotated[str | None, typer.Option(help="Column with the standard deviation of each measurement's own error.")] = (
         None
     )
     weight: Annotated[str | None, typer.Option(help="Column with how many measurements a row is the mean of.")] = None
+    trials: Annotated[str | None, typer.Option(help="Column with how many trials the successes of a row are of.")] = None
+    upper: Annotated[
+        str | None,
+        typer.Option(help="Column with the upper end of an outcome that is known up to limits; --y is the lower end."),
+    ] = None
     levels: Annotated[str | None, typer.Option(help="Levels of an ordered outcome, as none,mild,severe.")] = None
     selection: Annotated[Selection, typer.Option(help="A random few rows are given, or a task's first.")] = Selection.random
     order: Annotated[str | None, typer.Option(help="Column that sorts a task's rows.")] = None
@@ -87,7 +92,7 @@ class TableColumns(OptionGroup):
         named = (self.task, self.x, self.y, self.categorical, self.log)
         task, x, y, categorical, log = (tuple(names_of(text, table.columns)) for text in named)
         levels = tuple(names_of(self.levels))
-        sides = {"exposure": self.exposure, "error": self.error, "weight": self.weight}
+        sides = {name: getattr(self, name) for name in ("exposure", "error", "weight", "trials", "upper")}
         return ColumnRoles(task, x, y, self.order, categorical, log, self.selection.value, **sides, levels=levels)
 
 

@@ -1,4 +1,4 @@
-"""Predictive distributions: Normal, Student-t, Bernoulli, negative binomial, Categorical and their mixtures.
+"""Predictive distributions: Normal, Student-t, Bernoulli, binomial, negative binomial, Categorical and their mixtures.
 
 Rows are points, and the last axis of a continuous target holds its outputs. `log_prob` is joint over the outputs of a
 point, in nats. `cdf`, `survival`, `quantile` and `interval` treat each output separately. All distributions are pytrees, so
@@ -15,11 +15,12 @@ from bmaml.distributions.base import interval_tail as interval_tail
 from bmaml.distributions.base import split_level as split_level
 from bmaml.distributions.base import take_rows as take_rows
 from bmaml.distributions.bernoulli import Bernoulli as Bernoulli
+from bmaml.distributions.binomial import Binomial as Binomial
 from bmaml.distributions.categorical import Categorical as Categorical
 from bmaml.distributions.counts import NegativeBinomial as NegativeBinomial
 from bmaml.distributions.discrete import AbstractDiscrete as AbstractDiscrete
-from bmaml.distributions.discrete import pit as pit
 from bmaml.distributions.divergence import kl_divergence as kl_divergence
+from bmaml.distributions.limited import Limited as Limited
 from bmaml.distributions.log_normal import ShiftedLogNormal as ShiftedLogNormal
 from bmaml.distributions.log_normal import exponentiated as exponentiated
 from bmaml.distributions.mixtures import AbstractNumericMixture as AbstractNumericMixture
@@ -43,3 +44,5 @@ from bmaml.distributions.shape import has_shape as has_shape
 from bmaml.distributions.shape import shaped as shaped
 from bmaml.distributions.stretched_counts import less_sure as less_sure
 from bmaml.distributions.student import StudentT as StudentT
+from bmaml.distributions.transform import around as around
+from bmaml.distributions.transform import pit as pit

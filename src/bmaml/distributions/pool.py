@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from bmaml.distributions.base import AbstractContinuous, AbstractDistribution, AbstractNumeric, AbstractPooled
 from bmaml.distributions.discrete import AbstractDiscrete
+from bmaml.distributions.limited import Limited
 from bmaml.distributions.log_normal import ShiftedLogNormal
 from bmaml.distributions.mixtures import DiscreteMixture, Mixture, mixed_log_prob, sampled_entropy
 from bmaml.distributions.noisy import NoisyGamma, NoisyStudentT
@@ -96,6 +97,8 @@ def _widened(predictive: AbstractDistribution, factor: Array) -> AbstractContinu
         return Pool(predictive.log_weights, tuple(_widened(part, factor) for part in predictive.parts))
     if isinstance(predictive, Mixture):
         return Mixture(predictive.log_weights, _widened(predictive.components, factor))
+    if isinstance(predictive, Limited):
+        return Limited(_widened(predictive.inner, factor), predictive.reach)
     if isinstance(predictive, Normal):
         return Normal(predictive.loc, factor * predictive.scale)
     if isinstance(predictive, NoisyStudentT | NoisyGamma):

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.estimators.base import row_digest
-from bmaml.tables import ColumnRoles, Schema, Table, TableLike, read_table
+from bmaml.tables import ColumnRoles, Schema, Table, TableLike, fit_schema, measured, read_table
+from bmaml.tables.outcomes import say_spikes
 from bmaml.tables.read import DataFrame
 from bmaml.tables.table import as_array
 from bmaml.tasks.base import FixedTasks
@@ -56,6 +57,27 @@ def array_table(X: TableLike | ArrayLike | None, y: ArrayLike | None, groups: Ar
         raise InputError(f"X has a column {taken[0]!r}, a name that is kept for targets and tasks: rename it.")
     table = read_table(inputs | outputs | {"task": np.asarray(groups)}, "the data")
     return table, ColumnRoles("task", tuple(inputs), tuple(outputs))
+
+
+def measured_rows(
+    table: Table, roles: ColumnRoles, sides: Mapping[str, str | None], arrays: bool, assumed: bool
+) -> tuple[Table, Schema]:
+    """Return the rows of `table` with an outcome, and what their columns mean.
+
+    - `roles`: what each column is for.
+    - `sides`: names of the columns with what else is known of a row, by the name of this role.
+    - `arrays`: whether the inputs are all columns of an array but for those of `sides`.
+    - `assumed`: whether the user named no family. If `roles` has one then, it is that of the method, which may not fit.
+
+    Raises: InputError for a column that does not fit, or if no row has an outcome.
+    """
+    inputs = tuple(name for name in roles.x if not arrays or name not in sides.values())
+    roles = replace(roles, x=inputs, **sides)
+    table = measured(table, roles.y, roles.levels, roles.upper)
+    schema = fit_schema(table, roles)
+    if assumed and roles.family is not None and len(roles.y) == 1:
+        say_spikes(table, roles.y[0])
+    return table, schema
 
 
 def as_fitted(table: Table, schema: Schema) -> Table:

@@ -15,7 +15,7 @@ from bmaml.distributions import pit
 from bmaml.errors import InputError
 from bmaml.estimators.left_out import LeftOut, Predicted, left_out, names_of
 from bmaml.estimators.regressor import FewShotRegressor
-from bmaml.estimators.scores import Errors, Score, averaged, normal_errors, summary
+from bmaml.estimators.scores import Errors, Score, averaged, in_units, missed, normal_errors, reach_of, summary
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.likelihoods import FAMILIES
 from bmaml.tables import Schema, Table, task_rows
@@ -102,10 +102,13 @@ def _scores(
 ) -> list[Score]:
     seen = [None if training is None else _questions(training, model, count, max(shots), seed) for count in shots]
     scores, units = [], _units(held, model.schema_, by)
-    for count, here, past, own in zip(shots, answered.asked, seen, _model_errors(answered), strict=True):
+    for count, here, past, own in zip(shots, answered.asked, seen, _model_errors(answered, model.schema_), strict=True):
         errors = {_name(model): own}
-        if past is not None and FAMILIES.find(model.schema_.family).continuous:
-            errors |= {name: _plain_errors(guess, here, past) for name, guess in _baselines(model.selection, count).items()}
+        if past is not None and FAMILIES.find(model.schema_.family).exact:
+            errors |= {
+                name: _plain_errors(guess, here, past, model.schema_)
+                for name, guess in _baselines(model.selection, count).items()
+            }
         tasks = np.unique(here.task)
         counts = (len(tasks), len(np.unique(units[tasks])))
         scores += [Score(count, name, *counts, *summary(e, here.task, units, model.schema_)) for name, e in errors.items()]
@@ -164,13 +167,16 @@ def _answered(model: FewShotRegressor, held: Table, shots: Sequence[int], seed: 
     return _Answered(asked, support, query, *(np.asarray(part) for part in found))
 
 
-def _model_errors(answered: _Answered) -> list[Errors]:
+def _model_errors(answered: _Answered, schema: Schema) -> list[Errors]:
     """Return the model's errors at each shot count."""
     cuts = np.cumsum([len(questions.task) for questions in answered.asked])[:-1]
     parts = (np.split(part, cuts) for part in (answered.mean, answered.nll, answered.cdf))
     errors = []
     for questions, *answers in zip(answered.asked, *parts, strict=True):
-        errors.append(_errors(answers[0] - questions.query.y, answers[1], np.abs(answers[2] - 0.5) < LEVEL / 2, questions))
+        reach = reach_of(schema, np.asarray(questions.query.x))
+        error = missed(answers[0], np.asarray(questions.query.y), reach)
+        parts = (error**2, in_units(answers[1], reach, schema), np.abs(answers[2] - 0.5) < LEVEL / 2)
+        errors.append(Errors(*(averaged(part, _mask(questions)) for part in parts)))
     return errors
 
 
@@ -212,10 +218,6 @@ def _answers(learner: Any, meta: Any, support: Data, query: Data):
     return jax.lax.map(task_answers, (support, query, keys), batch_size=32)
 
 
-def _errors(error: Any, nll: Any, inside: Any, asked: _Questions) -> Errors:
-    return Errors(*(averaged(np.asarray(part), _mask(asked)) for part in (np.asarray(error) ** 2, nll, inside)))
-
-
 def _mask(asked: _Questions) -> np.ndarray:
     return np.asarray(asked.query.mask, np.float64)
 
@@ -235,9 +237,9 @@ def _given_mean(asked: _Questions) -> np.ndarray:
     return (np.asarray(asked.support.y) * mask).sum(1, keepdims=True) / mask.sum(1, keepdims=True)
 
 
-def _plain_errors(guess: Guess, asked: _Questions, seen: _Questions) -> Errors:
+def _plain_errors(guess: Guess, asked: _Questions, seen: _Questions, schema: Schema) -> Errors:
     """Return the errors of a normal around a guess. Its deviation is the guess's root mean square error on the training
     tasks.
     """
     deviation = np.sqrt(averaged((guess(seen) - np.asarray(seen.query.y)) ** 2, _mask(seen)).mean(0)) + 1e-6
-    return normal_errors(guess(asked) - np.asarray(asked.query.y), deviation, _mask(asked))
+    return normal_errors(guess(asked) - np.asarray(asked.query.y), deviation, _mask(asked), schema)

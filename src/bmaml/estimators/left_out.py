@@ -11,7 +11,7 @@ import numpy as np
 
 from bmaml.data import Data
 from bmaml.errors import InputError
-from bmaml.estimators.scores import averaged
+from bmaml.estimators.scores import averaged, in_units, missed, reach_of
 from bmaml.evaluation.intervals import bootstrap
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.io.files import read_plain
@@ -130,10 +130,10 @@ def left_out(answered: Predicted, tasks: Names, schema: Schema) -> LeftOut:
     away = np.abs(answered.cdf - 0.5)
     inside = np.stack([away < level / 2 for level in (*LEVELS, LEVEL)], -1)  # questions, rows, outputs, levels
     tenth = np.minimum((answered.cdf * _BINS).astype(int), _BINS - 1)[..., None] == np.arange(_BINS)
-    square = (answered.mean - np.asarray(answered.query.y)) ** 2
+    reach = reach_of(schema, np.asarray(answered.query.x))
     each = {
-        "nll": -schema.decode_log_prob(-averaged(answered.nll, mask)),
-        "square": averaged(square, mask),
+        "nll": averaged(in_units(answered.nll, reach, schema), mask),
+        "square": averaged(missed(answered.mean, np.asarray(answered.query.y), reach) ** 2, mask),
         "inside": averaged(inside, mask),
         "tenth": averaged(tenth, mask),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,14 +15,13 @@ from numpy.typing import ArrayLike
 from bmaml.errors import InputError
 from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, saved
 from bmaml.estimators.description import Learned
-from bmaml.estimators.given_tables import array_table, as_fitted, as_rows, digests, named_table, with_outputs
+from bmaml.estimators.given_tables import array_table, as_fitted, as_rows, digests, measured_rows, named_table, with_outputs
 from bmaml.estimators.learned import learned
 from bmaml.estimators.left_out import LeftOut, Names, names_of, read_left_out
 from bmaml.estimators.many import ManyAnswers, ManyTasks
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.estimators.scikit import explained, routing, row_weights, scored, split_given, tags
-from bmaml.estimators.stacking import MIXTURES, Report, answers_of, default_steps, family_for, scores_of, stacked_run
-from bmaml.evaluation.metrics import LEVEL
+from bmaml.estimators.stacking import MIXTURES, Report, answers_of, default_steps, family_for, shown_score, stacked_run
 from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.io.checked import AtLeast, Count, NotNegative, Positive, Seed, as_tuple
 from bmaml.io.checkpoint import RunFolder
@@ -35,14 +33,12 @@ from bmaml.tables import (
     Schema,
     Table,
     TableLike,
-    fit_schema,
     measured,
     read_table,
     some_shots,
     table_tasks,
 )
 from bmaml.tables.new import new_rows
-from bmaml.tables.outcomes import say_spikes
 from bmaml.tables.read import DataFrame
 from bmaml.tasks.base import FixedTasks, Selection
 from bmaml.tasks.shots import Shots
@@ -65,7 +61,8 @@ class FewShotRegressor(AbstractEstimator):
       otherwise; 400 steps for a mixture of up to 250 tasks).
     - `learning_rate`, `weight_decay`: those of the outer optimiser (None: those of the method's row).
     - `family`: what the outcome is, a name in `bmaml.likelihoods.FAMILIES`. None takes `"yes-no"` for an outcome of two things,
-      and else `"normal"`. The methods `"mixture"` and `"mixed-model"` fit the other families.
+      `"censored"` or `"censored-log"` for one with cells such as <0.1, and else `"normal"`. The methods `"mixture"` and
+      `"mixed-model"` fit the other families.
     - `progress`: True prints a line on stderr from time to time; or a `bmaml.training.progress.Progress`.
     """
 
@@ -103,6 +100,8 @@ class FewShotRegressor(AbstractEstimator):
         exposure: str | None = None,
         error: str | None = None,
         weight: str | None = None,
+        trials: str | None = None,
+        upper: str | None = None,
         levels: Sequence[str] = (),
         reading: Reading | None = None,
         directory: str | Path | None = None,
@@ -124,6 +123,8 @@ class FewShotRegressor(AbstractEstimator):
         exposure: str | None = None,
         error: str | None = None,
         weight: str | None = None,
+        trials: str | None = None,
+        upper: str | None = None,
         levels: Sequence[str] = (),
         reading: Reading | None = None,
         directory: str | Path | None = None,
@@ -145,6 +146,8 @@ class FewShotRegressor(AbstractEstimator):
         exposure=None,
         error=None,
         weight=None,
+        trials=None,
+        upper=None,
         levels=(),
         reading=None,
         directory=None,
@@ -165,6 +168,8 @@ class FewShotRegressor(AbstractEstimator):
         - `order`, `categorical`, `log`: names of columns (see `bmaml.tables.ColumnRoles`). An array has "x0", "x1", ...
         - `exposure`, `error`, `weight`: name of the column with the exposure of counts, with the standard deviation of each
           measurement's own error, or with how many measurements a row is the mean of. A new row needs it, too.
+        - `trials`: name of the column with how many trials the successes of a row are of. A new row needs it, too.
+        - `upper`: name of the column with the upper end of each outcome. `y` then names the lower ends.
         - `levels`: levels of an ordered outcome, the lowest first, if they are words without an order of their own.
         - `reading`: how cells are read where this is a choice, such as what means missing, or the order of day and month.
         - `directory`: folder to save the run in, with the tasks, so that it can be resumed. `load` reads it.
@@ -175,14 +180,10 @@ class FewShotRegressor(AbstractEstimator):
         """
         self.check_settings()
         table, roles = named_table(X, y, task, x) if groups is None else array_table(X, y, groups)
-        table = measured(read_table(table, reading=reading), roles.y, as_tuple(levels))
         lists = {"categorical": as_tuple(categorical), "log": as_tuple(log), "levels": as_tuple(levels)}
-        sides = {"exposure": exposure, "error": error, "weight": weight}
-        kept = tuple(name for name in roles.x if groups is None or name not in sides.values())
-        roles = replace(roles, x=kept, order=order, selection=self.selection, **lists, **sides)
-        schema = fit_schema(table, roles := replace(roles, family=family_for(self.method, self.family)))
-        if self.family is None and roles.family is not None and len(roles.y) == 1:
-            say_spikes(table, roles.y[0])
+        sides = {"exposure": exposure, "error": error, "weight": weight, "trials": trials, "upper": upper}
+        roles = replace(roles, order=order, selection=self.selection, family=family_for(self.method, self.family), **lists)
+        table, schema = measured_rows(read_table(table, reading=reading), roles, sides, groups is not None, self.family is None)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.folds_: Report | None = None
         self._answers: Callable[[Names, Schema], LeftOut] | None = None
@@ -254,8 +255,7 @@ class FewShotRegressor(AbstractEstimator):
             return self._stack(method, schema, tasks, directory, overwrite)
         if isinstance(method, str):
             method = regression_method(method, schema.width, len(schema.outputs), self.particles)
-        about = self._about(schema)
-        kept: dict[str, Any] = {"directory": directory, "overwrite": overwrite, "about": about}
+        kept: dict[str, Any] = {"directory": directory, "overwrite": overwrite, "about": self._about(schema)}
         return train(method, tasks, self.plan(), **kept, progress=self.progress)
 
     def _stack(self, name: str, schema: Schema, tasks: FixedTasks, directory: str | Path | None, overwrite: bool) -> Run:
@@ -264,13 +264,13 @@ class FewShotRegressor(AbstractEstimator):
         levelled = any(column.level is not None for column in schema.outputs)
         if self.shots is None and self.selection == "first" and not levelled:
             tasks = tasks.sized(sorted({0, *tasks.shots}), tasks.queries)
-        plan = self.plan() if self.steps else dataclasses.replace(self.plan(), steps=default_steps(len(tasks.rows.mask)))
+        plan = self.plan() if self.steps else replace(self.plan(), steps=default_steps(len(tasks.rows.mask)))
         run, self.folds_, stacked = stacked_run(name, tasks, schema, plan, self.particles, as_progress(self.progress))
         self._answers = partial(answers_of, stacked)
-        if directory is None:
-            return run
-        run.save(directory, self._about(schema), overwrite=overwrite)
-        return dataclasses.replace(run, directory=Path(directory))
+        if directory is not None:
+            run.save(directory, self._about(schema), overwrite=overwrite)
+            run = replace(run, directory=Path(directory))
+        return run
 
     def left_out(self) -> LeftOut | None:
         """Return what was predicted of tasks that a training did not see, or None if that is not known.
@@ -283,13 +283,8 @@ class FewShotRegressor(AbstractEstimator):
 
     def facts(self) -> dict[str, object]:
         outputs, inputs = (", ".join(c.name for c in part) for part in (self.schema_.outputs, self.schema_.inputs))
-        own = [score for score in scores_of(self.folds_) if score.method == self.method] if self.folds_ else []
-        judged: dict[str, object] = {}
-        for score in sorted(own, key=lambda one: abs(one.shots - 3))[:1]:
-            for name, error in score.rmse.items():
-                held = f"{LEVEL:.0%} intervals held {score.coverage[name].value:.0%}"
-                judged[f"after {score.shots} rows of a new task"] = f"RMSE of {name} {error.value:.3g}, {held}"
-        return {"predicts": f"{outputs} from {inputs}", "tasks": len(self.seen_)} | super().facts() | judged
+        own = {"predicts": f"{outputs} from {inputs}", "tasks": len(self.seen_)}
+        return own | super().facts() | (shown_score(self.folds_, self.method) if self.folds_ else {})
 
     @overload
     def recalibrate(

@@ -20,6 +20,7 @@ from bmaml.errors import InputError
 from bmaml.estimators.answers import check_finite, share_ends
 from bmaml.estimators.given_tables import as_rows, with_outputs
 from bmaml.estimators.padding import chunks, over_rows
+from bmaml.estimators.scores import in_units, reach_of
 from bmaml.estimators.suggestions import By, Limits, Wish, suggested
 from bmaml.estimators.surprise import COMPARED, surprise, transforms
 from bmaml.inference.acquisitions import ACQUISITIONS
@@ -179,7 +180,10 @@ class AdaptedTask:
         return self._squeeze(values + levels)
 
     def log_prob(self, X: TableLike | ArrayLike, y: ArrayLike) -> np.ndarray:
-        """Return the log predictive density of `y` at each row of `X`: nats, joint over outputs, per unit of the table."""
+        """Return the log predictive density of `y` at each row of `X`: nats, joint over outputs, per unit of the table.
+
+        Of an outcome that is known up to a limit, such as <0.1, it is the log probability of what is known.
+        """
         table = with_outputs(as_rows(X, self.schema), y, self.schema)
         if self._unknown.any():
             mean, std = (np.reshape(part, (len(table), -1)) for part in self.predict(table, return_std=True))
@@ -192,7 +196,7 @@ class AdaptedTask:
         ]
         answers = np.concatenate([np.asarray(part) for part in parts])
         self._check_finite(answers, table)
-        return self.schema.decode_log_prob(answers)
+        return -in_units(-answers, reach_of(self.schema, self._encoded(table)), self.schema)
 
     @checked
     def suggest(

@@ -56,16 +56,44 @@ class Score:
 
 
 class Errors(NamedTuple):
-    """What a method says of questions about tasks, standardised.
+    """What a method says of questions about tasks, standardised but for the NLL.
 
     - `square`: squared error of each question and output.
-    - `nll`: NLL of each question.
+    - `nll`: NLL of each question, in the table's units.
     - `covered`: share of the rows of each question in the interval, by output.
     """
 
     square: np.ndarray
     nll: np.ndarray
     covered: np.ndarray
+
+
+def reach_of(schema: Schema, x: np.ndarray) -> np.ndarray | None:
+    """Return how far the true outcomes of encoded rows `x` may lie from the given ones, with an axis of outputs: 0 where they
+    are known. It is None if `schema` has an outcome without limits.
+    """
+    limited = schema.side is not None and schema.side.form == "reach"
+    return np.asarray(x, np.float64)[..., -1:] if limited else None
+
+
+def missed(mean: np.ndarray, y: np.ndarray, reach: np.ndarray | None) -> np.ndarray:
+    """Return how far each `mean` lies from the outcome `y`, or from the interval in which the outcome lies.
+
+    `reach` is that of `reach_of`.
+    """
+    error = np.asarray(mean, np.float64) - np.asarray(y, np.float64)
+    if reach is None:
+        return error
+    return error - np.clip(error, np.minimum(reach, 0.0), np.maximum(reach, 0.0))
+
+
+def in_units(nll: np.ndarray, reach: np.ndarray | None, schema: Schema) -> np.ndarray:
+    """Return the `nll` of standardised rows in the table's units: of densities, and of the probabilities of intervals, which
+    have no unit. `reach` is as in `missed`, and `schema` says what the units are.
+    """
+    nll = np.asarray(nll, np.float64)
+    decoded = -schema.decode_log_prob(-nll)
+    return decoded if reach is None else np.where(reach[..., 0] == 0, decoded, nll)
 
 
 def averaged(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -75,17 +103,18 @@ def averaged(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(share > 0, share * values, 0.0).sum(1)
 
 
-def normal_errors(error: np.ndarray, deviation: np.ndarray, mask: np.ndarray) -> Errors:
+def normal_errors(error: np.ndarray, deviation: np.ndarray, mask: np.ndarray, schema: Schema) -> Errors:
     """Return the errors of a normal around a guess.
 
     - `error`: guess less target, for each row of each query and each output.
     - `deviation`: standard deviation of the normal, for each output.
     - `mask`: which rows are real.
+    - `schema`: what the columns mean.
     """
     z = error / deviation
     nll = 0.5 * (z**2 + np.log(2 * np.pi * deviation**2)).sum(-1)
     inside = np.abs(z) < NormalDist().inv_cdf(0.5 + LEVEL / 2)
-    return Errors(*(averaged(part, mask) for part in (error**2, nll, inside)))
+    return Errors(*(averaged(part, mask) for part in (error**2, in_units(nll, None, schema), inside)))
 
 
 def summary(
@@ -106,7 +135,7 @@ def summary(
     ends = bootstrap(sums.T, lambda sample: sample[:-1].sum(-1) / sample[-1].sum(-1))
     names, outputs = [column.name for column in schema.outputs], len(schema.outputs)
     rmse = [np.sqrt(end[:outputs]) * schema.scales for end in ends]
-    nll = [-schema.decode_log_prob(-end[outputs]) for end in ends]
+    nll = [end[outputs] for end in ends]
     covered = [end[outputs + 1 :] for end in ends]
     alone = len(sums) == 1
     by_output = [{n: _estimate([end[i] for end in part], alone) for i, n in enumerate(names)} for part in (rmse, covered)]

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtr
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from bmaml.data import Data, same_rank
-from bmaml.distributions import AbstractContinuous, AbstractDistribution, AbstractNumeric, Mixture, Pool, StudentT, pit
+from bmaml.distributions import AbstractContinuous, AbstractDistribution, AbstractNumeric, Limited, Mixture, Pool, StudentT, pit
 from bmaml.errors import InputError
 from bmaml.evaluation.curves import chosen, smoothed
 from bmaml.evaluation.draws import draw_task
@@ -226,16 +226,19 @@ def _asked(
     return jax.lax.map(one_task, jnp.arange(count), batch_size=min(_AT_ONCE, count))
 
 
-def _of_tasks(score: Callable[[AbstractDistribution, Array], Array], asked: _Asked, stretch: Array, tails: Array) -> Array:
-    """Return the mean score of each task's queries under a stretch."""
+def _of_tasks(
+    score: Callable[[AbstractDistribution, Array, PRNGKeyArray], Array], asked: _Asked, stretch: Array, tails: Array
+) -> Array:
+    """Return the mean score of each task's queries under a stretch. Scores may need random numbers."""
 
-    def one_task(predictive: AbstractDistribution, query: Data) -> Array:
-        return masked_mean(score(stretched(predictive, jnp.exp(stretch), tails), query.y), query.mask)
+    def one_task(predictive: AbstractDistribution, query: Data, key: PRNGKeyArray) -> Array:
+        return masked_mean(score(stretched(predictive, jnp.exp(stretch), tails), query.y, key), query.mask)
 
-    return jax.vmap(one_task)(asked.predictive, asked.query)
+    return jax.vmap(one_task)(asked.predictive, asked.query, jax.random.split(jax.random.key(4), len(asked.which)))
 
 
-def _nll(predictive: AbstractDistribution, y: Array) -> Array:
+def _nll(predictive: AbstractDistribution, y: Array, key: PRNGKeyArray) -> Array:
+    del key
     return -predictive.log_prob(y)
 
 
@@ -267,11 +270,11 @@ def _covering(asked: _Asked) -> tuple[Array, Array, Array, Array]:
     little below it, at it and a little above it, and the NLL of each task at it.
     """
 
-    def inside(predictive: AbstractDistribution, y: Array) -> Array:
-        return (jnp.abs(2 * _quick_cdf(predictive, y) - 1) < LEVEL).mean(-1, dtype=y.dtype)
+    def inside(predictive: AbstractDistribution, y: Array, key: PRNGKeyArray) -> Array:
+        return (jnp.abs(2 * _quick_pit(predictive, y, key) - 1) < LEVEL).mean(-1, dtype=y.dtype)
 
-    def softly(predictive: AbstractDistribution, y: Array) -> Array:
-        return jax.nn.sigmoid((LEVEL - jnp.abs(2 * _quick_cdf(predictive, y) - 1)) / _EDGE).mean(-1)
+    def softly(predictive: AbstractDistribution, y: Array, key: PRNGKeyArray) -> Array:
+        return jax.nn.sigmoid((LEVEL - jnp.abs(2 * _quick_pit(predictive, y, key) - 1)) / _EDGE).mean(-1)
 
     def with_tails(tails: Array) -> tuple[Array, Array, Array]:
         def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -290,14 +293,24 @@ def _covering(asked: _Asked) -> tuple[Array, Array, Array, Array]:
     return before, *jax.lax.map(with_tails, jnp.asarray(_TAILS))
 
 
-def _quick_cdf(predictive: AbstractDistribution, y: Array) -> Array:
-    """Return the CDF, for Student-ts and mixtures of them accurate to 0.002 and forty times as fast: Wallace (1959)."""
+def _quick_pit(predictive: AbstractDistribution, y: Array, key: PRNGKeyArray) -> Array:
+    """Return the probability integral transform, with `_quick_cdf` as the CDF."""
     if isinstance(predictive, Pool):
         weights = jax.nn.softmax(predictive.log_weights)
-        return jnp.tensordot(weights, jnp.stack([_quick_cdf(part, y) for part in predictive.parts]), 1)
+        return jnp.tensordot(weights, jnp.stack([_quick_pit(part, y, key) for part in predictive.parts]), 1)
     if isinstance(predictive, Mixture):
-        return jnp.tensordot(jax.nn.softmax(predictive.log_weights), _quick_cdf(predictive.components, y), 1)
+        return jnp.tensordot(jax.nn.softmax(predictive.log_weights), _quick_pit(predictive.components, y, key), 1)
     assert isinstance(predictive, AbstractContinuous)
+    if not isinstance(predictive, Limited):
+        return _quick_cdf(predictive, y)
+    low, high = predictive.ends(y)
+    below, above = (_quick_cdf(predictive.inner, end) for end in (low, high))
+    # All parts of a mixture draw the same number.
+    return below + (above - below) * jax.random.uniform(key, y.shape, y.dtype)
+
+
+def _quick_cdf(predictive: AbstractContinuous, y: Array) -> Array:
+    """Return the CDF, for Student-ts accurate to 0.002 and forty times as fast: Wallace (1959)."""
     if not isinstance(predictive, StudentT):
         return predictive.cdf(y)
     y, df, loc, scale = same_rank(y, predictive.df, predictive.loc, predictive.scale)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,8 @@ from bmaml.tables.outside import MARGIN
 # How many deviations around its mean a column without a known range is shown.
 _DEVIATIONS = 2.5
 Form = Literal["number", "date", "clock"]
+# Of a usual amount above 0, the least that a click can mean.
+_SMALL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Axis:
     - `form`: what the numbers stand for.
     - `levels`: names of the levels of a category, whose numbers are their places in this list. Empty for numbers.
     - `whole`: whether values are whole numbers (a count, or the place of one of two levels).
+    - `least`: the least value that the column can have.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Axis:
     form: Form = "number"
     levels: tuple[str, ...] = ()
     whole: bool = False
+    least: float = -np.inf
 
     def grid(self, count: int) -> np.ndarray:
         """Return `count` values from one end to the other, evenly spread on the screen."""
@@ -54,7 +58,7 @@ class Axis:
         value = float(np.round(value)) if self.whole else float(value)
         if self.levels:
             return float(np.clip(value, 0, len(self.levels) - 1))
-        return max(value, 0.0) if self.whole else value
+        return max(value, 0.0 if self.whole else self.least)
 
     def cells(self, values: np.ndarray) -> np.ndarray:
         """Return `values` as the cells that a table has in this column."""
@@ -117,7 +121,10 @@ def outcome_axis(column: Column, low: float, high: float) -> Axis:
         return Axis(column.name, -0.15, 1.15, levels=column.levels, whole=True)
     if column.form == "count":
         return Axis(column.name, -0.05 * high, 1.3 * high + 1, whole=True)
-    return numbers_axis(column.name, low, high)
+    axis = numbers_axis(column.name, low, high)
+    if column.form in ("positive", "limited-positive"):  # A click beside the axis is a small amount.
+        return replace(axis, low=min(0.0, low), least=_SMALL * column.scale)
+    return axis
 
 
 def numbers_axis(name: str, low: float, high: float) -> Axis:

@@ -268,7 +268,7 @@ class TableSubject(AbstractSubject):
         schema = model.schema_
         _check_finished(model.run_, title)
         _check_inputs(title, len(schema.given), len(schema.outputs))
-        if schema.side is not None:
+        if schema.side is not None and schema.side.name in schema.given:
             raise InputError(
                 f"{title} needs the {schema.side_name} of a row ({schema.side.name!r}): explore draws models without one."
             )

@@ -17,6 +17,7 @@ from bmaml.distributions import (
     Categorical,
     CategoricalMixture,
     DiscreteMixture,
+    Limited,
     Mixture,
     NoisyGamma,
     NoisyStudentT,
@@ -69,6 +70,8 @@ def _wider(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -> A
     if isinstance(predictive, ShiftedLogNormal):
         # With heavier tails it would have no mean.
         return ShiftedLogNormal(predictive.loc, factor * predictive.scale, predictive.shift)
+    if isinstance(predictive, Limited):
+        return Limited(_wider(predictive.inner, factor, tails), predictive.reach)
     if isinstance(predictive, Mixture):
         return Mixture(predictive.log_weights, _wider(predictive.components, factor, tails))
     if isinstance(predictive, Normal):

@@ -7,6 +7,9 @@ one file that subclasses `AbstractLikelihood`, and one row in `families.py`. The
 
 from bmaml.likelihoods.base import AbstractLikelihood as AbstractLikelihood
 from bmaml.likelihoods.bernoulli import BernoulliLikelihood as BernoulliLikelihood
+from bmaml.likelihoods.binomial import BinomialLikelihood as BinomialLikelihood
+from bmaml.likelihoods.censored import CensoredLikelihood as CensoredLikelihood
+from bmaml.likelihoods.censored import CensoredLogLikelihood as CensoredLogLikelihood
 from bmaml.likelihoods.families import FAMILIES as FAMILIES
 from bmaml.likelihoods.families import NORMAL as NORMAL
 from bmaml.likelihoods.families import Family as Family

@@ -10,6 +10,8 @@ import numpy as np
 from bmaml.errors import InputError, said
 from bmaml.likelihoods.base import AbstractLikelihood
 from bmaml.likelihoods.bernoulli import BernoulliLikelihood
+from bmaml.likelihoods.binomial import BinomialLikelihood
+from bmaml.likelihoods.censored import CensoredLikelihood, CensoredLogLikelihood
 from bmaml.likelihoods.gamma import GammaLikelihood
 from bmaml.likelihoods.gaussian import KnownErrorLikelihood, WeightedLikelihood
 from bmaml.likelihoods.negative_binomial import NegativeBinomialLikelihood
@@ -18,11 +20,12 @@ from bmaml.likelihoods.poisson import PoissonLikelihood
 from bmaml.likelihoods.student import StudentLikelihood
 from bmaml.rows import Rows
 
-# What an outcome's cells may be: any number, a number above 0, one of two things, one of several levels in order, or a whole
-# number from 0 on.
-Cells = Literal["number", "positive", "two", "ordered", "count"]
-# What else must be known of a row: the exposure of a count, the error of a measurement, or how many measurements it stands for.
-Side = Literal["exposure", "error", "weight"]
+# What an outcome's cells may be: any number, a number above 0, the same with cells such as <0.1, one of two things, one of
+# several levels in order, or a whole number from 0 on.
+Cells = Literal["number", "positive", "limited", "limited-positive", "two", "ordered", "count"]
+# What else is known of a row: the exposure of a count, the error of a measurement, how many measurements it stands for, how
+# many trials could succeed, or how far the true outcome may lie from the one that is given.
+Side = Literal["exposure", "error", "weight", "trials", "limits"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,17 @@ class Family:
     @property
     def continuous(self) -> bool:
         """Whether an outcome has a density, so that its intervals have a width."""
-        return self.cells in ("number", "positive")
+        return self.cells in ("number", "positive") or self.limited
+
+    @property
+    def limited(self) -> bool:
+        """Whether an outcome may only be known up to a limit."""
+        return self.side == "limits"
+
+    @property
+    def exact(self) -> bool:
+        """Whether an outcome is one number with a density, so that a normal around a guess can be compared with it."""
+        return self.continuous and not self.limited
 
     @property
     def made_by(self) -> AbstractLikelihood | None:
@@ -69,10 +82,13 @@ _ROWS = (
     Family("gamma", GammaLikelihood(), "positive"),
     Family("known-error", KnownErrorLikelihood(), "number", side="error"),
     Family("weighted", WeightedLikelihood(), "number", side="weight"),
+    Family("censored", CensoredLikelihood(), "limited", side="limits"),
+    Family("censored-log", CensoredLogLikelihood(), "limited-positive", side="limits"),
     Family("yes-no", BernoulliLikelihood(), "two", mean="probability", error="root of the Brier score"),
     Family("ordered", OrderedLikelihood(), "ordered", mean="mean", error="RMSE in levels"),
     Family("count", NegativeBinomialLikelihood(), "count", side="exposure"),
     Family("poisson", PoissonLikelihood(), "count", side="exposure"),
+    Family("binomial", BinomialLikelihood(), "count", side="trials"),
 )
 
 

@@ -11,8 +11,8 @@ from bmaml.tables.columns import Column as Column
 from bmaml.tables.read import TableLike as TableLike
 from bmaml.tables.read import read_table as read_table
 from bmaml.tables.report import column_report as column_report
+from bmaml.tables.roles import ColumnRoles as ColumnRoles
 from bmaml.tables.sampled import read_sample as read_sample
-from bmaml.tables.schema import ColumnRoles as ColumnRoles
 from bmaml.tables.schema import Schema as Schema
 from bmaml.tables.schema import fit_schema as fit_schema
 from bmaml.tables.table import Reading as Reading

@@ -167,6 +167,40 @@ def numbers(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> Numb
         return Numbers(values, none, np.isnan(values) & ~none)
 
 
+def limits(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> tuple[Numbers, np.ndarray]:
+    """Return `cells` as numbers, of which some are limits, and how far the true number may lie from each.
+
+    The latter is 0 for a plain number, minus infinity for `<0.1`, infinity for `>100`, and the width of `0.1..0.5`, whose
+    number is the lower one. `missing` and `decimal` are as in `numbers`.
+    """
+    if not is_text(cells):
+        found = numbers(cells, missing, decimal)
+        return found, np.zeros(len(found.values))
+    texts = without_missing(cells, missing)
+    none = pc.is_null(texts).to_numpy(zero_copy_only=False)
+    codes, levels = coded(texts)
+    ends = np.array([*(_limit(level, decimal) for level in levels), (np.nan, 0.0)])[codes]
+    return Numbers(ends[:, 0], none, ~np.isfinite(ends[:, 0]) & ~none), ends[:, 1]
+
+
+def is_limit(text: str) -> bool:
+    """Whether a cell's `text` says that a number lies below, above or between others."""
+    return any(np.isfinite(_limit(text, mark)[0]) and _limit(text, mark)[1] != 0 for mark in ".,")
+
+
+def _limit(text: str, decimal: str) -> tuple[float, float]:
+    """Return the number of a text that may be a limit (NaN for another text), and how far the true number may lie from it."""
+    rest = text.lstrip("<>\u2264\u2265")
+    mark, first = text[: len(text) - len(rest)], rest.partition("..")
+    value = _parse(rest.removeprefix("=").strip() if mark else first[0], decimal)
+    if not mark and first[1]:
+        width = _parse(first[2], decimal) - value
+        return (value, width) if width > 0 else (np.nan, 0.0)
+    if len(mark) > 1:
+        return np.nan, 0.0
+    return value, {"": 0.0, "<": -np.inf, "\u2264": -np.inf}.get(mark, np.inf)
+
+
 def plain_numbers(cells: pa.Array, missing: Iterable[str]) -> np.ndarray | None:
     """Return the texts `cells` as float64 if each is a number, or None if one is not, or one of `missing` is a number.
 

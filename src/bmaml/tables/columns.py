@@ -22,7 +22,24 @@ BEYOND = 3.0
 lay there, since a model knows nothing of it and one such row would outweigh all others.
 """
 
-Form = Literal["number", "positive", "error", "boolean", "date", "clock", "two", "ordered", "count"]
+NOWHERE = 1e8
+"""How far, in deviations, the truth lies at most from a cell that is a limit on one side."""
+
+Form = Literal[
+    "number",
+    "positive",
+    "limited",
+    "limited-positive",
+    "reach",
+    "error",
+    "trials",
+    "boolean",
+    "date",
+    "clock",
+    "two",
+    "ordered",
+    "count",
+]
 
 
 @dataclass(frozen=True)
@@ -35,8 +52,9 @@ class Column:
     - `log`: whether the logarithm is taken first.
     - `levels`: the levels of a category, in order.
     - `form`: how a cell is written that becomes a number: `"date"` (in days) and `"clock"` (in hours) are texts or times. An
-      outcome may be `"two"`, one of two levels, `"ordered"`, one of several, a `"count"`, or `"positive"`. An `"error"` is a
-      number from 0 on.
+      outcome may be `"two"`, one of two levels, `"ordered"`, one of several, a `"count"`, or `"positive"`. Cells of a
+      `"limited"` one may be limits, such as <0.1, and `"reach"` is how far the truth may lie from them. An `"error"` is a
+      number from 0 on, and `"trials"` a whole number from 1 on.
     - `day_first`: whether the date 03/04/2024 is the third of April.
     - `origin`: what is subtracted first, exactly (a date's in microseconds since 1970).
     - `gaps`: whether cells may be empty. An empty cell is encoded as 0, and a further encoded column is 1 there.
@@ -95,6 +113,8 @@ class Column:
         `encode`.
         """
         values = self.raw(table)
+        if self.form == "reach":
+            return np.clip(values / self.scale, -NOWHERE, NOWHERE)[:, None]
         if self.form in ("two", "ordered", "count"):
             return values[:, None]
         return self._standardised(table, values if self.level is None else values - reference)[:, None]
@@ -109,6 +129,12 @@ class Column:
             return self._time(table)
         if self.form in ("two", "ordered"):
             return self._level(table)
+        if self.form == "reach":  # A row to predict may have no column of outcomes.
+            return table.limits(self.name, missing=True)[1] if self.name in table.columns else np.zeros(len(table))
+        if self.form in ("limited", "limited-positive"):
+            values = table.limits(self.name, missing=self.gaps)[0]
+            self._check_range(table, values)
+            return values
         if self.form == "boolean":
             return booleans(table, self.name, missing=self.gaps)
         if self.origin and isinstance(self.origin, int):
@@ -142,7 +168,9 @@ class Column:
         """
         if self.form == "count":
             wrong, right = (values < 0) | (values != np.floor(values)), "a count is a whole number from 0 on"
-        elif self.form == "positive":
+        elif self.form == "trials":
+            wrong, right = (values < 1) | (values != np.floor(values)), "a number of trials is a whole number from 1 on"
+        elif self.form in ("positive", "limited-positive"):
             wrong, right = values <= 0, "an outcome of this family is above 0"
         elif self.form == "error":
             wrong, right = values < 0, "the error of a measurement is its standard deviation, a number from 0 on"

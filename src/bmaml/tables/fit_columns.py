@@ -284,7 +284,11 @@ def _number_note(column: Column, values: np.ndarray) -> str:
         return f"date, in days since {dates.shown_date(int(column.origin))}{order}"
     if column.form == "clock":
         return "time, in hours"
-    ends = np.exp([values.min(), values.max()]) if column.log else np.array([values.min(), values.max()]) + column.origin
+    ends = np.array([values.min(), values.max()])
+    if column.origin:
+        start = column.origin + int(ends[0]) if isinstance(column.origin, int) else column.origin + ends[0]
+        return f"number, {start} and up to {np.ptp(ends):.4g} more"
+    ends = np.exp(ends) if column.log else ends
     return f"{'logarithm of a ' if column.log else ''}number, {ends[0]:.4g} to {ends[1]:.4g}"
 
 

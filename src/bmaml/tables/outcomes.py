@@ -13,6 +13,7 @@ from bmaml.likelihoods import FAMILIES, NORMAL, Family, Side
 from bmaml.tables.cells import coded, label, without_missing
 from bmaml.tables.columns import BOOLEANS, Column
 from bmaml.tables.fit_columns import NORMAL_QUARTILES, fit_output, form_of, given_order
+from bmaml.tables.limits import has_limits, shown_limits
 from bmaml.tables.table import Table, listed
 
 # Words that say which of two levels is yes. Otherwise it is the later one.
@@ -28,18 +29,24 @@ _SIDES: dict[Side, str] = {
     "exposure": "an exposure is for counts",
     "error": "a known error is for measurements",
     "weight": "a weight is for measurements",
+    "trials": "a number of trials is for numbers of successes",
 }
+# Digits of single precision end at about so many trials.
+_MOST_TRIALS = 100_000
 
 
-def family_of(table: Table, outputs: tuple[str, ...], wanted: str | None, sides: Mapping[Side, str]) -> Family:
+def family_of(
+    table: Table, outputs: tuple[str, ...], wanted: str | None, sides: Mapping[Side, str], upper: str | None = None
+) -> Family:
     """Return the family of the outcomes.
 
     - `table`: the rows.
     - `outputs`: names of the columns of the outcomes.
     - `wanted`: name of a family. None takes the one that a column in `sides` is for, if there is only one. Otherwise it takes
-      "yes-no" for a single outcome with no more than two things in it (0 and 1, true and false, two words). Else it takes
-      "normal", with a warning if the numbers look like counts.
+      "yes-no" for a single outcome with no more than two things in it (0 and 1, true and false, two words), and a family of
+      limits for one with cells such as <0.1. Else it takes "normal", with a warning if the numbers look like counts.
     - `sides`: names of the columns with what else is known of a row, by what they hold.
+    - `upper`: name of the column with the upper ends of the outcomes, if there is one.
 
     Raises: InputError for an unknown family, or one that does not fit the outcomes or the further columns.
     """
@@ -57,11 +64,14 @@ def family_of(table: Table, outputs: tuple[str, ...], wanted: str | None, sides:
     if sides and family not in fitting:
         names = " or ".join(row.name for row in fitting)
         raise InputError(f"{_SIDES[next(iter(sides))]} and the family is {family.name!r}: use family {names}.")
-    if family.side in ("error", "weight") and not sides:
+    if family.side in ("error", "weight", "trials") and not sides:
         raise InputError(
             f"family {family.name!r} must know the {family.side} of each row: give its column as --{family.side} "
             f"({family.side}= in Python)."
         )
+    if upper is not None and not family.limited:
+        names = " or ".join(row.name for row in FAMILIES.known() if row.limited)
+        raise InputError(f"an upper end of the outcome is given and the family is {family.name!r}: use family {names}.")
     return family
 
 
@@ -74,11 +84,14 @@ def fit_side(table: Table, name: str, side: Side, outcome: Column) -> Column:
         column = Column(name, form="error", scale=outcome.scale)
         values = column.raw(table)
         return replace(column, note=f"error of each measurement, {values.min():.4g} to {values.max():.4g}")
-    column = Column(name, log=True)
+    if side == "limits":
+        column = Column(name, form="reach", scale=outcome.scale)
+        return replace(column, note=shown_limits(column.raw(table)))
+    column = Column(name, form="trials" if side == "trials" else "number", log=True)
     logs = column.raw(table)
     ends = f"{np.exp(logs.min()):.4g} to {np.exp(logs.max()):.4g}"
-    if side == "exposure":
-        return replace(column, note=f"exposure, {ends}")
+    if side in ("exposure", "trials"):
+        return replace(column, note=f"{'exposure' if side == 'exposure' else 'number of trials'}, {ends}")
     return replace(column, mean=float(np.sort(logs).mean()), note=f"number of measurements in a row, {ends}")
 
 
@@ -87,6 +100,13 @@ def recognised(table: Table, outputs: tuple[str, ...]) -> Family:
     if len(outputs) != 1:
         return NORMAL
     name = outputs[0]
+    if has_limits(table, name):
+        family = "censored-log" if (table.limits(name, missing=True)[0] > 0).all() else "censored"
+        warnings.warn(
+            f"outcome {name!r} has limits such as <0.1 among its cells: they are used as limits (family {family}).",
+            stacklevel=4,
+        )
+        return FAMILIES[family]
     levels = _levels(table, name)
     text = form_of(table, name) in ("boolean", "category")
     if len(levels) == 2 and (text or set(levels) == {"0", "1"}):
@@ -129,8 +149,9 @@ def fit_outcome(table: Table, name: str, family: Family, levels: tuple[str, ...]
         "ordered": lambda: _in_order(table, name, levels),
         "two": lambda: _two(table, name, family),
         "count": lambda: _count(table, name),
+        "limited": lambda: _limited(table, name),
     }
-    column = fits.get(family.cells, lambda: _positive(table, name))()
+    column = fits.get(family.cells, lambda: _positive(table, name, family))()
     values = column.raw(table)
     if len(values) and (values == values[0]).all():
         raise InputError(
@@ -196,11 +217,44 @@ def _robust(table: Table, column: Column) -> Column:
     return replace(column, mean=float(values[1]), scale=narrow) if narrow > _NARROW * column.scale else column
 
 
-def _positive(table: Table, name: str) -> Column:
-    column = Column(name, form="positive")
+def _limited(table: Table, name: str) -> Column:
+    column = Column(name, form="limited")
     values = column.raw(table)
-    note = f"number above 0, {values.min():.4g} to {values.max():.4g}"
-    return replace(column, scale=float(np.exp(np.sort(np.log(values)).mean())), note=note)
+    return replace(column, mean=float(np.sort(values).mean()), scale=float(np.sort(values).std()) or 1.0, note=_between(values))
+
+
+def _between(values: np.ndarray, what: str = "number") -> str:
+    return f"{what}, {values.min():.4g} to {values.max():.4g}"
+
+
+def _positive(table: Table, name: str, family: Family) -> Column:
+    column = Column(name, form="limited-positive" if family.limited else "positive")
+    values = column.raw(table)
+    scale = float(np.exp(np.sort(np.log(values)).mean()))
+    return replace(column, scale=scale, note=_between(values, "number above 0"))
+
+
+def check_trials(table: Table, outcome: Column, trials: Column) -> None:
+    """Check that no row of `table` has more successes (`outcome`) than `trials`, nor too many trials to compute with.
+
+    Raises: InputError that names the first such row.
+    """
+    if trials.name not in table.columns:
+        return
+    successes, several = outcome.raw(table), np.round(np.exp(trials.raw(table)))
+    wrong = np.flatnonzero(successes > several)
+    if len(wrong):
+        row = wrong[0]
+        raise InputError(
+            f"{table.cell(outcome.name, row)} is {successes[row]:g} and its {trials.name!r} is {several[row]:g}: give at most "
+            "as many successes as trials."
+        )
+    many = np.flatnonzero(several > _MOST_TRIALS)
+    if len(many):
+        raise InputError(
+            f"{table.cell(trials.name, many[0])} is {several[many[0]]:g} and more than {_MOST_TRIALS:,} trials are not told "
+            "apart: give their share as the outcome, with --weight."
+        )
 
 
 def _count(table: Table, name: str) -> Column:

@@ -16,6 +16,8 @@ def column_report(table: Table, schema: Schema) -> list[list[str]]:
             rows.append([column.name, role, column.note + gaps])
     if schema.side is not None:
         rows.append([schema.side.name, schema.side_name, schema.side.note])
+    if schema.upper is not None:
+        rows.append([schema.upper, "upper end", f"beside {schema.outputs[0].name}, the lower end"])
     if schema.order is not None and schema.order_form is not None and schema.order not in [row[0] for row in rows]:
         rows.append([schema.order, "order", schema.order_form.note])
     others = [name for name in table.columns if name not in {schema.order, *schema.task_columns, *(row[0] for row in rows)}]

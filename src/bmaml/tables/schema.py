@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
-from bmaml.io.checked import check_fields
-from bmaml.likelihoods import FAMILIES, NORMAL, Side
+from bmaml.likelihoods import FAMILIES, NORMAL
 from bmaml.tables.columns import Column
 from bmaml.tables.fit_columns import INPUT_RATIO, OUTPUT_RATIO, Wanted, fit_input, spread, with_level
-from bmaml.tables.outcomes import family_of, fit_outcome, fit_side
+from bmaml.tables.limits import with_limits
+from bmaml.tables.outcomes import check_trials, family_of, fit_outcome, fit_side
+from bmaml.tables.roles import ColumnRoles, check_names
 from bmaml.tables.table import Reading, Table
 from bmaml.tables.task_labels import say_labels, task_codes
 from bmaml.tasks.base import Selection
@@ -41,6 +42,7 @@ class Schema:
     - `family`: name of the family of the outcomes.
     - `side`: encoding of the column with what else the family must know of a row, such as an exposure, or None. It is the last
       encoded input.
+    - `upper`: name of the column with the upper ends of outcomes that are only known up to limits, or None.
     """
 
     task: str
@@ -53,6 +55,7 @@ class Schema:
     order_form: Column | None = None
     family: str = NORMAL.name
     side: Column | None = None
+    upper: str | None = None
 
     @property
     def width(self) -> int:
@@ -69,7 +72,7 @@ class Schema:
     def given(self) -> tuple[str, ...]:
         """Names of the columns that must be known of a row before its outcome is: the inputs and the side input."""
         names = tuple(column.name for column in self.inputs)
-        return names if self.side is None else (*names, self.side.name)
+        return names if self.side is None or self.side.form == "reach" else (*names, self.side.name)
 
     @property
     def means(self) -> np.ndarray:
@@ -121,6 +124,8 @@ class Schema:
         `encode_x`.
         """
         table, known = self.as_read(table), references or {}
+        if self.side is not None and self.side.form == "trials":
+            check_trials(table, self.outputs[0], self.side)
         return np.concatenate([c.target(table, known.get(c.name)) for c in self.outputs], 1).astype(np.float32)
 
     def decode_value(self, value: ArrayLike, references: Mapping[str, float] | None = None) -> np.ndarray:
@@ -147,7 +152,10 @@ class Schema:
     def as_read(self, table: Table) -> Table:
         """Return `table` with the fitted table's way of reading cells. A decimal mark is that of each table."""
         mark = table.reading.decimal or self.reading.decimal
-        return table.read_by(replace(self.reading, decimal=mark))
+        table = table.read_by(replace(self.reading, decimal=mark))
+        if self.upper is None or self.upper not in table.columns:
+            return table
+        return table.once(("limits of", self.upper), lambda: with_limits(table, self.outputs[0].name, str(self.upper)))
 
     def rows(self, table: Table) -> dict[str, np.ndarray]:
         """Return the row numbers of each task of `table`: tasks by name, rows in an order of their own.
@@ -201,7 +209,7 @@ class Schema:
         inputs, outputs = ([column.to_json() for column in part] for part in (self.inputs, self.outputs))
         form = None if self.order_form is None else self.order_form.to_json()
         own = {"task": self.task, "order": self.order, "within": list(self.within), "selection": self.selection}
-        side = {"family": self.family, "side": None if self.side is None else self.side.to_json()}
+        side = {"family": self.family, "upper": self.upper, "side": None if self.side is None else self.side.to_json()}
         return own | side | {"inputs": inputs, "outputs": outputs, "reading": self.reading.to_json(), "order_form": form}
 
     @staticmethod
@@ -218,55 +226,9 @@ class Schema:
             side = None if values.get("side") is None else Column.from_json(values["side"])
             family = FAMILIES.find(values.get("family", NORMAL.name)).name
             own = (values["task"], inputs, outputs, values["order"], within, selection, reading, form)
-            return Schema(*own, family, side)
+            return Schema(*own, family, side, values.get("upper"))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"the saved schema is damaged ({error}): fit and save the model again.") from error
-
-
-@dataclass(frozen=True)
-class ColumnRoles:
-    """What each of a table's columns is for.
-
-    - `task`: name of the task column, or several names: of the columns that a task is nested in, then of the task.
-    - `x`, `y`: names of the input and output columns. Inputs of text become dates, times, booleans or categories. Without an
-      input, a model learns how tasks differ in level.
-    - `order`: name of the column that sorts each task's rows.
-    - `categorical`: further inputs that are categories.
-    - `log`: inputs whose logarithm is taken.
-    - `selection`: `"first"` if a task's first rows are given, so that their order has a meaning.
-    - `family`: name of the family of the outcomes (None: as they show).
-    - `exposure`: name of the column with the exposure of counts, such as person-years.
-    - `error`: name of the column with the standard deviation of each measurement's own error.
-    - `weight`: name of the column with how many measurements each row is the mean of.
-    - `levels`: the levels of an ordered outcome, the lowest first. They are needed if they are words without a known order.
-    """
-
-    task: str | tuple[str, ...]
-    x: tuple[str, ...]
-    y: tuple[str, ...]
-    order: str | None = None
-    categorical: tuple[str, ...] = ()
-    log: tuple[str, ...] = ()
-    selection: Selection = "random"
-    family: str | None = NORMAL.name
-    exposure: str | None = None
-    error: str | None = None
-    weight: str | None = None
-    levels: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    @property
-    def task_columns(self) -> tuple[str, ...]:
-        """Names of the columns that name a task, the outermost first."""
-        return (self.task,) if isinstance(self.task, str) else self.task
-
-    @property
-    def sides(self) -> dict[Side, str]:
-        """Names of the columns with what else must be known of a row, by what they hold."""
-        every: dict[Side, str | None] = {"exposure": self.exposure, "error": self.error, "weight": self.weight}
-        return {side: name for side, name in every.items() if name is not None}
 
 
 def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
@@ -276,23 +238,24 @@ def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
 
     Raises: InputError for a missing, repeated or unfit column.
     """
-    _check_names(table, roles)
+    check_names(table, roles)
     codes, _ = task_codes(table, roles.task_columns)
     wanted = {name: Wanted(name in roles.categorical, name in roles.log) for name in roles.x}
     inputs = tuple(fit_input(table, name, codes, wanted[name]) for name in roles.x)
-    family = family_of(table, roles.y, roles.family, roles.sides)
+    family = family_of(table, roles.y, roles.family, roles.sides, roles.upper)
     outputs = tuple(fit_outcome(table, name, family, roles.levels) for name in roles.y)
     *within, task = roles.task_columns
     own = (task, inputs, outputs, roles.order, tuple(within), roles.selection, table.reading)
-    schema = Schema(*own, family=family.name)
+    schema = Schema(*own, family=family.name, upper=roles.upper)
     if roles.order is not None:
         schema = replace(schema, order_form=_order_form(table, roles.order, codes))
         order_values(table, schema)
     say_labels(table, roles.task_columns)
     schema = _with_levels(table, schema)
-    if family.side not in roles.sides:
+    named = roles.sides | ({"limits": roles.y[0]} if family.limited else {})
+    if family.side is None or family.side not in named:
         return schema
-    return replace(schema, side=fit_side(table, roles.sides[family.side], family.side, schema.outputs[0]))
+    return replace(schema, side=fit_side(table, named[family.side], family.side, schema.outputs[0]))
 
 
 def references(
@@ -371,20 +334,3 @@ def _with_levels(table: Table, schema: Schema) -> Schema:
         return with_level(column, column.raw(table) - seen[column.name], far[column.name])
 
     return replace(schema, inputs=tuple(map(changed, schema.inputs)), outputs=tuple(map(changed, schema.outputs)))
-
-
-def _check_names(table: Table, roles: ColumnRoles) -> None:
-    if not roles.y:
-        raise InputError("no output column was named: name one for y.")
-    named = [*roles.task_columns, *roles.x, *roles.y]
-    named += roles.sides.values()
-    for name in [*named, *([] if roles.order is None else [roles.order])]:
-        table.column(name)
-    for name in named:
-        if named.count(name) > 1:
-            raise InputError(
-                f"column {name!r} is named twice among task, inputs, outputs, exposure, error and weight: name it once."
-            )
-    for name in [*roles.categorical, *roles.log]:
-        if name not in roles.x:
-            raise InputError(f"column {name!r} has an option (categorical or log) and is no input: add it to x.")

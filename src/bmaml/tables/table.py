@@ -106,9 +106,11 @@ class Table:
         has the place -1.
         Raises: InputError that names the first empty cell.
         """
-        codes, levels, none, _ = self._once(("coded", name), lambda: self._coded(name))
+        codes, levels, none, _ = self.once(("coded", name), lambda: self._coded(name))
         if none is not None and not missing:
-            raise InputError(f"{self._missing_cell(name, none)}: fill it in, remove the row, or {_NA_VALUES}.")
+            there = f"or give --na-values {name}= (Reading(columns={{{name!r}: ()}}) in Python) if it is a value"
+            also = f", {there}" if self.take(np.array([none])).shown(name)[0] else f", or {_NA_VALUES}"
+            raise InputError(f"{self._missing_cell(name, none)}: fill it in, remove the row{also}.")
         return codes, levels
 
     def _coded(self, name: str) -> tuple[np.ndarray, list[str], int | None, dict[str, list[str]]]:
@@ -125,7 +127,7 @@ class Table:
         codes = np.array([*(place[level] for level in levels), -1])[codes]
         return codes, list(ways), none, {level: texts for level, texts in ways.items() if len(texts) > 1}
 
-    def _once(self, what: tuple[str, str], find: Callable[[], Any]) -> Any:
+    def once(self, what: tuple[str, str], find: Callable[[], Any]) -> Any:
         """Return what `find` finds of a column. It is looked for once, because a table never changes. Nor can the arrays be."""
         if what not in self._found:
             found = self._found[what] = find()
@@ -136,7 +138,7 @@ class Table:
 
     def spellings(self, name: str) -> dict[str, list[str]]:
         """Return the levels of column `name` that are written in several ways, with the ways."""
-        return self._once(("coded", name), lambda: self._coded(name))[3]
+        return self.once(("coded", name), lambda: self._coded(name))[3]
 
     def texts(self, name: str) -> np.ndarray:
         """Return the column `name` as the texts of its levels (see `coded`).
@@ -155,24 +157,47 @@ class Table:
 
         Raises: InputError if its commas could be decimal marks or mark thousands.
         """
-        return self._once(("parsed", name), lambda: self._parsed(name))
+        return self.once(("parsed", name), lambda: self._parsed(name))
 
     def _plain(self, name: str) -> np.ndarray | None:
         """Return a column of texts that are numbers without exception, or None."""
-        return self._once(("plain", name), lambda: of_cells.plain_numbers(self.column(name), self.reading.of(name)))
+        return self.once(("plain", name), lambda: of_cells.plain_numbers(self.column(name), self.reading.of(name)))
 
     def _parsed(self, name: str) -> Numbers:
-        mark, plain = self.reading.decimal or self.marks.get(name, "."), self._plain(name)
-        if plain is not None and mark != ",":
+        plain = self._plain(name)
+        if plain is not None and (self.reading.decimal or self.marks.get(name, ".")) != ",":
             no = np.zeros(len(plain), bool)
             return Numbers(plain, no, no)
+        return of_cells.numbers(self.column(name), self.reading.of(name), "," if self._mark(name) == "," else ".")
+
+    def _mark(self, name: str) -> str:
+        """Return the mark in front of decimals in the column `name`."""
+        mark = self.reading.decimal or self.marks.get(name, ".")
         some = next((text for text in self.shown(name) if "," in text), None) if mark == "?" else None
         if some is not None:
             raise InputError(
                 f"{self.name}, column {name!r} has numbers such as {some!r}, whose comma could mark decimals or thousands: "
                 "give --decimal , (Reading(decimal=',') in Python), or write them without separators."
             )
-        return of_cells.numbers(self.column(name), self.reading.of(name), "," if mark == "," else ".")
+        return mark
+
+    def limits(self, name: str, *, missing: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Return the column `name` as float64, and how far the true number may lie from each: cells such as <0.1 are limits.
+
+        It lies below by infinity, above by infinity, or up to a width above. With `missing`, an empty cell is NaN.
+        Raises: InputError that names the first cell that is empty or neither a number nor a limit.
+        """
+        mark = self._mark(name)
+        (values, none, wrong), reach = self.once(
+            ("limits", name), lambda: of_cells.limits(self.column(name), self.reading.of(name), "," if mark == "," else ".")
+        )
+        bad = np.flatnonzero(wrong | (none & (not missing)))
+        if len(bad):
+            raise InputError(
+                f"{self._missing_cell(name, bad[0])}, which is neither a number nor a limit: give a number, or a limit such as "
+                "<0.1, >100 or 0.1..0.5."
+            )
+        return values, reach
 
     def numbers(self, name: str, *, missing: bool = False) -> np.ndarray:
         """Return the column `name` as float64. With `missing`, an empty cell is NaN.
@@ -186,7 +211,10 @@ class Table:
         row = bad[0]
         if none[row]:
             raise InputError(f"{self._missing_cell(name, row)}: give a finite number, or remove the row.")
-        what = f"{self.cell(name, row)} is {_shown(self.take(np.array([row])).shown(name)[0])}"
+        text = self.take(np.array([row])).shown(name)[0]
+        what = f"{self.cell(name, row)} is {_shown(text)}"
+        if wrong[row] and of_cells.is_limit(text):
+            raise InputError(f"{what}, which is a limit: use family censored or censored-log for an outcome, or give a number.")
         if wrong[row]:
             nothing = "list it in --na-values (Reading(missing=...) in Python) if nothing was measured"
             fix = f"correct it (a decimal point, no separators), {nothing}, or list an input as categorical when fitting"
@@ -205,7 +233,7 @@ class Table:
             plain = self._plain(name)
             return of_cells.empty(self.column(name), self.reading.of(name)) if plain is None else np.zeros(len(plain), bool)
 
-        return self._once(("empty", name), find)
+        return self.once(("empty", name), find)
 
     def read_by(self, reading: Reading) -> Table:
         """Return the table with another way of reading its cells."""

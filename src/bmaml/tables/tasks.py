@@ -13,6 +13,7 @@ import numpy as np
 from bmaml.data import Data
 from bmaml.errors import InputError
 from bmaml.io.files import digest
+from bmaml.tables.limits import with_limits
 from bmaml.tables.schema import Schema
 from bmaml.tables.table import Table, listed
 from bmaml.tasks.base import FixedTasks, Selection
@@ -81,12 +82,15 @@ def task_rows(table: Table, schema: Schema) -> dict[str, np.ndarray]:
     return schema.rows(table)
 
 
-def measured(table: Table, outputs: Sequence[str], levels: Sequence[str] = ()) -> Table:
+def measured(table: Table, outputs: Sequence[str], levels: Sequence[str] = (), upper: str | None = None) -> Table:
     """Return the rows of `table` that have a value in each of the columns `outputs`, with one warning if others are left out.
 
-    `levels` are those of an ordered outcome: a text such as "none" is then no missing value.
+    `levels` are those of an ordered outcome: a text such as "none" is then no missing value. `upper` is the column with the
+    upper ends of the outcome, if there is one.
     Raises: InputError if no row has.
     """
+    if upper is not None:
+        table = with_limits(table, outputs[0], upper)
     if levels:
         words, own = {level.strip().lower() for level in levels}, table.reading
         kept = {name: tuple(text for text in own.of(name) if text not in words) for name in outputs}

@@ -10,6 +10,7 @@ from bmaml.estimators.stacking.report import PLAIN as PLAIN
 from bmaml.estimators.stacking.report import Report as Report
 from bmaml.estimators.stacking.report import answers_of as answers_of
 from bmaml.estimators.stacking.report import scores_of as scores_of
+from bmaml.estimators.stacking.report import shown_score as shown_score
 from bmaml.estimators.stacking.report import verdict as verdict
 from bmaml.estimators.stacking.run import FAMILY_MIXTURES as FAMILY_MIXTURES
 from bmaml.estimators.stacking.run import MIXTURES as MIXTURES

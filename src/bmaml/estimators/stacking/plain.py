@@ -10,16 +10,17 @@ import numpy as np
 from jaxtyping import Array
 
 from bmaml.distributions import pit
-from bmaml.estimators.scores import Errors, averaged
+from bmaml.estimators.scores import Errors, averaged, in_units, missed, reach_of
 from bmaml.estimators.stacking.questions import Questions
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.likelihoods import Family, fitted
+from bmaml.tables import Schema
 
 # Variances of the latent number around the guess that are tried.
 _VARIANCES = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 
 
-def plain_errors(family: Family, asked: Questions, here: np.ndarray, sides: int, levels: int) -> Errors:
+def plain_errors(family: Family, asked: Questions, here: np.ndarray, schema: Schema) -> Errors:
     """Return the errors of a guess that needs no model.
 
     The latent number of a task is the one that fits its given rows and the mean of all rows. How far tasks lie from it is the
@@ -27,15 +28,14 @@ def plain_errors(family: Family, asked: Questions, here: np.ndarray, sides: int,
 
     - `family`: the family of the outcomes.
     - `asked`, `here`: the questions, and which of them to answer.
-    - `sides`: how many of the last inputs are the family's side inputs.
-    - `levels`: how many levels an outcome has.
+    - `schema`: what the columns mean.
     """
     support, query = (
         jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[here], part) for part in (asked.task.support, asked.task.query)
     )
-    known = [part.x[..., -1] if sides else np.zeros(part.mask.shape) for part in (support, query)]
+    known = [part.x[..., -1] if schema.side is not None else np.zeros(part.mask.shape) for part in (support, query)]
     real = query.mask > 0
-    likelihood = fitted(family, query.y[..., 0][real], levels).likelihood
+    likelihood = fitted(family, query.y[..., 0][real], len(schema.outputs[0].levels)).likelihood
     assert likelihood is not None
     scales = {name: jnp.asarray(centre)[None] for name, (centre, _) in likelihood.priors.items()}
     usual = likelihood.centre(query.y[..., 0][real], known[1][real])
@@ -55,11 +55,12 @@ def plain_errors(family: Family, asked: Questions, here: np.ndarray, sides: int,
         def one(mean: Array, side: Array, y: Array, key: Array) -> tuple[Array, ...]:
             spread = jnp.full_like(mean, variance)
             predictive = likelihood.predictive(mean[None], spread[None], side, scales, jnp.zeros(1))
-            return -predictive.log_prob(y), predictive.mean - y, pit(predictive, y, key)
+            return -predictive.log_prob(y), predictive.mean, pit(predictive, y, key)
 
         return jax.vmap(one)(mean, side, y, keys)
 
     tried = [[np.asarray(part, np.float64) for part in answers(jnp.asarray(variance))] for variance in _VARIANCES]
-    nll, error, cdf = min(tried, key=lambda parts: averaged(parts[0], query.mask).mean())
-    inside = np.abs(cdf - 0.5) < LEVEL / 2
-    return Errors(*(averaged(part, query.mask) for part in (error**2, nll, inside)))
+    nll, centre, cdf = min(tried, key=lambda parts: averaged(parts[0], query.mask).mean())
+    inside, reach = np.abs(cdf - 0.5) < LEVEL / 2, reach_of(schema, query.x)
+    parts = (missed(centre, query.y, reach) ** 2, in_units(nll, reach, schema), inside)
+    return Errors(*(averaged(part, query.mask) for part in parts))

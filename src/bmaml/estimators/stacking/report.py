@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from bmaml.distributions import AbstractNumeric, Shape, pooled, shaped, widened
 from bmaml.estimators.left_out import LeftOut, Names, Predicted, left_out
-from bmaml.estimators.scores import Errors, Score, averaged, normal_errors, summary
+from bmaml.estimators.scores import Errors, Score, averaged, in_units, missed, normal_errors, reach_of, summary
 from bmaml.estimators.stacking.fit import Stacked
 from bmaml.estimators.stacking.plain import plain_errors
 from bmaml.estimators.stacking.questions import Answers, row_weights
@@ -80,14 +80,15 @@ def scores(stacked: Stacked, schema: Schema, method: str) -> list[Score]:
         here = stacked.asked.given == count
         owner = stacked.asked.owner[here]
         y, mask = (np.asarray(part, np.float64)[here] for part in (stacked.asked.task.query.y, stacked.asked.task.query.mask))
+        reach = reach_of(schema, np.asarray(stacked.asked.task.query.x)[here])
         for judged in stacked.judged:
             answers = Answers(*(part[here] for part in judged.answers))
             name = method if judged.name == "mixture" else judged.name
-            found.append(_score(count, name, _errors(answers, y, mask), owner, schema))
-        if family.continuous:
-            plain = _plain(stacked, here, y, mask)
+            found.append(_score(count, name, _errors(answers, y, mask, reach, schema), owner, schema))
+        if family.exact:
+            plain = _plain(stacked, here, y, mask, schema)
         else:
-            plain = plain_errors(family, stacked.asked, here, int(schema.side is not None), len(schema.outputs[0].levels))
+            plain = plain_errors(family, stacked.asked, here, schema)
         found.append(_score(count, PLAIN, plain, owner, schema))
     return found
 
@@ -111,6 +112,20 @@ def report(stacked: Stacked, schema: Schema, method: str) -> Report:
 def scores_of(report: Report) -> list[Score]:
     """Return the scores in a `report`."""
     return [Score.from_json(values) for values in report["scores"]]
+
+
+def shown_score(report: Report, method: object) -> dict[str, object]:
+    """Return in words how well new tasks are predicted after about three given rows: a line for each outcome.
+
+    `report` is what the folds say, and `method` the mixture's name.
+    """
+    lines: dict[str, object] = {}
+    own = [score for score in scores_of(report) if score.method == method]
+    for score in sorted(own, key=lambda one: abs(one.shots - 3))[:1]:
+        for name, error in score.rmse.items():
+            held = f"{LEVEL:.0%} intervals held {score.coverage[name].value:.0%}"
+            lines[f"{name} after {score.shots} rows of a new task"] = f"RMSE {error.value:.3g}, {held}"
+    return lines
 
 
 def answers_of(stacked: Stacked, tasks: Names, schema: Schema) -> LeftOut:
@@ -152,7 +167,7 @@ def verdict(report: Report, method: str) -> list[str]:
     `report` is what the folds say, and `method` the mixture's name.
     """
     every, lines = scores_of(report), []
-    numbers = FAMILIES.find(report["family"]).continuous
+    numbers = FAMILIES.find(report["family"]).exact
     by_name = {(score.method, score.shots): score for score in every}
     for count in report["given"]:
         own, plain = by_name[method, count], by_name[PLAIN, count]
@@ -220,15 +235,15 @@ def _score(count: int, name: str, errors: Errors, owner: np.ndarray, schema: Sch
     return Score(count, name, tasks, tasks, *summary(errors, owner, np.arange(owner.max() + 1), schema))
 
 
-def _errors(answers: Answers, y: np.ndarray, mask: np.ndarray) -> Errors:
-    inside = np.abs(answers.cdf - 0.5) < LEVEL / 2
-    return Errors(*(averaged(part, mask) for part in ((answers.mean - y) ** 2, -answers.log_prob, inside)))
+def _errors(answers: Answers, y: np.ndarray, mask: np.ndarray, reach: np.ndarray | None, schema: Schema) -> Errors:
+    inside, error = np.abs(answers.cdf - 0.5) < LEVEL / 2, missed(answers.mean, y, reach)
+    return Errors(*(averaged(part, mask) for part in (error**2, in_units(-answers.log_prob, reach, schema), inside)))
 
 
-def _plain(stacked: Stacked, here: np.ndarray, y: np.ndarray, mask: np.ndarray) -> Errors:
+def _plain(stacked: Stacked, here: np.ndarray, y: np.ndarray, mask: np.ndarray, schema: Schema) -> Errors:
     support = stacked.asked.task.support
     given, seen = (np.asarray(part, np.float64)[here] for part in (support.y, support.mask))
     guess = (given * seen[..., None]).sum(1) / np.maximum(seen.sum(1), 1)[:, None]
     error = guess[:, None] - y
     deviation = np.sqrt(averaged(error**2, mask).mean(0)) + 1e-6
-    return normal_errors(error, deviation, mask)
+    return normal_errors(error, deviation, mask, schema)

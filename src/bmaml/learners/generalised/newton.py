@@ -15,6 +15,8 @@ LENGTHS = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 """Lengths of a Newton step that are tried: the full step can overshoot where the density is far from normal."""
 # A climb ends where the next step gains less, in nats.
 _LEAST_GAIN = {8: 1e-12, 4: 1e-6, 2: 1e-3}
+# A step that promises less, in nats, is so short that the density is normal along it.
+_NEAR = 1e-4
 
 
 def going(count: Array, gain: Array, most: int) -> Bool[Array, ""]:
@@ -49,9 +51,11 @@ def climb(
         tried = jnp.asarray(LENGTHS, place.dtype)
         heights = jax.vmap(lambda length: height(place + length * ahead))(tried)
         heights = jnp.nan_to_num(heights, nan=-jnp.inf, posinf=-jnp.inf)
-        # Near the mode, rounding hides which place is higher. The climb then ends.
-        gain = jnp.where(heights.max() >= height(place), half @ half, 0.0)
-        return count + 1, gain, jnp.where(gain > 0, place + tried[jnp.argmax(heights)] * ahead, place)
+        # Near the mode, rounding hides which place is higher, and the full step is right. Elsewhere the climb then ends.
+        near = half @ half < _NEAR
+        length = jnp.where(near, tried[0], tried[jnp.argmax(heights)])
+        gain = jnp.where(near | (heights.max() >= height(place)), half @ half, 0.0)
+        return count + 1, gain, jnp.where(gain > 0, place + length * ahead, place)
 
     first = (jnp.zeros((), int), jnp.full((), np.inf, design.dtype), jnp.zeros_like(unit[0]))
     mode = jax.lax.while_loop(lambda carry: going(carry[0], carry[1], MOST_STEPS), better, first)[2]

@@ -1,0 +1,124 @@
+"""Every family of outcomes through every door of the command line, on a small table of its own."""
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from cases import in_new_process, run
+from many_tasks import check_equal
+
+import bmaml
+from bmaml.explore.subjects import TableSubject
+from bmaml.likelihoods import FAMILIES
+
+ROWS = 6
+
+
+def outcome(family, latent, rng):
+    """Cells of an outcome whose latent numbers are given, and further columns with the options that name them."""
+    noisy, odds = latent + 0.3 * rng.normal(size=latent.shape), rng.random(latent.shape)
+    side = rng.integers(1, 12, latent.shape)
+    limited = lambda values: [f"<{v:.3f}" if i % 5 == 0 else f"{v:.4f}" for i, v in enumerate(values.tolist())]  # noqa: E731
+    return {
+        "normal": lambda: (noisy.round(4), {}),
+        "student-t": lambda: ((latent + 0.3 * rng.standard_t(3, latent.shape)).round(4), {}),
+        "gamma": lambda: ((np.exp(latent) * rng.gamma(4, 0.25, latent.shape)).round(5), {}),
+        "known-error": lambda: (noisy.round(4), {"error": np.full(latent.shape, 0.2)}),
+        "weighted": lambda: (noisy.round(4), {"weight": side}),
+        "censored": lambda: (limited(noisy), {}),
+        "censored-log": lambda: (limited(np.exp(noisy)), {}),
+        "yes-no": lambda: (np.where(odds < 1 / (1 + np.exp(-latent)), "Y", "N"), {}),
+        "ordered": lambda: (np.digitize(noisy, [-1, 0, 1]), {}),
+        "count": lambda: (rng.poisson(side * np.exp(0.5 * noisy)), {"exposure": side}),
+        "poisson": lambda: (rng.poisson(np.exp(latent)), {}),
+        "binomial": lambda: (rng.binomial(side, 1 / (1 + np.exp(-noisy))), {"trials": side}),
+    }[family]()
+
+
+def write(path, family, tasks, seed, asked=0):
+    """Write a table of tasks, whose first rows have no outcome yet, and return the names of its further columns."""
+    rng = np.random.default_rng(seed)
+    task, x = np.repeat(np.arange(tasks), ROWS), rng.normal(size=tasks * ROWS).round(3)
+    y, sides = outcome(family, 0.8 * x + 0.8 * rng.normal(size=tasks)[task], rng)
+    y = ["" if row % ROWS < asked else cell for row, cell in enumerate(np.asarray(y).tolist())]
+    columns = {"task": [f"{seed}-{name}" for name in task], "x": x, **sides, "y": y, "note": np.arange(len(y))}
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return list(sides)
+
+
+WRONG = {
+    "count": "1.5",
+    "poisson": "-1",
+    "binomial": "99",
+    "gamma": "0",
+    "censored-log": "<0",
+    "yes-no": "maybe",
+    "ordered": "7",
+}
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_goes_through_every_door(tmp_path, capsys, monkeypatch, family):
+    monkeypatch.setenv("COLUMNS", "200")
+    known, new, further, model = (tmp_path / name for name in ("known.csv", "new.csv", "further.csv", "model"))
+    sides = write(known, family, 14, 0)
+    write(new, family, 2, 1, asked=3)
+    write(further, family, 12, 2)
+    options = [part for side in sides for part in (f"--{side}", side)]
+    fit = ["fit", known, "--task", "task", "--x", "x", "--y", "y", "--family", family, *options, "--method", "mixed-model"]
+    assert run(*fit, "--shots", "0,2", "--out", model) == 0
+    said = capsys.readouterr().out
+    assert ("90% interval holds" in said) == FAMILIES[family].exact
+    (held,) = re.findall(r"\n2 +mixed-model .* (\d+)% \[[^\]]*\]\n", said)
+    assert 60 <= int(held) <= 100
+    # predict: an answer for each empty row, and what stood in its other columns.
+    assert run("predict", model, new) == 0
+    answers = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["note"] for row in answers] == ["0", "1", "2", "6", "7", "8"]
+    mean = "y_probability" if family == "yes-no" else "y_mean"
+    for row in answers:
+        assert float(row["y_low"]) <= float(row["y_high"])
+        assert np.isfinite(float(row[mean]))
+    # The same in another process and in Python, one by one and together.
+    code = f"import bmaml; print(next(iter(bmaml.FewShotRegressor.load({str(model)!r}).adapt_many({str(new)!r}))).mean[0, 0])"
+    assert float(in_new_process(code).split()[-1]) == pytest.approx(float(answers[0][mean]), rel=1e-3, abs=1e-3)
+    check_equal(bmaml.FewShotRegressor.load(model), str(new))
+    assert run("suggest", model, new, "--n", "2") == 0
+    assert capsys.readouterr().out.count("\n") == 5
+    assert run("suggest", model, new, "--by", "information") == 0
+    assert run("suggest", model, new, "--goal", "max") == 0
+    capsys.readouterr()
+    assert run("evaluate", model, "--table", further, "--shots", "2", "--json") == 0
+    (score,) = json.loads(capsys.readouterr().out)
+    assert np.isfinite(score["nll"]["value"])
+    assert run("describe", model) == 0
+    assert "Rows of a task scatter" in capsys.readouterr().out
+    assert run("report", model, "--out", tmp_path / "report.json") == 0
+    assert json.loads((tmp_path / "report.json").read_text())["family"] == family
+    assert run("report", model, "--table", further, "--out", tmp_path / "report.html") == 0
+    assert run("recalibrate", model, further, "--shots", "2", "--out", tmp_path / "other") == 0
+    assert run("predict", tmp_path / "other", new) == 0
+    capsys.readouterr()
+    assert run("predict", model, new, "--out", tmp_path / "answers.csv", "--plot", tmp_path / "answers.png") == 0
+    loaded = bmaml.FewShotRegressor.load(model)
+    if not sides and family != "ordered":
+        shown = TableSubject(loaded, family)
+        points = np.array([[0.0], [0.5]])
+        below = [shown.outcome.snapped(value) for value in (shown.outcome.low, shown.outcome.high)]
+        assert np.isfinite(shown.adapted(points, np.array(below)).bands(points).low90).all()
+    # A cell that the family cannot have is named by its place.
+    lines = new.read_text().splitlines()
+    cells = lines[4].split(",")
+    cells[-2] = WRONG.get(family, "tall")
+    new.write_text("\n".join([*lines[:4], ",".join(cells), *lines[5:]]))
+    assert run("predict", model, new) == 2
+    error = capsys.readouterr().err
+    assert "line 5, column 'y'" in error
+    assert "Traceback" not in error
