@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from bmaml.data import same_rank
@@ -42,7 +43,7 @@ class Limited(AbstractContinuous):
         thin = same_rank(density[..., None], reach)[0] + jnp.log(jnp.maximum(reach, _LEAST))
         return jnp.where(reach[..., 0] == 0, density, jnp.where(narrow, thin, mass)[..., 0])
 
-    def ends(self, y: Array) -> tuple[Array, Array]:
+    def ends(self, y: Array | np.ndarray) -> tuple[Array, Array]:
         """Return the ends of the interval in which each target lies, if `y` is given for it."""
         y, reach = same_rank(jnp.asarray(y, self.reach.dtype), self.reach)
         return y + jnp.minimum(reach, 0.0), y + jnp.maximum(reach, 0.0)
