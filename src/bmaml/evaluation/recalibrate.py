@@ -306,7 +306,7 @@ def _quick_pit(predictive: AbstractDistribution, y: Array, key: PRNGKeyArray) ->
     low, high = predictive.ends(y)
     below, above = (_quick_cdf(predictive.inner, end) for end in (low, high))
     # All parts of a mixture draw the same number.
-    return below + (above - below) * jax.random.uniform(key, y.shape, y.dtype)
+    return below + (above - below) * same_rank(jax.random.uniform(key, y.shape, y.dtype), below)[0]
 
 
 def _quick_cdf(predictive: AbstractContinuous, y: Array) -> Array:
