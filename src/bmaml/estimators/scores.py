@@ -100,7 +100,8 @@ def averaged(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return the mean of `values` over the rows of each query (second axis). Rows that `mask` leaves out may hold anything."""
     share = mask / mask.sum(1, keepdims=True)
     share = share.reshape(*share.shape, *[1] * (values.ndim - 2))
-    return np.where(share > 0, share * values, 0.0).sum(1)
+    # 0 times infinity, which an amount of 0 can cost, would be no number.
+    return (share * np.where(share > 0, values, 0.0)).sum(1)
 
 
 def normal_errors(error: np.ndarray, deviation: np.ndarray, mask: np.ndarray, schema: Schema) -> Errors:
