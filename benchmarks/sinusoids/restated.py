@@ -22,6 +22,7 @@ from bmaml.evaluation.evaluate import Evaluation, evaluate
 from bmaml.evaluation.intervals import two_way
 from bmaml.evaluation.metrics import range_of
 from bmaml.experiments.numbers import markdown_table, write_results
+from bmaml.learners.gradient import GradientLearner
 from bmaml.learners.predictor import Predictor
 from bmaml.recipes.families import build_tasks, judged_shots
 
@@ -50,6 +51,7 @@ def learned_again(run: bmaml.Run, *, steps: int, batch: int, rate: float, seed: 
 
         return jax.lax.scan(step, (noise, outer.init(noise)), jax.random.split(jax.random.key(seed), steps))[0][0]
 
+    assert isinstance(learner, GradientLearner)
     assert learner.noise is not None, "the run states a noise of its own"
     return dataclasses.replace(meta, noise=learned(learner.noise.init()))
 

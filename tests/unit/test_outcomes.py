@@ -200,6 +200,7 @@ def test_yes_or_no_from_file_to_file(tmp_path, capsys, monkeypatch):
     assert 0 < float(changed["uses_low"]) < float(changed["uses_probability"]) < float(changed["uses_high"]) < 1
 
 
+@pytest.mark.costly
 def test_counts_with_an_exposure_are_rates():
     """Saved models of counts are those of tests/fixtures, so that nothing is compiled for them here."""
     rng = np.random.default_rng(0)

@@ -209,6 +209,7 @@ def test_a_mixture_is_saved_with_what_the_folds_say(model, tmp_path):
     # The intervals of these folds hold a little too much. Where they do not, words say that as well.
     assert any("recalibrate" in line for line in lines)
     calm = copy.deepcopy(again.folds_)
+    assert calm is not None
     for score in calm["scores"]:
         score["coverage"]["y0"] |= {"low": 0.0, "high": 1.0}
     lines = verdict(calm, "mixed-model")

@@ -77,8 +77,8 @@ class ProcessPosterior(AbstractNoisePosterior):
 class ExactProcess(AbstractEvidenceLearner):
     """The exact posterior of a family of Gaussian processes, as a learner without meta-parameters (`init` returns None).
 
-    With the defaults and up to 40 points the quadrature changes the predictive density by less than 0.001 nat a point. Double
-    both counts to see its error.
+    With the defaults and up to 40 points the quadrature changes the log density of a point by less than 0.005 nat. Double both
+    counts to see its error.
 
     - `family`: the family.
     - `lengths`, `scales`: nodes over the range of lengths and of sizes, for each kernel. A range of no width has one.

@@ -6,7 +6,7 @@ import difflib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike
 from bmaml.errors import InputError
 from bmaml.tables import cells as of_cells
 from bmaml.tables.cells import MISSING, Numbers
+
+# What is found of a column.
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class Table:
         codes = np.array([*(place[level] for level in levels), -1])[codes]
         return codes, list(ways), none, {level: texts for level, texts in ways.items() if len(texts) > 1}
 
-    def once(self, what: tuple[str, str], find: Callable[[], Any]) -> Any:
+    def once(self, what: tuple[str, str], find: Callable[[], Found]) -> Found:
         """Return what `find` finds of a column. It is looked for once, because a table never changes. Nor can the arrays be."""
         if what not in self._found:
             found = self._found[what] = find()
