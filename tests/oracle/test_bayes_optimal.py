@@ -50,7 +50,7 @@ def grid(*ranges):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shots", [1, 2, 4])
+@pytest.mark.parametrize("shots", [pytest.param(1, marks=pytest.mark.costly), 2, pytest.param(4, marks=pytest.mark.costly)])
 def test_equals_a_dense_grid_over_amplitude_frequency_and_phase(shots):
     # A tenth of the amplitude as noise, so that a plain grid can hold the posterior.
     family = Sinusoids(shots, 1, relative_noise=0.1)

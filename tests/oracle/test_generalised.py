@@ -367,7 +367,10 @@ def test_the_evidence_of_a_support_is_that_of_quadrature(name):
     assert float(predicted) == pytest.approx(exact, rel=0.04)
 
 
-@pytest.mark.parametrize("name", ["yes-no", "count", "student-t", "gamma", *NEW])
+COSTLY_SLOPES = [pytest.param(name, marks=pytest.mark.costly) for name in ("count", "gamma", *NEW)]
+
+
+@pytest.mark.parametrize("name", ["yes-no", "student-t", *COSTLY_SLOPES])
 def test_the_joint_evidence_has_the_slope_and_the_curvature_that_it_says(name):
     rows, likelihood = told(name, 5, 6), FAMILIES[name]
     basis, knots = layout(rows)

@@ -351,7 +351,7 @@ class Stops(bmaml.Callback):
         return "enough" if training.step == self.step else None
 
 
-@pytest.mark.parametrize("where", ["measure", "record"])
+@pytest.mark.parametrize("where", ["measure", pytest.param("record", marks=pytest.mark.costly)])
 def test_a_callback_with_a_fault_loses_no_meta_step(where, tmp_path):
     """Its error names it, and the run goes on from the meta-step at which it was raised."""
     plan, method = Plan(9, 2, record_every=3), fomaml(MODEL)

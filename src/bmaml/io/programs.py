@@ -88,10 +88,12 @@ def compiler_options(*, runs_once: bool = False) -> dict[str, str | bool]:
     """Return what the compiler is told of a program: on a CPU, to optimise less than it would by itself.
 
     LLVM's first level compiles a meta-step in about half the time of its third one, and the meta-step is as fast. A program
-    that runs once, or for a moment (`runs_once`), is not optimised at all.
+    that runs once, or for a moment (`runs_once`), is not optimised at all. What the user has told JAX comes first.
     """
     import jax
 
+    if jax.config.read("jax_disable_most_optimizations"):
+        return {}
     return {"xla_backend_optimization_level": "0" if runs_once else "1"} if jax.default_backend() == "cpu" else {}
 
 
