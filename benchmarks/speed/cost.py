@@ -11,26 +11,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+from program import Program
 
 from bmaml import methods
 from bmaml.experiments.numbers import markdown_table, write_results
-from bmaml.io.programs import compiler_options
 from bmaml.methods import Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.plots.style import PALETTE, panels, save
-from bmaml.tasks import Sinusoids
 from bmaml.training.memory import needed_bytes
-from bmaml.training.meta_step import build_chunk
-from bmaml.training.optimisers import Adam
-from bmaml.training.plan import Plan
 
 _TURN = 0.2  # seconds
 
@@ -81,21 +74,11 @@ METHODS: dict[str, tuple[Callable[[Sizes], Method], tuple[str, ...]]] = {
 
 def cost(method: Method, sizes: Sizes) -> dict[str, float]:
     """Return the processor seconds of a meta-step and the bytes that its program holds."""
-    family = Sinusoids(shots=sizes.points, queries=sizes.points)
-    plan = Plan(batch=sizes.tasks, outer=Adam(1e-3, decay="none"), skip_limit=10**9)
-    state = jax.jit(lambda: method.begin(plan), compiler_options=compiler_options(runs_once=True))()
-    program = build_chunk(method, plan).lower(state, family, np.uint32(0), np.int32(1)).compile(compiler_options())
-    held = [jax.tree.map(jnp.copy, state)]
-
-    def run(count: int) -> float:
-        began = time.process_time()
-        held[0], _ = program(held[0], family, np.uint32(0), np.int32(count))
-        jax.block_until_ready(held[0])
-        return (time.process_time() - began) / count
-
-    run(1)
-    count = max(1, min(512, int(_TURN / run(1))))
-    return {"seconds": min(run(count) for _ in range(4)), "bytes": float(needed_bytes(program))}
+    program = Program(method, sizes.tasks, sizes.points)
+    program.seconds(1)
+    count = max(1, min(512, int(_TURN / program.seconds(1)[1])))
+    least = min(program.seconds(count)[1] for _ in range(4))
+    return {"seconds": least, "bytes": float(needed_bytes(program.compiled))}
 
 
 def slope(at: list[int], values: list[float]) -> float:

@@ -24,18 +24,12 @@ from typing import Any
 
 import flops
 import jax
-import jax.numpy as jnp
-import numpy as np
+from program import Program
 
 from bmaml import methods
 from bmaml.experiments.numbers import markdown_table, write_results
-from bmaml.io.programs import compiler_options
 from bmaml.methods import Method
 from bmaml.models import MLP, GaussianModel
-from bmaml.tasks import Sinusoids
-from bmaml.training.meta_step import build_chunk
-from bmaml.training.optimisers import Adam
-from bmaml.training.plan import Plan
 
 # Operations that hold others.
 _CONTAINERS = ("while", "call", "conditional")
@@ -81,25 +75,13 @@ def shares(run: Callable[[], float], folder: str) -> dict[str, float]:
 
 def profiled(name: str, width: int, tasks: int, points: int, rate: float) -> dict[str, Any]:
     """Return what is found of one method at one size; `rate` is that of large products, in FLOP/s a core."""
-    method, family = method_of(name, width), Sinusoids(shots=points, queries=points)
-    plan = Plan(batch=tasks, outer=Adam(1e-3, decay="none"), skip_limit=10**9)
-    state = jax.jit(lambda: method.begin(plan))()
-    program = build_chunk(method, plan).lower(state, family, np.uint32(0), np.int32(1)).compile(compiler_options())
-    held = [jax.tree.map(jnp.copy, state)]
-
-    def run(count: int) -> tuple[float, float]:
-        began, processor = time.perf_counter(), time.process_time()
-        held[0], _ = program(held[0], family, np.uint32(0), np.int32(count))
-        jax.block_until_ready(held[0])
-        return (time.perf_counter() - began) / count, (time.process_time() - processor) / count
-
-    run(2)
-    count = max(2, min(2048, int(_TURN / run(2)[0])))
-    times = [run(count) for _ in range(5)]
-    wall, processor = (statistics.median(part) for part in zip(*times, strict=True))
+    program = Program(method_of(name, width), tasks, points)
+    program.seconds(2)
+    count = max(2, min(2048, int(_TURN / program.seconds(2)[0])))
+    wall, processor = (statistics.median(part) for part in zip(*(program.seconds(count) for _ in range(5)), strict=True))
     few = max(2, min(64, count))
     with tempfile.TemporaryDirectory() as folder:
-        spent = shares(lambda: few * run(few)[0], folder)
+        spent = shares(lambda: few * program.seconds(few)[0], folder)
     needed = floor_flops(name, width, tasks, points)
     found = {"method": name, "width": width, "tasks": tasks, "points": points, "seconds": wall, "processor_seconds": processor}
     return found | {"shares": spent, "flops": needed, "floor": needed / rate / processor}

@@ -47,6 +47,7 @@ def _answers(fitted: Any, asked: list[Question], spec: Spec) -> list[Answer]:
 
     from bmaml.distributions import AbstractDiscrete
     from bmaml.evaluation.metrics import crps
+    from bmaml.io.programs import compiler_options
 
     schema = fitted.schema_
     assert all(column.level is None for column in (*schema.inputs, *schema.outputs))
@@ -55,7 +56,7 @@ def _answers(fitted: Any, asked: list[Question], spec: Spec) -> list[Answer]:
     whole = fitted.run_.method.name == "mixture" and spec.family != "normal"
 
     # A compiler in a hurry saves more than a fast program does.
-    @eqx.filter_jit(compiler_options={"xla_backend_optimization_level": "0"})  # pyright: ignore[reportCallIssue]
+    @eqx.filter_jit(compiler_options=compiler_options(runs_once=True))  # pyright: ignore[reportCallIssue]
     def answer(learner, meta, pairs):
         def one(pair):
             support, query = pair

@@ -15,7 +15,7 @@ from bmaml.io.registry import register
 from bmaml.likelihoods.base import AbstractLikelihood
 
 NOWHERE = 1e8
-"""A reach that stands for no limit."""
+"""How far, in deviations, the truth lies at most from a limit on one side: a reach that stands for no limit."""
 _LEAST = 1e-30
 # An interval of fewer deviations counts as its middle: differences of CDFs have too few digits.
 _NARROW = 1e-3

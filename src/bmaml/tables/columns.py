@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bmaml.errors import InputError
+from bmaml.likelihoods.censored import NOWHERE
 from bmaml.tables import cells as of_cells
 from bmaml.tables import dates
 from bmaml.tables.table import Table, listed
@@ -21,9 +22,6 @@ BEYOND = 3.0
 """How far beyond the range of the fitted rows a value may lie, in widths of this range. An input farther away counts as if it
 lay there, since a model knows nothing of it and one such row would outweigh all others.
 """
-
-NOWHERE = 1e8
-"""How far, in deviations, the truth lies at most from a cell that is a limit on one side."""
 
 Form = Literal[
     "number",

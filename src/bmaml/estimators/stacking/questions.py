@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bmaml.data import Data, Task
 from bmaml.distributions import AbstractDiscrete, AbstractNumeric, pit, widened
+from bmaml.io.programs import compiler_options
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.tasks.base import FixedTasks, split_rows
 
@@ -23,7 +24,6 @@ _AT_ONCE = 16
 # Up to so many questions, or numbers of predictives over whole numbers (whose CDFs take long), a program takes longer to
 # compile than to run, so the compiler is told to hurry.
 _FEW, _FEW_NUMBERS = 1000, 100_000
-_HURRY: Any = {"xla_backend_optimization_level": "0"}
 # Questions for each number of given points: more tasks need fewer draws of each.
 _WANTED, _MOST_DRAWS, _MOST_TASKS = 240, 6, 400
 
@@ -116,7 +116,7 @@ def _filled(parts: Any, count: int) -> tuple[Any, Callable[[Any], Any]]:
 
 @cache
 def _quick(function: Callable) -> Callable:
-    return eqx.filter_jit(function, compiler_options=_HURRY)  # pyright: ignore[reportCallIssue]
+    return eqx.filter_jit(function, compiler_options=compiler_options(runs_once=True))  # pyright: ignore[reportCallIssue]
 
 
 @cache
@@ -124,9 +124,10 @@ def _fast(function: Callable) -> Callable:
     return eqx.filter_jit(function)
 
 
-def _compiled(function: Callable, count: int) -> Callable:
-    """Return the compiled `function` of `count` questions."""
-    return _quick(function) if count <= _FEW else _fast(function)
+def _compiled(function: Callable, count: int, predictive: AbstractNumeric | None = None) -> Callable:
+    """Return the compiled `function` of `count` questions, whose answers are those of a `predictive` if it is known."""
+    slow = isinstance(predictive, AbstractDiscrete) and sum(leaf.size for leaf in jax.tree.leaves(predictive)) > _FEW_NUMBERS
+    return _fast(function) if slow or count > _FEW else _quick(function)
 
 
 def _scored(predictive: AbstractNumeric, y: Array, factor: Array, whole: bool) -> tuple[Array, ...]:
@@ -157,8 +158,7 @@ def log_density(predictive: AbstractNumeric, y: Array, factor: np.ndarray) -> Fl
 
 def _score(predictive: AbstractNumeric, y: Array, factor: np.ndarray, whole: bool) -> list[np.ndarray]:
     filled, cut = _filled((predictive, y, np.asarray(factor, y.dtype)), len(y))
-    slow = isinstance(predictive, AbstractDiscrete) and sum(leaf.size for leaf in jax.tree.leaves(predictive)) > _FEW_NUMBERS
-    program = _fast(_scored) if slow else _compiled(_scored, len(y))
+    program = _compiled(_scored, len(y), predictive)
     return [np.asarray(part, np.float64) for part in cut(program(*filled, whole))]
 
 

@@ -15,6 +15,7 @@ from scipy.special import ndtri
 
 from bmaml.data import Data
 from bmaml.estimators.stacking.task_noise import LOG_FACTORS, expected_log_factors, log_noise_factors
+from bmaml.io.programs import compiler_options
 from bmaml.learners.hierarchical import scales as of_scales
 from bmaml.learners.hierarchical.basis import Basis, Knots
 from bmaml.learners.hierarchical.learner import HierarchicalLearner, HierarchicalMeta
@@ -199,7 +200,7 @@ class _Evidence:
         self.functions = jax.jit(jax.vmap(lambda x: self.basis.mean(knots, x)))(self.x)
         self.scales = of_scales.start(learner.basis, learner.deviation)
         self.start, self.unravel = ravel_pytree(self.scales)
-        hurry: Any = {"xla_backend_optimization_level": "0"} if rows.mask.size <= _FEW_ROWS else None
+        hurry = compiler_options(runs_once=True) if rows.mask.size <= _FEW_ROWS else None
 
         def loss(flat: Array, noise: Array, fold: Array, y: Array) -> tuple[Array, Array]:
             each = jax.vmap(jax.vmap(self.posterior, (0, 0, None, 0)), (0, 0, 0, None))
