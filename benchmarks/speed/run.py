@@ -1,7 +1,8 @@
 """Speed of a meta-step against PyTorch's ways to write it: one command, every entry interleaved with the others.
 
 Run from this folder: python run.py --out results. It needs the extra `speed` (torch, higher, torchopt). The result is
-ratios of entries timed in one run on the same idle cores. A time alone means nothing on another machine.
+ratios of entries timed in one run on the same idle cores. A time alone means nothing on another machine. How times and
+memory grow with tasks, particles, steps and points is cost.py's.
 """
 
 from __future__ import annotations
@@ -36,13 +37,12 @@ from bmaml.experiments.numbers import markdown_table  # noqa: E402
 Run = Callable[[int], None]
 TARGETS = {
     "maml/torch.func": 20,
-    "maml/torch.compile": 7,
+    "maml/torch.compile": 5,
     "maml/higher": 90,
     "maml/torchopt": 60,
     "bmaml/torch.func": 10,
-    "bmaml/torch.compile": 5,
+    "bmaml/torch.compile": 3,
 }
-COUNTS = (1, 2, 4, 8, 16, 32)
 INNER_STEPS = (1, 2, 4, 8, 16)
 
 
@@ -108,14 +108,6 @@ def ratios(times: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def scaling(rounds: int, slot: float) -> dict[str, dict[str, float]]:
-    """Microseconds of our BMAML meta-step against particles (10 tasks) and against tasks (10 particles)."""
-    runs = {f"particles {n}": ours.build_bmaml(particles=n) for n in COUNTS}
-    runs |= {f"tasks {n}": ours.build_bmaml(tasks=n) for n in COUNTS}
-    times = interleaved(runs, rounds, slot)
-    return {name: {"median": took["median"], "min": took["min"]} for name, took in times.items()}
-
-
 def memory() -> dict[str, int]:
     """Temporary bytes of our BMAML program against inner steps, kept and computed again."""
     kinds = {"kept": False, "checkpointed": True}
@@ -135,10 +127,9 @@ def markdown(found: dict) -> str:
     rate, load = found["matrix_gflops"], found["load"]
     head = ("entry", "us a meta-step", "min to max", "ours is faster by", "target", "FLOP floor")
     lines = [markdown_table(head, rows), "", f"Matrix rate {rate:.0f} GFLOP/s on {CORES} cores; load {load:.1f} at the start."]
-    for title, key, unit in (("BMAML, ours", "scaling", 1.0), ("Temporary memory, MB", "memory", 1e-6)):
-        if key in found:
-            cells = {k: v if isinstance(v, int) else v["median"] for k, v in found[key].items()}
-            lines += ["", markdown_table((title, "value"), [(k, f"{v * unit:.1f}") for k, v in cells.items()])]
+    if "memory" in found:
+        cells = [(inner, f"{1e-6 * size:.1f}") for inner, size in found["memory"].items()]
+        lines += ["", markdown_table(("inner steps of our BMAML", "temporary memory, MB"), cells)]
     gaps = ", ".join(f"{name} {gap:.0e}" for name, gap in found.get("agreement", {}).items())
     return "\n".join([*lines, "", f"Meta-gradients against torch.func, relative: {gaps or 'not checked'}.", ""])
 
@@ -148,7 +139,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--slot", type=float, default=0.5, help="seconds of a turn")
     parser.add_argument("--out", type=Path, help="folder for speed.json and speed.md")
-    parser.add_argument("--only-peers", action="store_true", help="leave out the scaling and memory curves")
+    parser.add_argument("--only-peers", action="store_true", help="leave out the memory of checkpointing")
     options = parser.parse_args()
     torch.set_num_threads(CORES)
     rate, load = flops.matrix_rate(), os.getloadavg()[0]
@@ -157,7 +148,7 @@ def main() -> None:
     times = interleaved(entries(), options.rounds, options.slot)
     found |= {"times": times, "ratios": ratios(times), "floors": floors(rate)}
     if not options.only_peers:
-        found |= {"scaling": scaling(max(3, options.rounds // 2), options.slot / 2), "memory": memory()}
+        found["memory"] = memory()
     print(markdown(found))
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
