@@ -100,10 +100,10 @@ def test_a_saved_policy_loads_by_name_adapts_and_acts(runs):
 
 def test_the_command_line_scores_a_run_of_policies(runs, tmp_path):
     call = ["evaluate", str(runs["whole"]), "--steps", "0,2", "--count", "3", "--out", str(tmp_path / "scores.json"), "--json"]
-    done = CliRunner().invoke(app, call)
+    done = CliRunner().invoke(app, [*call, "--trajectories", "3", "--slower", "0.1"])
     assert done.exit_code == 0, done.output
     rows = json.loads((tmp_path / "scores.json").read_text())
-    assert [(row["steps"], row["metric"], row["tasks"]) for row in rows] == [(0, "return", 3), (2, "return", 3)]
+    assert [(row["steps"], row["shots"], row["tasks"]) for row in rows] == [(0, 3, 3), (2, 3, 3)]
     assert all(row["low"] < row["mean"] < row["high"] for row in rows)
     refused = CliRunner().invoke(app, ["evaluate", str(runs["whole"]), "--shots", "5"])
     assert isinstance(refused.exception, InputError)
@@ -117,6 +117,13 @@ def test_returns_before_any_update_are_those_of_the_policy(runs):
     row = found.get("return", 2, 0)
     assert row.mean == pytest.approx(found.scores[2, 0]["return"].mean())
     assert row.tasks == 2
+
+
+def test_scores_take_more_trajectories_and_another_rate_after_the_first_update(runs):
+    run = runs["straight"]
+    sizes = {"updates": 2, "count": 2, "batch": 2, "episodes": 3}
+    half, tenth = (evaluate_policies(run.method, run.meta, WORLD, slower=slower, **sizes) for slower in (0.5, 0.1))
+    assert [half.get("return", 3, k).mean == tenth.get("return", 3, k).mean for k in (0, 1, 2)] == [True, True, False]
 
 
 def small(name, model=POLICY):

@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from bmaml.tasks.base import AbstractTasks
 
 # The flags that have no meaning for each kind of run, and the reason.
+_POLICIES = ("--trajectories", "--slower")
 _NOT_OF = {
-    "family": (("--way", "--table", "--split-by"), "was not fitted on a table or on images"),
+    "family": (("--way", "--table", "--split-by", *_POLICIES), "was not fitted on a table, on images or on policies"),
     "control": (
         ("--shots", "--queries", "--particles", "--optimal", "--way", "--table", "--split-by"),
         "is a run of policies",
     ),
-    "FewShotClassifier": (("--steps", "--particles", "--optimal", "--table", "--split-by"), "is of images"),
-    "FewShotRegressor": (("--steps", "--particles", "--count", "--queries", "--optimal", "--way"), "was fitted on a table"),
+    "FewShotClassifier": (("--steps", "--particles", "--optimal", "--table", "--split-by", *_POLICIES), "is of images"),
+    "FewShotRegressor": (
+        ("--steps", "--particles", "--count", "--queries", "--optimal", "--way", *_POLICIES),
+        "was fitted on a table",
+    ),
 }
 
 
@@ -51,6 +55,12 @@ class Asked(OptionGroup):
     ] = None
     seed: Annotated[int, typer.Option(help="Seed of the new tasks.")] = 1
     optimal: Annotated[bool, typer.Option("--optimal", help="Also score the Bayes-optimal predictor.")] = False
+    trajectories: Annotated[
+        int | None, typer.Option(min=1, help="Trajectories a particle gathers for an update (policies; default: as trained).")
+    ] = None
+    slower: Annotated[
+        float | None, typer.Option(min=0, help="Factor on the rate of updates after the first (policies; default: 0.5).")
+    ] = None
     way: Annotated[int | None, typer.Option(min=2, help="For images: classes of a task (default: as fitted).")] = None
     table: Annotated[Path | None, typer.Option(help="For a model of a table: further tasks, all measured.")] = None
     split_by: Annotated[
@@ -163,8 +173,9 @@ def _drawn(run: Path, about: dict[str, Any], shots: tuple[int, ...] | None, quer
 def _of_policies(run: Path, method: str, asked: Asked, output: Output) -> None:
     from bmaml.cli import on_policies
 
-    steps = _steps(asked.steps)
-    results = {method: on_policies.evaluate(run, steps=steps, count=asked.count or 400, seed=asked.seed)}
+    slower = on_policies.SLOWER if asked.slower is None else asked.slower
+    drawn = {"count": asked.count or 400, "seed": asked.seed, "episodes": asked.trajectories, "slower": slower}
+    results = {method: on_policies.evaluate(run, steps=_steps(asked.steps), **drawn)}
     _answer(results, [], output, partial(show, given="trajectories", taken="updates"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -29,13 +30,14 @@ def evaluate_policies(
     count: int = 400,
     seed: int = 1,
     batch: int = 40,
+    episodes: int | None = None,
     slower: float = 0.5,
 ) -> Evaluation:
     """Return the mean return in new tasks before any update and after each update.
 
-    Each update is one inner step on trajectories that the current policy gathers, as many as in training. The next trajectories
-    also give the score. The return of a task is the mean over particles and episodes of the sum of rewards. The tasks depend on
-    `seed` and `batch` alone.
+    Each update is one inner step on trajectories that the current policy gathers. The next trajectories also give the score.
+    The return of a task is the mean over particles and episodes of the sum of rewards. The tasks depend on `seed` and `batch`
+    alone.
 
     - `method`: the policy method.
     - `meta`: its meta-parameters.
@@ -44,11 +46,14 @@ def evaluate_policies(
     - `count`: number of tasks.
     - `seed`: seed of tasks and actions.
     - `batch`: tasks at a time.
+    - `episodes`: trajectories that a particle gathers for an update (None: as many as in training).
     - `slower`: factor on the learning rate of updates after the first; Finn et al. (2017) use a half.
 
     Raises: InputError if the policy does not fit, or a reward is not a number.
     """
     check_policy(world, method.policies.model)
+    if episodes is not None:
+        method = dataclasses.replace(method, sampling=dataclasses.replace(method.sampling, episodes=episodes))
     size = min(batch, count)
     found = [_batch(method, meta, world, updates, size, slower, seed, i) for i in range(-(-count // size))]
     for batch_found in found:
