@@ -12,6 +12,7 @@ from cases import jit
 
 from bmaml.data import Data, Task
 from bmaml.distributions import Categorical, Normal, kl_divergence
+from bmaml.errors import PairError
 from bmaml.inference.directions import Stein
 from bmaml.inference.priors import Particle
 from bmaml.learners import GradientLearner, PolicyGradientLearner, Sgd
@@ -20,6 +21,7 @@ from bmaml.models import MLP, CategoricalModel, Functional, GaussianPolicy, surr
 from bmaml.objectives import ChaserLoss, PolicyLoss
 from bmaml.rl import PolicyMethod, TrustRegion
 from bmaml.rl.advantages import Advantages, discounted, linear_values
+from bmaml.rl.presets import anil, maml
 from bmaml.rl.trajectories import Trajectories
 from bmaml.rl.trust_region import Shared, conjugate_gradients
 from bmaml.training.meta_step import MetaBatch
@@ -245,6 +247,18 @@ def test_stein_variational_policy_gradient_of_one_particle_is_reinforce():
         found = jit(lambda learner=learner: learner.adapt(meta, task.support, key=KEY).params)()
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
             np.testing.assert_allclose(a[0], b, rtol=1e-10, atol=1e-12)
+
+
+def test_anil_moves_the_last_layer_and_the_deviation_as_maml_does():
+    task, meta = jax.tree.map(lambda leaf: leaf[0], gathered(particles=1).tasks), start(method(particles=1))
+    made = (preset(POLICY, inner_learning_rate=0.3).learner for preset in (maml, anil))
+    whole, head = (jit(lambda kind=kind: kind.adapt(meta, task.support, key=KEY).params)() for kind in made)
+    before, (shared, last) = meta.particles.params["weights"], head["weights"]
+    jax.tree.map(np.testing.assert_array_equal, shared, before[0])
+    jax.tree.map(np.testing.assert_array_equal, (last, head["log_std"]), (whole["weights"][1], whole["log_std"]))
+    assert float(jnp.abs(last["weight"] - before[1]["weight"]).max()) > 1e-6
+    with pytest.raises(PairError, match="layers"):
+        anil(GaussianPolicy(Functional(lambda key: jnp.ones((2, 1)), lambda p, x: x @ p), 1))
 
 
 def test_every_step_and_particle_adapts_to_its_own_trajectories():

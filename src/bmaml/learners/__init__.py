@@ -35,4 +35,5 @@ from bmaml.learners.recalibrated import RecalibratedLearner as RecalibratedLearn
 from bmaml.learners.ridge import RidgeLearner as RidgeLearner
 from bmaml.learners.rules import LearnedRates as LearnedRates
 from bmaml.learners.rules import Optax as Optax
+from bmaml.learners.rules import Selected as Selected
 from bmaml.learners.rules import Sgd as Sgd

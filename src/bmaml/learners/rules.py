@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from bmaml.errors import InputError, said
+from bmaml.errors import InputError, PairError, said
 from bmaml.inference.optax_steps import optax_update
 from bmaml.io.registry import register
 
@@ -122,6 +122,41 @@ class Scaled(AbstractRule):
     def step(self, meta, state, direction):
         move, state = self.rule.step(meta, state, direction)
         return jax.tree.map(lambda leaf: self.factor * leaf, move), state
+
+
+@register("rule/selected")
+class Selected(AbstractRule):
+    """Another `rule` for some of a particle's arrays. The others stay where adaptation starts.
+
+    - `rule`: moves the chosen arrays.
+    - `moved`: for each array of a particle, in JAX's order of leaves, whether it moves.
+
+    Raises: InputError if no array moves.
+    """
+
+    rule: AbstractRule
+    moved: tuple[bool, ...] = eqx.field(static=True)
+
+    def __check_init__(self):
+        if not any(self.moved):
+            raise InputError(f"moved is {self.moved}, so that nothing adapts: give True for the arrays that move.")
+
+    def init_meta(self, particle):
+        return self.rule.init_meta(particle)
+
+    def start(self, particles):
+        return self.rule.start(particles)
+
+    def step(self, meta, state, direction):
+        move, state = self.rule.step(meta, state, direction)
+        leaves, kind = jax.tree.flatten(move)
+        if len(leaves) != len(self.moved):
+            raise PairError(
+                f"Selected needs a word for each of the {len(leaves)} arrays of a particle because it says which of them move, "
+                f"and it has {len(self.moved)}; use as many."
+            )
+        kept = [leaf if moves else jnp.zeros_like(leaf) for leaf, moves in zip(leaves, self.moved, strict=True)]
+        return jax.tree.unflatten(kind, kept), state
 
 
 def unscaled(rule: AbstractRule) -> AbstractRule:

@@ -12,9 +12,12 @@ All presets share these arguments, and their docstrings explain only the others:
 
 from __future__ import annotations
 
+import jax
+
+from bmaml.errors import PairError, said
 from bmaml.inference.adjoints import FirstOrder
 from bmaml.inference.directions import RBF, Stein
-from bmaml.learners import AbstractLearner, GradientLearner, LearnedRates, PolicyGradientLearner, Sgd
+from bmaml.learners import AbstractLearner, GradientLearner, LearnedRates, PolicyGradientLearner, Selected, Sgd
 from bmaml.models import AbstractModel
 from bmaml.models.surrogates import Surrogate
 from bmaml.objectives import ChaserLoss, PolicyLoss
@@ -71,6 +74,39 @@ def fomaml(
     return _scored(
         _policies(model, inner_learning_rate, inner_steps, "sum", adjoint=FirstOrder()), sampling, outer, name="fomaml"
     )
+
+
+def anil(
+    model: AbstractModel,
+    *,
+    inner_learning_rate: float = 0.1,
+    inner_steps: int = 1,
+    surrogate: Surrogate = "sum",
+    sampling: Sampling = _SAMPLING,
+    outer: AbstractOuterStep = _TRUST,
+) -> PolicyMethod:
+    """ANIL for policies: MAML whose updates move the network's last layer alone, and the deviation of continuous actions.
+
+    Raghu et al. (2020), section 4.2, https://arxiv.org/abs/1909.09157. `model`, `inner_learning_rate`, `inner_steps`,
+    `surrogate`, `sampling` and `outer` are as in the module's docstring.
+
+    Raises: PairError if the network's parameters are not a list of layers.
+    """
+    rule = Selected(Sgd(inner_learning_rate), _last_layer(model))
+    return _scored(_policies(model, inner_learning_rate, inner_steps, surrogate, rule=rule), sampling, outer, name="anil")
+
+
+def _last_layer(model: AbstractModel) -> tuple[bool, ...]:
+    """Return for each array of the policy's parameters whether it lies outside the network's layers before the last one."""
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    layers = model.weights(params)
+    if not isinstance(layers, list):
+        raise PairError(
+            f"anil needs a network whose parameters are a list of layers because it adapts the last one, and those of "
+            f"{type(model).__name__} are {said(layers)}; use an MLP, or maml."
+        )
+    shared = {id(leaf) for leaf in jax.tree.leaves(layers[:-1])}
+    return tuple(id(leaf) not in shared for leaf in jax.tree.leaves(params))
 
 
 def meta_sgd(

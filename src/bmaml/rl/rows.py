@@ -14,6 +14,7 @@ _ROWS = (
     _row("maml", presets.maml, title="MAML", group=POINT, colour=GREEN, papers=("finn2017", "schulman2015")),
     _row("fomaml", presets.fomaml, title="FOMAML", group=POINT, colour=BLUE, papers=("finn2017", "schulman2015")),
     _row("meta-sgd", presets.meta_sgd, title="Meta-SGD", group=POINT, colour=PINK, papers=("li2017",)),
+    _row("anil", presets.anil, title="ANIL", group=POINT, papers=("raghu2020", "finn2017")),
     _row("emaml", presets.emaml, title="EMAML (VPG-TRPO)", group=BAYESIAN, colour=ORANGE, papers=("kim2018",)),
     _row(
         "bmaml",
