@@ -22,7 +22,7 @@ from bmaml import methods
 from bmaml.experiments.numbers import markdown_table, write_results
 from bmaml.methods import Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
-from bmaml.plots.style import PALETTE, panels, save
+from bmaml.plots.style import PALETTE, panels, plain_log, save, title
 from bmaml.training.memory import needed_bytes
 
 _TURN = 0.2  # seconds
@@ -108,9 +108,14 @@ def drawn(name: str, found: dict[str, list[dict[str, float]]], out: Path) -> Non
             label = f"{axis}, from {rows[0]['size']:g} (slope {slope([int(row['size']) for row in rows], values):.2f})"
             axes.plot(times, values, "o-", color=colour, label=label, markersize=4)
     for axes, what in ((left, "processor ms a meta-step"), (right, "MB held")):
-        axes.set(xscale="log", yscale="log", xlabel="times as many", ylabel=what)
-        axes.legend(fontsize=7)
-    figure.suptitle(name)
+        axes.set(xscale="log", xlabel="times as many", ylabel=what)
+        counts = sorted({row["size"] / rows[0]["size"] for rows in found.values() for row in rows})
+        axes.set_xticks(counts, [f"{count:g}" for count in counts])
+        axes.minorticks_off()
+        plain_log(axes)
+        # Outside, so that no line runs under it.
+        axes.legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    figure.suptitle(title(name))
     save(figure, out / f"cost-{name}.png")
 
 

@@ -13,6 +13,7 @@ from bmaml.experiments import banana, posteriors
 from bmaml.experiments.inferences import HiddenLayer, Size, inferences
 from bmaml.experiments.one_task import OneTask, PriorTasks
 from bmaml.experiments.posteriors import sample_truth, scores
+from bmaml.inference.compiled import CompiledPosterior
 from bmaml.inference.particles import flatten
 from bmaml.inference.priors import AroundInit, GammaPrior, GaussianPrior, Particle
 from bmaml.learners.mcmc import convergence, followed, hmc, log_posterior, nuts, task_posterior
@@ -113,13 +114,15 @@ def test_on_a_five_point_task_nuts_judges_the_others():
     assert truth.report["r_hat_log_density"] < 1.01
     size = Size(particles=(100,))
     rows = inferences(task, size)
-    found = {
-        name: scores(task, truth, rows[name]()(jax.random.key(3))) for name in ("SVGD, 100 particles", "conjugate heads, 5,000")
-    }
-    error, _, variance, *_ = found["SVGD, 100 particles"]
+    names = "SVGD, 100 particles", "conjugate heads, 5,000"
+    made = {name: rows[name]()(jax.random.key(3)) for name in names}
+    found = {name: scores(task, truth, posterior) for name, posterior in made.items()}
+    error, _, variance, *_, discrepancy = found["SVGD, 100 particles"]
     assert error < 0.15
     assert variance > 0.3
     assert variance < 0.9
+    # A run of a method answers by compiled programs, and its particles have a discrepancy, too.
+    assert posteriors._ksd(task, CompiledPosterior(made["SVGD, 100 particles"], task.support)) == discrepancy
     error, _, variance, *_ = found["conjugate heads, 5,000"]
     assert error < 0.05
     assert abs(variance - 1) < 0.1

@@ -15,7 +15,7 @@ from bmaml.data import Data
 from bmaml.experiments.inferences import Inference, Size, inferences
 from bmaml.experiments.numbers import Numbers
 from bmaml.experiments.one_task import OneTask
-from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior
+from bmaml.inference.posteriors import AbstractPosterior, ParticlePosterior, unwrapped
 from bmaml.inference.stein_discrepancy import stein_discrepancy
 from bmaml.learners.mcmc import Chains, convergence, followed, task_posterior
 from bmaml.training.progress import Progress
@@ -159,9 +159,10 @@ def scores(task: OneTask, truth: Truth, posterior: AbstractPosterior) -> tuple[f
 
 
 def _ksd(task: OneTask, posterior: AbstractPosterior) -> float | None:
-    if not isinstance(posterior, ParticlePosterior):
+    inner = unwrapped(posterior)  # A run's answers are wrapped in their compiled programs.
+    if not isinstance(inner, ParticlePosterior):
         return None
-    some = _thinned(posterior, max(len(posterior.log_weights) // _KSD_MOST, 1))
+    some = _thinned(inner, max(len(inner.log_weights) // _KSD_MOST, 1))
     return float(stein_discrepancy(task.log_density, some.params, log_weights=some.log_weights))
 
 

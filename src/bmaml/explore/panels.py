@@ -20,7 +20,7 @@ BLUE, ORANGE, GREEN, VERMILION, GREY, BLACK = "#0072B2", "#E69F00", "#009E73", "
 ACQUISITION_COLOURS = {"variance": BLUE, "information": VERMILION, "reduction": GREEN}
 _MARKERS = {"variance": "triangle", "information": "diamond", "reduction": "square"}
 _EMPTY = ("x", "mean", "low90", "low50", "high50", "high90")
-_HEIGHT = 330
+_HEIGHT = 345
 # Share of an axis that is left free at its ends for marks.
 _ROOM = 0.02
 
@@ -98,8 +98,10 @@ class CurvePanel:
 def _flat_legend(plot: Any) -> None:
     legend = plot.legend[0]
     legend.orientation, legend.location, legend.padding, legend.spacing = "horizontal", "top_left", 2, 6
-    legend.background_fill_alpha, legend.border_line_color, legend.label_text_font_size = 0.7, None, "11px"
+    legend.background_fill_color, legend.border_line_color, legend.label_text_font_size = None, None, "11px"
     legend.glyph_height = legend.label_height = 14
+    # Outside of the frame, so that no curve runs under it.
+    plot.add_layout(legend, "above")
 
 
 def _widened(ends: Any, log: bool) -> None:
@@ -146,7 +148,7 @@ class WorthPanel:
         if self.plane:
             self.figure = blank(title, *subject.drawn, height=260)
         else:
-            share = Axis("worth, share of the largest", 0.0, 1.3)
+            share = Axis("worth, share of the largest", 0.0, 1.08)
             self.figure = blank(title, subject.drawn[0], share, height=260)
         plot: Any = self.figure
         # A best place is often at an end, where its mark would be cut.

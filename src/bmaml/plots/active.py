@@ -5,13 +5,13 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import panels, plain_log, title
+from bmaml.plots.style import panels, plain_log, shared_legend, title
 
 _STYLE = {
     "random": ("#999999", "random"),
     "variance": ("#0072B2", "largest predictive variance"),
     "information": ("#D55E00", "most information about the task"),
-    "reduction": ("#009E73", "largest expected reduction of variance"),
+    "reduction": ("#009E73", "expected reduction of variance"),
 }
 
 
@@ -39,10 +39,7 @@ def draw(numbers: Numbers) -> Figure:
         axis.set_title(title(method), fontsize=10)
     for axis in axes[len(methods) :]:
         axis.set_visible(False)
-    # A method may lack an acquisition that others have.
-    handles, labels = zip(*(pair for axis in axes for pair in zip(*axis.get_legend_handles_labels(), strict=True)), strict=True)
-    lines = dict(zip(labels, handles, strict=True))
-    axes[0].legend(lines.values(), lines.keys(), fontsize=8, frameon=False, loc="upper right")
+    shared_legend(figure, axes)
     figure.supxlabel("points measured", fontsize=10)
     figure.supylabel("squared error of the mean", fontsize=10)
     return figure

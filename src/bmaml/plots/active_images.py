@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import panels
+from bmaml.plots.style import panels, shared_legend
 
 _STYLE = {
     "random": ("#999999", "random"),
@@ -32,7 +32,7 @@ def draw(numbers: Numbers) -> Figure:
             end = numbers.where(method=method, start=start, by="random")[-1]["accuracy"]
             axis.axhline(end, color="#999999", lw=0.8, ls=":", label="last accuracy of random choice")
             axis.set_title(f"{NAMES.get(method, method)}, from {start}", fontsize=10)
-    axes[0].legend(fontsize=8, frameon=False, loc="lower right")
+    shared_legend(figure, axes)
     figure.supxlabel("images labelled", fontsize=10)
     figure.supylabel("accuracy on other images", fontsize=10)
     return figure

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import colour, panels, title
+from bmaml.plots.style import colour, panels, shared_legend, title
 
 
 def draw(results: tuple[Numbers, Numbers]) -> Figure:
@@ -20,8 +20,7 @@ def draw(results: tuple[Numbers, Numbers]) -> Figure:
         for axis, method in zip(line, methods, strict=False):
             _task(axis, curves, method, count)
         _errors(line[-1], errors, count)
-    handles, names = rows[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8, frameon=False)
+    shared_legend(figure, (rows[0, 0], rows[0, -1]))
     return figure
 
 
@@ -30,7 +29,7 @@ def _task(axis, curves: Numbers, method: str, shots: int) -> None:
     shades = plt.get_cmap("viridis_r")(np.linspace(0.1, 0.9, len(steps)))
     for step, shade in zip(steps, shades, strict=True):
         line = curves.where(method=method, shots=shots, steps=step)
-        axis.plot([r["x"] for r in line], [r["y"] for r in line], color=shade, lw=1.2, label=f"{step} steps")
+        axis.plot([r["x"] for r in line], [r["y"] for r in line], color=shade, lw=1.2, label=f"{step} step{'s' * (step != 1)}")
     truth = curves.where(method=method, shots=shots, steps=steps[0])
     axis.plot([r["x"] for r in truth], [r["truth"] for r in truth], "--", color="black", lw=1, label="truth")
     given = curves.where(method=method, shots=shots, steps=-1)
@@ -49,4 +48,3 @@ def _errors(axis, errors: Numbers, shots: int) -> None:
     axis.set_xlabel("gradient steps")
     axis.set_ylabel("squared error")
     axis.set_ylim(0, None)
-    axis.legend(fontsize=8, frameon=False)

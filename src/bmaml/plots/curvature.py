@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from bmaml.experiments.curvature import FORMS
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import COLOURS, panels
+from bmaml.plots.style import COLOURS, panels, shared_legend
 
 _COLOURS = dict(zip(FORMS, ("#000000", COLOURS["experts"], COLOURS["bmaml"], COLOURS["maml"]), strict=True))
 
@@ -27,8 +27,10 @@ def draw(numbers: Numbers) -> Figure:
             )
             axis.plot(points, [r["error"] for r in rows], "o-", ms=3, lw=1.2, color=_COLOURS[form], label=form)
         axis.set_xscale("log")
+        axis.set_xticks(counts := numbers.distinct("points"), [f"{count:g}" for count in counts])
+        axis.minorticks_off()
         axis.set_title(f"{kind}, {depth} layer{'s' if depth > 1 else ''}", fontsize=10)
-    axes[0].legend(fontsize=7, frameon=False)
+    shared_legend(figure, axes)
     figure.supxlabel("points of the task", fontsize=10)
     figure.supylabel("log det H of the form minus full Gauss-Newton's, nats", fontsize=10)
     return figure

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import panels
+from bmaml.plots.style import panels, shared_legend
 
 _STYLE = {
     "shared-bmaml": ("#D55E00", "BMAML"),
@@ -27,7 +27,7 @@ def draw(numbers: Numbers) -> Figure:
             _panel(axis, numbers, panel, along, metric)
             axis.set_ylabel(_METRICS[metric], fontsize=9)
             axis.set_xlabel("particles" if panel == "particles" else "training tasks", fontsize=9)
-    axes[0].legend(fontsize=8, frameon=False)
+    shared_legend(figure, axes)
     return figure
 
 

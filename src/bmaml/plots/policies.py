@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import colour, panels, title
+from bmaml.plots.style import colour, panels, shared_legend, title
 from bmaml.rl import POLICY_METHODS
 
 
@@ -26,9 +26,9 @@ def draw_returns(returns: Numbers, training: Numbers) -> Figure:
     left.set_xticks(returns.distinct("updates"))
     left.set_xlabel("updates")
     left.set_ylabel("mean return in new tasks")
-    left.legend(fontsize=8, frameon=False, loc="lower right")
     right.set_xlabel("meta-steps")
     right.set_ylabel("return after adaptation in training")
+    shared_legend(figure, (left,))
     return figure
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from bmaml.io.files import replacing
 from bmaml.methods import METHODS, MethodSpec
@@ -52,6 +54,24 @@ def label(axis: Axes, *, x: str | None = None, y: str | None = None, title: str 
         axis.set_title(title, fontsize=10, parse_math=False)
 
 
+def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """Put one legend above the panels of `figure`, so that no curve runs under it: each label of `axes` once."""
+    entries: dict[str, Artist] = {}
+    for axis in axes:
+        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
+            entries.setdefault(name, handle)
+    # A legend must not be wider than the figure. A column has a mark and letters, whose sizes in inches are about these.
+    column = 0.5 + 0.06 * max(len(name) for name in entries)
+    columns = max(1, min(len(entries), int(figure.get_figwidth() / column)))
+    figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns, fontsize=8, frameon=False)
+
+
+def plain_counts(axis: Axes) -> None:
+    """Write few numbers with thousands apart on the x axis of `axis`, so that large counts do not run into each other."""
+    axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], integer=True))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
 def shortened(text: str, most: int = 24) -> str:
     """Return `text`, or its beginning and its end if it has over `most` characters: names in a column often begin alike."""
     start = most // 5
@@ -63,7 +83,8 @@ def plain_log(axis: Axes) -> None:
     axis.set_yscale("log")
     low, high = axis.get_ylim()
     # Of a wide range the powers of ten are enough; a narrow one may hold only one of them.
-    axis.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 300 else (1.0, 2.0, 3.0, 5.0)))
+    narrow = (1.0, 2.0, 3.0, 5.0) if high / low > 5 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 300 else narrow))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
-from bmaml.plots.style import colour, panels, plain_log, title
+from bmaml.plots.style import colour, panels, plain_counts, plain_log, shared_legend, title
 
 _STYLES = {"ensemble": "-", "members": ":"}
 
@@ -25,9 +25,9 @@ def draw(numbers: Numbers) -> Figure:
         for method in numbers.distinct("method", **place):
             _curve(axis, numbers, place | {"method": method})
         plain_log(axis)
+        plain_counts(axis)
         axis.set_title(f"{place['settings']} settings, {place['shots']}-shot, {place['tasks']:,} training tasks", fontsize=9)
-    # The panel with the most methods, since a method without a paper is in the tuned ones alone.
-    max(axes, key=lambda axis: len(axis.lines)).legend(fontsize=8, frameon=False)
+    shared_legend(figure, axes)
     figure.supxlabel("meta-steps", fontsize=10)
     figure.supylabel("squared error on new tasks", fontsize=10)
     return figure
