@@ -12,7 +12,8 @@ from scipy.special import expit, logsumexp
 
 from bmaml.data import Data
 from bmaml.estimators.stacking.coefficient_draws import fit_generalised
-from bmaml.learners.generalised import GeneralisedLearner, JointLaplace
+from bmaml.learners.generalised import ClassesLearner, GeneralisedLearner, JointLaplace
+from bmaml.learners.generalised.classes import shares_of, steps_of
 from bmaml.learners.hierarchical import fit_basis
 from bmaml.likelihoods import (
     BernoulliLikelihood,
@@ -244,3 +245,49 @@ def test_many_tasks_tell_the_scales(name):
         for y in (0.0, 1.0)
     ]
     assert said[0] < said[1]
+
+
+def test_a_chain_of_questions_is_the_probability_of_each_class():
+    order, share = (2, 0, 1), np.array([[0.2, 0.3, 0.5], [0.0, 1.0, 0.0]])
+    yes = np.array([[0.5, 0.0], [0.4, 0.0]])
+    np.testing.assert_allclose(shares_of(jnp.asarray(yes), order), share, atol=1e-6)
+    asked = steps_of(jnp.asarray(share), order)
+    np.testing.assert_allclose(asked.y, yes, atol=1e-6)
+    np.testing.assert_allclose(asked.left, [[1, 1], [0.5, 1]], atol=1e-6)
+
+
+def test_classes_are_integrated_over_what_is_not_known():
+    """One task whose constants alone are open: the integrals over two numbers, one for each question."""
+    order, classes = (1, 0, 2), np.array([1, 1, 0, 2, 1, 0])
+    inner = GeneralisedLearner(fit_basis(np.zeros((6, 1)), np.arange(6) // 3)[0], BernoulliLikelihood(), "constant", draws=1)
+    learner = ClassesLearner(inner, order)
+    meta = learner.init(KEY)
+    wide = {**meta.scales, "lines": jnp.full((2, 1, 1), np.log(0.9))}
+    meta = dataclasses.replace(meta, root=jnp.zeros_like(meta.root), centre=jnp.array([0.4, -0.3]), scales=wide)
+    y = np.pad(np.eye(3)[classes], ((0, 2), (0, 0)))
+    support = Data(jnp.zeros((8, 1)), jnp.asarray(y, jnp.float32), jnp.array([1.0] * 6 + [0] * 2))
+
+    @jit
+    def weighed(meta, support):
+        posterior, evidence = learner.weigh(meta, support, key=KEY)
+        drawn = posterior.sample_functions(support.x[:1], key=KEY, count=2000)
+        return evidence, posterior.predict(support.x[:1]), drawn[:, 0], posterior.noise_entropy(support.x[:1])
+
+    evidence, said, drawn, noise = weighed(meta, support)
+    # The first question has 3 of 6 yes, the second 2 of the other 3.
+    z = np.linspace(-7, 7, 4001)
+    total, yes, entropy = 0.0, [], []
+    for centre, (right, wrong) in zip((0.4, -0.3), ((3, 3), (2, 1)), strict=True):
+        p = expit(centre + 0.9 * z)
+        weight = stats.norm.pdf(z) * (z[1] - z[0]) * p**right * (1 - p) ** wrong
+        total += np.log(weight.sum())
+        yes.append((weight @ p) / weight.sum())
+        entropy.append(weight @ -(p * np.log(p) + (1 - p) * np.log1p(-p)) / weight.sum())
+    assert float(evidence) == pytest.approx(total, abs=0.05)
+    exact = np.array([(1 - yes[0]) * yes[1], yes[0], (1 - yes[0]) * (1 - yes[1])])
+    np.testing.assert_allclose(said.mean[0], exact, atol=0.01)
+    np.testing.assert_allclose(drawn.mean(0), exact, atol=0.02)
+    np.testing.assert_allclose(drawn.sum(1), 1, atol=1e-5)
+    assert float(noise[0]) == pytest.approx(entropy[0] + (1 - yes[0]) * entropy[1], abs=0.01)
+    assert float(said.entropy()[0]) > float(noise[0])
+    np.testing.assert_allclose(said.log_prob(jnp.eye(3)[:1]), np.log(exact[0]), atol=0.03)

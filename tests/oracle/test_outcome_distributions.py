@@ -18,6 +18,7 @@ from bmaml.distributions import (
     Normal,
     Ordered,
     around,
+    indicators_of,
     less_sure,
     level_shares,
     pit,
@@ -203,3 +204,27 @@ def test_successes_less_sure_keep_their_mean_and_lie_farther_apart():
     wide = less_sure(mixed, 1.5)
     assert float(wide.mean[0, 0]) == pytest.approx(float(mixed.mean[0, 0]), rel=1e-4)
     assert float(wide.std[0, 0]) > 1.2 * float(mixed.std[0, 0])
+
+
+def test_indicators_of_classes_are_those_of_a_categorical():
+    share = np.array([[0.2, 0.3, 0.5], [1e-9, 1e-3, 1 - 1e-3 - 1e-9]])
+    known, each = indicators_of(jnp.asarray(share, jnp.float32)), jnp.eye(3)
+    for place in range(3):
+        y = jnp.broadcast_to(each[place], (2, 3))
+        np.testing.assert_allclose(known.log_prob(y), np.log(share[:, place]), rtol=1e-4)
+        np.testing.assert_allclose(known.survival(jnp.zeros((2, 3)))[:, place], share[:, place], rtol=1e-4)
+        np.testing.assert_allclose(known.cdf(jnp.zeros((2, 3)))[:, place], 1 - share[:, place], rtol=1e-4)
+    assert (known.log_prob(jnp.ones((2, 3))) == -jnp.inf).all()
+    np.testing.assert_allclose(known.entropy()[0], -(share[0] * np.log(share[0])).sum(), rtol=1e-5)
+    mixed = DiscreteMixture(jnp.zeros(2), indicators_of(jnp.asarray(np.stack([share, share[:, ::-1]]), jnp.float32)))
+    drawn = np.asarray(mixed.sample(KEY, (4000,)))
+    np.testing.assert_allclose(drawn.sum(-1), 1)
+    np.testing.assert_allclose(drawn.mean(0), mixed.mean, atol=0.03)
+    # The transform of each output is uniform.
+    keys = jax.random.split(KEY, 4000)
+    found = np.asarray(jax.vmap(lambda y, key: pit(mixed, y, key))(jnp.asarray(drawn), keys))[:, 0]
+    for place in range(3):
+        assert stats.kstest(found[:, place], "uniform").statistic < 0.03
+    surer = less_sure(mixed, 0.5).mean
+    np.testing.assert_allclose(less_sure(mixed, 1.0).mean, mixed.mean, rtol=1e-5)
+    assert float(surer.max()) > float(mixed.mean.max()) - 1e-6

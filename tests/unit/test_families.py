@@ -31,6 +31,7 @@ def outcome(family, latent, rng):
         "censored": lambda: (limited(noisy), {}),
         "censored-log": lambda: (limited(np.exp(noisy)), {}),
         "yes-no": lambda: (np.where(odds < 1 / (1 + np.exp(-latent)), "Y", "N"), {}),
+        "classes": lambda: (np.where(noisy > 0.4, "c", np.where(odds < 0.5, "a", "b")), {}),
         "ordered": lambda: (np.digitize(noisy, [-1, 0, 1]), {}),
         "count": lambda: (rng.poisson(side * np.exp(0.5 * noisy)), {"exposure": side}),
         "poisson": lambda: (rng.poisson(np.exp(latent)), {}),
@@ -60,6 +61,7 @@ WRONG = {
     "censored-log": "<0",
     "yes-no": "maybe",
     "ordered": "7",
+    "classes": "d",
 }
 
 
@@ -82,10 +84,14 @@ def test_a_family_goes_through_every_door(tmp_path, capsys, monkeypatch, family)
     assert run("predict", model, new) == 0
     answers = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["note"] for row in answers] == ["0", "1", "2", "6", "7", "8"]
-    mean = "y_probability" if family == "yes-no" else "y_mean"
+    mean, of_class = {"yes-no": ("y_probability", ""), "classes": ("y_probability_a", "_a")}.get(family, ("y_mean", ""))
     for row in answers:
-        assert float(row["y_low"]) <= float(row["y_high"])
+        assert float(row[f"y_low{of_class}"]) <= float(row[f"y_high{of_class}"])
         assert np.isfinite(float(row[mean]))
+        if family == "classes":
+            shares = [float(row[f"y_probability_{level}"]) for level in "abc"]
+            assert sum(shares) == pytest.approx(1, abs=1e-5)
+            assert row["y_likely"] == "abc"[int(np.argmax(shares))]
     # The same in another process and in Python, one by one and together.
     code = f"import bmaml; print(next(iter(bmaml.FewShotRegressor.load({str(model)!r}).adapt_many({str(new)!r}))).mean[0, 0])"
     assert float(in_new_process(code).split()[-1]) == pytest.approx(float(answers[0][mean]), rel=1e-3, abs=1e-3)
@@ -93,7 +99,7 @@ def test_a_family_goes_through_every_door(tmp_path, capsys, monkeypatch, family)
     assert run("suggest", model, new, "--n", "2") == 0
     assert capsys.readouterr().out.count("\n") == 5
     assert run("suggest", model, new, "--by", "information") == 0
-    assert run("suggest", model, new, "--goal", "max") == 0
+    assert run("suggest", model, new, "--goal", "max", *(["--of", "y = c"] if family == "classes" else [])) == 0
     capsys.readouterr()
     assert run("evaluate", model, "--table", further, "--shots", "2", "--json") == 0
     (score,) = json.loads(capsys.readouterr().out)
@@ -108,7 +114,7 @@ def test_a_family_goes_through_every_door(tmp_path, capsys, monkeypatch, family)
     capsys.readouterr()
     assert run("predict", model, new, "--out", tmp_path / "answers.csv", "--plot", tmp_path / "answers.png") == 0
     loaded = bmaml.FewShotRegressor.load(model)
-    if not sides and family != "ordered":
+    if not sides and family not in ("ordered", "classes"):
         shown = TableSubject(loaded, family)
         points = np.array([[0.0], [0.5]])
         below = [shown.outcome.snapped(value) for value in (shown.outcome.low, shown.outcome.high)]

@@ -344,7 +344,7 @@ def _show(scores: Sequence[Score], model: FewShotRegressor, tasks: str, by: str 
 
 
 def _header(model: FewShotRegressor) -> list[str]:
-    names = [column.name for column in model.schema_.outputs]
+    names = [column.name for column in model.schema_.answers]
     family = FAMILIES.find(model.schema_.family)
     held = f"{LEVEL:.0%} interval holds" if family.exact else f"middle {LEVEL:.0%} holds"
     within = [held + (f" {name}" if len(names) > 1 else "") for name in names]
@@ -352,7 +352,7 @@ def _header(model: FewShotRegressor) -> list[str]:
 
 
 def _row(score: Score, model: FewShotRegressor) -> list[str]:
-    names = [column.name for column in model.schema_.outputs]
+    names = [column.name for column in model.schema_.answers]
     rmse, within = [shown_estimate(score.rmse[name]) for name in names], [shown_share(score.coverage[name]) for name in names]
     return [str(score.shots), score.method, *rmse, shown_estimate(score.nll), *within]
 

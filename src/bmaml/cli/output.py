@@ -62,6 +62,9 @@ def _answers(schema: Schema) -> tuple[str, ...]:
     family = FAMILIES.find(schema.family)
     if family.cells == "ordered":
         return ("likely", "mean", "low", "high", *(f"probability_{level}" for level in schema.outputs[0].levels))
+    if family.cells == "classes":
+        parts = ("probability", "low", "high")
+        return ("likely", *(f"{part}_{level}" for level in schema.outputs[0].levels for part in parts))
     return (family.mean, "low", "high") if family.cells == "two" else (family.mean, "std", "low", "high")
 
 
@@ -109,8 +112,12 @@ def predictions(model: FewShotRegressor, rows: NewRows, level: float) -> Iterato
 
 def _columns_of(answers: ManyAnswers, schema: Schema) -> list[list[Any]]:
     """Return the answers for some rows, column by column, in the order of `_answers`."""
-    if FAMILIES.find(schema.family).cells == "ordered":
-        column = schema.outputs[0]
+    cells, column = FAMILIES.find(schema.family).cells, schema.outputs[0]
+    if cells == "classes":
+        likely = [column.levels[place] for place in answers.mean.argmax(1).tolist()]
+        parts = zip(answers.mean.T, answers.low.T, answers.high.T, strict=True)
+        return [likely, *(part.tolist() for of_class in parts for part in of_class)]
+    if cells == "ordered":
         low, high = ([column.levels[int(place)] for place in end[:, 0] - column.origin] for end in (answers.low, answers.high))
         likely = [column.levels[place] for place in answers.shares.argmax(1).tolist()]
         return [likely, answers.mean[:, 0].tolist(), low, high, *answers.shares.T.tolist()]
@@ -128,7 +135,12 @@ def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish:
 
     Raises: InputError if a task has fewer rows, the wish does not fit, or the method has no particles to disagree.
     """
-    moments = [what for what in _answers(model.schema_) if what in ("mean", "std", "probability")]
+    classes = FAMILIES.find(model.schema_.family).cells == "classes"
+    moments = [
+        what
+        for what in _answers(model.schema_)
+        if what in ("mean", "std", "probability") or (classes and what.startswith("probability_"))
+    ]
     outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in moments]
     header = ["rank", *_leading(model, _others(model, tasks[0]), bool(tasks[0].name)), *outputs]
     comma = any(_commas(table) for table in (tasks[0].given, tasks[0].asked))

@@ -20,6 +20,8 @@ from bmaml.distributions.categorical import Categorical as Categorical
 from bmaml.distributions.counts import NegativeBinomial as NegativeBinomial
 from bmaml.distributions.discrete import AbstractDiscrete as AbstractDiscrete
 from bmaml.distributions.divergence import kl_divergence as kl_divergence
+from bmaml.distributions.indicators import Indicators as Indicators
+from bmaml.distributions.indicators import indicators_of as indicators_of
 from bmaml.distributions.limited import Limited as Limited
 from bmaml.distributions.log_normal import ShiftedLogNormal as ShiftedLogNormal
 from bmaml.distributions.log_normal import exponentiated as exponentiated

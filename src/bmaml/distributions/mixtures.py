@@ -13,6 +13,7 @@ from bmaml.distributions.base import AbstractContinuous, AbstractDistribution, A
 from bmaml.distributions.bernoulli import Bernoulli, coin_entropy
 from bmaml.distributions.categorical import Categorical
 from bmaml.distributions.discrete import AbstractDiscrete
+from bmaml.distributions.indicators import Indicators
 from bmaml.distributions.ordered import Ordered, share_entropy
 from bmaml.errors import PairError
 
@@ -117,6 +118,8 @@ class DiscreteMixture(AbstractNumericMixture, AbstractDiscrete):
             return coin_entropy(self.mean).sum(-1)
         if isinstance(self.components, Ordered):
             return share_entropy(_weighted(self.log_weights, self.components.probabilities))
+        if isinstance(self.components, Indicators):
+            return share_entropy(self.mean)
         return sampled_entropy(self)
 
 

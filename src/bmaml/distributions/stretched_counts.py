@@ -12,6 +12,7 @@ from bmaml.distributions.base import AbstractDistribution
 from bmaml.distributions.bernoulli import Bernoulli
 from bmaml.distributions.binomial import Binomial
 from bmaml.distributions.counts import NegativeBinomial
+from bmaml.distributions.indicators import Indicators
 from bmaml.distributions.mixtures import DiscreteMixture
 from bmaml.distributions.ordered import Ordered, of_shares
 from bmaml.errors import PairError
@@ -25,15 +26,17 @@ _LEAST = 1e-9
 def less_sure(predictive: AbstractDistribution, factor: Float[Array, ""] | float) -> DiscreteMixture:
     """Return a mixture over whole numbers that is less sure for a `factor` above 1, and surer below.
 
-    Logits of yes are divided by the factor, and so are the logs of probabilities of levels. Counts keep their mean: the logs
-    of their rates lie apart by so much more, and each rate's own counts have a deviation that is so much larger. No count is
-    surer than a Poisson count. Successes keep their mean, and the log odds of a success lie apart by so much more.
+    Logits of yes are divided by the factor, and so are the logs of probabilities of levels and classes. Counts keep their
+    mean: the logs of their rates lie apart by so much more, and each rate's own counts have a deviation that is so much larger.
+    No count is surer than a Poisson count. Successes keep their mean, and the log odds of a success lie apart by so much more.
 
     Raises: PairError for a `predictive` of another kind.
     """
     parts = predictive.components if isinstance(predictive, DiscreteMixture) else None
     if isinstance(predictive, DiscreteMixture) and isinstance(parts, Bernoulli):
         return DiscreteMixture(predictive.log_weights, Bernoulli(parts.logits / factor))
+    if isinstance(predictive, DiscreteMixture) and isinstance(parts, Indicators):
+        return DiscreteMixture(predictive.log_weights, Indicators(parts.logits / factor))
     if isinstance(predictive, DiscreteMixture) and isinstance(parts, NegativeBinomial):
         log_weights = jax.nn.log_softmax(predictive.log_weights)[:, None, None]
         middle = logsumexp(log_weights + parts.log_mean, axis=0, keepdims=True)
@@ -48,7 +51,9 @@ def less_sure(predictive: AbstractDistribution, factor: Float[Array, ""] | float
         )
     if isinstance(predictive, DiscreteMixture) and isinstance(parts, Ordered):
         return DiscreteMixture(predictive.log_weights, of_shares(parts.probabilities ** (1 / factor)))
-    raise PairError(f"cannot stretch {type(predictive).__name__}: give a mixture of yes or no, of levels, or of counts.")
+    raise PairError(
+        f"cannot stretch {type(predictive).__name__}: give a mixture of yes or no, of levels, of classes, or of counts."
+    )
 
 
 def _apart(log_weights: Array, logits: Array, factor: Array | float) -> Array:

@@ -140,7 +140,7 @@ def _along(prior: AdaptedTask, column: Column, place: int) -> tuple[list[Curve],
     parts = (shown.mean(0), *np.quantile(shown, [tail, 1 - tail], 0), asked.low[: len(x)], asked.high[: len(x)])
     names = ("centre", "low", "high", "wide_low", "wide_high")
     curves, effects = [], []
-    for i, output in enumerate(schema.outputs):
+    for i, output in enumerate(schema.answers):
 
         def of(values: np.ndarray, i: int = i) -> list[float]:
             return [float(f"{value:.5g}") for value in schema.decode_value(values)[:, i]]
@@ -195,7 +195,7 @@ def _parts(asked: _Asked, schema: Schema) -> dict[str, Parts]:
     noise = np.where(np.isfinite(asked.noise).all(0), np.minimum(asked.noise, asked.variance).mean(0), unknown)
     parts = (centre.var(0), level, np.maximum(drawn.mean(0) - level, 0.0), noise)
     found: dict[str, Parts] = {}
-    for i, column in enumerate(schema.outputs):
+    for i, column in enumerate(schema.answers):
         names = dict(zip(("inputs", "level", "shape", "noise"), (float(part[i]) for part in parts), strict=True))
         total = sum(names.values()) or 1.0
         shares: Any = {name: round(value / total, 4) for name, value in names.items()}
@@ -212,7 +212,7 @@ def _asked(prior: AdaptedTask, rows: np.ndarray) -> _Asked:
     found = _expected(prior.posterior, padded, jax.random.key(prior.seed), FAMILIES.find(schema.family).continuous)
     functions, variance, low, high, noise = (np.asarray(part, np.float64)[..., :count, :] for part in found)
     # Tasks whose own level is taken out of an outcome differ by that, too.
-    own = np.array([0.0 if c.level is None else c.level[1] for c in schema.outputs]) / schema.scales
+    own = np.array([0.0 if c.level is None else c.level[1] for c in schema.answers]) / schema.scales
     functions = functions + own * np.random.default_rng(prior.seed).normal(size=(len(functions), 1, len(own)))
     if own.any():
         middle = (low + high) / 2

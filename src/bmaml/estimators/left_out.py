@@ -125,7 +125,7 @@ def left_out(answered: Predicted, tasks: Names, schema: Schema) -> LeftOut:
     - `schema`: what the columns mean.
     """
     given = sorted(set(answered.given.tolist()))
-    outputs = [column.name for column in schema.outputs]
+    outputs = [column.name for column in schema.answers]
     mask = np.asarray(answered.query.mask, np.float64)
     away = np.abs(answered.cdf - 0.5)
     inside = np.stack([away < level / 2 for level in (*LEVELS, LEVEL)], -1)  # questions, rows, outputs, levels

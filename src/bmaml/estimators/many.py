@@ -95,7 +95,8 @@ class ManyTasks:
 
     def __post_init__(self) -> None:
         self._tail = interval_tail(self.level)
-        self._cells = FAMILIES.find(self.schema.family).cells
+        family = FAMILIES.find(self.schema.family)
+        self._cells, self._shares = family.cells, family.shares
         self._key = jax.random.key(self.seed)
 
     def answers(self, rows: NewRows) -> Iterator[ManyAnswers]:
@@ -195,7 +196,7 @@ class ManyTasks:
                 own = encoded.seen[column.name][batch.asked_by] - column.level[0]
                 shift[:, place], unknown[:, place] = np.nan_to_num(own), np.where(np.isnan(own), column.level[1], 0.0)
         mean, low, high = (schema.decode_value(part) + shift for part in (mean, low, high))
-        if self._cells == "two" or not unknown.any():
+        if self._shares or not unknown.any():
             return mean, np.hypot(std, unknown), low, high
         std = np.hypot(std, unknown)
         away = -ndtri(float(self._tail)) * std
@@ -272,14 +273,14 @@ def _answers(
 ) -> tuple[Array, ...]:
     """Return mean, deviation, both ends of an interval, and the shares of levels, at the rows `x` of each task.
 
-    `cells` says what the outcome is. The interval of two things is that of drawn functions, and only ordered levels have
-    shares.
+    `cells` says what the outcome is. The interval of two things and of classes is that of drawn functions, and only ordered
+    levels have shares.
     """
 
     def one(support: Data, x: Array) -> tuple[Array, ...]:
         posterior = learner.adapt(meta, support, key=key)
         predictive: Any = posterior.predict(x)
-        if cells == "two":
+        if cells in ("two", "classes"):
             low, high = share_ends(posterior, x, key, tail)
         else:
             low, high = (predictive.tail_quantile(tail, jnp.asarray(upper)) for upper in (False, True))

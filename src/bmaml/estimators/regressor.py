@@ -61,8 +61,8 @@ class FewShotRegressor(AbstractEstimator):
       otherwise; 400 steps for a mixture of up to 250 tasks).
     - `learning_rate`, `weight_decay`: those of the outer optimiser (None: those of the method's row).
     - `family`: what the outcome is, a name in `bmaml.likelihoods.FAMILIES`. None takes `"yes-no"` for an outcome of two things,
-      `"censored"` or `"censored-log"` for one with cells such as <0.1, and else `"normal"`. The methods `"mixture"` and
-      `"mixed-model"` fit the other families.
+      `"classes"` for one of three words or more, `"censored"` or `"censored-log"` for one with cells such as <0.1, and else
+      `"normal"`. The methods `"mixture"` and `"mixed-model"` fit the other families.
     - `progress`: True prints a line on stderr from time to time; or a `bmaml.training.progress.Progress`.
     """
 
@@ -218,7 +218,8 @@ class FewShotRegressor(AbstractEstimator):
         given: Annotated[int, AtLeast(0)] = 3,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return the share of the outcome's variance that predictions explain (R squared; for yes or no the Brier skill).
+        """Return the share of the outcome's variance that predictions explain (R squared; for yes or no and classes the Brier
+        skill).
 
         - `X`, `y`: inputs and outcomes, in the form that `fit` takes.
         - `groups`: the task of each row. Then `given` rows of each task are given, and the others are predicted. Without
@@ -230,7 +231,7 @@ class FewShotRegressor(AbstractEstimator):
         """
         fresh, table = self.adapt(), as_rows(X, self.schema_)
         full = with_outputs(table, y, self.schema_)
-        target = np.stack([column.raw(full) + column.origin for column in self.schema_.outputs], 1)
+        target = self.schema_.targets(full)
         weight = row_weights(sample_weight, len(table))
         if groups is None:
             return explained(target, fresh.predict(table), weight)

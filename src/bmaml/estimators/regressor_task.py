@@ -41,7 +41,8 @@ _ACQUISITIONS = {name: eqx.filter_jit(function) for name, function in ACQUISITIO
 class AdaptedTask:
     """A fitted model after it has seen some points of one task. The object is immutable.
 
-    Answers are arrays of shape (rows,) for a model of one output and (rows, outputs) for several, in the table's units. `X` is
+    Answers are arrays of shape (rows,) for a model of one output and (rows, outputs) for several, in the table's units. Of a
+    class the outputs are the probabilities of the classes. `X` is
     an array of shape (rows, inputs), or a table (path, data frame, mapping) with the input columns.
 
     - `run`, `schema`: the fitted run, and the meaning of the columns.
@@ -61,7 +62,7 @@ class AdaptedTask:
     @staticmethod
     def prior(run: Run[Data, AbstractPosterior], schema: Schema, seed: int = 0) -> AdaptedTask:
         """Return what the model of `run` expects of a task before any point. `schema` says what the columns mean."""
-        none = data(np.zeros((0, schema.width)), np.zeros((0, len(schema.outputs))))
+        none = data(np.zeros((0, schema.width)), np.zeros((0, len(schema.answers))))
         return _adapted(run, schema, none, seed)
 
     def observe(self, X: TableLike | ArrayLike, y: ArrayLike | None = None) -> AdaptedTask:
@@ -113,11 +114,14 @@ class AdaptedTask:
         return (mean, std) if return_std else mean
 
     def probabilities(self, X: TableLike | ArrayLike) -> np.ndarray:
-        """Return the probability of each level of an ordered outcome at each row of `X`, of shape (rows, levels).
+        """Return the probability of each level or class of an outcome at each row of `X`, of shape (rows, levels).
 
         Raises: InputError for a model of another family.
         """
-        if FAMILIES.find(self.schema.family).cells != "ordered":
+        cells = FAMILIES.find(self.schema.family).cells
+        if cells == "classes":
+            return np.asarray(self.predict(X))
+        if cells != "ordered":
             raise InputError(f"the model is of family {self.schema.family!r}, which has no levels: use predict, or sample.")
         return self._over_rows(lambda x: (_shares(self.posterior, x),), X)[0]
 
@@ -138,7 +142,7 @@ class AdaptedTask:
         outcome with `_mean`, `_std` or the level, as `_q0.05`.
         Raises: InputError if a value does not fit.
         """
-        table, names = as_rows(X, self.schema), [column.name for column in self.schema.outputs]
+        table, names = as_rows(X, self.schema), [column.name for column in self.schema.answers]
         mean, std = self.predict(table, return_std=True)
         parts = [mean, std, *self.quantile(table, list(quantiles))]
         each = np.stack([np.reshape(part, (len(table), len(names))) for part in parts], -1)
@@ -150,12 +154,12 @@ class AdaptedTask:
         """Return the central interval (low, high) that should hold a share `level` of the next measurements at `X`, for each
         output.
 
-        Counts have an interval of whole numbers, which holds at least this share. The outcome yes or no has an interval of its
-        probability instead: what is not known of the task.
+        Counts have an interval of whole numbers, which holds at least this share. The outcome yes or no and classes have an
+        interval of their probability instead: what is not known of the task.
         Raises: InputError if `level` is not one probability strictly between 0 and 1.
         """
         tail = interval_tail(level)
-        if FAMILIES.find(self.schema.family).cells == "two":
+        if FAMILIES.find(self.schema.family).shares:
             key = jax.random.key(self.seed)
             low, high = self._over_rows(lambda x: _share_ends(self.posterior, x, key, tail), X)
             return self._squeeze(low), self._squeeze(high)
@@ -187,7 +191,7 @@ class AdaptedTask:
         table = with_outputs(as_rows(X, self.schema), y, self.schema)
         if self._unknown.any():
             mean, std = (np.reshape(part, (len(table), -1)) for part in self.predict(table, return_std=True))
-            values = np.stack([column.raw(table) + column.origin for column in self.schema.outputs], 1)
+            values = self.schema.targets(table)
             return -(0.5 * ((values - mean) / std) ** 2 + np.log(std * np.sqrt(2 * np.pi))).sum(1)
         targets = self.schema.encode_y(table, self.reference)
         parts = [
@@ -294,10 +298,10 @@ class AdaptedTask:
     def _unknown(self) -> np.ndarray:
         """The standard deviation of the task's own level in each output, in the table's units, as long as no row tells it."""
         known = self.reference or {}
-        return np.array([0.0 if c.level is None or c.name in known else c.level[1] for c in self.schema.outputs])
+        return np.array([0.0 if c.level is None or c.name in known else c.level[1] for c in self.schema.answers])
 
     def _squeeze(self, values: np.ndarray) -> np.ndarray:
-        return values[..., 0] if len(self.schema.outputs) == 1 else values
+        return values[..., 0] if len(self.schema.answers) == 1 else values
 
 
 def _adapted(

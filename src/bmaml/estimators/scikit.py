@@ -40,7 +40,7 @@ def tags(kind: Kind) -> Any:
         estimator_type=kind,
         target_tags=TargetTags(required=True, multi_output=kind == "regressor", single_output=True),
         transformer_tags=None,
-        classifier_tags=ClassifierTags(multi_class=False) if kind == "classifier" else None,
+        classifier_tags=ClassifierTags(multi_class=True) if kind == "classifier" else None,
         regressor_tags=RegressorTags() if kind == "regressor" else None,
         input_tags=InputTags(two_d_array=True, string=True, categorical=True, allow_nan=True),
     )

@@ -134,7 +134,7 @@ def summary(
     sums = np.stack([tasks[units[own] == unit].sum(0) for unit in np.unique(units[own])])
     # Each task has the same weight, also in a resample of units with more tasks than others.
     ends = bootstrap(sums.T, lambda sample: sample[:-1].sum(-1) / sample[-1].sum(-1))
-    names, outputs = [column.name for column in schema.outputs], len(schema.outputs)
+    names, outputs = [column.name for column in schema.answers], len(schema.answers)
     rmse = [np.sqrt(end[:outputs]) * schema.scales for end in ends]
     nll = [end[outputs] for end in ends]
     covered = [end[outputs + 1 :] for end in ends]

@@ -135,7 +135,7 @@ def suggested(task: Adapted, table: Table, n: int, wish: Wish) -> np.ndarray:
     Rows outside of the inputs' fitted range are passed over unless the `wish` allows them.
     Raises: InputError for a wish that does not fit, or fewer rows inside than are asked for.
     """
-    outcomes = [column.name for column in task.schema.outputs]
+    outcomes = [column.name for column in task.schema.answers]
     wish.check(outcomes, len(table), n)
     costs = _costs(table, wish.costs)
     inside = np.arange(len(table)) if wish.outside else _inside(task, table)
@@ -179,7 +179,7 @@ def _costs(table: Table, costs: ArrayLike | str | None) -> np.ndarray | None:
 def _decided(task: Adapted, pool: Table, n: int, wish: Wish, costs: np.ndarray | None) -> np.ndarray:
     rows = np.arange(len(pool))
     if len(pool) > _MOST:
-        names = [column.name for column in task.schema.outputs]
+        names = [column.name for column in task.schema.answers]
         place = names.index(wish.of or names[0])
         mean, std = (np.reshape(part, (len(pool), -1))[:, place] for part in task.predict(pool, return_std=True))
         promise = utility(mean, wish.goal, wish.target) + 2 * std
@@ -201,7 +201,7 @@ def _drawn(task: Adapted, pool: Table, wish: Wish) -> Utilities:
     values = values + task._unknown * rng.normal(size=(len(values), 1, values.shape[-1]))
     if not np.isfinite(values).all():
         raise InputError(f"the model's answers at {pool.name} are not finite: leave out rows with wild numbers.")
-    names = [column.name for column in schema.outputs]
+    names = [column.name for column in schema.answers]
     good = utility(values[..., names.index(wish.of or names[0])], wish.goal, wish.target)
     allowed = np.ones(good.shape, bool)
     for name, (low, high) in (wish.limits or {}).items():

@@ -1,4 +1,4 @@
-"""Few-shot classification of the rows of tables in the manner of scikit-learn: an outcome of two things."""
+"""Few-shot classification of the rows of tables in the manner of scikit-learn: an outcome of two things or more."""
 
 from __future__ import annotations
 
@@ -28,44 +28,48 @@ from bmaml.training.progress import Progress
 
 @dataclass(frozen=True)
 class AdaptedLabels:
-    """A fitted model of rows with two labels, after it has seen some rows of one task. The object is immutable.
+    """A fitted model of rows with labels, after it has seen some rows of one task. The object is immutable.
 
     `X` is an array of shape (rows, inputs), or a table with the input columns.
 
-    - `task`: the model of the probability of the second class.
-    - `classes_`: the two labels, sorted.
-    - `turned`: whether the first class is the one whose probability `task` predicts.
+    - `task`: the model of the probabilities.
+    - `classes_`: the labels, sorted.
+    - `places`: the number that `task` gives to each class.
     """
 
     task: AdaptedTask
     classes_: np.ndarray
-    turned: bool = False
+    places: tuple[int, ...]
 
     def observe(self, X: TableLike | ArrayLike, y: ArrayLike) -> AdaptedLabels:
         """Return a new object that has also seen the rows `X` with labels `y`.
 
-        Raises: InputError if a value does not fit, or a label is neither class.
+        Raises: InputError if a value does not fit, or a label is none of the classes.
         """
-        return AdaptedLabels(self.task.observe(X, y), self.classes_, self.turned)
+        return AdaptedLabels(self.task.observe(X, y), self.classes_, self.places)
+
+    def _of_two(self, yes: np.ndarray) -> np.ndarray:
+        """Return the probabilities of both classes, in the order of `task`, if `yes` is that of one of two."""
+        return np.stack([1 - yes, yes], 1) if yes.ndim == 1 else yes
 
     def predict_proba(self, X: TableLike | ArrayLike) -> np.ndarray:
-        """Return the probability of each class of `classes_` for each row of `X`, of shape (rows, 2)."""
-        yes = np.asarray(self.task.predict(X))
-        pair = (yes, 1 - yes) if self.turned else (1 - yes, yes)
-        return np.stack(pair, 1)
+        """Return the probability of each class of `classes_` for each row of `X`, of shape (rows, classes)."""
+        return self._of_two(np.asarray(self.task.predict(X)))[:, self.places]
 
     def predict(self, X: TableLike | ArrayLike) -> np.ndarray:
-        """Return the more likely label of each row of `X`."""
+        """Return the likeliest label of each row of `X`."""
         return self.classes_[self.predict_proba(X).argmax(1)]
 
     def interval(self, X: TableLike | ArrayLike, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Return the interval (low, high) of the probability of the second class at each row of `X`: what is not known of the
-        task.
+        """Return the interval (low, high) of the probability of the second of two classes at each row of `X`, or of each of
+        several classes, of shape (rows, classes): what is not known of the task.
 
         Raises: InputError if `level` is not a probability strictly between 0 and 1.
         """
         low, high = self.task.interval(X, level)
-        return (1 - high, 1 - low) if self.turned else (low, high)
+        if low.ndim > 1:
+            return low[:, self.places], high[:, self.places]
+        return (1 - high, 1 - low) if self.places[0] else (low, high)
 
     def suggest(self, X_pool: TableLike | ArrayLike, n: Count = 1, by: By | None = None) -> np.ndarray:
         """Return the indices of the `n` rows of the pool `X_pool` that are most worth labelling next, the best first.
@@ -77,10 +81,10 @@ class AdaptedLabels:
 
 
 class FewShotTableClassifier(AbstractEstimator):
-    """Learns from many small tables with a yes or no in each row how to tell yes from no in a new one, from a few of its rows.
+    """Learns from many small tables with a label in each row how to tell the labels of a new one, from a few of its rows.
 
-    The classes are any two labels, and the same for all tasks. It is a `FewShotRegressor` of the family `"yes-no"`
-    (`regressor_`), which the command line and `FewShotRegressor.load` take, too.
+    The classes are 2 to 20 labels, and the same for all tasks. It is a `FewShotRegressor` of the family `"yes-no"`, or
+    `"classes"` for three and more (`regressor_`), which the command line and `FewShotRegressor.load` take, too.
 
     - `method`: `"mixture"` or `"mixed-model"`.
     - `shots`, `selection`, `queries`, `progress`: as for `FewShotRegressor`.
@@ -100,7 +104,8 @@ class FewShotTableClassifier(AbstractEstimator):
         self.selection: Selection = selection
 
     def _model(self) -> FewShotRegressor:
-        return FewShotRegressor(**self.get_params(), family="yes-no")
+        several = len(getattr(self, "classes_", ())) > 2
+        return FewShotRegressor(**self.get_params(), family="classes" if several else "yes-no")
 
     def fit(
         self,
@@ -120,10 +125,9 @@ class FewShotTableClassifier(AbstractEstimator):
         - `task`, `x`: names of a table's task column and input columns.
         - `options`: further arguments of `FewShotRegressor.fit`.
 
-        Raises: InputError for other than two labels, or in the cases of `FewShotRegressor.fit`.
+        Raises: InputError for fewer than two labels, or in the cases of `FewShotRegressor.fit`.
         """
         self.check_settings()
-        model: Any = self._model()
         if groups is None and task is not None:
             assert isinstance(y, str)
             column = read_table(X).coded(y, missing=True)[1]  # type: ignore[arg-type]
@@ -131,11 +135,12 @@ class FewShotTableClassifier(AbstractEstimator):
         else:
             labels = np.asarray(y)
             self.classes_ = np.unique(labels)
-        if len(self.classes_) != 2:
+        if len(self.classes_) < 2:
             raise InputError(
-                f"the outcome has {len(self.classes_)} labels ({listed(self.classes_.tolist(), 6)}) and this classifier tells "
-                "two apart: give rows of two labels."
+                f"every row has the label {listed(self.classes_.tolist(), 6)}, and a classifier tells labels apart: give rows "
+                "of two labels or more."
             )
+        model: Any = self._model()
         kept = {} if groups is None else {"groups": groups}
         model.fit(X, y, **kept, **({} if task is None else {"task": task, "x": x}), **options)
         return self._take(model)
@@ -143,8 +148,8 @@ class FewShotTableClassifier(AbstractEstimator):
     def _take(self, model: FewShotRegressor) -> FewShotTableClassifier:
         self.regressor_, self.run_, self.n_features_in_ = model, model.run_, len(model.schema_.given)
         (outcome,) = model.schema_.outputs
-        coded = outcome.raw(read_table({outcome.name: self.classes_}))
-        self._turned = bool(coded[0] > coded[1])
+        coded = outcome.raw(model.schema_.as_read(read_table({outcome.name: self.classes_})))
+        self._places = tuple(coded.astype(int).tolist())
         return self
 
     def adapt(self, X_few: TableLike | ArrayLike | None = None, y_few: ArrayLike | None = None) -> AdaptedLabels:
@@ -154,14 +159,14 @@ class FewShotTableClassifier(AbstractEstimator):
         Raises: InputError before `fit`, or if a value does not fit.
         """
         self.fitted()
-        return AdaptedLabels(self.regressor_.adapt(X_few, y_few), self.classes_, self._turned)
+        return AdaptedLabels(self.regressor_.adapt(X_few, y_few), self.classes_, self._places)
 
     def predict_proba(self, X: TableLike | ArrayLike) -> np.ndarray:
         """Return the probability of each class for each row of `X`, for tasks of which no row is given."""
         return self.adapt().predict_proba(X)
 
     def predict(self, X: TableLike | ArrayLike) -> np.ndarray:
-        """Return the more likely label of each row of `X`, for tasks of which no row is given."""
+        """Return the likeliest label of each row of `X`, for tasks of which no row is given."""
         return self.adapt().predict(X)
 
     def score(
@@ -207,11 +212,11 @@ class FewShotTableClassifier(AbstractEstimator):
     def load(cls, path: str | Path) -> FewShotTableClassifier:
         """Return the saved model at `path`, ready to adapt.
 
-        Raises: InputError if the folder holds no saved model of two labels, or a damaged one.
+        Raises: InputError if the folder holds no saved model of labels, or a damaged one.
         """
         model = FewShotRegressor.load(path)
         classes = model.notes_.get("classes")
-        if not isinstance(classes, list) or len(classes) != 2:
+        if not isinstance(classes, list) or len(classes) < 2:
             raise InputError(f"{path} is no fitted classifier of rows: use FewShotRegressor.load.")
         own = {name: value for name, value in model.get_params().items() if name in cls().get_params()}
         loaded = cls(**own)

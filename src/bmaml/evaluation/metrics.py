@@ -38,8 +38,9 @@ def range_of(metric: str) -> Range:
 
 
 def masked_mean(values: Float[Array, " n"], mask: Float[Array, " n"]) -> Float[Array, ""]:
-    """Return the mean of the `values` whose `mask` is not 0."""
-    return (values * mask).sum() / jnp.maximum(mask.sum(), 1.0)
+    """Return the mean of the `values` whose `mask` is not 0. The others may hold anything."""
+    # 0 times infinity, which padding can cost, would be no number.
+    return jnp.where(mask > 0, values * mask, 0.0).sum() / jnp.maximum(mask.sum(), 1.0)
 
 
 def crps(

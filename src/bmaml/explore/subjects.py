@@ -272,8 +272,9 @@ class TableSubject(AbstractSubject):
             raise InputError(
                 f"{title} needs the {schema.side_name} of a row ({schema.side.name!r}): explore draws models without one."
             )
-        if schema.outputs[0].form == "ordered":
-            raise InputError(f"{title} predicts levels in order: explore draws numbers, counts, and yes or no, so use predict.")
+        if schema.outputs[0].form in ("ordered", "class"):
+            what = "levels in order" if schema.outputs[0].form == "ordered" else "classes"
+            raise InputError(f"{title} predicts {what}: explore draws numbers, counts, and yes or no, so use predict.")
         self.title, self.run, self.model = title, model.run_, model
         self._priors: dict[int | None, AdaptedTask] = {}
         self.inputs = tuple(input_axis(column) for column in schema.inputs)

@@ -17,6 +17,7 @@ from bmaml.distributions import (
     Categorical,
     CategoricalMixture,
     DiscreteMixture,
+    Indicators,
     Limited,
     Mixture,
     NoisyGamma,
@@ -154,7 +155,8 @@ class RecalibratedPosterior(AbstractWrappedPosterior, AbstractNoisePosterior):
         if isinstance(kind, DiscreteMixture) and isinstance(kind.components, Bernoulli):
             # Functions are probabilities of yes.
             return jax.nn.sigmoid(jax.scipy.special.logit(jnp.clip(drawn, _LEAST, 1 - _EVEN)) / self.stretch)
-        if isinstance(kind, AbstractNumeric):
+        of_classes = isinstance(kind, DiscreteMixture) and isinstance(kind.components, Indicators)
+        if isinstance(kind, AbstractNumeric) and not of_classes:
             return drawn
         # Functions of classes are their probabilities.
         return jax.nn.softmax(jnp.log(jnp.maximum(drawn, _LEAST)) / self.stretch)

@@ -21,8 +21,8 @@ from bmaml.likelihoods.student import StudentLikelihood
 from bmaml.rows import Rows
 
 # What an outcome's cells may be: any number, a number above 0, the same with cells such as <0.1, one of two things, one of
-# several levels in order, or a whole number from 0 on.
-Cells = Literal["number", "positive", "limited", "limited-positive", "two", "ordered", "count"]
+# several levels in order, one of several classes, or a whole number from 0 on.
+Cells = Literal["number", "positive", "limited", "limited-positive", "two", "ordered", "classes", "count"]
 # What else is known of a row: the exposure of a count, the error of a measurement, how many measurements it stands for, how
 # many trials could succeed, or how far the true outcome may lie from the one that is given.
 Side = Literal["exposure", "error", "weight", "trials", "limits"]
@@ -33,7 +33,8 @@ class Family:
     """A row of the table of families.
 
     - `name`: in lower case with hyphens, as it is typed.
-    - `likelihood`: the distribution of an outcome given its latent number. None for the family of the exact learners.
+    - `likelihood`: the distribution of an outcome given its latent number. None for the family of the exact learners. Of
+      classes it is that of each question whether the class is the next one (`bmaml.learners.generalised.ClassesLearner`).
     - `cells`: what an outcome's cells may be.
     - `side`: name of what else must be known of a row, or None.
     - `mean`: what the predicted mean is, in the names of columns.
@@ -63,6 +64,11 @@ class Family:
         return self.continuous and not self.limited
 
     @property
+    def shares(self) -> bool:
+        """Whether what is predicted of an outcome is a probability, whose interval is what is not known of the task."""
+        return self.cells in ("two", "classes")
+
+    @property
     def made_by(self) -> AbstractLikelihood | None:
         """The likelihood."""
         return self.likelihood
@@ -86,6 +92,7 @@ _ROWS = (
     Family("censored-log", CensoredLogLikelihood(), "limited-positive", side="limits"),
     Family("yes-no", BernoulliLikelihood(), "two", mean="probability", error="root of the Brier score"),
     Family("ordered", OrderedLikelihood(), "ordered", mean="mean", error="RMSE in levels"),
+    Family("classes", BernoulliLikelihood(), "classes", mean="probability", error="root of the Brier score"),
     Family("count", NegativeBinomialLikelihood(), "count", side="exposure"),
     Family("poisson", PoissonLikelihood(), "count", side="exposure"),
     Family("binomial", BinomialLikelihood(), "count", side="trials"),

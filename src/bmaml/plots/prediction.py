@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from bmaml.errors import InputError
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.plots.style import COLOURS, SUPPORT, label, panels
-from bmaml.tables import Column, Table
+from bmaml.tables import Column, Schema, Table
 from bmaml.tables.new import NewTask, moving_inputs
 
 _POINTS = 256
@@ -63,15 +63,15 @@ def curves(model: FewShotRegressor, tasks: Sequence[NewTask], level: float) -> l
 
 def _curve(model: FewShotRegressor, task: NewTask, column: Column, level: float) -> Curve:
     task_model = model.adapt(task.given) if len(task.given) else model.adapt()
-    outputs = [c.name for c in model.schema_.outputs]
-    given, later = (_measured(part, column.name, outputs) for part in (task.given, task.asked))
+    given, later = (_measured(part, column.name, model.schema_) for part in (task.given, task.asked))
     grid = _grid(np.concatenate([part.numbers(column.name) for part in (task.given, task.asked)]), column.log)
     table = _grid_table(task, model, column.name, grid)
     answers = [task_model.predict(table), *task_model.interval(table, level)]
     mean, low, high = (np.reshape(part, (len(grid), -1)) for part in answers)
     name = f"{model.schema_.task} {task.name}, " if task.name else ""
     title = f"{name}{len(task.given)} given"
-    return Curve(title, grid, mean, low, high, given, later, (column.name, *outputs), column.log)
+    names = (column.name, *(answer.name for answer in model.schema_.answers))
+    return Curve(title, grid, mean, low, high, given, later, names, column.log)
 
 
 def _grid(x: np.ndarray, log: bool) -> np.ndarray:
@@ -89,12 +89,13 @@ def _grid_table(task: NewTask, model: FewShotRegressor, moving: str, grid: np.nd
     return table
 
 
-def _measured(rows: Table, x: str, outputs: Sequence[str]) -> Points:
+def _measured(rows: Table, x: str, schema: Schema) -> Points:
     """Return the rows whose outputs are known."""
+    outputs = [column.name for column in schema.outputs]
     if any(name not in rows.columns for name in outputs):
-        return Points(np.zeros(0), np.zeros((0, len(outputs))))
+        return Points(np.zeros(0), np.zeros((0, len(schema.answers))))
     full = rows.take(~np.any([rows.empty(name) for name in outputs], axis=0))
-    return Points(full.numbers(x), np.stack([full.numbers(name) for name in outputs], 1))
+    return Points(full.numbers(x), schema.targets(full))
 
 
 def draw(found: Sequence[Curve], level: float) -> Figure:

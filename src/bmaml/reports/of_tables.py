@@ -40,7 +40,7 @@ class Judged(NamedTuple):
 def report_of_table(model: FewShotRegressor, judged: Judged) -> ModelReport:
     """Return the report on a fitted `model` that was `judged` on tasks it did not see."""
     schema, found = model.schema_, model.describe()
-    outputs = [column.name for column in schema.outputs]
+    outputs = [column.name for column in schema.answers]
     made, how = how_made(model.run_, model.notes_.get("command"))
     record = judged.record
     sections = [
@@ -69,7 +69,7 @@ def report_of_table(model: FewShotRegressor, judged: Judged) -> ModelReport:
         "left_out": record,
         "made": how,
     }
-    title = f"Predicting {named(outputs)} of a new {schema.task}"
+    title = f"Predicting {named([column.name for column in schema.outputs])} of a new {schema.task}"
     return ModelReport(title, _in_short(model, judged), _warnings(model, judged), sections, numbers)
 
 
@@ -95,7 +95,7 @@ def _in_short(model: FewShotRegressor, judged: Judged) -> list[str]:
     if own:
         score = min(own, key=lambda one: abs(one.shots - 3))
         error = FAMILIES.find(schema.family).error
-        for column in schema.outputs:
+        for column in schema.answers:
             text = f"After {_rows(score.shots)} its {error} of {column.name} is {number(score.rmse[column.name].value)}"
             if score.shots in plain:
                 text += f", and that of a plain guess {number(plain[score.shots].rmse[column.name].value)}"
@@ -155,7 +155,7 @@ def _scored(model: FewShotRegressor, judged: Judged) -> list[Section]:
         return []
     schema, own = model.schema_, _name(model)
     kept = [score for score in judged.scores if score.method in (own, "mixed model", *_PLAIN)]
-    names, family = [column.name for column in schema.outputs], FAMILIES.find(schema.family)
+    names, family = [column.name for column in schema.answers], FAMILIES.find(schema.family)
     many = len(names) > 1
     header = ["given rows", "predicted by", *(f"{family.error} of {name}" for name in names), "NLL a row (nats)"]
     header += [f"{LEVEL:.0%} interval held" + (f" of {name}" if many else "") for name in names]
@@ -240,7 +240,7 @@ def _calibration(record: LeftOut, outputs: Sequence[str]) -> Section:
 
 def _multiples(record: LeftOut, schema: Schema) -> list[Section]:
     """Return the section with pictures of single tasks."""
-    examples, outputs = record["examples"], [column.name for column in schema.outputs]
+    examples, outputs = record["examples"], [column.name for column in schema.answers]
     if not examples:
         return []
     total = sum(value is not None for value in record["nll"][record["given"].index(record["shown_after"])])

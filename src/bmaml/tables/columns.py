@@ -36,6 +36,7 @@ Form = Literal[
     "clock",
     "two",
     "ordered",
+    "class",
     "count",
 ]
 
@@ -50,7 +51,8 @@ class Column:
     - `log`: whether the logarithm is taken first.
     - `levels`: the levels of a category, in order.
     - `form`: how a cell is written that becomes a number: `"date"` (in days) and `"clock"` (in hours) are texts or times. An
-      outcome may be `"two"`, one of two levels, `"ordered"`, one of several, a `"count"`, or `"positive"`. Cells of a
+      outcome may be `"two"`, one of two levels, `"ordered"`, one of several, a `"class"`, which is encoded as an indicator
+      for each of the `levels`, a `"count"`, or `"positive"`. Cells of a
       `"limited"` one may be limits, such as <0.1, and `"reach"` is how far the truth may lie from them. An `"error"` is a
       number from 0 on, and `"trials"` a whole number from 1 on.
     - `day_first`: whether the date 03/04/2024 is the third of April.
@@ -107,14 +109,16 @@ class Column:
         return self._with_gaps(np.stack([away, np.nan_to_num(own)], 1), none)
 
     def target(self, table: Table, reference: np.ndarray | float | None = None) -> np.ndarray:
-        """Return the outputs of `table` in this column as float64 of shape `(rows, 1)`, standardised. `reference` is as in
-        `encode`.
+        """Return the outputs of `table` in this column as float64 of shape `(rows, 1)`, standardised. A class has an output
+        for each level. `reference` is as in `encode`.
         """
         values = self.raw(table)
         if self.form == "reach":
             return np.clip(values / self.scale, -NOWHERE, NOWHERE)[:, None]
         if self.form in ("two", "ordered", "count"):
             return values[:, None]
+        if self.form == "class":
+            return self.encode_levels(values.astype(int))
         return self._standardised(table, values if self.level is None else values - reference)[:, None]
 
     def raw(self, table: Table) -> np.ndarray:
@@ -125,7 +129,7 @@ class Column:
         """
         if self.form in ("date", "clock"):
             return self._time(table)
-        if self.form in ("two", "ordered"):
+        if self.form in ("two", "ordered", "class"):
             return self._level(table)
         if self.form == "reach":  # A row to predict may have no column of outcomes.
             return table.limits(self.name, missing=True)[1] if self.name in table.columns else np.zeros(len(table))

@@ -25,6 +25,8 @@ _FEW, _REPEATED = 100, 3
 _NARROW = 1e-6
 # More ordered levels than this are better seen as numbers.
 _MOST_LEVELS = 20
+# Each class is a question that a model must learn to answer.
+_MOST_CLASSES = 20
 _SIDES: dict[Side, str] = {
     "exposure": "an exposure is for counts",
     "error": "a known error is for measurements",
@@ -43,8 +45,9 @@ def family_of(
     - `table`: the rows.
     - `outputs`: names of the columns of the outcomes.
     - `wanted`: name of a family. None takes the one that a column in `sides` is for, if there is only one. Otherwise it takes
-      "yes-no" for a single outcome with no more than two things in it (0 and 1, true and false, two words), and a family of
-      limits for one with cells such as <0.1. Else it takes "normal", with a warning if the numbers look like counts.
+      "yes-no" for a single outcome with no more than two things in it (0 and 1, true and false, two words), "classes" for one
+      of three words or more, and a family of limits for one with cells such as <0.1. Else it takes "normal", with a warning
+      if the numbers look like counts.
     - `sides`: names of the columns with what else is known of a row, by what they hold.
     - `upper`: name of the column with the upper ends of the outcomes, if there is one.
 
@@ -115,6 +118,17 @@ def recognised(table: Table, outputs: tuple[str, ...]) -> Family:
             f"outcome {name!r} holds only {no} and {yes}: its probability of {yes} is learned (family yes-no).", stacklevel=4
         )
         return FAMILIES["yes-no"]
+    if 2 < len(levels) <= _MOST_CLASSES and form_of(table, name) == "category":
+        shown = listed(levels, 6)
+        if given_order(table, name, levels):
+            warnings.warn(f"outcome {name!r} holds levels with an order ({shown}): it is of family ordered.", stacklevel=4)
+            return FAMILIES["ordered"]
+        warnings.warn(
+            f"outcome {name!r} holds {len(levels)} words ({shown}): the probability of each is learned (family classes); if "
+            "they have an order, use family ordered and give it as --levels LOWEST,...,HIGHEST (levels=[...] in Python).",
+            stacklevel=4,
+        )
+        return FAMILIES["classes"]
     say_spikes(table, name)
     return NORMAL
 
@@ -148,6 +162,7 @@ def fit_outcome(table: Table, name: str, family: Family, levels: tuple[str, ...]
     fits = {
         "ordered": lambda: _in_order(table, name, levels),
         "two": lambda: _two(table, name, family),
+        "classes": lambda: _classes(table, name),
         "count": lambda: _count(table, name),
         "limited": lambda: _limited(table, name),
     }
@@ -208,6 +223,17 @@ def _in_order(table: Table, name: str, given: tuple[str, ...]) -> Column:
     shown = " < ".join(levels if len(levels) <= 6 else (*levels[:3], "...", levels[-1]))
     note = f"{len(levels)} levels in order, {shown}" + ("" if whole else f", as {first} to {first + len(levels) - 1}")
     return Column(name, form="ordered", levels=levels, origin=first, note=note)
+
+
+def _classes(table: Table, name: str) -> Column:
+    levels = _levels(table, name)
+    if not 3 <= len(levels) <= _MOST_CLASSES:
+        raise InputError(
+            f"{table.name}, outcome {name!r} holds {len(levels)} different cells ({listed(levels, 6)}), and classes are 3 to "
+            f"{_MOST_CLASSES}: use family yes-no for two, or join the rarest ones."
+        )
+    levels = sorted(levels, key=float) if table.is_numeric(name) else levels
+    return Column(name, form="class", levels=tuple(levels), note=f"{len(levels)} classes, {listed(levels, 6)}")
 
 
 def _robust(table: Table, column: Column) -> Column:

@@ -75,14 +75,22 @@ class Schema:
         return names if self.side is None or self.side.form == "reach" else (*names, self.side.name)
 
     @property
+    def answers(self) -> tuple[Column, ...]:
+        """The numbers that are predicted: the outputs, or of an outcome that is a class the probability of each class."""
+        if self.outputs[0].form != "class":
+            return self.outputs
+        (column,) = self.outputs
+        return tuple(Column(f"{column.name} = {level}") for level in column.levels)
+
+    @property
     def means(self) -> np.ndarray:
-        """Mean of each output, in its units and beyond its origin."""
-        return np.array([column.mean + column.origin for column in self.outputs])
+        """Mean of each answer, in its units and beyond its origin."""
+        return np.array([column.mean + column.origin for column in self.answers])
 
     @property
     def scales(self) -> np.ndarray:
-        """Standard deviation of each output, in its units."""
-        return np.array([column.scale for column in self.outputs])
+        """Standard deviation of each answer, in its units."""
+        return np.array([column.scale for column in self.answers])
 
     @property
     def task_columns(self) -> tuple[str, ...]:
@@ -134,7 +142,7 @@ class Schema:
         Where a task's level is taken out of an output, it is added from `references`, or the mean of all tasks is.
         """
         known = references or {}
-        own = [0.0 if c.level is None else known.get(c.name, c.level[0]) for c in self.outputs]
+        own = [0.0 if c.level is None else known.get(c.name, c.level[0]) for c in self.answers]
         return np.asarray(value, np.float64) * self.scales + (self.means + np.array(own))
 
     def decode_std(self, std: ArrayLike) -> np.ndarray:
@@ -148,6 +156,14 @@ class Schema:
         The change of units subtracts log(scale) for each output, so a density per metre differs from one per centimetre.
         """
         return np.asarray(np.asarray(log_prob, np.float64) - np.log(self.scales).sum())
+
+    def targets(self, table: Table) -> np.ndarray:
+        """Return the outcomes of `table` in their units as float64 of shape `(rows, answers)`: numbers, or indicators of
+        classes.
+        """
+        table = self.as_read(table)
+        parts = [c.target(table) if c.form == "class" else (c.raw(table) + c.origin)[:, None] for c in self.outputs]
+        return np.concatenate(parts, 1)
 
     def as_read(self, table: Table) -> Table:
         """Return `table` with the fitted table's way of reading cells. A decimal mark is that of each table."""

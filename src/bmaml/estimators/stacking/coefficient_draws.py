@@ -9,7 +9,8 @@ from jaxtyping import Array
 
 from bmaml.data import Data
 from bmaml.estimators.stacking.scale_draws import draw_weights, unit_draws
-from bmaml.learners.generalised import GeneralisedLearner, GeneralisedMeta, JointLaplace
+from bmaml.learners.generalised import ClassesLearner, GeneralisedLearner, GeneralisedMeta, JointLaplace
+from bmaml.learners.generalised.classes import steps_of
 from bmaml.learners.hierarchical import Knots
 
 _ITERATIONS = 150
@@ -36,27 +37,60 @@ def fit_generalised(
     - `members`: which tasks each fold learns from, of shape (folds, tasks).
     - `seed`: seed of the draws.
     """
-    centre = _centre(learner, rows)
+    centre, seen = _centre(learner, rows), members.astype(float)
     with jax.enable_x64(True):
-        wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (knots, rows))
-        joint = JointLaplace(learner.basis, wide[0], learner.deviation, learner.likelihood, wide[1], centre)
-        y, folds = wide[1].y[..., 0], jnp.asarray(members, jnp.float64)
-        start = _mode(joint, np.asarray(joint.start), folds[-1], y)
-        spread = _spread(joint, start, folds[-1], y)
-        unit = unit_draws(len(start), learner.draws, seed)
-        found = []
-        for place in (len(members) - 1, *range(len(members) - 1)):
-            mode = start if place == len(members) - 1 else _mode(joint, start, folds[place], y)
-            drawn = jnp.asarray(np.clip(mode[None] + unit @ spread.T, *_BOUNDS))
-            density = np.asarray(joint.densities(drawn, folds[place], y))
-            weights = draw_weights(density + 0.5 * (unit**2).sum(-1))
-            found.append((jax.vmap(joint.unravel)(drawn), *joint.shared(drawn, folds[place], y), weights))
-        found = [*found[1:], found[0]]
+        joint = _joint(learner, knots, rows, centre)
+        found = _of_folds(joint, seen, jnp.asarray(np.asarray(rows.y[..., 0]), jnp.float64), learner.draws, seed)
+    return _meta(found, knots, centre)
+
+
+def fit_classes(learner: ClassesLearner, knots: Knots, rows: Data, members: np.ndarray, seed: int = 0) -> GeneralisedMeta:
+    """Return the meta-parameters of `learner` for each fold, on a leading axis before that of its questions.
+
+    The questions share what is compiled. `knots`, `rows`, `members` and `seed` are as in `fit_generalised`.
+    """
+    # The prior lies around even odds, because the first classes are the most frequent ones.
+    centre, found = 0.0, []
+    asked = steps_of(jnp.asarray(rows.y), learner.order)
+    with jax.enable_x64(True):
+        joint = _joint(learner.inner, knots, rows, centre)
+        for y, left in zip(*(np.asarray(part, np.float64) for part in asked), strict=True):
+            seen = members.astype(float)[:, :, None] * left[None]
+            found.append(_of_folds(joint, seen, jnp.asarray(y), learner.inner.draws, seed))
+    metas = [_meta(folds, knots, centre) for folds in found]
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack([np.asarray(leaf) for leaf in leaves], 1)), *metas)
+
+
+def _joint(learner: GeneralisedLearner, knots: Knots, rows: Data, centre: float) -> JointLaplace:
+    wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (knots, rows))
+    return JointLaplace(learner.basis, wide[0], learner.deviation, learner.likelihood, wide[1], centre)
+
+
+def _of_folds(joint: JointLaplace, seen: np.ndarray, y: Array, draws: int, seed: int) -> list[tuple]:
+    """Return the draws of the scales given each fold: the scales, mean and root of what tasks share, and log weights.
+
+    `seen` says which tasks, or which of their rows, each fold sees, and `y` holds the outcomes.
+    """
+    folds = jnp.asarray(seen, jnp.float64)
+    start = _mode(joint, np.asarray(joint.start), folds[-1], y)
+    spread = _spread(joint, start, folds[-1], y)
+    unit, found = unit_draws(len(start), draws, seed), []
+    for place in (len(seen) - 1, *range(len(seen) - 1)):
+        mode = start if place == len(seen) - 1 else _mode(joint, start, folds[place], y)
+        drawn = jnp.asarray(np.clip(mode[None] + unit @ spread.T, *_BOUNDS))
+        density = np.asarray(joint.densities(drawn, folds[place], y))
+        weights = draw_weights(density + 0.5 * (unit**2).sum(-1))
+        found.append((jax.vmap(joint.unravel)(drawn), *joint.shared(drawn, folds[place], y), weights))
+    return [*found[1:], found[0]]
+
+
+def _meta(found: list[tuple], knots: Knots, centre: float) -> GeneralisedMeta:
+    """Return the meta-parameters made of the draws of each fold, in single precision."""
     single = jnp.zeros(()).dtype
     stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack([np.asarray(leaf) for leaf in leaves]), single), *found)
-    tiled = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(members), *leaf.shape)), knots)
+    tiled = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(found), *leaf.shape)), knots)
     scales, mean, root, log_weights = stacked
-    return GeneralisedMeta(tiled, scales, mean, root, log_weights, jnp.full(len(members), centre, single))
+    return GeneralisedMeta(tiled, scales, mean, root, log_weights, jnp.full(len(found), centre, single))
 
 
 def _mode(joint: JointLaplace, start: np.ndarray, fold: Array, y: Array) -> np.ndarray:

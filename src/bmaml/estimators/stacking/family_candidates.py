@@ -8,8 +8,8 @@ import numpy as np
 
 from bmaml.data import Data
 from bmaml.estimators.stacking.candidates import Candidate, Setting, some_tasks
-from bmaml.estimators.stacking.coefficient_draws import fit_generalised
-from bmaml.learners.generalised import GeneralisedLearner
+from bmaml.estimators.stacking.coefficient_draws import fit_classes, fit_generalised
+from bmaml.learners.generalised import ClassesLearner, GeneralisedLearner
 from bmaml.learners.generalised.scales import Deviation
 from bmaml.learners.hierarchical import fit_basis
 
@@ -30,9 +30,13 @@ def generalised(setting: Setting, deviation: Deviation, name: str) -> list[Candi
     basis, knots = fit_basis(inputs[mask], np.repeat(np.arange(len(mask)), mask.sum(1)))
     if (deviation == "bends" and not len(basis.curves)) or (deviation == "constant" and not len(basis.varying)):
         return []
-    learner = GeneralisedLearner(basis, likelihood, deviation)
-    metas = fit_generalised(learner, knots, Data(rows.x, rows.y, rows.mask), folds, setting.plan.seed)
-    return [Candidate(name, learner, metas)]
+    learner, seen = GeneralisedLearner(basis, likelihood, deviation), Data(rows.x, rows.y, rows.mask)
+    if setting.family.cells == "classes":
+        # The most frequent class first: each further question then has as many rows as it can.
+        often = (np.asarray(setting.tasks.rows.y) * np.asarray(setting.tasks.rows.mask)[..., None]).sum((0, 1))
+        chain = ClassesLearner(learner, tuple(np.argsort(-often, kind="stable").tolist()))
+        return [Candidate(name, chain, fit_classes(chain, knots, seen, folds, setting.plan.seed))]
+    return [Candidate(name, learner, fit_generalised(learner, knots, seen, folds, setting.plan.seed))]
 
 
 FAMILY_CANDIDATES: dict[str, Callable[[Setting], list[Candidate]]] = {

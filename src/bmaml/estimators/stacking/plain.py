@@ -16,6 +16,8 @@ from bmaml.evaluation.metrics import LEVEL
 from bmaml.likelihoods import Family, fitted
 from bmaml.tables import Schema
 
+# Numbers of rows that the shares of all rows count as: from almost none to so many that a task's own rows count for nothing.
+_WORTH = (0.5, 1.0, 2.0, 5.0, 20.0, 1e6)
 # Variances of the latent number around the guess that are tried.
 _VARIANCES = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 
@@ -30,6 +32,8 @@ def plain_errors(family: Family, asked: Questions, here: np.ndarray, schema: Sch
     - `asked`, `here`: the questions, and which of them to answer.
     - `schema`: what the columns mean.
     """
+    if family.cells == "classes":
+        return _of_classes(asked, here)
     support, query = (
         jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[here], part) for part in (asked.task.support, asked.task.query)
     )
@@ -64,3 +68,25 @@ def plain_errors(family: Family, asked: Questions, here: np.ndarray, schema: Sch
     inside, reach = np.abs(cdf - 0.5) < LEVEL / 2, reach_of(schema, query.x)
     parts = (missed(centre, query.y, reach) ** 2, in_units(nll, reach, schema), inside)
     return Errors(*(averaged(part, query.mask) for part in parts))
+
+
+def _of_classes(asked: Questions, here: np.ndarray) -> Errors:
+    """Return the errors of a guess at classes: the shares of a task's given rows, and of all rows, which count as some rows.
+
+    How many they count as is the number that predicts best.
+    """
+    support, query = (
+        jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[here], part) for part in (asked.task.support, asked.task.query)
+    )
+    usual = query.y[query.mask > 0].mean(0)
+    seen, count = (support.y * support.mask[..., None]).sum(1), support.mask.sum(1)[:, None]
+    tried = [(seen + worth * usual) / (count + worth) for worth in _WORTH]
+    # Where no row is a class, its log is not asked for.
+    logs = [np.log(np.maximum(share, 1e-12))[:, None] for share in tried]
+    every = [averaged(-(query.y * log).sum(-1), query.mask) for log in logs]
+    best = int(np.argmin([nll.mean() for nll in every]))
+    share = np.broadcast_to(tried[best][:, None], query.y.shape)
+    below, width = np.where(query.y > 0, 1 - share, 0.0), np.where(query.y > 0, share, 1 - share)
+    transform = below + width * np.random.default_rng(1).random(share.shape)
+    square, inside = (averaged(part, query.mask) for part in ((share - query.y) ** 2, np.abs(transform - 0.5) < LEVEL / 2))
+    return Errors(square, every[best], inside)

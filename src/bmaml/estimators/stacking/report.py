@@ -35,7 +35,8 @@ class Calibration(TypedDict):
     - `transform`: shares of the outcomes in each fifth of what was predicted (the probability integral transform, of whole
       numbers a random one). All are near 0.2 if predictions are right.
     - `predicted`, `seen`, `rows`: of yes and no, the mean probability of yes, the share of yes, and the share of all rows, in
-      five bins of the probability (None in an empty bin). Empty lists for other outcomes.
+      five bins of the probability (None in an empty bin). Of classes each class counts as a yes or no. Empty lists for other
+      outcomes.
     """
 
     given: int
@@ -167,7 +168,7 @@ def verdict(report: Report, method: str) -> list[str]:
     `report` is what the folds say, and `method` the mixture's name.
     """
     every, lines = scores_of(report), []
-    numbers = FAMILIES.find(report["family"]).exact
+    family = FAMILIES.find(report["family"])
     by_name = {(score.method, score.shots): score for score in every}
     for count in report["given"]:
         own, plain = by_name[method, count], by_name[PLAIN, count]
@@ -181,7 +182,7 @@ def verdict(report: Report, method: str) -> list[str]:
         known = any(held.low is not None for held in by_name[method, report["given"][0]].coverage.values())
         held = f", and its {LEVEL:.0%} intervals hold what they promise" if known else ""
         lines.append(f"After every number of rows it predicts better than the {PLAIN}{held}, as far as the scores can tell.")
-    lines += [] if numbers else _calibrated(report["calibration"][-1])
+    lines += [] if family.exact else _calibrated(report["calibration"][-1], family)
     last, weights = report["given"][-1], report["weights"][-1]
     best = int(np.argmax(weights))
     lines.append(f"After {_rows(last)} {weights[best]:.0%} of the weight is on the {report['candidates'][best]}.")
@@ -209,7 +210,7 @@ def _calibration(stacked: Stacked, count: int, family: Family) -> Calibration:
     transform = binned(cdf, np.ones_like(cdf))
     shares = np.round(transform / transform.sum(), 4).tolist()
     found: Calibration = {"given": count, "transform": shares, "predicted": [], "seen": [], "rows": []}
-    if family.cells == "two":
+    if family.shares:
         rows, predicted, seen = (binned(mean, values) for values in (np.ones_like(mean), mean, np.where(real, y, 0.0)))
         found["rows"] = np.round(rows / rows.sum(), 4).tolist()
         sums = zip([*predicted, *seen], [*rows, *rows], strict=True)
@@ -218,15 +219,16 @@ def _calibration(stacked: Stacked, count: int, family: Family) -> Calibration:
     return found
 
 
-def _calibrated(found: Calibration) -> list[str]:
-    """Return sentences that say how often what was predicted came true."""
+def _calibrated(found: Calibration, family: Family) -> list[str]:
+    """Return sentences that say how often what was predicted of an outcome of this `family` came true."""
     shares = ", ".join(f"{share:.0%}" for share in found["transform"])
     after = f"After {_rows(found['given'])} the"
     lines = [f"{after} fifths of what was predicted hold {shares} of the outcomes (20% each is right)."]
+    what = "yes, and how often it was yes" if family.cells == "two" else "a class, and how often it was this class"
     pairs = [(p, s) for p, s in zip(found["predicted"], found["seen"], strict=True) if p is not None and s is not None]
     if pairs:
         said = ", ".join(f"{p:.0%} ({s:.0%})" for p, s in pairs)
-        lines.append(f"{after} mean probabilities of yes, and how often it was yes: {said}.")
+        lines.append(f"{after} mean probabilities of {what}: {said}.")
     return lines
 
 

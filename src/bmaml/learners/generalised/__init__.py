@@ -5,7 +5,15 @@ likelihood (`bmaml.likelihoods`) turns the latent number into an outcome. Poster
 mode and the curvature there, with their evidence. A new kind of deviation belongs in `scales.py`.
 """
 
+from bmaml.learners.generalised.classes import ClassesLearner, ClassesPosterior
 from bmaml.learners.generalised.joint import JointLaplace
 from bmaml.learners.generalised.learner import GeneralisedLearner, GeneralisedMeta, GeneralisedPosterior
 
-__all__ = ["GeneralisedLearner", "GeneralisedMeta", "GeneralisedPosterior", "JointLaplace"]
+__all__ = [
+    "ClassesLearner",
+    "ClassesPosterior",
+    "GeneralisedLearner",
+    "GeneralisedMeta",
+    "GeneralisedPosterior",
+    "JointLaplace",
+]

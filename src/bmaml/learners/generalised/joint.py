@@ -103,7 +103,7 @@ class JointLaplace:
         The mode depends on the scales, and so does the slope through it. At the mode the slope of the height is 0, and the
         derivative of a log determinant is that of the trace with the inverse held. So only products are differentiated.
 
-        - `fold`, `y`: which tasks are seen, and their outcomes.
+        - `fold`, `y`: which tasks, or which of their rows, are seen, and their outcomes.
         - `place`: where the climb begins.
         """
         held = _Problem(self, jax.lax.stop_gradient(flat), fold, y)
@@ -135,7 +135,7 @@ class _Problem:
 
     def __init__(self, of: JointLaplace, flat: Array, fold: Array, y: Array):
         self.scales, self.likelihood, self.centre, self.side = of.unravel(flat), of.likelihood, of.centre, of.side
-        self.mask = of.mask * fold[:, None]
+        self.mask = of.mask * (fold if fold.ndim == 2 else fold[:, None])
         self.y = jnp.where(of.mask > 0, y, 0.0)
         self.functions = jax.vmap(lambda x: of_scales.shared(of.basis, of.knots, self.scales, x))(of.x)
         self.effects = jax.vmap(lambda x: of_scales.own(of.basis, of.knots, self.scales, x))(of.x)
