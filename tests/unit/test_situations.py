@@ -2,10 +2,15 @@
 test_table_columns.py.
 """
 
+import csv
+import io
+
 import numpy as np
 import pytest
+from cases import run
 
 from bmaml import FewShotRegressor
+from bmaml.errors import InputError
 
 pytestmark = [pytest.mark.costly, pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -53,3 +58,88 @@ def test_a_prior_of_weights_is_not_wider_than_the_outcome():
     given, asked = np.array([[-1.0], [0.0], [1.0]]), np.array([[-2.5], [0.5], [2.0]])
     for adapted in (model.adapt(), model.adapt(given, 4000 * (0.3 + np.sin(1 + given[:, 0])))):
         assert (adapted.predict(asked, return_std=True)[1] < 1.1 * y.std()).all()
+
+
+def written(path, columns):
+    """Write columns as a CSV."""
+    rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
+    path.write_text("\n".join(",".join(map(str, row)) for row in (list(columns), *rows)))
+    return path
+
+
+def curves(tasks=20, rows=8, seed=0):
+    """A table of levels that fall with the time, in seconds."""
+    rng, task = np.random.default_rng(seed), np.repeat(np.arange(tasks), rows)
+    time = np.tile(np.linspace(0, 4, rows), tasks).round(3)
+    level = 3 + 0.5 * rng.normal(size=tasks)[task] - 0.4 * time + 0.1 * rng.normal(size=tasks * rows)
+    return {"t": [f"s{seed}-{name}" for name in task], "time": time, "y": level.round(4)}
+
+
+COLUMNS = ("--task", "t", "--x", "time", "--y", "y", "--method", "mixed-model")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A folder with a table (known.csv) and a model of it."""
+    folder = tmp_path_factory.mktemp("model")
+    assert run("fit", written(folder / "known.csv", curves()), *COLUMNS, "--out", folder / "model") == 0
+    return folder
+
+
+def test_a_task_of_two_rows_recalibrates_nothing(model, tmp_path, capsys):
+    two = {"t": ["n", "n"], "time": [0.0, 2.0], "y": [3.1, 2.0]}
+    assert run("recalibrate", model / "model", written(tmp_path / "two.csv", two), "--out", tmp_path / "other") == 2
+    said = capsys.readouterr().err
+    assert "a recalibration needs at least 10, since of fewer not one is expected to lie outside of its 90% interval" in said
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(InputError, match="needs at least 10"):
+        FewShotRegressor.load(model / "model").recalibrate(two)
+
+
+def test_the_order_of_rows_in_a_file_changes_no_answer(model, tmp_path, capsys):
+    table, order = curves(), np.random.default_rng(1).permutation(160)
+    new = written(tmp_path / "new.csv", {"t": ["n"] * 4, "time": [0.0, 1.0, 2.0, 3.0], "y": [3.1, 2.4, "", ""]})
+    capsys.readouterr()
+    assert run("predict", model / "model", new) == 0
+    expected = capsys.readouterr().out
+    shuffled = {name: np.asarray(values)[order] for name, values in table.items()}
+    assert run("fit", written(tmp_path / "known.csv", shuffled), *COLUMNS, "--out", tmp_path / "model") == 0
+    capsys.readouterr()
+    assert run("predict", tmp_path / "model", new) == 0
+    assert capsys.readouterr().out == expected
+    given = np.argsort(table["time"], kind="stable")
+    ordered = FewShotRegressor("mixed-model").fit(
+        {name: np.asarray(v)[given] for name, v in table.items()}, "y", task="t", x="time"
+    )
+    asked = [ordered.adapt([[0.0], [1.0]], [3.1, 2.4]).predict([[2.0], [3.0]]).tolist()]
+    asked += [FewShotRegressor.load(model / "model").adapt([[1.0], [0.0]], [2.4, 3.1]).predict([[2.0], [3.0]]).tolist()]
+    np.testing.assert_allclose(*asked, rtol=2e-6)
+
+
+def test_a_given_row_in_milliseconds_is_named_and_leaves_finite_answers(model, tmp_path, capsys):
+    wild = {"t": ["n"] * 4, "time": [0.0, 1000.0, 2.0, 3.0], "y": [3.1, 2.7, 2.4, ""]}
+    capsys.readouterr()
+    assert run("predict", model / "model", written(tmp_path / "new.csv", wild)) == 0
+    said = capsys.readouterr()
+    assert "line 3, column 'time' is" in said.err
+    assert "check its unit" in said.err
+    (answer,) = csv.DictReader(io.StringIO(said.out))
+    assert 0.5 < float(answer["y_mean"]) < 3
+    assert 0 < float(answer["y_high"]) - float(answer["y_low"]) < 3
+    with pytest.warns(UserWarning, match="row 1 .* check its unit"):
+        task = FewShotRegressor.load(model / "model").adapt([[0.0], [1000.0], [2.0]], [3.1, 2.7, 2.4])
+    assert task.predict([[3.0]])[0] == pytest.approx(float(answer["y_mean"]), rel=1e-4)
+
+
+def test_rows_of_a_large_table_that_are_not_used_are_counted_aloud(tmp_path, capsys):
+    table = curves(1000, 1000)
+    with pytest.warns(
+        UserWarning, match=r"1000 tasks of more than 512 rows: 512 rows of each .* \(512,000 of all 1,000,000 rows"
+    ):
+        FewShotRegressor("linear", steps=1, batch=2).fit(table, "y", task="t", x="time")
+    written(tmp_path / "large.csv", table)
+    options = ("--task", "t", "--x", "time", "--y", "y", "--method", "linear", "--steps", "1", "--rows", "20000")
+    assert run("fit", tmp_path / "large.csv", *options, "--out", tmp_path / "model") == 0
+    said = capsys.readouterr()
+    assert "000 of 1000000 rows: whole tasks, drawn at random" in said.out
+    assert "512 rows of each are used" in said.err
