@@ -329,7 +329,7 @@ def test_scores_of_a_plain_guess_are_the_ones_worked_out_by_hand():
     model = FewShotRegressor("experts", particles=2, steps=2, shots=2, selection="first")
     model.fit({"g": groups[:30], "x": x[:30], "y": y[:30]}, ["y"], task="g", x=["x"])
     held, training = (read_table({"g": groups[s], "x": x[s], "y": y[s]}) for s in (slice(30, 48), slice(0, 30)))
-    scores = {(s.shots, s.method): s for s in score_held_out(model, held, training, (0, 2))}
+    scores = {(s.shots, s.method): s for s in score_held_out(model, held, training, (0, 2))[0]}
     tasks, past = y[30:].reshape(3, 6), y[:30].reshape(5, 6)
     last = scores[2, "last given row"]
     errors = tasks[:, 2:] - tasks[:, 1:2]
@@ -349,10 +349,10 @@ def test_scores_of_a_plain_guess_are_the_ones_worked_out_by_hand():
             "y": np.tile(tasks[:, None], (1, 4, 1)).ravel(),
         }
     )
-    ours, theirs = (score_held_out(model, table, None, (2,), by=by)[0] for table, by in ((copies, "set"), (held, None)))
+    ours, theirs = (score_held_out(model, table, None, (2,), by=by)[0][0] for table, by in ((copies, "set"), (held, None)))
     assert (ours.tasks, ours.units) == (12, 3)
     np.testing.assert_allclose(ends(ours), ends(theirs), rtol=1e-5)
-    narrow = score_held_out(model, copies, None, (2,))[0]
+    narrow = score_held_out(model, copies, None, (2,))[0][0]
     assert np.ptp(ends(narrow)) < 0.7 * np.ptp(ends(ours))
     with pytest.raises(InputError, match="task '0' of the table has several values of 'x'"):
         score_held_out(model, copies, None, (2,), by="x")

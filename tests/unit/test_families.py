@@ -104,6 +104,10 @@ def test_a_family_goes_through_every_door(tmp_path, capsys, monkeypatch, family)
     assert run("evaluate", model, "--table", further, "--shots", "2", "--json") == 0
     (score,) = json.loads(capsys.readouterr().out)
     assert np.isfinite(score["nll"]["value"])
+    assert run("evaluate", model, "--table", further, "--shots", "2") == 0
+    said = capsys.readouterr().out
+    assert ("the fifths of what was predicted hold" in said) != FAMILIES[family].exact
+    assert ("the mean probabilities of" in said) == FAMILIES[family].shares
     assert run("describe", model) == 0
     assert "Rows of a task scatter" in " ".join(capsys.readouterr().out.split())
     assert run("report", model, "--out", tmp_path / "report.json") == 0

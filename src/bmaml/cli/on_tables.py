@@ -17,6 +17,7 @@ from bmaml.cli.options import TYPED, make_folder, must_take_a_run, whole_numbers
 from bmaml.cli.output import check_headers, plain_warnings, report
 from bmaml.errors import InputError
 from bmaml.estimators.base import read_from
+from bmaml.estimators.calibration import calibration_lines
 from bmaml.estimators.held_out_tasks import judge_held_out, score_held_out
 from bmaml.estimators.left_out import LEFT_OUT
 from bmaml.estimators.regressor import FewShotRegressor
@@ -307,11 +308,19 @@ def evaluate(
     table = measured(model.schema_.as_read(table), [column.name for column in model.schema_.outputs])
     tasks, counts = model.further(table, shots)
     by = by or _split_column(model, table)
-    scores = score_held_out(model, table, None, counts, by=by)
+    scores, came_true = score_held_out(model, table, None, counts, by=by)
     text = json.dumps([score.to_json() for score in scores], indent=1)
     if out is not None:
         write_atomically(out, text)
-    typer.echo(text) if as_json else _show(scores, model, f"{len(tasks.rows.mask)} tasks of {table.name}", by)
+    if as_json:
+        typer.echo(text)
+        return
+    _show(scores, model, f"{len(tasks.rows.mask)} tasks of {table.name}", by)
+    family = FAMILIES.find(model.schema_.family)
+    if not family.exact:
+        typer.echo("")
+        for found in came_true:
+            typer.echo("\n".join(calibration_lines(found, family)))
 
 
 def _split_column(model: FewShotRegressor, table: Table) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from bmaml.data import Data, stack
 from bmaml.distributions import pit
 from bmaml.errors import InputError
+from bmaml.estimators.calibration import Calibration, calibration
 from bmaml.estimators.left_out import LeftOut, Predicted, left_out, names_of
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Errors, Score, averaged, in_units, missed, normal_errors, reach_of, summary
@@ -52,8 +53,9 @@ def score_held_out(
     seed: int = 0,
     *,
     by: str | None = None,
-) -> list[Score]:
-    """Return the scores of a model, and of plain baselines, on the held-out tasks at each number of given rows.
+) -> tuple[list[Score], list[Calibration]]:
+    """Return the scores of a model, and of plain baselines, on the held-out tasks at each number of given rows, and how often
+    what the model predicted came true.
 
     Each task is used five times with random given rows (once if the model forecasts), with at most 64 other rows as the query.
     The baselines are normals around the mean of the given rows (for a forecast also around the last row). Their deviation is
@@ -70,7 +72,8 @@ def score_held_out(
     Raises: InputError if no held-out task has more rows than a shot count, a task has two values of `by`, or a cell does not
     fit.
     """
-    return _scores(model, _answered(model, held, shots, seed), held, training, shots, seed, by)
+    answered = _answered(model, held, shots, seed)
+    return _scores(model, answered, held, training, shots, seed, by), _calibration(answered, shots, model.schema_)
 
 
 def judge_held_out(
@@ -89,6 +92,18 @@ def judge_held_out(
     """
     answered = _answered(model, held, shots, seed)
     return _scores(model, answered, held, training, shots, seed, by), _left_out(model, answered, held, shots)
+
+
+def _calibration(answered: _Answered, shots: Sequence[int], schema: Schema) -> list[Calibration]:
+    """Return how often what was predicted came true at each number of given rows."""
+    family, start, found = FAMILIES.find(schema.family), 0, []
+    for count, asked in zip(shots, answered.asked, strict=True):
+        here = slice(start, start + len(asked.task))
+        mask = _mask(asked)
+        each = mask / mask.sum(1, keepdims=True) / np.bincount(asked.task)[asked.task][:, None]
+        found.append(calibration(count, answered.mean[here], answered.cdf[here], np.asarray(asked.query.y), each, family))
+        start = here.stop
+    return found
 
 
 def _scores(

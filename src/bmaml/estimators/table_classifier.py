@@ -197,6 +197,24 @@ class FewShotTableClassifier(AbstractEstimator):
         rows, found = scored(parts, answer)
         return float(np.average(labels[rows] == found, weights=weight[rows]))
 
+    def recalibrate(
+        self,
+        X: TableLike | ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        shots: Shots | None = None,
+    ) -> FewShotTableClassifier:
+        """Make probabilities as sure as they are right, according to errors on further tasks; returns self.
+
+        `X`, `y`, `groups` and `shots` are as in `FewShotRegressor.recalibrate`, with labels as outcomes.
+        Raises: InputError before `fit`, for fewer than 10 tasks or tasks that were fitted on, or if a value does not fit.
+        """
+        self.fitted()
+        kept: Any = {} if groups is None else {"y": y, "groups": groups}
+        self.run_ = self.regressor_.recalibrate(X, shots=shots, **kept).run_
+        return self
+
     def plan(self) -> Plan:
         return self._model().plan()
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from bmaml.distributions import AbstractNumeric, Shape, pooled, shaped, widened
+from bmaml.estimators.calibration import Calibration, calibration, calibration_lines, rows_in_words
 from bmaml.estimators.left_out import LeftOut, Names, Predicted, left_out
 from bmaml.estimators.scores import Errors, Score, averaged, in_units, missed, normal_errors, reach_of, summary
 from bmaml.estimators.stacking.fit import Stacked
@@ -24,26 +25,6 @@ PLAIN = "mean of the given rows"
 """Name of the plain guess that a model is compared with."""
 # With fewer tasks a coverage of 90% is uncertain by more than ten points.
 _FEW_TASKS = 30
-# Bins of a probability.
-_BINS = 5
-
-
-class Calibration(TypedDict):
-    """How often what was said came true, after some number of given rows. Every task has the same weight.
-
-    - `given`: number of given rows.
-    - `transform`: shares of the outcomes in each fifth of what was predicted (the probability integral transform, of whole
-      numbers a random one). All are near 0.2 if predictions are right.
-    - `predicted`, `seen`, `rows`: of yes and no, the mean probability of yes, the share of yes, and the share of all rows, in
-      five bins of the probability (None in an empty bin). Of classes each class counts as a yes or no. Empty lists for other
-      outcomes.
-    """
-
-    given: int
-    transform: list[float]
-    predicted: list[float | None]
-    seen: list[float | None]
-    rows: list[float]
 
 
 class Report(TypedDict):
@@ -106,8 +87,18 @@ def report(stacked: Stacked, schema: Schema, method: str) -> Report:
         "factors": np.round(stacked.factors, 4).tolist(),
         "scores": [score.to_json() for score in scores(stacked, schema, method)],
         "family": schema.family,
-        "calibration": [_calibration(stacked, count, FAMILIES.find(schema.family)) for count in stacked.counts],
+        "calibration": _calibration(stacked, FAMILIES.find(schema.family)),
     }
+
+
+def _calibration(stacked: Stacked, family: Family) -> list[Calibration]:
+    """Return how often what the mixture said came true, after each number of given rows."""
+    asked, said = stacked.asked, stacked.judged[0].answers
+    y, weight, found = np.asarray(asked.task.query.y), row_weights(asked), []
+    for count in stacked.counts:
+        here = asked.given == count
+        found.append(calibration(count, said.mean[here], said.cdf[here], y[here], weight[here], family))
+    return found
 
 
 def scores_of(report: Report) -> list[Score]:
@@ -174,61 +165,21 @@ def verdict(report: Report, method: str) -> list[str]:
         own, plain = by_name[method, count], by_name[PLAIN, count]
         for name, held in own.coverage.items():
             if held.low is not None and held.high is not None and not held.low <= LEVEL <= held.high:
-                found = f"After {_rows(count)} the {LEVEL:.0%} intervals of {name} held {held.value:.0%}"
+                found = f"After {rows_in_words(count)} the {LEVEL:.0%} intervals of {name} held {held.value:.0%}"
                 lines.append(f"{found}: recalibrate on further tasks.")
         if own.nll.value > plain.nll.value:
-            lines.append(f"After {_rows(count)} the {PLAIN} predicts as well: do not trust the model there.")
+            lines.append(f"After {rows_in_words(count)} the {PLAIN} predicts as well: do not trust the model there.")
     if not lines:
         known = any(held.low is not None for held in by_name[method, report["given"][0]].coverage.values())
         held = f", and its {LEVEL:.0%} intervals hold what they promise" if known else ""
         lines.append(f"After every number of rows it predicts better than the {PLAIN}{held}, as far as the scores can tell.")
-    lines += [] if family.exact else _calibrated(report["calibration"][-1], family)
+    lines += [] if family.exact else calibration_lines(report["calibration"][-1], family)
     last, weights = report["given"][-1], report["weights"][-1]
     best = int(np.argmax(weights))
-    lines.append(f"After {_rows(last)} {weights[best]:.0%} of the weight is on the {report['candidates'][best]}.")
+    lines.append(f"After {rows_in_words(last)} {weights[best]:.0%} of the weight is on the {report['candidates'][best]}.")
     tasks = max(score.tasks for score in every)
     if tasks < _FEW_TASKS:
         lines.append(f"The table has {tasks} tasks: these scores are rough, and more tasks would make them sure.")
-    return lines
-
-
-def _rows(count: int) -> str:
-    return f"{count} row{'' if count == 1 else 's'}"
-
-
-def _calibration(stacked: Stacked, count: int, family: Family) -> Calibration:
-    here = stacked.asked.given == count
-    mean, cdf = (np.asarray(part, np.float64)[here] for part in (stacked.judged[0].answers.mean, stacked.judged[0].answers.cdf))
-    y, weight = np.asarray(stacked.asked.task.query.y, np.float64)[here], row_weights(stacked.asked)[here]
-    each = np.broadcast_to(weight[..., None], cdf.shape)
-    real = each > 0
-
-    def binned(place: np.ndarray, values: np.ndarray) -> np.ndarray:
-        bins = np.clip((place[real] * _BINS).astype(int), 0, _BINS - 1)
-        return np.bincount(bins, (each * values)[real], _BINS)
-
-    transform = binned(cdf, np.ones_like(cdf))
-    shares = np.round(transform / transform.sum(), 4).tolist()
-    found: Calibration = {"given": count, "transform": shares, "predicted": [], "seen": [], "rows": []}
-    if family.shares:
-        rows, predicted, seen = (binned(mean, values) for values in (np.ones_like(mean), mean, np.where(real, y, 0.0)))
-        found["rows"] = np.round(rows / rows.sum(), 4).tolist()
-        sums = zip([*predicted, *seen], [*rows, *rows], strict=True)
-        rounded = [round(float(part / count), 4) if count else None for part, count in sums]
-        found["predicted"], found["seen"] = rounded[:_BINS], rounded[_BINS:]
-    return found
-
-
-def _calibrated(found: Calibration, family: Family) -> list[str]:
-    """Return sentences that say how often what was predicted of an outcome of this `family` came true."""
-    shares = ", ".join(f"{share:.0%}" for share in found["transform"])
-    after = f"After {_rows(found['given'])} the"
-    lines = [f"{after} fifths of what was predicted hold {shares} of the outcomes (20% each is right)."]
-    what = "yes, and how often it was yes" if family.cells == "two" else "a class, and how often it was this class"
-    pairs = [(p, s) for p, s in zip(found["predicted"], found["seen"], strict=True) if p is not None and s is not None]
-    if pairs:
-        said = ", ".join(f"{p:.0%} ({s:.0%})" for p, s in pairs)
-        lines.append(f"{after} mean probabilities of {what}: {said}.")
     return lines
 
 
