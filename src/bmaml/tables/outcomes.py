@@ -44,10 +44,10 @@ def family_of(
 
     - `table`: the rows.
     - `outputs`: names of the columns of the outcomes.
-    - `wanted`: name of a family. None takes the one that a column in `sides` is for, if there is only one. Otherwise it takes
-      "yes-no" for a single outcome with no more than two things in it (0 and 1, true and false, two words), "classes" for one
-      of three words or more, and a family of limits for one with cells such as <0.1. Else it takes "normal", with a warning
-      if the numbers look like counts.
+    - `wanted`: name of a family. None takes the one that a column in `sides` is for, if there is only one. Otherwise the cells
+      of a single outcome decide. Two things (0 and 1, true and false, two words) are "yes-no", and three words or more are
+      "classes". Cells such as <0.1 have a family of limits. Other outcomes are "normal", with a warning if the numbers look
+      like counts.
     - `sides`: names of the columns with what else is known of a row, by what they hold.
     - `upper`: name of the column with the upper ends of the outcomes, if there is one.
 
