@@ -41,7 +41,7 @@ class TableColumns(OptionGroup):
     y: Annotated[str | None, typer.Option(help="Output columns, such as conc.")] = None
     family: Annotated[
         str | None,
-        typer.Option(help=f"What the outcome is: {OUTCOME_NAMES} (default: yes-no for two things, classes for words, else normal)."),
+        typer.Option(help=f"What the outcome is: {OUTCOME_NAMES} (default: yes-no, classes for words, else normal)."),
     ] = None
     exposure: Annotated[str | None, typer.Option(help="Column with the exposure of counts, such as person-years.")] = None
     error: Annotated[str | None, typer.Option(help="Column with the standard deviation of each measurement's own error.")] = (
