@@ -69,7 +69,7 @@ def _curve(model: FewShotRegressor, task: NewTask, column: Column, level: float)
     answers = [task_model.predict(table), *task_model.interval(table, level)]
     mean, low, high = (np.reshape(part, (len(grid), -1)) for part in answers)
     name = f"{model.schema_.task} {task.name}, " if task.name else ""
-    title = f"{name}{len(task.given)} given"
+    title = f"{name}{len(task.given)} given{_held(table, model.schema_)}"
     names = (column.name, *(answer.name for answer in model.schema_.answers))
     return Curve(title, grid, mean, low, high, given, later, names, column.log)
 
@@ -80,13 +80,22 @@ def _grid(x: np.ndarray, log: bool) -> np.ndarray:
 
 
 def _grid_table(task: NewTask, model: FewShotRegressor, moving: str, grid: np.ndarray) -> Table:
-    """Return the grid as a table: the other inputs do not change within the task."""
-    some = task.given if len(task.given) else task.asked
+    """Return the grid as a table: other inputs do not change within the task, and a side input is that of a middle row."""
+    some, schema = task.given if len(task.given) else task.asked, model.schema_
     table = Table("the grid", {moving: grid}, np.arange(len(grid)))
-    for column in model.schema_.inputs:
+    for column in schema.needed:
         if column.name != moving:
-            table = table.borrow(some, column.name, np.zeros(len(table), np.int64))
+            row = np.argsort(column.raw(some), kind="stable")[len(some) // 2] if column is schema.side else 0
+            table = table.borrow(some, column.name, np.full(len(table), row, np.int64))
     return table
+
+
+def _held(table: Table, schema: Schema) -> str:
+    """Return in words at which value the side input of the grid `table` is held."""
+    side = schema.side
+    return (
+        "" if side is None or side not in schema.needed else f", {side.name} {table.take(np.zeros(1, int)).shown(side.name)[0]}"
+    )
 
 
 def _measured(rows: Table, x: str, schema: Schema) -> Points:

@@ -140,7 +140,7 @@ class NewRows:
         if self.at is None:
             return self.table.take(rows), by
         asked = self.at.take(rows)
-        for column in self.schema.inputs:
+        for column in self.schema.needed:
             if column.name not in asked.columns:
                 asked = asked.borrow(self.table, column.name, self.first[tasks][by])
         return asked, by
@@ -163,7 +163,7 @@ def new_rows(table: Table, schema: Schema, at: Table | None = None) -> NewRows:
     first = np.unique(codes, return_index=True)[1]
     wanted = None if at is None else _asked_codes(at, table, schema, names)
     if at is not None:
-        for column in schema.inputs:
+        for column in schema.needed:
             if column.name not in at.columns:
                 _check_constant(at, table, column.name, codes, first, names)
     asked, ends = (None, None) if wanted is None else _by_task(np.arange(len(wanted)), wanted, len(names))

@@ -69,10 +69,14 @@ class Schema:
         return "" if self.side is None else FAMILIES.find(self.family).side or ""
 
     @property
+    def needed(self) -> tuple[Column, ...]:
+        """The columns that must be known of a row before its outcome is: the inputs and the side input."""
+        return self.inputs if self.side is None or self.side.form == "reach" else (*self.inputs, self.side)
+
+    @property
     def given(self) -> tuple[str, ...]:
-        """Names of the columns that must be known of a row before its outcome is: the inputs and the side input."""
-        names = tuple(column.name for column in self.inputs)
-        return names if self.side is None or self.side.form == "reach" else (*names, self.side.name)
+        """Names of the columns that must be known of a row before its outcome is."""
+        return tuple(column.name for column in self.needed)
 
     @property
     def answers(self) -> tuple[Column, ...]:
