@@ -1,5 +1,7 @@
 """Gaussian processes as tasks, and their exact predictor, against Gaussians written out in double precision."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from scipy.stats import norm
 
 from bmaml.data import Data, pad
 from bmaml.errors import InputError
+from bmaml.learners import ConjugateLearner
 from bmaml.learners.exact_process import ExactProcess
 from bmaml.learners.optimal import optimal_learner
 from bmaml.models import WaveFeatures
@@ -163,3 +166,12 @@ def test_waves_below_exact_heads_are_a_stationary_process():
     np.testing.assert_allclose(here[0], there[0], atol=1e-4)
     assert float(abs(here[0] - other[0]).max()) > 1e-2
     assert float(here[1][0]) != float(other[1][0])
+
+
+def test_waves_whose_network_has_grown_still_have_a_finite_evidence():
+    """Training meets such codes, where no task needs them, and sizes that overflow would end it."""
+    learner = ConjugateLearner(WaveFeatures(waves=8), 1, particles=2, codes="drawn")
+    task, meta = GaussianProcesses(shots=5).sample(jax.random.key(0)), learner.init(jax.random.key(1))
+    grown = dataclasses.replace(meta, network=jax.tree.map(lambda leaf: 1e3 * leaf, meta.network))
+    answer = jax.jit(lambda meta, key: learner.adapt(meta, task.support, key=key).predict(task.query.x).log_prob(task.query.y))
+    assert np.isfinite(answer(grown, jax.random.key(2))).all()

@@ -15,6 +15,8 @@ from bmaml.models.network import MLP, as_widths
 
 # The wave from which on the sizes of waves fall, before anything is learned.
 _LONG = 4
+# Logs of sizes and noise lie between plus and minus this.
+_MOST = 8.0
 
 
 @register("features/waves")
@@ -58,7 +60,8 @@ class WaveFeatures(AbstractFeatures):
     def apply(
         self, params: PyTree[Any], x: Float[Array, "n inputs"], code: Float[Array, " code"]
     ) -> tuple[Float[Array, "n features"], Float[Array, " n"]]:
-        found = self._network.apply(params, code[None])[0]
+        # Codes that no task needs can get sizes that single precision cannot square.
+        found = _MOST * jnp.tanh(self._network.apply(params, code[None])[0] / _MOST)
         number = jnp.arange(self.waves + 1, dtype=x.dtype)
         start = 1 / (1 + (number / _LONG) ** 2)
         size = start / jnp.sqrt((start**2).sum()) * jnp.exp(found[:-1])
