@@ -12,7 +12,7 @@ from bmaml.data import Data
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners import ConjugateLearner, conjugate
 from bmaml.learners.codes import draw_codes, thin
-from bmaml.learners.exact_heads import InverseGammaHead, base
+from bmaml.learners.exact_heads import InverseGammaHead, kernels
 from bmaml.learners.exact_heads.inverse_gamma import InverseGammaPrior
 from bmaml.models import MLPFeatures
 
@@ -24,7 +24,7 @@ HEAD = InverseGammaHead()
 @pytest.fixture(autouse=True)
 def exact(monkeypatch, x64):
     """Double precision, and no jitter on the kernel (its effect has a test of its own)."""
-    monkeypatch.setattr(base, "_JITTER", 0.0)
+    monkeypatch.setattr(kernels, "_JITTER", 0.0)
 
 
 def random_prior(rng, experts=(), scales=1):
@@ -93,7 +93,7 @@ def test_evidence_is_that_of_weight_space_and_of_the_multivariate_t():
     np.testing.assert_allclose(found, direct, rtol=1e-11)
 
 
-@pytest.mark.parametrize("count", [0, 2, 7], ids=["no support", "fewer points than features", "more"])
+@pytest.mark.parametrize("count", [0, 2, 7, 11], ids=["no support", "fewer points than features", "more", "many more"])
 def test_predictive_is_that_of_weight_space(count):
     rng = np.random.default_rng(1)
     prior, rows, (features, log_noise, y) = random_prior(rng), random_rows(rng, count), random_rows(rng, 5)
@@ -137,10 +137,10 @@ def test_the_jitter_is_worth_a_relative_noise_of_three_in_a_hundred_thousand(mon
     rng = np.random.default_rng(4)
     prior, (features, _, y) = random_prior(rng), random_rows(rng, 6)
     added = 3e-5 * (features**2 @ np.exp(np.asarray(prior.log_scale))).mean()
-    monkeypatch.setattr(base, "_JITTER", 3e-5)
-    assert base._jitter(np.dtype("float32")) == 3e-5
-    assert base._jitter(np.dtype("float64")) < 1e-13
-    monkeypatch.setattr(base, "_jitter", lambda dtype: 3e-5)
+    monkeypatch.setattr(kernels, "_JITTER", 3e-5)
+    assert kernels._relative(np.dtype("float32")) == 3e-5
+    assert kernels._relative(np.dtype("float64")) < 1e-13
+    monkeypatch.setattr(kernels, "_relative", lambda dtype: 3e-5)
     # A function of its own, for programs are kept by function and the others were traced without jitter.
     found = conditioned(prior, features, np.zeros(6), y, function=lambda *rows: HEAD.condition(*rows)).log_evidence
     noise = float(np.exp(prior.log_noise))
@@ -377,3 +377,37 @@ def test_where_few_experts_weigh_anything_those_kept_have_the_value_and_gradient
 def test_shares_and_counts_that_keep_nothing_are_refused(options):
     with pytest.raises(ValueError, match="give at least 1"):
         ConjugateLearner(FEATURES, **options)
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(np.float32, 3e-3), (np.float64, 1e-9)])
+def test_the_kernel_in_the_space_of_features_is_that_in_the_space_of_points(dtype, close):
+    """Evidence, predictions, draws and gradients, over masked rows and a small noise."""
+    rng = np.random.default_rng(8)
+    features, y, ask = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((40, F), (40, P), (5, F)))
+    mask = jnp.asarray(rng.uniform(size=40) < 0.8, dtype)
+    scale, noise = jnp.exp(jnp.asarray(rng.normal(size=F), dtype)), jnp.asarray(1e-3, dtype)
+
+    def answers(form):
+        def found(features, scale, noise):
+            kernel = form.of(features, scale, noise, mask)
+            white, pull = kernel.whiten(y * mask[:, None])
+            half, variance = kernel.noisy_at(ask, jnp.broadcast_to(noise, len(ask)))
+            weights = kernel.sample_weights(jnp.zeros((F, P), dtype), jnp.ones(P, dtype), pull, KEY)
+            return kernel.log_det, white.T @ white * noise, half.T @ pull, variance / noise, weights
+
+        def total(*inputs):
+            parts = found(*inputs)
+            return sum(jnp.sin(part).sum() for part in parts), parts
+
+        gradients, parts = jax.jit(jax.grad(total, (0, 1), has_aux=True))(features, scale, noise)
+        return [*parts, *gradients]
+
+    for own, other in zip(answers(kernels.FeaturesKernel), answers(kernels.PointsKernel), strict=True):
+        assert own.dtype == dtype
+        np.testing.assert_allclose(own, other, rtol=close, atol=close * np.abs(other).max())
+
+
+def test_the_shapes_of_a_support_choose_the_form_of_its_kernel():
+    """Points fewer than twice the features keep the form of points."""
+    form = lambda count: type(kernels.kernel_of(jnp.ones((count, F)), jnp.ones(F), jnp.ones(()), jnp.ones(count)))  # noqa: E731
+    assert [form(count) for count in (2 * F, 2 * F + 1)] == [kernels.PointsKernel, kernels.FeaturesKernel]

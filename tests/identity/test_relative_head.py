@@ -8,7 +8,7 @@ from cases import jit
 from scipy import stats
 from scipy.special import logsumexp, softmax
 
-from bmaml.learners.exact_heads import InverseGammaHead, RelativeHead, base
+from bmaml.learners.exact_heads import InverseGammaHead, RelativeHead, kernels
 
 F, P, J, G = 4, 2, 3, 5  # features, outputs, centres, cells
 HEAD = RelativeHead(J, G, span=0.7)
@@ -17,7 +17,7 @@ HEAD = RelativeHead(J, G, span=0.7)
 @pytest.fixture(autouse=True)
 def exact(monkeypatch, x64):
     """Double precision, and no jitter on the kernel."""
-    monkeypatch.setattr(base, "_JITTER", 0.0)
+    monkeypatch.setattr(kernels, "_JITTER", 0.0)
 
 
 def random_prior(rng):

@@ -4,10 +4,11 @@ An expert m is a head on features f(x, z_m). The network f is shared, and the co
 
     y | x, w, sigma^2 ~ N(f(x, z_m) w, sigma^2 n(x)),   w, sigma^2 ~ the head's prior.
 
-Head and noise are integrated out in the space of the support. One Cholesky factorisation of its (points x points) kernel
-gives the evidence p(D | z_m) and Student-t predictives. The posterior over experts is softmax(log evidence + log prior
-weight), and the predictive is the mixture. With one expert and one inverse-gamma this is meta-learned Bayesian linear
-regression, as in ALPaCA (Harrison et al., 2018, https://arxiv.org/abs/1807.08912) with an unknown noise scale.
+Head and noise are integrated out. One factorisation of the support's kernel, in the space of its points or of the features
+(`exact_heads/kernels.py`), gives the evidence p(D | z_m) and Student-t predictives. The posterior over experts is
+softmax(log evidence + log prior weight), and the predictive is the mixture. With one expert and one inverse-gamma this is
+meta-learned Bayesian linear regression, as in ALPaCA (Harrison et al., 2018, https://arxiv.org/abs/1807.08912) with an
+unknown noise scale.
 """
 
 from __future__ import annotations

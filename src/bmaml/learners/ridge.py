@@ -5,7 +5,7 @@ A head m gives each class k a linear function of the features, with a constant a
     w_k ~ N(0, diag S_m),   t_k = f(x) w_k + noise of variance v_m,   t_k = [y = k] - 1 / classes.
 
 The posterior given the support is Gaussian, with mean h_k(x) and variance u(x), which is the same for all classes. All of
-this happens in the space of the support, by one Cholesky factorisation of its (points x points) kernel. The class is then
+this takes one factorisation of the support's kernel (`exact_heads/kernels.py`). The class is then
 
     p(y = k | x) = softmax over k of a_m h_k(x) / sqrt(1 + pi/8 a_m^2 u(x)),
 
@@ -31,7 +31,7 @@ from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractMembersPosterior
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractClassLearner, AbstractEvidenceLearner, AbstractLimitedLearner, Need
-from bmaml.learners.exact_heads.base import Kernel
+from bmaml.learners.exact_heads.kernels import AbstractKernel, kernel_of
 from bmaml.learners.prototypes import check_classes
 
 
@@ -49,45 +49,44 @@ class RidgeMeta(eqx.Module):
 
 
 class RidgeHead(eqx.Module):
-    """The exact posterior of a head, held in the space of the support; rows contain the constant feature.
+    """The exact posterior of a head; rows contain the constant feature.
 
     - `kernel`: kernel of the support.
-    - `white`: whitened targets.
+    - `pull`: what the targets add to predictions (`Whitened.pull`).
+    - `log_evidence`: log density of the support's targets, in nats, summed over points and classes.
     - `log_scale`: log scale of the logits.
     - `uncertainty`: whether the variance flattens the odds.
     """
 
-    kernel: Kernel
-    white: Float[Array, "*heads n classes"]
+    kernel: AbstractKernel
+    pull: Float[Array, "*heads held classes"]
+    log_evidence: Float[Array, "*heads"]
     log_scale: Float[Array, "*heads"]
     uncertainty: bool = eqx.field(static=True)
-
-    @property
-    def log_evidence(self) -> Float[Array, "*heads"]:
-        """Log density of the support's targets, in nats, summed over points and classes."""
-        return -0.5 * ((self.white**2).sum((-2, -1)) + self.white.shape[-1] * self.kernel.log_det)
 
     def logits(self, features: Float[Array, "n features"]) -> Float[Array, "n classes"]:
         """Return the unnormalised log-probabilities of the classes at `features`."""
         half, variance = self.kernel.at(features)
         scale = jnp.exp(self.log_scale)
         if not self.uncertainty:
-            return scale * half.T @ self.white
-        return (scale / jnp.sqrt(1 + jnp.pi / 8 * scale**2 * variance))[:, None] * (half.T @ self.white)
+            return scale * half.T @ self.pull
+        return (scale / jnp.sqrt(1 + jnp.pi / 8 * scale**2 * variance))[:, None] * (half.T @ self.pull)
 
     def draw(self, key: PRNGKeyArray, features: Float[Array, "n features"]) -> Float[Array, "n classes"]:
         """Return the logits at `features` of weights drawn from the posterior."""
-        classes = self.white.shape[1]
+        classes = self.pull.shape[1]
         mean, sigma = jnp.zeros((features.shape[1], classes), features.dtype), jnp.ones(classes, features.dtype)
-        return jnp.exp(self.log_scale) * features @ self.kernel.sample_weights(mean, sigma, self.white, key)
+        return jnp.exp(self.log_scale) * features @ self.kernel.sample_weights(mean, sigma, self.pull, key)
 
 
 def fit_head(meta: RidgeMeta, support: Data, classes: int, uncertainty: bool) -> RidgeHead:
     """Return the exact posterior of one head for `classes` classes; `uncertainty` is whether its variance flattens the odds."""
     rows = _with_constant(support.x)
     targets = (jax.nn.one_hot(support.y, classes, dtype=rows.dtype) - 1 / classes) * support.mask[:, None]
-    kernel = Kernel.of(rows, jnp.exp(meta.log_variance), jnp.exp(meta.log_noise), support.mask)
-    return RidgeHead(kernel, kernel.whiten(targets), meta.log_scale, uncertainty)
+    kernel = kernel_of(rows, jnp.exp(meta.log_variance), jnp.exp(meta.log_noise), support.mask)
+    white, pull = kernel.whiten(targets)
+    log_evidence = -0.5 * ((white**2).sum() + classes * kernel.log_det)
+    return RidgeHead(kernel, pull, log_evidence, meta.log_scale, uncertainty)
 
 
 def _with_constant(x: Float[Array, "n features"]) -> Float[Array, "n features+1"]:

@@ -6,24 +6,14 @@ from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from bmaml.distributions import StudentT
 
-# Relative to the kernel's mean diagonal. Without this jitter the float32 Cholesky fails once the learned noise is small.
-# In double precision the jitter shrinks with the precision.
-_JITTER = 3e-5
-
-
-def _jitter(dtype: jnp.dtype) -> float:
-    return _JITTER * float(jnp.finfo(dtype).eps / jnp.finfo(jnp.float32).eps)
-
 
 class AbstractExactHeadPosterior(eqx.Module):
-    """What is believed about one head after its support, held in the space of the support."""
+    """What is believed about one head after its support."""
 
     @property
     @abstractmethod
@@ -90,80 +80,3 @@ class AbstractExactHead(eqx.Module):
         - `y`: targets.
         - `mask`: 1 for real rows, 0 for others.
         """
-
-
-class Kernel(eqx.Module):
-    """What all heads need of a support: its kernel F S F^T + n, factorised, in units of sigma^2.
-
-    - `features`, `scale`: F, and the diagonal of S.
-    - `cholesky`: lower factor of the kernel.
-    - `noise`: n of each row.
-    - `jitter`: number that was added to the diagonal.
-    - `log_det`: log determinant of 2 pi times the kernel.
-    """
-
-    features: Float[Array, "*batch support features"]
-    scale: Float[Array, "*batch features"]
-    cholesky: Float[Array, "*batch support support"]
-    noise: Float[Array, "*batch support"]
-    jitter: Float[Array, "*batch"]
-    log_det: Float[Array, "*batch"]
-
-    @staticmethod
-    def of(
-        features: Float[Array, "n features"],
-        scale: Float[Array, " features"],
-        noise: Float[Array, "*n"],
-        mask: Float[Array, " n"],
-    ) -> Kernel:
-        """Return the kernel of the unmasked rows.
-
-        `features`, `scale` and `noise` are F, the diagonal of S, and n. A masked row becomes a row of the identity: it adds
-        nothing to log det, to the residual or to a prediction.
-        """
-        features = features * mask[:, None]
-        gram = (features * scale[None]) @ features.T
-        jitter = _jitter(gram.dtype) * jnp.trace(gram) / jnp.maximum(mask.sum(), 1.0)
-        noise = noise + jitter
-        cholesky = jnp.linalg.cholesky(gram + jnp.diag(jnp.where(mask > 0, noise, 1.0)), symmetrize_input=False)
-        log_det = 2 * jnp.log(jnp.diagonal(cholesky)).sum() + mask.sum() * jnp.log(2 * jnp.pi)
-        return Kernel(features, scale, cholesky, noise * mask, jitter, log_det)
-
-    def whiten(self, values: Float[Array, "n columns"]) -> Float[Array, "n columns"]:
-        """Return L^-1 `values`, for the Cholesky factor L."""
-        return solve_triangular(self.cholesky, values, lower=True)
-
-    def at(self, features: Float[Array, "q features"]) -> tuple[Float[Array, "n q"], Float[Array, " q"]]:
-        """Return the whitened covariance with query points at `features`, and the remaining variance of the function at
-        each.
-        """
-        half = self.whiten((self.features * self.scale[None]) @ features.T)
-        return half, jnp.maximum((features**2) @ self.scale - (half**2).sum(0), 0.0)
-
-    def noisy_at(
-        self, features: Float[Array, "q features"], noise: Float[Array, " q"]
-    ) -> tuple[Float[Array, "n q"], Float[Array, " q"]]:
-        """Return the same as `at` for query points at `features`, with their `noise` in the variance."""
-        half, variance = self.at(features)
-        return half, variance + noise + self.jitter
-
-    def sample_weights(
-        self,
-        mean: Float[Array, "features outputs"],
-        sigma: Float[Array, " outputs"],
-        white: Float[Array, "n outputs"],
-        key: PRNGKeyArray,
-    ) -> Float[Array, "features outputs"]:
-        """Draw weights given sigma, by Matheron's rule: a draw from the prior, moved to agree with the support.
-
-        - `mean`: prior mean of the weights.
-        - `sigma`: noise deviation of each output.
-        - `white`: whitened targets.
-        """
-        weight_key, noise_key = jax.random.split(key)
-        root = jnp.sqrt(self.scale)[:, None]
-        drawn = mean + sigma[None] * root * jax.random.normal(weight_key, mean.shape)
-        missed = sigma[None] * jnp.sqrt(self.noise)[:, None] * jax.random.normal(noise_key, white.shape)
-        gap = white - self.whiten(self.features @ drawn + missed)
-        pull = solve_triangular(self.cholesky, gap, lower=True, trans=1)
-        return drawn + root**2 * (self.features.T @ pull)

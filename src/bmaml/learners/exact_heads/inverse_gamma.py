@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 from bmaml.distributions import StudentT
 from bmaml.errors import InputError
 from bmaml.io.registry import register
-from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, Kernel, normal_entropy
+from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, normal_entropy
+from bmaml.learners.exact_heads.kernels import AbstractKernel, kernel_of
 
 
 class InverseGammaPrior(eqx.Module):
@@ -41,14 +42,14 @@ class InverseGammaPosterior(AbstractExactHeadPosterior):
     """The exact posterior of one head.
 
     - `prior`, `kernel`: the prior, and the kernel of the support.
-    - `white`: whitened residual of the prior mean.
+    - `pull`: what the residuals of the prior mean add to predictions (`Whitened.pull`).
     - `a`, `b`: shape and rate of each inverse-gamma.
     - `log_weights`: log weights of the inverse-gammas.
     """
 
     prior: InverseGammaPrior
-    kernel: Kernel
-    white: Float[Array, "*batch support outputs"]
+    kernel: AbstractKernel
+    pull: Float[Array, "*batch held outputs"]
     a: Float[Array, "*batch scales"]
     b: Float[Array, "*batch scales outputs"]
     log_weights: Float[Array, "*batch scales"]
@@ -64,7 +65,7 @@ class InverseGammaPosterior(AbstractExactHeadPosterior):
     def predict(self, features, log_noise):
         """Return a Student-t for each scale at `features`, with relative noise of log variance `log_noise`."""
         half, variance = self.kernel.noisy_at(features, jnp.exp(self.prior.log_noise + log_noise))
-        mean = features @ self.prior.mean + half.T @ self.white
+        mean = features @ self.prior.mean + half.T @ self.pull
         scale = jnp.sqrt(variance[None, :, None] * (self.b / self.a[:, None])[:, None])
         return StudentT(jnp.reshape(2 * self.a, (-1, 1, 1)), jnp.broadcast_to(mean, scale.shape), scale)
 
@@ -81,7 +82,7 @@ class InverseGammaPosterior(AbstractExactHeadPosterior):
         sigma = jnp.sqrt(b / jax.random.gamma(scale_key, a, b.shape))
         # The residual's weights have mean 0.
         zero_mean = jnp.zeros_like(self.prior.mean)
-        return self.prior.mean + self.kernel.sample_weights(zero_mean, sigma, self.white, weight_key)
+        return self.prior.mean + self.kernel.sample_weights(zero_mean, sigma, self.pull, weight_key)
 
 
 @register("exact-head/inverse-gamma")
@@ -89,7 +90,7 @@ class InverseGammaHead(AbstractExactHead):
     """sigma^2 ~ sum_s p_s Inverse-Gamma(a_s, b_s), w | sigma^2 ~ N(m0, sigma^2 diag S), with `scales` inverse-gammas.
 
     A mixture of inverse-gammas is conjugate, as each of them is (Diaconis and Ylvisaker, 1985). The components share one
-    Cholesky factorisation, so they cost little. Evidence and predictive (a Student-t for each scale) are exact.
+    factorisation, so they cost little. Evidence and predictive (a Student-t for each scale) are exact.
     Raises: InputError for fewer than one scale.
     """
 
@@ -112,9 +113,9 @@ class InverseGammaHead(AbstractExactHead):
         )
 
     def condition(self, prior, features, log_noise, y, mask):
-        kernel = Kernel.of(features, jnp.exp(prior.log_scale), jnp.exp(prior.log_noise + log_noise), mask)
-        white = kernel.whiten((y - kernel.features @ prior.mean) * mask[:, None])
+        kernel = kernel_of(features, jnp.exp(prior.log_scale), jnp.exp(prior.log_noise + log_noise), mask)
+        white, pull = kernel.whiten((y - kernel.features @ prior.mean) * mask[:, None])
         a, b = prior.a + 0.5 * mask.sum(), jnp.exp(prior.log_b) + 0.5 * (white**2).sum(0)[None]
         each = prior.a[:, None] * prior.log_b - a[:, None] * jnp.log(b) + (gammaln(a) - gammaln(prior.a))[:, None]
         evidence = (each - 0.5 * kernel.log_det).sum(-1)
-        return InverseGammaPosterior(prior, kernel, white, a, b, jax.nn.log_softmax(prior.log_share) + evidence)
+        return InverseGammaPosterior(prior, kernel, pull, a, b, jax.nn.log_softmax(prior.log_share) + evidence)

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 from bmaml.distributions import StudentT
 from bmaml.errors import InputError
 from bmaml.io.registry import register
-from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, Kernel, normal_entropy
+from bmaml.learners.exact_heads.base import AbstractExactHead, AbstractExactHeadPosterior, normal_entropy
+from bmaml.learners.exact_heads.kernels import AbstractKernel, kernel_of
 
 
 class RelativePrior(eqx.Module):
@@ -37,15 +38,15 @@ class RelativePosterior(AbstractExactHeadPosterior):
     """The posterior of one head: weights of every pair of a centre and a cell of sigma, for each output.
 
     - `prior`, `kernel`: the prior, and the kernel of the support.
-    - `white`, `signals`: targets and functions of the centres at the support, whitened.
+    - `pull`, `signals`: what the targets and the functions of the centres at the support add to predictions (`Whitened.pull`).
     - `sigma`: sigma of each cell.
     - `log_weights`: log weights of the pairs.
     """
 
     prior: RelativePrior
-    kernel: Kernel
-    white: Float[Array, "*batch support outputs"]
-    signals: Float[Array, "*batch support outputs centres"]
+    kernel: AbstractKernel
+    pull: Float[Array, "*batch held outputs"]
+    signals: Float[Array, "*batch held outputs centres"]
     sigma: Float[Array, "*batch outputs cells"]
     log_weights: Float[Array, "*batch outputs centres cells"]
 
@@ -65,7 +66,7 @@ class RelativePosterior(AbstractExactHeadPosterior):
         """
         half, variance = self.kernel.noisy_at(features, jnp.exp(self.prior.log_noise + log_noise))
         # With centre j and sigma the mean is fixed + sigma slope_j.
-        fixed = half.T @ self.white
+        fixed = half.T @ self.pull
         slope = jnp.einsum("qf,ojf->qoj", features, self.prior.centres) - jnp.einsum("nq,noj->qoj", half, self.signals)
         weights = jax.nn.softmax(self.log_weights, axis=(-2, -1))
         first, second = (jnp.einsum("ojg,og->oj", weights, self.sigma**power) for power in (1, 2))
@@ -89,7 +90,7 @@ class RelativePosterior(AbstractExactHeadPosterior):
         picked = jax.random.categorical(pick_key, self.log_weights.reshape(outputs, -1))
         sigma = jnp.take_along_axis(self.sigma, (picked % cells)[:, None], 1)[:, 0]
         centre = jax.vmap(lambda centres, which: centres[which], out_axes=1)(self.prior.centres, picked // cells)
-        return self.kernel.sample_weights(sigma[None] * centre, sigma, self.white, weight_key)
+        return self.kernel.sample_weights(sigma[None] * centre, sigma, self.pull, weight_key)
 
 
 @register("exact-head/relative")
@@ -101,7 +102,7 @@ class RelativeHead(AbstractExactHead):
     A Gaussian about 0 says little about the size of the weights. Several centres can say that weights have a certain size in
     units of the noise, in any direction. The weights of a sinusoid with unknown phase and noise relative to its amplitude are
     like this. The size of the targets then reveals the noise, and the residuals of a few points hardly do. Given sigma and j,
-    everything is Gaussian with the same kernel, so one Cholesky factorisation serves all. The integral over sigma is a sum over
+    everything is Gaussian with the same kernel, so one factorisation serves all. The integral over sigma is a sum over
     cells, each with a learned mass. The evidence is exact for this prior. The predictive of an expert keeps the mean and
     variance of the mixture.
 
@@ -134,14 +135,16 @@ class RelativeHead(AbstractExactHead):
         )
 
     def condition(self, prior, features, log_noise, y, mask):
-        kernel = Kernel.of(features, jnp.exp(prior.log_scale), jnp.exp(prior.log_noise + log_noise), mask)
-        white = kernel.whiten(y * mask[:, None])
+        kernel = kernel_of(features, jnp.exp(prior.log_scale), jnp.exp(prior.log_noise + log_noise), mask)
+        white, pull = kernel.whiten(y * mask[:, None])
         functions = jnp.einsum("nf,ojf->noj", kernel.features, prior.centres)
-        signals = kernel.whiten(functions.reshape(len(y), functions.shape[1] * functions.shape[2])).reshape(functions.shape)
+        each = functions.shape[1:]
+        whitened = kernel.whiten(functions.reshape(len(y), each[0] * each[1]))
+        signals, pulls = (part.reshape(len(part), *each) for part in whitened)
         sigma = jnp.exp(prior.log_sigma[:, None] + jnp.linspace(-self.span, self.span, self.cells)[None])
         log_density = -0.5 * (_misfit(white, signals, sigma) + kernel.log_det) - mask.sum() * jnp.log(sigma)[:, None]
         log_prior = jax.nn.log_softmax(prior.log_which)[:, None] + jax.nn.log_softmax(prior.log_share)[None]
-        return RelativePosterior(prior, kernel, white, signals, sigma, log_prior[None] + log_density)
+        return RelativePosterior(prior, kernel, pull, pulls, sigma, log_prior[None] + log_density)
 
 
 def _misfit(
