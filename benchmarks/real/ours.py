@@ -89,7 +89,7 @@ def _padded(schema, curves, rows):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a learner that training lacks is encoded as none of the known ones
-        x, y, _ = schema.encode(read_table(table_of(curves)))
+        x, y = schema.encode(read_table(table_of(curves)))
     counts = np.array([len(c.x) for c in curves])
     mask = np.arange(rows) < counts[:, None]
     out = Data(*(np.zeros((len(curves), rows, part.shape[1]), np.float32) for part in (x, y)), mask=mask.astype(np.float32))

@@ -29,7 +29,7 @@ table = pyarrow.parquet.read_table(path) if path.endswith(".parquet") else pyarr
     "encoded": """
 table = read_table(path)
 schema = fit_schema(table, ColumnRoles("task", ("x", "z"), ("y",)))
-x, y, names = schema.encode(table)
+x, y = schema.encode(table)
 """,
     "tasks": """
 table = read_table(path)

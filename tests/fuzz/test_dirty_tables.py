@@ -91,7 +91,7 @@ def keeps(answer):
     """Numbers are finite, of the width that the schema says, and go back to what the table says."""
     table, schema, tasks = answer
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
-    x, y, _ = schema.encode(table)
+    x, y = schema.encode(table)
     assert x.shape == (len(table), schema.width)
     assert np.isfinite(x).all()
     assert np.isfinite(y).all()

@@ -16,6 +16,7 @@ from bmaml.estimators.held_out_tasks import score_held_out
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.io.sealed import sealed
 from bmaml.tables import Column, Schema, read_table
+from bmaml.tables.csv_lines import csv_lines
 from bmaml.tables.new import moving_inputs, new_tasks
 
 TINY = ["--method", "experts", "--steps", "4", "--particles", "2", "--shots", "0,1,3"]
@@ -26,6 +27,20 @@ def write(path, header, rows):
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
     return str(path)
+
+
+@pytest.mark.parametrize("comma", [False, True])
+def test_lines_are_those_of_a_csv_writer(comma):
+    """Of cells with marks, quotes and ends of lines in them, and of numbers, which read back as the same ones."""
+    texts, numbers = (
+        ["a", 'say "b"', "c,d", "e;f", "g\nh", "i\rj", "", "\u00e9"],
+        [1.0, -0.1, 1e-7, 1e300, 1 / 3, np.nan, np.inf, 0.0],
+    )
+    lines = csv_lines([texts, np.arange(8), np.array(numbers)], comma=comma)
+    read = list(csv.reader(io.StringIO(lines, newline=""), delimiter=";" if comma else ","))
+    assert [row[:2] for row in read] == [[text, str(i)] for i, text in enumerate(texts)]
+    np.testing.assert_array_equal([float(row[2].replace(",", ".")) for row in read], numbers)
+    assert csv_lines([], comma=comma) == ""
 
 
 def patients(seed=0, tasks=14):

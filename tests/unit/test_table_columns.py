@@ -280,6 +280,6 @@ def test_tasks_of_one_row_tell_of_the_population_and_stop_nothing():
 def test_a_table_without_an_input_is_encoded_as_one_that_never_changes():
     table = read_table(columns())
     schema = fit_schema(table, ColumnRoles("task", (), ("y",)))
-    x, y, _ = schema.encode(table)
+    x, y = schema.encode(table)
     assert (x.shape, schema.width, set(x.ravel().tolist())) == ((TASKS * ROWS, 1), 1, {0.0})
     assert y.std() == pytest.approx(1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 import sys
 import warnings
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import typer
 
 from bmaml.errors import InputError, PairError
@@ -23,6 +22,7 @@ from bmaml.estimators.suggestions import Wish, suggested
 from bmaml.io.files import replacing, waiting
 from bmaml.likelihoods import FAMILIES
 from bmaml.tables import ColumnRoles, Schema, Table
+from bmaml.tables.csv_lines import csv_lines
 from bmaml.tables.new import NewRows, NewTask
 from bmaml.training.run import Run
 
@@ -95,35 +95,34 @@ def predictions(model: FewShotRegressor, rows: NewRows, level: float) -> Iterato
     schema, shown = model.schema_, _answers(model.schema_)
     outputs = [f"{column.name}_{what}" for column in schema.outputs for what in shown]
     comma = _commas(rows.table)
-    yield _csv([[*_leading(model, rows.others, bool(rows.names[0])), *outputs]], comma)
+    yield csv_lines([[name] for name in (*_leading(model, rows.others, bool(rows.names[0])), *outputs)], comma=comma)
     _say_untried(model, int(rows.given_counts[rows.asked_counts > 0].min()))
     many = ManyTasks(model.fitted(), schema, level, model.seed, checked=_CHECKED)
     for answers in many.answers(rows):
         batch = answers.batch
         _say_surprises(answers, rows)
-        named = [[texts[place] for place in batch.asked_by.tolist()] for texts in rows.labels(batch.tasks)]
-        inputs = [batch.asked.shown(name) for name in (*(column.name for column in schema.inputs), *rows.others)]
-        yield _csv(zip(*named, *inputs, *_columns_of(answers, schema), strict=True), comma)
+        named = [texts.take(pa.array(batch.asked_by)) for texts in rows.labels(batch.tasks)]
+        inputs = [batch.asked.written(name) for name in (*(column.name for column in schema.inputs), *rows.others)]
+        yield csv_lines([*named, *inputs, *_columns_of(answers, schema)], comma=comma)
     if int((rows.asked_counts > 0).sum()) > _CHECKED:
         warnings.warn(
             f"of the first {_CHECKED} tasks alone it was looked at whether they are unlike those fitted on.", stacklevel=2
         )
 
 
-def _columns_of(answers: ManyAnswers, schema: Schema) -> list[list[Any]]:
+def _columns_of(answers: ManyAnswers, schema: Schema) -> list[np.ndarray | pa.Array]:
     """Return the answers for some rows, column by column, in the order of `_answers`."""
     cells, column = FAMILIES.find(schema.family).cells, schema.outputs[0]
+    levels = pa.array(column.levels, pa.large_string())
     if cells == "classes":
-        likely = [column.levels[place] for place in answers.mean.argmax(1).tolist()]
         parts = zip(answers.mean.T, answers.low.T, answers.high.T, strict=True)
-        return [likely, *(part.tolist() for of_class in parts for part in of_class)]
+        return [levels.take(pa.array(answers.mean.argmax(1))), *(part for of_class in parts for part in of_class)]
     if cells == "ordered":
-        low, high = ([column.levels[int(place)] for place in end[:, 0] - column.origin] for end in (answers.low, answers.high))
-        likely = [column.levels[place] for place in answers.shares.argmax(1).tolist()]
-        return [likely, answers.mean[:, 0].tolist(), low, high, *answers.shares.T.tolist()]
+        low, high = (levels.take(pa.array((end[:, 0] - column.origin).astype(int))) for end in (answers.low, answers.high))
+        return [levels.take(pa.array(answers.shares.argmax(1))), answers.mean[:, 0], low, high, *answers.shares.T]
     parts = {"std": answers.std, "low": answers.low, "high": answers.high}
     wanted = [parts.get(what, answers.mean) for what in _answers(schema)]
-    return [part[:, i].tolist() for i in range(len(schema.outputs)) for part in wanted]
+    return [part[:, i] for i in range(len(schema.outputs)) for part in wanted]
 
 
 def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish: Wish) -> str:
@@ -144,7 +143,8 @@ def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish:
     outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in moments]
     header = ["rank", *_leading(model, _others(model, tasks[0]), bool(tasks[0].name)), *outputs]
     comma = any(_commas(table) for table in (tasks[0].given, tasks[0].asked))
-    return _csv([header, *(row for task in tasks for row in _suggested(model, task, n, wish))], comma)
+    columns = zip(*(row for task in tasks for row in _suggested(model, task, n, wish)), strict=True)
+    return csv_lines([[name] for name in header], comma=comma) + csv_lines(list(columns), comma=comma)
 
 
 def write(content: Iterable[str], path: Path | None) -> None:
@@ -168,10 +168,10 @@ def write(content: Iterable[str], path: Path | None) -> None:
         raise _unwritable(path, error) from error
 
 
-def write_picture(model: FewShotRegressor, tasks: Sequence[NewTask], level: float, path: Path) -> None:
-    """Draw the prediction of each task over the one input that changes within a task.
+def write_picture(model: FewShotRegressor, rows: NewRows, level: float, path: Path) -> None:
+    """Draw the predictions of the first tasks over the one input that changes within a task.
 
-    - `model`, `tasks`, `level`: as in `predictions`.
+    - `model`, `rows`, `level`: as in `predictions`.
     - `path`: the PNG to write.
 
     Raises: InputError if several inputs or none changes, or the file cannot be written.
@@ -179,10 +179,10 @@ def write_picture(model: FewShotRegressor, tasks: Sequence[NewTask], level: floa
     from bmaml.plots import prediction
     from bmaml.plots.style import save
 
-    found = prediction.curves(model, tasks, level)
-    if len(found) < len(tasks):
+    found = prediction.curves(model, rows, level)
+    if len(found) < len(rows.names):
         sys.stderr.write(
-            f"bmaml: note: {path} shows the first {len(found)} of {len(tasks)} tasks: give fewer tasks to see others\n"
+            f"bmaml: note: {path} shows the first {len(found)} of {len(rows.names)} tasks: give fewer tasks to see others\n"
         )
     figure = prediction.draw(found, level)
     try:
@@ -270,12 +270,3 @@ def _commas(table: Table) -> bool:
 def as_texts(values: np.ndarray) -> list[str]:
     """Return the numbers `values` as the shortest texts that read back as the same numbers."""
     return [str(value) for value in values]
-
-
-def _csv(rows: Iterable[Iterable[object]], comma: bool) -> str:
-    """Return `rows` as lines of CSV; with `comma` as spreadsheets write it where a comma marks decimals."""
-    text = io.StringIO()
-    if comma:
-        rows = ([str(cell).replace(".", ",") if isinstance(cell, float) else cell for cell in row] for row in rows)
-    csv.writer(text, delimiter=";" if comma else ",", lineterminator="\n").writerows(rows)
-    return text.getvalue()

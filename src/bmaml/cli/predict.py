@@ -142,8 +142,7 @@ def predict(
         def content() -> Iterator[str]:
             yield from answers.predictions(fitted, rows, tables.level)
             if tables.plot is not None:  # Before the table has its name, so that both are there or none.
-                tasks = [rows.one(place) for place in range(len(rows.names))]
-                answers.write_picture(fitted, tasks, tables.level, tables.plot)
+                answers.write_picture(fitted, rows, tables.level, tables.plot)
 
         answers.write(content(), out)
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
+from scipy.special import ndtri
 
 from bmaml.errors import InputError
 from bmaml.inference.posteriors import AbstractPosterior
@@ -25,6 +26,20 @@ def share_ends(posterior: AbstractPosterior, x: Array, key: PRNGKeyArray, tail: 
     drawn = posterior.sample_functions(x, key=key, count=FUNCTIONS)
     low, high = jnp.quantile(drawn, jnp.stack([tail, 1 - tail]), axis=0)
     return low, high
+
+
+def around_unknown(
+    ends: np.ndarray, mean: np.ndarray, std: np.ndarray, unknown: np.ndarray, tail: jax.Array, *, upper: bool
+) -> np.ndarray:
+    """Return one end of each interval where the task's own level may be unknown. The interval is then that of a normal.
+
+    - `ends`: the ends where the level is known, in the table's units, of shape (..., outputs).
+    - `mean`, `std`: mean and deviation, in which the unknown level is counted.
+    - `unknown`: standard deviation of the unknown level, 0 where it is known.
+    - `tail`, `upper`: share beyond the end, and whether it is the upper one.
+    """
+    away = -ndtri(float(tail)) if upper else ndtri(float(tail))
+    return np.where(unknown > 0, mean + away * std, ends)
 
 
 def check_finite(answers: np.ndarray | jax.Array, table: Table, points: Callable[[int], int]) -> None:

@@ -148,7 +148,7 @@ def _name(model: FewShotRegressor) -> str:
 
 def _questions(table: Table, model: FewShotRegressor, count: int, most: int, seed: int) -> _Questions | None:
     """Return the questions at one shot count, supports padded to `most` rows; None where every task is too short."""
-    x, y, _ = model.schema_.encode(table)
+    x, y = model.schema_.encode(table)
     rng = np.random.default_rng([seed, count])
     forecast = model.selection == "first"
     parts, owners = [], []

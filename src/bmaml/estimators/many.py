@@ -16,11 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
-from scipy.special import ndtri
 
 from bmaml.data import Data, length_class
 from bmaml.distributions import interval_tail, level_shares
-from bmaml.estimators.answers import check_finite, share_ends
+from bmaml.estimators.answers import around_unknown, check_finite, share_ends
 from bmaml.estimators.padding import MOST
 from bmaml.estimators.surprise import COMPARED, surprise, transforms
 from bmaml.inference.posteriors import AbstractPosterior
@@ -148,7 +147,7 @@ class ManyTasks:
             for some in self._together(items, given, asked):
                 support = _supports(encoded, some[:, :2], given)
                 places, real = _places(some[:, 2:], asked)
-                x = jnp.asarray(encoded.asked[places])
+                x: Any = encoded.asked[places]
                 parts = _answers(predictor.learner, predictor.meta, support, x, self._key, self._tail, self._cells)
                 *numbers, likely = map(np.asarray, parts)
                 found[:, places[real]] = [part[real] for part in numbers]
@@ -175,33 +174,23 @@ class ManyTasks:
         found[:count][~known] = 1.0
         classes, predictor = _classes(rows[:, 1]), self.run.predictor
         for length in np.unique(classes[known]).tolist():
-            same = np.flatnonzero(known & (classes == length))
-            for start in range(0, len(same), _TOGETHER):
-                some = same[start : start + _TOGETHER]
-                filled = some[np.arange(1 << (len(some) - 1).bit_length()) % len(some)]
-                support = _supports(encoded, rows[filled], length)
+            for some in self._together(np.flatnonzero(known & (classes == length)), length):
+                support = _supports(encoded, rows[some], length)
                 each = np.asarray(transforms(predictor.learner, predictor.meta, support, self._key))
-                for task, own in zip(some.tolist(), each, strict=False):
+                for task, own in zip(some.tolist(), each, strict=True):
                     found[task] = surprise(own[skipped : int(rows[task, 1])])
         return found
 
     def _decode(self, batch: NewBatch, encoded: _Encoded, found: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return answers in the table's units. The level of a task without a given row is unknown."""
-        schema = self.schema
-        mean, std, low, high = found
-        std, unknown = schema.decode_std(std), np.zeros(mean.shape)
-        shift = np.zeros(mean.shape)
-        for place, column in enumerate(schema.outputs):
-            if column.level is not None:
-                own = encoded.seen[column.name][batch.asked_by] - column.level[0]
-                shift[:, place], unknown[:, place] = np.nan_to_num(own), np.where(np.isnan(own), column.level[1], 0.0)
-        mean, low, high = (schema.decode_value(part) + shift for part in (mean, low, high))
+        schema, seen = self.schema, {name: values[batch.asked_by] for name, values in encoded.seen.items()}
+        unknown = schema.unknown_levels(seen)
+        mean, low, high = (schema.decode_value(found[place], seen) for place in (0, 2, 3))
+        std = np.hypot(schema.decode_std(found[1]), unknown)
         if self._shares or not unknown.any():
-            return mean, np.hypot(std, unknown), low, high
-        std = np.hypot(std, unknown)
-        away = -ndtri(float(self._tail)) * std
-        low, high = (np.where(unknown > 0, mean + sign * away, end) for sign, end in ((-1, low), (1, high)))
-        return mean, std, low, high
+            return mean, std, low, high
+        ends = (around_unknown(end, mean, std, unknown, self._tail, upper=upper) for end, upper in ((low, False), (high, True)))
+        return mean, std, *ends
 
 
 def _slices(by: np.ndarray, count: int) -> np.ndarray:
@@ -243,12 +232,14 @@ def _places(some: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
 def _supports(encoded: _Encoded, some: np.ndarray, length: int) -> Data:
     """Return the given rows of some tasks (the first and how many of each), padded to `length` with zeros."""
     places, real = _places(some, length)
-    mask, places = real.astype(encoded.x.dtype), np.where(real, places, 0)
-    x, y = (
+    mask: Any = real.astype(encoded.x.dtype)
+    places = np.where(real, places, 0)
+    parts: list[Any] = [
         part[places] * mask[..., None] if len(part) else np.zeros((*places.shape, part.shape[1]), part.dtype)
         for part in (encoded.x, encoded.y)
-    )
-    return Data(jnp.asarray(x), jnp.asarray(y), jnp.asarray(mask))
+    ]
+    # Of the host: a compiled program takes such arrays sooner than JAX makes its own of them.
+    return Data(parts[0], parts[1], mask)
 
 
 def _references(

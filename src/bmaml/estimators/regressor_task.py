@@ -12,12 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
 
 from bmaml.data import Data, data, length_class, pad
 from bmaml.distributions import interval_tail, level_shares, split_level
 from bmaml.errors import InputError
-from bmaml.estimators.answers import check_finite, share_ends
+from bmaml.estimators.answers import around_unknown, check_finite, share_ends
 from bmaml.estimators.given_tables import as_rows, with_outputs
 from bmaml.estimators.padding import chunks, over_rows
 from bmaml.estimators.scores import in_units, reach_of
@@ -170,8 +169,7 @@ class AdaptedTask:
         values = self.schema.decode_value(value, self.reference)
         if self._unknown.any():
             mean, std = (np.reshape(part, values.shape) for part in self.predict(X, return_std=True))
-            away = ndtri(float(tail)) * (-1.0 if upper else 1.0)
-            values = np.where(self._unknown > 0, mean + std * away, values)
+            values = around_unknown(values, mean, std, self._unknown, tail, upper=bool(upper))
         return self._squeeze(values)
 
     @checked
@@ -297,8 +295,7 @@ class AdaptedTask:
     @property
     def _unknown(self) -> np.ndarray:
         """The standard deviation of the task's own level in each output, in the table's units, as long as no row tells it."""
-        known = self.reference or {}
-        return np.array([0.0 if c.level is None or c.name in known else c.level[1] for c in self.schema.answers])
+        return self.schema.unknown_levels(self.reference)
 
     def _squeeze(self, values: np.ndarray) -> np.ndarray:
         return values[..., 0] if len(self.schema.answers) == 1 else values

@@ -12,7 +12,7 @@ from bmaml.errors import InputError
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.plots.style import COLOURS, SUPPORT, label, panels
 from bmaml.tables import Column, Schema, Table
-from bmaml.tables.new import NewTask, moving_inputs
+from bmaml.tables.new import NewRows, NewTask, moving_inputs
 
 _POINTS = 256
 _MOST_PANELS = 12
@@ -48,17 +48,18 @@ class Curve(NamedTuple):
     log: bool
 
 
-def curves(model: FewShotRegressor, tasks: Sequence[NewTask], level: float) -> list[Curve]:
-    """Return the predictions of `model` for the first twelve `tasks`, over the one input that changes within a task.
+def curves(model: FewShotRegressor, rows: NewRows, level: float) -> list[Curve]:
+    """Return the predictions of `model` for the first twelve tasks of `rows`, over the one input that changes within a task.
 
     `level` is the probability of the interval.
-    Raises: InputError if no input or several inputs change, or if the input is a category.
+    Raises: InputError if no input or several inputs change within these tasks, or if the input is a category.
     """
-    moving = moving_inputs(list(tasks), model.schema_)
+    tasks = [rows.one(place) for place in range(min(len(rows.names), _MOST_PANELS))]
+    moving = moving_inputs(tasks, model.schema_)
     if len(moving) != 1 or moving[0].kind != "number" or moving[0].form != "number":
         names = ", ".join(column.name for column in moving) or "none does"
         raise InputError(f"--plot needs exactly one input that changes within a task, a number (here: {names}): leave it out.")
-    return [_curve(model, task, moving[0], level) for task in list(tasks)[:_MOST_PANELS]]
+    return [_curve(model, task, moving[0], level) for task in tasks]
 
 
 def _curve(model: FewShotRegressor, task: NewTask, column: Column, level: float) -> Curve:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ pc: Any = pyarrow.compute
 # Texts that mean "no value" unless the user says otherwise. Compared without case.
 MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>", "nat", "?")
 _SPACES = " \t\r\n\v\f\u00a0"
+# Cells that one thread converts at a time.
+_AT_ONCE = 2**17
 
 
 class Numbers(NamedTuple):
@@ -156,15 +159,12 @@ def numbers(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> Numb
         return Numbers(values, np.isnan(values), np.zeros(len(values), bool))
     texts = without_missing(cells, missing)
     none = pc.is_null(texts).to_numpy(zero_copy_only=False)
-    try:
-        if decimal != ".":
-            raise pa.ArrowInvalid("decimal mark")
-        values = pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False)
-        return Numbers(values.astype(np.float64), none, np.zeros(len(none), bool))
-    except pa.ArrowInvalid:
-        values = by_level(texts, lambda text: _parse(text, decimal), np.nan)
-        # A text "nan" that does not mean "missing" is no number either.
-        return Numbers(values, none, np.isnan(values) & ~none)
+    values = _floats(texts) if decimal == "." else None
+    if values is not None:
+        return Numbers(values, none, np.zeros(len(none), bool))
+    values = by_level(texts, (), lambda text: _parse(text, decimal), np.nan)
+    # A text "nan" that does not mean "missing" is no number either.
+    return Numbers(values, none, np.isnan(values) & ~none)
 
 
 def limits(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> tuple[Numbers, np.ndarray]:
@@ -178,7 +178,7 @@ def limits(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> tuple
         return found, np.zeros(len(found.values))
     texts = without_missing(cells, missing)
     none = pc.is_null(texts).to_numpy(zero_copy_only=False)
-    codes, levels = coded(texts)
+    codes, levels = coded(texts, ())
     ends = np.array([*(_limit(level, decimal) for level in levels), (np.nan, 0.0)])[codes]
     return Numbers(ends[:, 0], none, ~np.isfinite(ends[:, 0]) & ~none), ends[:, 1]
 
@@ -201,35 +201,65 @@ def _limit(text: str, decimal: str) -> tuple[float, float]:
     return value, {"": 0.0, "<": -np.inf, "\u2264": -np.inf}.get(mark, np.inf)
 
 
-def plain_numbers(cells: pa.Array, missing: Iterable[str]) -> np.ndarray | None:
-    """Return the texts `cells` as float64 if each is a number, or None if one is not, or one of `missing` is a number.
+def plain_numbers(cells: pa.Array, missing: Iterable[str]) -> Numbers | None:
+    """Return the texts `cells` as numbers if each is a number, or one of `missing` as people write it, else None.
 
     Arrow converts them at once. To strip each text and to compare it with all that means no value takes several times as long.
     """
     if not pa.types.is_large_string(cells.type) or any(_parse(text, ".") == _parse(text, ".") for text in missing):
         return None
+    values = _floats(cells)
+    if values is None:
+        gone = {"", *missing}
+        written = sorted(gone | {text.upper() for text in gone} | {text.title() for text in gone})
+        cells = pc.if_else(pc.is_in(cells, pa.array(written, pa.large_string())), pa.scalar(None, pa.large_string()), cells)
+        values = _floats(cells) if cells.null_count else None
+    if values is None:
+        return None
+    none = pc.is_null(cells).to_numpy(zero_copy_only=False) if cells.null_count else np.zeros(len(cells), bool)
+    return None if int(np.isnan(values).sum()) > cells.null_count else Numbers(values, none, np.zeros(len(cells), bool))
+
+
+def _floats(texts: pa.Array) -> np.ndarray | None:
+    """Return the `texts` as float64, NaN for null, or None if one is no number. Threads convert parts of them."""
+    parts = [texts.slice(start, _AT_ONCE) for start in range(0, max(len(texts), 1), _AT_ONCE)]
     try:
-        values = pc.cast(cells, pa.float64())
+        if len(parts) == 1:
+            return pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        with ThreadPoolExecutor(pa.cpu_count()) as threads:
+            found = list(threads.map(lambda part: pc.cast(part, pa.float64()).to_numpy(zero_copy_only=False), parts))
     except pa.ArrowInvalid:
         return None
-    found = values.to_numpy(zero_copy_only=False)
-    return None if values.null_count or np.isnan(found).any() else found
+    return np.concatenate(found)
 
 
-def by_level(texts: pa.Array, convert: Callable[[str], float], none: float) -> np.ndarray:
-    """Return `convert` of each of `texts` as float64, computed once for each different text; `none` for a missing cell."""
-    codes, levels = coded(texts)
+def by_level(cells: pa.Array, missing: Iterable[str], convert: Callable[[str], float], none: float) -> np.ndarray:
+    """Return `convert` of each of `cells` as float64, computed once for each different text; `none` for a cell of `missing`."""
+    codes, levels = coded(cells, missing)
     converted = np.array([*(convert(level) for level in levels), none], np.float64)
     return converted[codes]
 
 
-def coded(texts: pa.Array) -> tuple[np.ndarray, list[str]]:
-    """Return the place of each of `texts` in the list of different texts (-1 for none), and this list in order of
-    appearance.
+def coded(cells: pa.Array, missing: Iterable[str]) -> tuple[np.ndarray, list[str]]:
+    """Return the place of each of `cells` in the list of different texts, -1 where it is one of `missing`, and this list in
+    order of appearance.
     """
+    if not pa.types.is_large_string(cells.type):
+        return _places(without_missing(cells, missing))
+    # What a text says is looked at once for each different text.
+    codes, spelled = _encoded(cells)
+    own, levels = _places(without_missing(spelled, missing))
+    return (codes if len(levels) == len(spelled) else np.append(own, -1)[codes]), levels
+
+
+def _places(texts: pa.Array) -> tuple[np.ndarray, list[str]]:
+    codes, levels = _encoded(texts)
+    return codes, levels.to_pylist()
+
+
+def _encoded(texts: pa.Array) -> tuple[np.ndarray, pa.Array]:
     found = pc.dictionary_encode(texts)
-    codes = pc.fill_null(found.indices, -1).to_numpy(zero_copy_only=False)
-    return codes.astype(np.int64), found.dictionary.to_pylist()
+    return pc.fill_null(found.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64), found.dictionary
 
 
 def shifted(cells: pa.Array, origin: int, missing: Iterable[str]) -> np.ndarray | None:

@@ -202,19 +202,24 @@ class Column:
         return np.concatenate([np.where(none[:, None], 0.0, encoded), none[:, None]], 1)
 
     def _standardised(self, table: Table, values: np.ndarray) -> np.ndarray:
-        values = (values - self.mean) / self.scale
-        size = np.abs(values)
+        values = values - self.mean
+        values /= self.scale
         if self.long_tails:
+            size = np.abs(values)
             return np.where(
                 size > _LINEAR, np.sign(values) * _LINEAR * (1 + np.log(np.maximum(size, _LINEAR) / _LINEAR)), values
             )
+        margin, (low, high) = BEYOND * (self.high - self.low), _ends(values)
+        # Which cell is too far away is looked for where one is.
+        if max(-low, high) <= _FURTHEST and not (low < self.low - margin or high > self.high + margin):
+            return values
+        size = np.abs(values)
         far = np.flatnonzero(size > _FURTHEST)
         if len(far):
             raise InputError(
                 f"{table.cell(self.name, far[0])} is {size[far[0]]:.1g} deviations from the mean of the rows fitted on: "
                 "check its unit, or remove the row."
             )
-        margin = BEYOND * (self.high - self.low)
         beyond = np.flatnonzero((values < self.low - margin) | (values > self.high + margin)) if np.isfinite(margin) else []
         if len(beyond):
             more = f" (and {len(beyond) - 1} more)" if len(beyond) > 1 else ""
@@ -228,8 +233,9 @@ class Column:
 
     def _nearer(self, values: np.ndarray) -> np.ndarray:
         """Return standardised inputs with those far outside of the rows fitted on moved to the edge."""
-        margin = BEYOND * ((self.high - self.low) or 1.0)
-        return np.clip(values, self.low - margin, self.high + margin) if np.isfinite(margin) else values
+        margin, (low, high) = BEYOND * ((self.high - self.low) or 1.0), _ends(values)
+        within = not np.isfinite(margin) or not (low < self.low - margin or high > self.high + margin)
+        return values if within else np.clip(values, self.low - margin, self.high + margin)
 
     def _one_hot(self, codes: np.ndarray, levels: list[str]) -> np.ndarray:
         place = {level: i for i, level in enumerate(self.levels)}
@@ -263,6 +269,11 @@ class Column:
         level = None if values.get("level") is None else tuple(values["level"])
         changed: dict[str, Any] = {"levels": tuple(values["levels"]), "level": level}
         return Column(**(values | changed | ends))
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """Return the least and the largest of `values` that are there."""
+    return float(np.fmin.reduce(values, initial=np.inf)), float(np.fmax.reduce(values, initial=-np.inf))
 
 
 def booleans(table: Table, name: str, *, missing: bool) -> np.ndarray:

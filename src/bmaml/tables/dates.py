@@ -49,7 +49,7 @@ def is_day_first(table: Table, name: str) -> bool:
     cells = table.column(name)
     if pa.types.is_temporal(cells.type):
         return False
-    texts = coded(without_missing(cells, table.reading.of(name)))[1]
+    texts = coded(cells, table.reading.of(name))[1]
     short = next((text for text in texts if _SHORT.fullmatch(text)), None)
     if short is not None:
         raise InputError(
@@ -80,7 +80,7 @@ def microseconds(table: Table, name: str, day_first: bool) -> tuple[np.ndarray, 
         stamps = pc.cast(pc.cast(cells, pa.timestamp("us"), safe=False), pa.int64())
         none = pc.is_null(stamps).to_numpy(zero_copy_only=False)
         return pc.fill_null(stamps, 0).to_numpy(zero_copy_only=False), none
-    codes, texts = coded(without_missing(cells, table.reading.of(name)))
+    codes, texts = coded(cells, table.reading.of(name))
     levels = [_date(text, day_first) for text in texts]
     stamps = np.array([*(_NONE if level is None else level for level in levels), 0], np.int64)[codes]
     bad = np.flatnonzero(stamps == _NONE)
@@ -103,7 +103,7 @@ def hours(table: Table, name: str) -> np.ndarray:
         counts = pc.cast(pc.cast(cells, whole, safe=False), pa.int64())
         return pc.cast(counts, pa.float64(), safe=False).to_numpy(zero_copy_only=False) / 3.6e9
     texts = without_missing(cells, table.reading.of(name))
-    values = by_level(texts, _hours, np.nan)
+    values = by_level(texts, (), _hours, np.nan)
     bad = np.flatnonzero(np.isnan(values) & pc.is_valid(texts).to_numpy(zero_copy_only=False))
     if len(bad):
         text = texts[int(bad[0])].as_py()

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from bmaml.errors import InputError
 from bmaml.tables import dates
-from bmaml.tables.cells import coded, label, shifted, whole, without_missing
+from bmaml.tables.cells import label, shifted, whole
 from bmaml.tables.columns import BOOLEANS, Column, Form
 from bmaml.tables.table import Table, as_text, listed
 
@@ -81,7 +81,8 @@ def fit_output(table: Table, name: str) -> Column:
     """
     form: Form = "boolean" if form_of(table, name) == "boolean" else "number"
     column = _origin(table, Column(name, form=form))
-    values = column.raw(table)
+    raw = column.raw(table)
+    values = np.sort(raw)
     _check_size(table, name, values, column.origin)
     scale = _std(values)
     if not scale:
@@ -91,8 +92,8 @@ def fit_output(table: Table, name: str) -> Column:
         )
     middle, narrow = _middle(values)
     if scale > _LONG * narrow > 0:
-        warnings.warn(_outlier(table, name, values - middle, narrow), stacklevel=2)
-    return replace(column, mean=_mean(values), scale=scale, note=_number_note(column, values))
+        warnings.warn(_outlier(table, name, raw - middle, narrow), stacklevel=2)
+    return replace(column, mean=float(values.mean()), scale=scale, note=_number_note(column, values))
 
 
 def form_of(table: Table, name: str) -> Form | Literal["category"]:
@@ -108,7 +109,7 @@ def form_of(table: Table, name: str) -> Form | Literal["category"]:
         return "category"
     if table.is_numeric(name):
         return "number"
-    texts = coded(without_missing(table.column(name), table.reading.of(name)))[1]
+    texts = table.coded(name, missing=True)[1]
     if {text.lower() for text in texts} <= BOOLEANS.keys():
         return "boolean"
     if dates.are_dates(texts):
@@ -143,29 +144,30 @@ def with_level(column: Column, away: np.ndarray, levels: np.ndarray) -> Column:
     mean, scale = float(away.mean()), float(away.std()) or 1.0
     note = f"{column.note}; each task's own level is taken out, since tasks differ far more than their rows"
     ends = (float(away[0]) - mean) / scale, (float(away[-1]) - mean) / scale
-    return replace(
-        column, mean=mean, scale=scale, low=ends[0], high=ends[1], level=(_mean(levels), float(levels.std()) or 1.0), note=note
-    )
+    own = float(np.sort(levels).mean()), float(levels.std()) or 1.0
+    return replace(column, mean=mean, scale=scale, low=ends[0], high=ends[1], level=own, note=note)
 
 
 def _fit_number(table: Table, column: Column) -> Column:
     name = column.name
     column = _origin(table, column)
     values = column.raw(table)
-    there = values[np.isfinite(values)]
+    # Sorted, so that nothing depends on the order of the rows.
+    there = np.sort(values[np.isfinite(values)])
     if column.form == "number":
         _check_size(table, name, there, 0 if column.log else column.origin)
-    mean, scale = _mean(there), _std(there) or 1.0
+    mean, scale = float(there.mean()), _std(there) or 1.0
     middle, narrow = _middle(there)
     tails = bool(scale > _LONG * narrow > 0)
     if tails:
         warnings.warn(_outlier(table, name, values - middle, narrow), stacklevel=2)
         mean, scale = middle, narrow
-    low, high = float(there.min()), float(there.max())
-    column = replace(column, mean=mean, scale=scale, long_tails=tails, low=(low - mean) / scale, high=(high - mean) / scale)
+    low, high = (float(end - mean) / scale for end in (there[0], there[-1]))
+    column = replace(column, mean=mean, scale=scale, long_tails=tails, low=low, high=high)
     if column.form == "number":
-        _check_digits(table, column, there)
-        return replace(column, note=_number_note(column, there) + _label_note(there))
+        several = there[_first_ones(there)]
+        _check_digits(table, column, several)
+        return replace(column, note=_number_note(column, there) + _label_note(several, len(there)))
     return replace(column, note=_number_note(column, there))
 
 
@@ -186,18 +188,22 @@ def _origin(table: Table, column: Column) -> Column:
 
 
 def _check_size(table: Table, name: str, values: np.ndarray, origin: float) -> None:
-    largest = float(np.abs(values + origin).max())
+    """Check that the sorted `values` beyond `origin` are neither too large nor too small to compute with.
+
+    Raises: InputError that names the column.
+    """
+    largest = float(np.abs(values[[0, -1]] + origin).max())
     if largest > _LARGEST or 0 < largest < _SMALLEST:
         raise InputError(f"{table.name}, column {name!r} has numbers up to {largest:.3g}: give it in another unit.")
 
 
-def _check_digits(table: Table, column: Column, values: np.ndarray) -> None:
-    """Check that values that differ in the table still differ in single precision.
+def _check_digits(table: Table, column: Column, several: np.ndarray) -> None:
+    """Check that values that differ in the table (`several`, sorted) still differ in single precision.
 
     Raises: InputError that names the column.
     """
-    several, count = np.unique(values), 0
-    if float(np.abs(values + column.origin).max()) > _EXACT:
+    count = 0
+    if float(np.abs(several[[0, -1]] + column.origin).max()) > _EXACT:
         integers = whole(table.column(column.name), table.reading.of(column.name))
         count = 0 if integers is None else len(integers.drop_null().unique())
     if column.origin and not count:
@@ -206,29 +212,32 @@ def _check_digits(table: Table, column: Column, values: np.ndarray) -> None:
     if len(several) < count:
         raise InputError(
             f"{table.name}, column {column.name!r} has different numbers that double precision does not tell apart: "
-            f"subtract a constant near {values[0] + column.origin:.17g} from all, or leave the column out if they are ids."
+            f"subtract a constant near {several[0] + column.origin:.17g} from all, or leave the column out if they are ids."
         )
-    if len(np.unique(column._standardised(table, several).astype(np.float32))) < len(several) // 2:
+    if int(_first_ones(column._standardised(table, several).astype(np.float32)).sum()) < len(several) // 2:
         raise InputError(
             f"{table.name}, column {column.name!r} has numbers that differ by less than single precision tells apart beside "
             "its largest ones: take their logarithm, another unit, or remove the largest."
         )
 
 
-def _mean(values: np.ndarray) -> float:
-    # Sorted, so that the sum does not depend on the order of the rows.
-    return float(np.sort(values).mean())
+def _first_ones(values: np.ndarray) -> np.ndarray:
+    """Return which of the sorted `values` are the first of their kind."""
+    return np.concatenate([[True], values[1:] != values[:-1]])
 
 
 def _std(values: np.ndarray) -> float:
-    """Return the standard deviation, or 0 if it is no larger than the rounding error of a constant column."""
-    scale = float(np.sort(values).std())
-    return scale if np.isfinite(scale) and scale > 1e-12 * float(np.abs(values).max()) else 0.0
+    """Return the standard deviation of sorted `values`, or 0 if it is no larger than the rounding error of a constant."""
+    scale = float(values.std())
+    return scale if np.isfinite(scale) and scale > 1e-12 * float(np.abs(values[[0, -1]]).max()) else 0.0
 
 
 def _middle(values: np.ndarray) -> tuple[float, float]:
-    """Return the median, and the standard deviation that the middle half of the values would have if they were normal."""
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    """Return the median of sorted `values`, and the standard deviation that their middle half would have as a normal."""
+    places = np.array([0.25, 0.5, 0.75]) * (len(values) - 1)
+    below = np.floor(places).astype(int)
+    lower, upper = values[below], values[np.minimum(below + 1, len(values) - 1)]
+    low, middle, high = lower + (places - below) * (upper - lower)
     return float(middle), float(high - low) / NORMAL_QUARTILES
 
 
@@ -284,7 +293,7 @@ def _number_note(column: Column, values: np.ndarray) -> str:
         return f"date, in days since {dates.shown_date(int(column.origin))}{order}"
     if column.form == "clock":
         return "time, in hours"
-    ends = np.array([values.min(), values.max()])
+    ends = values[[0, -1]]
     if column.origin:
         start = column.origin + int(ends[0]) if isinstance(column.origin, int) else column.origin + ends[0]
         return f"number, {start} and up to {np.ptp(ends):.4g} more"
@@ -292,8 +301,7 @@ def _number_note(column: Column, values: np.ndarray) -> str:
     return f"{'logarithm of a ' if column.log else ''}number, {ends[0]:.4g} to {ends[1]:.4g}"
 
 
-def _label_note(values: np.ndarray) -> str:
-    """Return a question to the user if the numbers of an input could be labels."""
-    few = np.unique(values)
-    labels = len(few) <= _FEW < len(values) and not np.any(few % 1)
+def _label_note(few: np.ndarray, rows: int) -> str:
+    """Return a question to the user if the different numbers `few` of an input, in so many `rows`, could be labels."""
+    labels = len(few) <= _FEW < rows and not np.any(few % 1)
     return f"; {len(few)} values: list it as categorical if they are labels" if labels else ""

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from bmaml.errors import InputError
-from bmaml.tables.cells import coded, is_text, limits, without_missing
+from bmaml.tables.cells import coded, is_text, limits
 from bmaml.tables.table import Table
 
 _MARKS = ("<", ">", "\u2264", "\u2265")
@@ -54,8 +54,7 @@ def has_limits(table: Table, name: str) -> bool:
     column = table.column(name)
     if not is_text(column):
         return False
-    texts = without_missing(column, table.reading.of(name))
-    if not any(".." in text or text.startswith(_MARKS) for text in coded(texts)[1]):
+    if not any(".." in text or text.startswith(_MARKS) for text in coded(column, table.reading.of(name))[1]):
         return False
     found, reach = limits(column, table.reading.of(name), "," if table.marks.get(name) == "," else ".")
     return bool((reach != 0).any()) and not found.wrong.any()

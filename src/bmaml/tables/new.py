@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from bmaml.errors import InputError
 from bmaml.tables.columns import Column
@@ -90,17 +91,18 @@ class NewRows:
         known = {*self.schema.task_columns, *(column.name for column in (*self.schema.inputs, *self.schema.outputs))}
         return [name for name in (self.table if self.at is None else self.at).columns if name not in known]
 
-    def labels(self, tasks: np.ndarray) -> list[list[str]]:
+    def labels(self, tasks: np.ndarray) -> list[pa.Array]:
         """Return the texts of the columns that name a task, column by column, for the tasks of these places."""
         if not self.schema.names_task(self.table):
             return []
         rows = self.table.take(self.first[tasks])
-        return [rows.shown(name) for name in self.schema.task_columns]
+        return [rows.written(name) for name in self.schema.task_columns]
 
     def one(self, place: int) -> NewTask:
         """Return the task of that place by itself."""
-        labels = tuple(texts[0] for texts in self.labels(np.array([place])))
-        own, tasks = self.table.take(self._of(self.given, self.given_ends, place)), np.array([place])
+        tasks = np.array([place])
+        labels = tuple(texts[0].as_py() for texts in self.labels(tasks))
+        own = self.table.take(_rows_of(self.given, self.given_ends, tasks)[0])
         return NewTask(self.names[place], own, self._asked(tasks, 0, None)[0], labels)
 
     def batches(self) -> Iterator[NewBatch]:
@@ -113,8 +115,7 @@ class NewRows:
         while start < len(asking):
             within = np.searchsorted(np.cumsum(sizes[asking[start : start + _TASKS]]), _ROWS, side="right")
             tasks = asking[start : start + max(1, int(within))]
-            given = np.concatenate([self._of(self.given, self.given_ends, place) for place in tasks.tolist()])
-            given_by = np.repeat(np.arange(len(tasks)), self.given_counts[tasks])
+            given, given_by = _rows_of(self.given, self.given_ends, tasks)
             rows = self.table.take(given)
             # Only a task that comes alone can be asked for more rows than a batch has.
             for piece in range(0, int(counts[tasks].sum()), _ROWS) if len(tasks) == 1 else (0,):
@@ -122,21 +123,16 @@ class NewRows:
                 yield NewBatch(tasks, rows, given_by, asked, asked_by)
             start += len(tasks)
 
-    @staticmethod
-    def _of(rows: np.ndarray, ends: np.ndarray, place: int) -> np.ndarray:
-        return rows[ends[place - 1] if place else 0 : ends[place]]
-
     def _asked(self, tasks: np.ndarray, start: int, most: int | None) -> tuple[Table, np.ndarray]:
         """Return the rows that `tasks` are asked for, from `start` on and at most `most`, and the place of the task of each."""
         if self.at is None:
-            parts = [self._of(self.open, self.open_ends, place) for place in tasks.tolist()]
+            rows, by = _rows_of(self.open, self.open_ends, tasks)
         elif self.wanted is None or self.wanted_ends is None:
-            parts = [np.arange(len(self.at))] * len(tasks)
+            rows, by = np.tile(np.arange(len(self.at)), len(tasks)), np.repeat(np.arange(len(tasks)), len(self.at))
         else:
-            parts = [self._of(self.wanted, self.wanted_ends, place) for place in tasks.tolist()]
+            rows, by = _rows_of(self.wanted, self.wanted_ends, tasks)
         cut = slice(start, None if most is None else start + most)
-        rows = np.concatenate(parts)[cut]
-        by = np.repeat(np.arange(len(tasks)), [len(part) for part in parts])[cut]
+        rows, by = rows[cut], by[cut]
         if self.at is None:
             return self.table.take(rows), by
         asked = self.at.take(rows)
@@ -188,6 +184,16 @@ def moving_inputs(tasks: list[NewTask], schema: Schema) -> list[Column]:
 
 def _values(task: NewTask, name: str) -> set[str]:
     return {text for part in (task.given, task.asked) for text in part.coded(name, missing=True)[1]}
+
+
+def _rows_of(rows: np.ndarray, ends: np.ndarray, tasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `rows` of some tasks, task by task, and the place in `tasks` of the task of each; `ends` is where each task
+    ends in `rows`.
+    """
+    start = np.where(tasks > 0, ends[tasks - 1], 0)
+    counts = ends[tasks] - start
+    shift = np.repeat(start - (np.cumsum(counts) - counts), counts)
+    return rows[shift + np.arange(len(shift))], np.repeat(np.arange(len(tasks)), counts)
 
 
 def _by_task(rows: np.ndarray, codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bmaml.errors import InputError
 from bmaml.likelihoods import FAMILIES, NORMAL, Family, Side
-from bmaml.tables.cells import coded, label, without_missing
+from bmaml.tables.cells import coded, label
 from bmaml.tables.columns import BOOLEANS, Column
 from bmaml.tables.fit_columns import NORMAL_QUARTILES, fit_output, form_of, given_order
 from bmaml.tables.limits import has_limits, shown_limits
@@ -177,7 +177,7 @@ def fit_outcome(table: Table, name: str, family: Family, levels: tuple[str, ...]
 
 
 def _levels(table: Table, name: str) -> list[str]:
-    return sorted({label(text) for text in coded(without_missing(table.column(name), table.reading.of(name)))[1]})
+    return sorted({label(text) for text in coded(table.column(name), table.reading.of(name))[1]})
 
 
 def _ordered(levels: list[str]) -> tuple[str, str]:

@@ -45,10 +45,11 @@ def read_sample(
         total = len(whole)
         found = whole.take(_drawn(whole, columns, rows / total, seed))
     else:
-        total, pieces = _pieces(place, reading)
-        if not total:
+        total, kept = 0, []
+        for total, piece in _pieces(place, reading):
+            kept.append(piece.take(_drawn(piece, columns, rows / total, seed)))
+        if not kept:
             return read_table(place)  # It says that there is no row.
-        kept = [piece.take(_drawn(piece, columns, rows / total, seed)) for piece in pieces]
         some = [piece for piece in kept if len(piece)] or kept[:1]
         joined = {
             name: pa.chunked_array([piece.columns[name] for piece in some]).unify_dictionaries() for name in some[0].columns
@@ -59,22 +60,17 @@ def read_sample(
     return replace(found, notes=(*found.notes, f"{len(found):,} of {total:,} rows: whole tasks, drawn at random"))
 
 
-def _pieces(path: Path, reading: Reading | None) -> tuple[int, Iterator[Table]]:
-    """Return the number of rows of a Parquet file, and the file in pieces that know the places of their rows."""
+def _pieces(path: Path, reading: Reading | None) -> Iterator[tuple[int, Table]]:
+    """Yield a Parquet file in pieces that know the places of their rows, each with the number of rows of the file."""
+    start = 0
     with parquet_file(path) as file:
-        total = file.metadata.num_rows
-
-    def pieces() -> Iterator[Table]:
-        start = 0
-        with parquet_file(path) as file:
-            for batch in file.iter_batches(_AT_ONCE):
-                if not len(batch):
-                    continue
-                table = checked_table(str(path), batch.schema.names, batch.columns)
-                yield replace(table, places=start + np.arange(len(table)), reading=reading or table.reading)
-                start += len(table)
-
-    return total, pieces()
+        for batch in file.iter_batches(_AT_ONCE):
+            if not len(batch):
+                continue
+            table = checked_table(str(path), batch.schema.names, batch.columns)
+            places = start + np.arange(len(table))
+            yield file.metadata.num_rows, replace(table, places=places, reading=reading or table.reading)
+            start += len(table)
 
 
 def _drawn(table: Table, columns: tuple[str, ...], share: float, seed: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -110,15 +110,14 @@ class Schema:
         """Return the task of each row of `table` as its place in the list of tasks, and this list in order of appearance."""
         return task_codes(self.as_read(table), self.task_columns)
 
-    def encode(self, table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return `x` (rows, width) and `y` (rows, outputs) of `table` as float32, and each row's task label.
+    def encode(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
+        """Return `x` (rows, width) and `y` (rows, outputs) of `table` as float32.
 
         Where a column's level is taken out, each task is seen from one of its own rows.
         Raises: InputError that names file, column and line of a cell that does not fit.
         """
-        codes, names = self.tasks(table)
-        references = self._own(table, codes, names)
-        return self.encode_x(table, references), self.encode_y(table, references), np.array(names, dtype=object)[codes]
+        references = self._own(table, *self.tasks(table))
+        return self.encode_x(table, references), self.encode_y(table, references)
 
     def encode_x(self, table: Table, references: References | None = None) -> np.ndarray:
         """Return the standardised inputs of `table`, float32 of shape `(rows, width)`.
@@ -126,10 +125,15 @@ class Schema:
         `references` are needed for columns whose level is taken out.
         """
         table, known = self.as_read(table), references or {}
-        encoded = [c.encode(table, known.get(c.name)) for c in self.inputs] or [np.zeros((len(table), 1))]
-        if self.side is not None:
-            encoded.append(self.side.target(table))
-        return np.concatenate(encoded, 1).astype(np.float32)
+
+        def parts() -> Iterator[np.ndarray]:
+            yield from (c.encode(table, known.get(c.name)) for c in self.inputs)
+            if not self.inputs:
+                yield np.zeros((len(table), 1))
+            if self.side is not None:
+                yield self.side.target(table)
+
+        return _side_by_side(len(table), self.width, parts())
 
     def encode_y(self, table: Table, references: References | None = None) -> np.ndarray:
         """Return the standardised outputs of `table`, float32 of shape `(rows, outputs)`. `references` are as in
@@ -138,16 +142,31 @@ class Schema:
         table, known = self.as_read(table), references or {}
         if self.side is not None and self.side.form == "trials":
             check_trials(table, self.outputs[0], self.side)
-        return np.concatenate([c.target(table, known.get(c.name)) for c in self.outputs], 1).astype(np.float32)
+        return _side_by_side(len(table), len(self.answers), (c.target(table, known.get(c.name)) for c in self.outputs))
 
-    def decode_value(self, value: ArrayLike, references: Mapping[str, float] | None = None) -> np.ndarray:
+    def decode_value(self, value: ArrayLike, references: References | None = None) -> np.ndarray:
         """Return standardised means, quantiles or draws `value`, of shape `(..., outputs)`, in the table's units.
 
         Where a task's level is taken out of an output, it is added from `references`, or the mean of all tasks is.
         """
+        own = self._own_levels(references)
+        mean = np.array([0.0 if c.level is None else c.level[0] for c in self.answers])
+        return np.asarray(value, np.float64) * self.scales + (self.means + np.where(np.isnan(own), mean, own))
+
+    def unknown_levels(self, references: References | None = None) -> np.ndarray:
+        """Return the standard deviation of a task's own level in each output, in the table's units, where no row tells it.
+
+        It is 0 where the level is not taken out, or known from `references`. The shape is `(outputs,)`, or `(rows, outputs)`
+        for references of rows.
+        """
+        std = np.array([0.0 if c.level is None else c.level[1] for c in self.answers])
+        return np.where(np.isnan(self._own_levels(references)), std, 0.0)
+
+    def _own_levels(self, references: References | None) -> np.ndarray:
+        """Return what is known of the task's own level in each output: 0 where none is taken out, NaN where none is known."""
         known = references or {}
-        own = [0.0 if c.level is None else known.get(c.name, c.level[0]) for c in self.answers]
-        return np.asarray(value, np.float64) * self.scales + (self.means + np.array(own))
+        own = [0.0 if c.level is None else known.get(c.name, np.nan) for c in self.answers]
+        return np.stack(np.broadcast_arrays(*own), -1)
 
     def decode_std(self, std: ArrayLike) -> np.ndarray:
         """Return standardised standard deviations `std` in the table's units."""
@@ -249,6 +268,15 @@ class Schema:
             return Schema(*own, family, side, values.get("upper"))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"the saved schema is damaged ({error}): fit and save the model again.") from error
+
+
+def _side_by_side(rows: int, width: int, parts: Iterable[np.ndarray]) -> np.ndarray:
+    """Return columns as one array in single precision. They come one by one, so that only one is held in double precision."""
+    found, start = np.empty((rows, width), np.float32), 0
+    for part in parts:
+        found[:, start : start + part.shape[1]] = part
+        start += part.shape[1]
+    return found
 
 
 def fit_schema(table: Table, roles: ColumnRoles) -> Schema:

@@ -118,7 +118,7 @@ class Table:
 
     def _coded(self, name: str) -> tuple[np.ndarray, list[str], int | None, dict[str, list[str]]]:
         """Return the levels' places, the levels, the first missing cell, and the levels with several spellings."""
-        codes, spelled = of_cells.coded(of_cells.without_missing(self.column(name), self.reading.of(name)))
+        codes, spelled = of_cells.coded(self.column(name), self.reading.of(name))
         levels = of_cells.labels(spelled)
         none = int(np.argmin(codes)) if len(codes) and codes.min() < 0 else None
         if levels is spelled or len(set(levels)) == len(levels):
@@ -151,9 +151,13 @@ class Table:
         codes, levels = self.coded(name)
         return np.array(levels, dtype=object)[codes]
 
+    def written(self, name: str) -> pa.Array:
+        """Return the cells of column `name` as they are written, stripped, as Arrow's texts; "" where a cell is missing."""
+        return of_cells.pc.fill_null(of_cells.strings(self.column(name)), "")
+
     def shown(self, name: str) -> list[str]:
-        """Return the cells of column `name` as they are written, stripped; "" where a cell is missing."""
-        return [text or "" for text in of_cells.strings(self.column(name)).to_pylist()]
+        """Return the cells of column `name` as `written` does, as a list."""
+        return self.written(name).to_pylist()
 
     def parsed(self, name: str) -> Numbers:
         """Return the column `name` as numbers, with the cells that are missing and those that are no number.
@@ -162,15 +166,14 @@ class Table:
         """
         return self.once(("parsed", name), lambda: self._parsed(name))
 
-    def _plain(self, name: str) -> np.ndarray | None:
-        """Return a column of texts that are numbers without exception, or None."""
+    def _plain(self, name: str) -> Numbers | None:
+        """Return a column of texts that are all numbers or plainly missing, or None."""
         return self.once(("plain", name), lambda: of_cells.plain_numbers(self.column(name), self.reading.of(name)))
 
     def _parsed(self, name: str) -> Numbers:
         plain = self._plain(name)
         if plain is not None and (self.reading.decimal or self.marks.get(name, ".")) != ",":
-            no = np.zeros(len(plain), bool)
-            return Numbers(plain, no, no)
+            return plain
         return of_cells.numbers(self.column(name), self.reading.of(name), "," if self._mark(name) == "," else ".")
 
     def _mark(self, name: str) -> str:
@@ -233,8 +236,10 @@ class Table:
         """Return which cells of the column `name` are empty or marked as missing (NA, null, ...)."""
 
         def find() -> np.ndarray:
-            plain = self._plain(name)
-            return of_cells.empty(self.column(name), self.reading.of(name)) if plain is None else np.zeros(len(plain), bool)
+            plain, cells = self._plain(name), self.column(name)
+            if plain is None and pa.types.is_large_string(cells.type):
+                return self.once(("coded", name), lambda: self._coded(name))[0] < 0
+            return of_cells.empty(cells, self.reading.of(name)) if plain is None else plain.missing
 
         return self.once(("empty", name), find)
 

@@ -159,7 +159,7 @@ def table_tasks(
     """
     if selection not in _QUERIES:
         raise InputError(f"unknown selection {selection!r}: use 'random' or 'first'.")
-    x, y, _ = schema.encode(table)
+    x, y = schema.encode(table)
     parts = task_rows(table, schema)
     sizes = [len(rows) for rows in parts.values()]
     # A forecast learns from tasks of one row only if it also learns the prediction before any row.

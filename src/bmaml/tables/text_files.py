@@ -167,13 +167,18 @@ def _parsed(path: Path, content: Any, delimiter: str, width: int) -> list[pa.Arr
         raise InputError(f"{path} cannot be read as CSV ({str(error).splitlines()[0]}): correct it.") from error
     columns = [column.combine_chunks() for column in table.slice(1).columns]
     columns = [pa.concat_arrays(c.chunks) if isinstance(c, pa.ChunkedArray) else c for c in columns]
-    blank = pc.equal(pc.utf8_trim_whitespace(columns[0]), "")
+    blank = _blank(columns[0])
     if pc.any(blank).as_py():
         for column in columns[1:]:
-            blank = pc.and_(blank, pc.equal(pc.utf8_trim_whitespace(column), ""))
+            blank = pc.and_(blank, _blank(column))
         if pc.any(blank).as_py():
             columns = [column.filter(pc.invert(blank)) for column in columns]
     return columns
+
+
+def _blank(column: pa.Array) -> pa.Array:
+    """Return which cells are empty or spaces."""
+    return pc.or_(pc.equal(column, ""), pc.utf8_is_space(column))
 
 
 def _explain(path: Path, delimiter: str, width: int) -> None:
