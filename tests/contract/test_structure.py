@@ -146,6 +146,7 @@ MADE = (
         "PooledMeta",
         "Shape",
         "HierarchicalMeta",
+        "CorrelatedMeta",
         "GeneralisedMeta",
         "LogarithmicMeta",
         "Logarithm",

@@ -132,3 +132,50 @@ def test_a_family_goes_through_every_door(tmp_path, capsys, monkeypatch, family)
     error = capsys.readouterr().err
     assert "line 5, column 'y'" in error
     assert "Traceback" not in error
+
+
+def write_two(path, tasks, seed, asked=0):
+    """Write a table of two outcomes that go together, some of which are missing; the last rows of a task have neither."""
+    rng = np.random.default_rng(seed)
+    lines, level = ["task,x,a,b,note"], rng.normal(size=tasks)
+    for row in range(tasks * ROWS):
+        task, x = row // ROWS, round(rng.normal(), 3)
+        a, b = (f"{place + level[task] + 0.5 * x + 0.2 * rng.normal():.4f}" for place in (5, 50))
+        open_ = row % ROWS >= ROWS - asked
+        lack = rng.random(2) < [0.15, 0.4]
+        cells = ["" if open_ or lacking else cell for cell, lacking in zip((a, b), lack, strict=True)]
+        lines.append(f"{seed}-{task},{x},{','.join(cells)},{row}")
+    path.write_text("\n".join(lines))
+
+
+@pytest.mark.costly
+def test_outcomes_that_rows_lack_go_through_every_door(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    known, new, further, model = (tmp_path / name for name in ("known.csv", "new.csv", "further.csv", "model"))
+    write_two(known, 20, 0)
+    write_two(new, 2, 1, asked=2)
+    write_two(further, 20, 2)
+    columns = ("--task", "task", "--x", "x", "--y", "a,b", "--method", "mixed-model", "--shots", "0,2")
+    assert run("fit", known, *columns, "--out", model) == 0
+    said = capsys.readouterr()
+    assert "a row tells of the outcomes that it has" in said.err
+    assert "missing in" in said.out
+    assert run("predict", model, new) == 0
+    answers = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    lacking = [line.split(",")[4] for line in new.read_text().splitlines()[1:] if "" in line.split(",")]
+    assert [row["note"] for row in answers] == lacking
+    for row in answers:
+        assert float(row["a_low"]) < float(row["a_mean"]) < float(row["a_high"])
+        assert 45 < float(row["b_mean"]) < 55
+    check_equal(bmaml.FewShotRegressor.load(model), str(new))
+    assert run("suggest", model, new, "--n", "2") == 0
+    assert run("suggest", model, new, "--goal", "max", "--of", "b") == 0
+    capsys.readouterr()
+    assert run("evaluate", model, "--table", further, "--shots", "2", "--json") == 0
+    (score,) = json.loads(capsys.readouterr().out)
+    assert 0.7 < score["coverage"]["b"]["value"] < 1
+    assert run("describe", model) == 0
+    assert run("report", model, "--out", tmp_path / "report.html") == 0
+    assert run("report", model, "--table", further, "--out", tmp_path / "report.json") == 0
+    assert run("recalibrate", model, further, "--shots", "2", "--out", tmp_path / "other") == 0
+    assert run("predict", tmp_path / "other", new, "--out", tmp_path / "answers.csv", "--plot", tmp_path / "answers.png") == 0

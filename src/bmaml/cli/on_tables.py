@@ -22,7 +22,7 @@ from bmaml.estimators.held_out_tasks import judge_held_out, score_held_out
 from bmaml.estimators.left_out import LEFT_OUT
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Estimate, Score
-from bmaml.estimators.stacking import MIXTURES, PLAIN, family_for, scores_of, verdict
+from bmaml.estimators.stacking import MIXTURES, PLAIN, family_for, may_lack, scores_of, verdict
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.io.aligned import aligned
 from bmaml.io.files import file_digest, read_plain, write_atomically
@@ -71,11 +71,11 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
         regression_method(method, 1, 1, fitting.particles)
     must_take_a_run(folder)
     table = columns.read(path, fitting.seed)
-    family = family_for(method, columns.family)
-    roles = replace(columns.roles(table), family=family)
+    roles = replace(columns.roles(table), family=family_for(method, columns.family))
+    roles = replace(roles, partial=may_lack(method, roles))
     check_headers(roles)
     with plain_warnings():
-        table = measured(table, roles.y, roles.levels, roles.upper)
+        table = measured(table, roles.y, roles.levels, roles.upper, roles.partial)
     # A mixture is scored on folds, unless whole groups of tasks are to be held out.
     share = held_out.share(0.0) if folded and held_out.split_by is None else held_out.share()
     training, held = split(table, roles.task_columns, held_out.split_by, share, fitting.seed)
@@ -247,6 +247,8 @@ def report_scores(
     """
     with plain_warnings():
         held = _as_full(held, model.schema_)
+        if model.schema_.partial:  # A row that lacks an outcome cannot be scored.
+            held, training = (measured(part, [c.name for c in model.schema_.outputs]) for part in (held, training))
         parts = task_rows(held, model.schema_)
         given = some_shots(shots, max(len(rows) for rows in parts.values()))
         scores, said = judge_held_out(model, held, training, given, by=by)

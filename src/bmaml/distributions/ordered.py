@@ -85,7 +85,7 @@ def of_shares(share: Float[Array, "*batch n levels"]) -> Ordered:
     return Ordered(jnp.log(total[..., :-1]) - jnp.log(above[..., 1:]))
 
 
-def between(level: Float[Array, "*batch"], cuts: Float[Array, "*#batch cuts"]) -> tuple[Array, Array]:
+def between(level: Float[Array, "*#batch"], cuts: Float[Array, "*#batch cuts"]) -> tuple[Array, Array]:
     """Return the cuts below and above each `level`, which is a whole number. `cuts` are those between the levels."""
     which = jax.nn.one_hot(level.astype(int), cuts.shape[-1] + 1, dtype=cuts.dtype)
     low, high = (jnp.pad(cuts, [(0, 0)] * (cuts.ndim - 1) + [side], constant_values=end) for side, end in _ENDS)

@@ -73,7 +73,7 @@ def measured_rows(
     """
     inputs = tuple(name for name in roles.x if not arrays or name not in sides.values())
     roles = replace(roles, x=inputs, **sides)
-    table = measured(table, roles.y, roles.levels, roles.upper)
+    table = measured(table, roles.y, roles.levels, roles.upper, roles.partial)
     schema = fit_schema(table, roles)
     if assumed and roles.family is not None and len(roles.y) == 1:
         say_spikes(table, roles.y[0])

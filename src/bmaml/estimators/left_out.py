@@ -12,6 +12,7 @@ import numpy as np
 from bmaml.data import Data
 from bmaml.errors import InputError
 from bmaml.estimators.scores import averaged, in_units, missed, reach_of
+from bmaml.estimators.surprise import known_outputs
 from bmaml.evaluation.intervals import bootstrap
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.io.files import read_plain
@@ -234,7 +235,7 @@ def _example(
         Data(*(np.asarray(leaf)[question] for leaf in (side.x, side.y, side.mask)))
         for side in (answered.support, answered.query)  # type: ignore[arg-type]
     ]
-    real = [np.flatnonzero(np.asarray(side.mask) > 0) for side in sides]
+    real = [np.flatnonzero((np.asarray(side.mask) > 0) & known_outputs(schema, np.asarray(side.x)).all(-1)) for side in sides]
     places = [
         None if moving is None else axis_values(moving[0], np.asarray(side.x)[rows, moving[1] :], own)
         for side, rows in zip(sides, real, strict=True)

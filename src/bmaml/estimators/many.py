@@ -21,7 +21,7 @@ from bmaml.data import Data, length_class
 from bmaml.distributions import interval_tail, level_shares
 from bmaml.estimators.answers import around_unknown, check_finite, share_ends
 from bmaml.estimators.padding import MOST
-from bmaml.estimators.surprise import COMPARED, surprise, transforms
+from bmaml.estimators.surprise import COMPARED, known_outputs, surprise, transforms
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.likelihoods import FAMILIES
@@ -177,6 +177,7 @@ class ManyTasks:
             for some in self._together(np.flatnonzero(known & (classes == length)), length):
                 support = _supports(encoded, rows[some], length)
                 each = np.asarray(transforms(predictor.learner, predictor.meta, support, self._key))
+                each = np.where(known_outputs(self.schema, np.asarray(support.x)), each, 0.5)
                 for task, own in zip(some.tolist(), each, strict=True):
                     found[task] = surprise(own[skipped : int(rows[task, 1])])
         return found

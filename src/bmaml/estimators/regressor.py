@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
+from bmaml.estimators import stacking
 from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, saved
 from bmaml.estimators.description import Learned
 from bmaml.estimators.given_tables import array_table, as_fitted, as_rows, digests, measured_rows, named_table, with_outputs
@@ -21,7 +22,6 @@ from bmaml.estimators.left_out import LeftOut, Names, names_of, read_left_out
 from bmaml.estimators.many import ManyAnswers, ManyTasks
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.estimators.scikit import explained, routing, row_weights, scored, split_given, tags
-from bmaml.estimators.stacking import MIXTURES, Report, answers_of, default_steps, family_for, shown_score, stacked_run
 from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.io.checked import AtLeast, Count, NotNegative, Positive, Seed, as_tuple
 from bmaml.io.checkpoint import RunFolder
@@ -29,6 +29,7 @@ from bmaml.methods import METHODS, Method, Tuned
 from bmaml.methods.spec import TABLES
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import (
+    ColumnRoles,
     Reading,
     Schema,
     Table,
@@ -180,26 +181,31 @@ class FewShotRegressor(AbstractEstimator):
         """
         self.check_settings()
         table, roles = named_table(X, y, task, x) if groups is None else array_table(X, y, groups)
-        lists = {"categorical": as_tuple(categorical), "log": as_tuple(log), "levels": as_tuple(levels)}
+        lists: dict[str, Any] = {"categorical": as_tuple(categorical), "log": as_tuple(log), "levels": as_tuple(levels)}
         sides = {"exposure": exposure, "error": error, "weight": weight, "trials": trials, "upper": upper}
-        roles = replace(roles, order=order, selection=self.selection, family=family_for(self.method, self.family), **lists)
+        roles = self._roles(replace(roles, order=order, **lists, **sides))
         table, schema = measured_rows(read_table(table, reading=reading), roles, sides, groups is not None, self.family is None)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
-        self.folds_: Report | None = None
+        self.folds_: stacking.Report | None = None
         self._answers: Callable[[Names, Schema], LeftOut] | None = None
         self.notes_, self.seen_ = notes or {}, digests(tasks)
         self.run_ = self._train(schema, tasks, directory, overwrite)
         self.schema_, self._names = schema, names_of(table, schema, min(tasks.shots))
-        self._name_features(X)
-        return self
+        return self._with_features(X)
 
-    def _name_features(self, X: object) -> None:
-        """Keep how many inputs there are, and the names of those of a table, as scikit-learn does."""
+    def _roles(self, roles: ColumnRoles) -> ColumnRoles:
+        """Return `roles` with what the constructor's arguments say of the columns."""
+        roles = replace(roles, selection=self.selection, family=stacking.family_for(self.method, self.family))
+        return replace(roles, partial=stacking.may_lack(self.method, roles))
+
+    def _with_features(self, X: object) -> FewShotRegressor:
+        """Return self, with how many inputs there are, and the names of those of a table, as scikit-learn asks."""
         self.n_features_in_ = len(self.schema_.given)
         if isinstance(X, Table | DataFrame | Mapping | PathLike | str):
             self.feature_names_in_ = np.array(self.schema_.given, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
+        return self
 
     def predict(self, X: TableLike | ArrayLike, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Return the mean at `X` for tasks of which no row is given (with `return_std` also the standard deviation).
@@ -231,8 +237,8 @@ class FewShotRegressor(AbstractEstimator):
         """
         fresh, table = self.adapt(), as_rows(X, self.schema_)
         full = with_outputs(table, y, self.schema_)
-        target = self.schema_.targets(full)
-        weight = row_weights(sample_weight, len(table))
+        target, whole = self.schema_.targets(full), np.asarray(~self.schema_.lacking(full).any(1))
+        target, weight = np.where(whole[:, None], target, 0.0), row_weights(sample_weight, len(table)) * whole
         if groups is None:
             return explained(target, fresh.predict(table), weight)
         parts = split_given(np.asarray(groups), given, self.selection == "first", self.seed)
@@ -252,7 +258,7 @@ class FewShotRegressor(AbstractEstimator):
 
     def _train(self, schema: Schema, tasks: FixedTasks, directory: str | Path | None, overwrite: bool) -> Run:
         method = self.method
-        if isinstance(method, str) and method in MIXTURES:
+        if isinstance(method, str) and method in stacking.MIXTURES:
             return self._stack(method, schema, tasks, directory, overwrite)
         if isinstance(method, str):
             method = regression_method(method, schema.width, len(schema.outputs), self.particles)
@@ -265,9 +271,9 @@ class FewShotRegressor(AbstractEstimator):
         levelled = any(column.level is not None for column in schema.outputs)
         if self.shots is None and self.selection == "first" and not levelled:
             tasks = tasks.sized(sorted({0, *tasks.shots}), tasks.queries)
-        plan = self.plan() if self.steps else replace(self.plan(), steps=default_steps(len(tasks.rows.mask)))
-        run, self.folds_, stacked = stacked_run(name, tasks, schema, plan, self.particles, as_progress(self.progress))
-        self._answers = partial(answers_of, stacked)
+        plan = self.plan() if self.steps else replace(self.plan(), steps=stacking.default_steps(len(tasks.rows.mask)))
+        run, self.folds_, stacked = stacking.stacked_run(name, tasks, schema, plan, self.particles, as_progress(self.progress))
+        self._answers = partial(stacking.answers_of, stacked)
         if directory is not None:
             run.save(directory, self._about(schema), overwrite=overwrite)
             run = replace(run, directory=Path(directory))
@@ -285,7 +291,7 @@ class FewShotRegressor(AbstractEstimator):
     def facts(self) -> dict[str, object]:
         outputs, inputs = (", ".join(c.name for c in part) for part in (self.schema_.outputs, self.schema_.inputs))
         own = {"predicts": f"{outputs} from {inputs}", "tasks": len(self.seen_)}
-        return own | super().facts() | (shown_score(self.folds_, self.method) if self.folds_ else {})
+        return own | super().facts() | (stacking.shown_score(self.folds_, self.method) if self.folds_ else {})
 
     @overload
     def recalibrate(
@@ -299,8 +305,7 @@ class FewShotRegressor(AbstractEstimator):
         """Widen or narrow the intervals according to errors on further tasks (`bmaml.evaluation.recalibrate`); returns self.
 
         - `X`, `y`, `groups`: at least 10 tasks, in the form that `fit` takes, that the model was not fitted on.
-        - `shots`: numbers of given rows at which errors are measured (None: up to five of the counts in training that leave 10
-          tasks a row).
+        - `shots`: numbers of given rows to look at errors after (None: up to five of those in training that have 10 tasks).
 
         Raises: InputError before `fit`, for fewer tasks or tasks that were fitted on, or if a value or a task does not fit.
         """
@@ -326,7 +331,7 @@ class FewShotRegressor(AbstractEstimator):
         return tasks, some_shots(tasks.shots, int(tasks.rows.count.max()))
 
     def plan(self) -> Plan:
-        name = "experts" if self.method in MIXTURES else self.method  # Of a mixture, experts alone take meta-steps.
+        name = "experts" if self.method in stacking.MIXTURES else self.method  # Of a mixture, experts alone take meta-steps.
         tuned = METHODS.find(name).tables if isinstance(name, str) else Tuned(plan=TABLES)
         plan = tuned.trained(steps=self.steps, batch=self.batch, learning_rate=self.learning_rate, seed=self.seed)
         if self.weight_decay is None:

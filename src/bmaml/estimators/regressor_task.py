@@ -21,7 +21,7 @@ from bmaml.estimators.given_tables import as_rows, with_outputs
 from bmaml.estimators.padding import chunks, over_rows
 from bmaml.estimators.scores import in_units, reach_of
 from bmaml.estimators.suggestions import By, Limits, Wish, suggested
-from bmaml.estimators.surprise import COMPARED, surprise, transforms
+from bmaml.estimators.surprise import COMPARED, known_outputs, surprise, transforms
 from bmaml.inference.acquisitions import ACQUISITIONS
 from bmaml.inference.decisions import Goal
 from bmaml.inference.posteriors import AbstractPosterior
@@ -191,6 +191,8 @@ class AdaptedTask:
             mean, std = (np.reshape(part, (len(table), -1)) for part in self.predict(table, return_std=True))
             values = self.schema.targets(table)
             return -(0.5 * ((values - mean) / std) ** 2 + np.log(std * np.sqrt(2 * np.pi))).sum(1)
+        if self.schema.partial and self.schema.lacking(table).any():
+            raise InputError("y lacks outcomes of some rows, and a density is that of all of them: give every outcome.")
         targets = self.schema.encode_y(table, self.reference)
         parts = [
             _log_prob(self.posterior, x, _padded(targets[rows], len(x)))[: len(targets[rows])]
@@ -251,7 +253,8 @@ class AdaptedTask:
         rows = jax.tree.map(lambda leaf: leaf[:count], self.support)
         predictor, support = self.run.predictor, pad(rows, length_class(count))
         found = transforms(predictor.learner, predictor.meta, support, jax.random.key(self.seed))
-        return surprise(np.asarray(found)[skipped:count])
+        known = known_outputs(self.schema, np.asarray(support.x))
+        return surprise(np.where(known, found, 0.5)[skipped:count])
 
     def _worth(self, table: Table, by: str) -> np.ndarray:
         """Return an acquisition at every row. Random numbers depend on the seed and on the number of points seen."""
@@ -266,6 +269,8 @@ class AdaptedTask:
     def _believe(self, table: Table, row: int) -> AdaptedTask:
         x = self._encoded(table)[row : row + 1]
         mean = _moments(self.posterior, jnp.asarray(x))[0]
+        if self.schema.partial:  # Every outcome of the row is believed.
+            x[:, -len(self.schema.outputs) :] = 1.0
         return _adapted(self.run, self.schema, self.support | data(x, mean), self.seed, self.reference)
 
     def _over_rows(

@@ -12,6 +12,7 @@ from scipy.special import chdtrc, ndtri
 from bmaml.data import Data
 from bmaml.distributions import AbstractNumeric, pit
 from bmaml.learners.base import AbstractLearner, Meta
+from bmaml.tables import Schema
 
 COMPARED = 16
 """Rows of a task whose surprise is measured at most."""
@@ -36,6 +37,12 @@ def transforms(
         return pit(predictive, jnp.take(support.y, row[None], 0), jax.random.fold_in(key, row))[0]
 
     return jax.lax.map(one, jnp.arange(len(support.mask)))
+
+
+def known_outputs(schema: Schema, x: np.ndarray) -> np.ndarray:
+    """Return which outcomes of encoded rows `x` are known, with an axis of outcomes. `schema` says where they tell."""
+    width = len(schema.answers)
+    return x[..., -width:] > 0 if schema.partial else np.ones((*x.shape[:-1], width), bool)
 
 
 def surprise(found: Float[np.ndarray, "rows outputs"]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -180,7 +181,9 @@ class Column:
             return
         bad = np.flatnonzero(wrong)
         if len(bad):
-            raise InputError(f"{table.cell(self.name, bad[0])} is {values[bad[0]]:g}: {right}.")
+            raise InputError(
+                f"{table.cell(self.name, bad[0])} is {values[bad[0]]:g}: {right}, so give such a number, or leave the row out."
+            )
 
     def _time(self, table: Table) -> np.ndarray:
         if self.form == "clock":
@@ -291,3 +294,15 @@ def booleans(table: Table, name: str, *, missing: bool) -> np.ndarray:
 
 
 BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
+
+
+def side_by_side(rows: int, width: int, parts: Iterable[np.ndarray]) -> np.ndarray:
+    """Return columns as one array of shape `(rows, width)` in single precision.
+
+    They come one by one (`parts`), so that only one is held in double precision.
+    """
+    found, start = np.empty((rows, width), np.float32), 0
+    for part in parts:
+        found[:, start : start + part.shape[1]] = part
+        start += part.shape[1]
+    return found

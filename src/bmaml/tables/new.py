@@ -144,7 +144,7 @@ class NewRows:
 
 def new_rows(table: Table, schema: Schema, at: Table | None = None) -> NewRows:
     """Return the rows of the tasks of `table` in order of appearance. Rows with empty outputs are to be predicted, and the
-    others are given.
+    others are given. A row that lacks some of several outputs is both, if the model was fitted on such rows.
 
     `schema` says what the columns mean. With `at`, the rows of `at` are to be predicted instead: for every task, or for the
     task that the row's task column names. If `at` lacks an input that is constant within a task, the value comes from the
@@ -152,9 +152,9 @@ def new_rows(table: Table, schema: Schema, at: Table | None = None) -> NewRows:
     Raises: InputError for a row with some outputs and not others, a missing column, or a task that only `at` has.
     """
     table, at = schema.as_read(table), None if at is None else schema.as_read(at)
-    open_ = _open_rows(table, schema)
+    given_, open_ = _parted(table, schema)
     codes, names = schema.tasks(table) if schema.names_task(table) else (np.zeros(len(table), np.int64), [""])
-    given, given_ends = _by_task(np.flatnonzero(~open_), codes, len(names))
+    given, given_ends = _by_task(np.flatnonzero(given_), codes, len(names))
     free, open_ends = _by_task(np.flatnonzero(open_), codes, len(names))
     first = np.unique(codes, return_index=True)[1]
     wanted = None if at is None else _asked_codes(at, table, schema, names)
@@ -202,10 +202,12 @@ def _by_task(rows: np.ndarray, codes: np.ndarray, count: int) -> tuple[np.ndarra
     return rows[np.argsort(own, kind="stable")], np.cumsum(np.bincount(own, minlength=count))
 
 
-def _open_rows(table: Table, schema: Schema) -> np.ndarray:
-    """Return which rows have no outputs yet."""
+def _parted(table: Table, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows have outputs, and which have none yet or lack some."""
     names = [column.name for column in schema.outputs]
     empty = np.stack([table.empty(name) for name in names])
+    if schema.partial:
+        return np.asarray(~empty.all(0)), np.asarray(empty.any(0))
     mixed = np.flatnonzero(empty.any(0) & ~empty.all(0))
     if len(mixed):
         without = names[int(empty[:, mixed[0]].argmax())]
@@ -213,7 +215,7 @@ def _open_rows(table: Table, schema: Schema) -> np.ndarray:
             f"{table.name}, {table.place(mixed[0])} has no {without!r} but another output: "
             f"fill in all of {listed(names)}, or leave all empty to have them predicted."
         )
-    return empty[0]
+    return ~empty[0], empty[0]
 
 
 def _asked_codes(at: Table, table: Table, schema: Schema, names: list[str]) -> np.ndarray | None:

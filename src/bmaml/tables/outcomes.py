@@ -148,12 +148,16 @@ def say_spikes(table: Table, name: str) -> None:
     warnings.warn(f"outcome {name!r} holds {found}, and a density says little of them: {use}.", stacklevel=4)
 
 
-def fit_outcome(table: Table, name: str, family: Family, levels: tuple[str, ...] = ()) -> Column:
+def fit_outcome(table: Table, name: str, family: Family, levels: tuple[str, ...] = (), partial: bool = False) -> Column:
     """Return how the outcome column `name` of `table` becomes numbers for the `family`. `levels` are those of ordered outcomes,
-    the lowest first.
+    the lowest first. With `partial` cells may be empty.
 
     Raises: InputError for a cell that does not fit, or a column that never changes.
     """
+    if partial and table.empty(name).any():
+        empty = table.empty(name)
+        column = fit_outcome(table.take(~empty), name, family, levels)
+        return replace(column, gaps=True, note=f"{column.note}, missing in {int(empty.sum())} rows")
     if family.cells == "number":
         column = fit_output(table, name)
         return column if family.likelihood is None else _robust(table, column)

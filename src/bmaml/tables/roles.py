@@ -28,6 +28,7 @@ class ColumnRoles:
     - `weight`: name of the column with how many measurements each row is the mean of.
     - `trials`: name of the column with how many trials the successes of each row are of.
     - `upper`: name of the column with the upper ends of outcomes that are only known up to limits. `y` has the lower ends.
+    - `partial`: whether a row may lack some of several outcomes.
     - `levels`: the levels of an ordered outcome, the lowest first. They are needed if they are words without a known order.
     """
 
@@ -45,6 +46,7 @@ class ColumnRoles:
     trials: str | None = None
     upper: str | None = None
     levels: tuple[str, ...] = ()
+    partial: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)

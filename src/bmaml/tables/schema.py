@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.likelihoods import FAMILIES, NORMAL
-from bmaml.tables.columns import Column
+from bmaml.tables.columns import Column, side_by_side
 from bmaml.tables.fit_columns import INPUT_RATIO, OUTPUT_RATIO, Wanted, fit_input, spread, with_level
 from bmaml.tables.limits import with_limits
 from bmaml.tables.outcomes import check_trials, family_of, fit_outcome, fit_side
@@ -61,7 +61,13 @@ class Schema:
     def width(self) -> int:
         """Number of encoded input columns."""
         # A model needs an input, so a table without one has a column of zeros.
-        return max(1, sum(column.width for column in self.inputs)) + (self.side is not None)
+        own = max(1, sum(column.width for column in self.inputs))
+        return own + (self.side is not None) + (len(self.outputs) if self.partial else 0)
+
+    @property
+    def partial(self) -> bool:
+        """Whether a row may lack some of several outcomes. The last encoded inputs then say which ones are known."""
+        return len(self.outputs) > 1 and any(column.gaps for column in self.outputs)
 
     @property
     def side_name(self) -> str:
@@ -132,17 +138,26 @@ class Schema:
                 yield np.zeros((len(table), 1))
             if self.side is not None:
                 yield self.side.target(table)
+            if self.partial:
+                yield 1.0 - self.lacking(table)
 
-        return _side_by_side(len(table), self.width, parts())
+        return side_by_side(len(table), self.width, parts())
+
+    def lacking(self, table: Table) -> np.ndarray:
+        """Return which outcomes each row of `table` lacks, of shape `(rows, outputs)`."""
+        names = [column.name for column in self.outputs]
+        return np.stack([table.empty(n) if n in table.columns else np.ones(len(table), bool) for n in names], 1)
 
     def encode_y(self, table: Table, references: References | None = None) -> np.ndarray:
-        """Return the standardised outputs of `table`, float32 of shape `(rows, outputs)`. `references` are as in
-        `encode_x`.
+        """Return the standardised outputs of `table`, float32 of shape `(rows, outputs)`. `references` are as in `encode_x`.
+        An outcome that a row may lack is 0 where it does.
         """
         table, known = self.as_read(table), references or {}
         if self.side is not None and self.side.form == "trials":
             check_trials(table, self.outputs[0], self.side)
-        return _side_by_side(len(table), len(self.answers), (c.target(table, known.get(c.name)) for c in self.outputs))
+        parts = (c.target(table, known.get(c.name)) for c in self.outputs)
+        found = side_by_side(len(table), len(self.answers), parts)
+        return np.nan_to_num(found, copy=False) if self.partial else found
 
     def decode_value(self, value: ArrayLike, references: References | None = None) -> np.ndarray:
         """Return standardised means, quantiles or draws `value`, of shape `(..., outputs)`, in the table's units.
@@ -270,15 +285,6 @@ class Schema:
             raise InputError(f"the saved schema is damaged ({error}): fit and save the model again.") from error
 
 
-def _side_by_side(rows: int, width: int, parts: Iterable[np.ndarray]) -> np.ndarray:
-    """Return columns as one array in single precision. They come one by one, so that only one is held in double precision."""
-    found, start = np.empty((rows, width), np.float32), 0
-    for part in parts:
-        found[:, start : start + part.shape[1]] = part
-        start += part.shape[1]
-    return found
-
-
 def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
     """Return the schema of `table` with these `roles` of its columns.
 
@@ -291,7 +297,9 @@ def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
     wanted = {name: Wanted(name in roles.categorical, name in roles.log) for name in roles.x}
     inputs = tuple(fit_input(table, name, codes, wanted[name]) for name in roles.x)
     family = family_of(table, roles.y, roles.family, roles.sides, roles.upper)
-    outputs = tuple(fit_outcome(table, name, family, roles.levels) for name in roles.y)
+    outputs = tuple(fit_outcome(table, name, family, roles.levels, roles.partial) for name in roles.y)
+    if any(column.gaps for column in outputs):
+        outputs = tuple(replace(column, gaps=True) for column in outputs)
     *within, task = roles.task_columns
     own = (task, inputs, outputs, roles.order, tuple(within), roles.selection, table.reading)
     schema = Schema(*own, family=family.name, upper=roles.upper)
@@ -367,7 +375,9 @@ def _with_levels(table: Table, schema: Schema) -> Schema:
     far = {}
     for columns, most in ((schema.inputs, INPUT_RATIO), (schema.outputs, OUTPUT_RATIO)):
         for column in columns:
-            if column.form in ("number", "date", "clock", "boolean") and column.kind == "number" and not column.long_tails:
+            number = column.form in ("number", "date", "clock", "boolean") and column.kind == "number"
+            # The level of an outcome that rows may lack stays, since the row that it would be counted from may lack it.
+            if number and not column.long_tails and not (column in schema.outputs and column.gaps):
                 within, means, between = spread(column.raw(table), codes)
                 if between > most * within > 0:
                     far[column.name] = means

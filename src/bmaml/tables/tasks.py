@@ -82,8 +82,12 @@ def task_rows(table: Table, schema: Schema) -> dict[str, np.ndarray]:
     return schema.rows(table)
 
 
-def measured(table: Table, outputs: Sequence[str], levels: Sequence[str] = (), upper: str | None = None) -> Table:
+def measured(
+    table: Table, outputs: Sequence[str], levels: Sequence[str] = (), upper: str | None = None, partial: bool = False
+) -> Table:
     """Return the rows of `table` that have a value in each of the columns `outputs`, with one warning if others are left out.
+
+    With `partial` a row with a value in one of the columns is enough.
 
     `levels` are those of an ordered outcome: a text such as "none" is then no missing value. `upper` is the column with the
     upper ends of the outcome, if there is one.
@@ -99,9 +103,17 @@ def measured(table: Table, outputs: Sequence[str], levels: Sequence[str] = (), u
     none = np.any(list(counts.values()), axis=0)
     if not none.any():
         return table
-    if none.all():
+    if none.all() and not partial:
         raise InputError(f"{table.name} has no row with a value in {listed(list(outputs))}: give the column with the outcomes.")
     some = ", ".join(f"{name!r} in {int(empty.sum())}" for name, empty in counts.items() if empty.any())
+    if partial:
+        lacking, none = {name: empty.all() for name, empty in counts.items()}, np.all(list(counts.values()), axis=0)
+        if any(lacking.values()):
+            name = next(name for name, whole in lacking.items() if whole)
+            raise InputError(f"{table.name} has no row with a value in {name!r}: give the columns with the outcomes.")
+        what = "a row tells of the outcomes that it has"
+        warnings.warn(f"{table.name} has no outcome {some} of {len(none)} rows: {what}.", stacklevel=2)
+        return table.take(~none) if none.any() else table
     warnings.warn(f"{table.name} has no outcome {some} of {len(none)} rows: these rows are left out.", stacklevel=2)
     return table.take(~none)
 

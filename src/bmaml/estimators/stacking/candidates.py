@@ -25,8 +25,10 @@ from bmaml.training.interrupt import Interrupt
 from bmaml.training.plan import Plan
 from bmaml.training.progress import Progress
 
-# More tasks or rows of a task do not change what is learned of a few scales.
-_MOST_TASKS, _MOST_ROWS = 300, 40
+# More tasks do not change what is learned of a few scales.
+_MOST_TASKS = 300
+MOST_ROWS = 40
+"""Rows of a task that the scales of a hierarchical model are learned from. More would not change them."""
 # Draws of the scales: up to so many tasks leave them open, and then few draws do not show how far.
 _FEW_TASKS, _MANY_DRAWS, _DRAWS = 60, 64, 24
 # Snapshots of a training: after these shares of its meta-steps.
@@ -78,6 +80,7 @@ class Setting:
     - `progress`, `interrupt`: show the training, and stop it.
     - `family`: the family of the outcomes.
     - `sides`: how many of the last inputs are the family's side inputs, such as a log exposure.
+    - `known`: how many of the last inputs say which outcomes of a row are known: 0 if all of them always are.
     - `shared`: what one candidate computed and another needs, by name.
     """
 
@@ -90,6 +93,7 @@ class Setting:
     interrupt: Interrupt
     family: Family = NORMAL
     sides: int = 0
+    known: int = 0
     shared: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -110,7 +114,7 @@ def hierarchical(setting: Setting, deviation: Deviation, name: str) -> list[Cand
 
 
 def _scale_fit(setting: Setting) -> ScaleFit:
-    rows, folds = some_tasks(setting, _MOST_ROWS)
+    rows, folds = some_tasks(setting, MOST_ROWS)
     mask = np.asarray(rows.mask) > 0
     basis, knots = fit_basis(np.asarray(rows.x)[mask], np.repeat(np.arange(len(mask)), mask.sum(1)))
     if setting.logarithm is not None:

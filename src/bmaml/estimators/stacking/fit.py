@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from bmaml.distributions import AbstractDiscrete, Shape, has_shape
 from bmaml.errors import InputError
 from bmaml.estimators.stacking.candidates import CANDIDATES, Candidate, Setting
+from bmaml.estimators.stacking.correlated_candidates import CORRELATED_CANDIDATES
 from bmaml.estimators.stacking.family_candidates import FAMILY_CANDIDATES
 from bmaml.estimators.stacking.folds import Stopped
 from bmaml.estimators.stacking.questions import Answers, Questions, ask, log_density, predictives, row_weights, score
@@ -69,22 +70,23 @@ def stack_candidates(setting: Setting, names: Sequence[str]) -> Stacked:
     """
     found: list[Candidate] = []
     for name in names:
-        found += (CANDIDATES | FAMILY_CANDIDATES)[name](setting)
+        found += (CANDIDATES | FAMILY_CANDIDATES | CORRELATED_CANDIDATES)[name](setting)
         if setting.interrupt.raised:
             raise Stopped(0, setting.plan.steps)
-    return mix(found, setting.tasks, setting.folds, setting.plan.seed)
+    return mix(found, setting.tasks, setting.folds, setting.plan.seed, setting.known)
 
 
-def mix(found: Sequence[Candidate], tasks: FixedTasks, folds: np.ndarray, seed: int) -> Stacked:
+def mix(found: Sequence[Candidate], tasks: FixedTasks, folds: np.ndarray, seed: int, known: int = 0) -> Stacked:
     """Return the mixture of trained candidates.
 
     - `found`: the candidates.
     - `tasks`, `folds`: all tasks, and which of them each training saw.
     - `seed`: seed of the questions.
+    - `known`: how many of the last inputs say which outcomes of a row are known.
     """
     longest = int(np.asarray(tasks.rows.count).max())
     counts = [count for count in _COUNTS if count <= max(tasks.shots) and count < longest and (count or 0 in tasks.shots)]
-    asked = ask(tasks, folds, counts or [min(tasks.shots)], seed)
+    asked = ask(tasks, folds, counts or [min(tasks.shots)], seed, known)
     counts = sorted(set(asked.given.tolist()))
     each = [_predicted(candidate, asked) for candidate in found]
     y, weight = asked.task.query.y, row_weights(asked)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bmaml.data import Data, Task
 from bmaml.distributions import AbstractDiscrete, AbstractNumeric, pit, widened
+from bmaml.errors import InputError
 from bmaml.io.programs import compiler_options
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.tasks.base import FixedTasks, split_rows
@@ -53,13 +54,16 @@ class Answers(NamedTuple):
     mean: Float[np.ndarray, "questions rows outputs"]
 
 
-def ask(tasks: FixedTasks, folds: Bool[np.ndarray, "trainings tasks"], counts: Sequence[int], seed: int) -> Questions:
+def ask(
+    tasks: FixedTasks, folds: Bool[np.ndarray, "trainings tasks"], counts: Sequence[int], seed: int, known: int = 0
+) -> Questions:
     """Return questions about the tasks that some training did not see, for each number of given points.
 
     - `tasks`: all tasks.
     - `folds`: which tasks each training saw.
     - `counts`: numbers of given points. A task without a further row is left out there.
     - `seed`: seed of the given points.
+    - `known`: how many of the last inputs say which outcomes of a row are known. Rows that lack one are given, not asked for.
     """
     unseen = [(int(task), fold) for fold, seen in enumerate(folds[:-1]) for task in np.flatnonzero(~seen)][:_MOST_TASKS]
     draws = 1 if tasks.selection == "first" else int(np.clip(_WANTED // max(len(unseen), 1), 1, _MOST_DRAWS))
@@ -80,7 +84,18 @@ def ask(tasks: FixedTasks, folds: Bool[np.ndarray, "trainings tasks"], counts: S
         return split_rows(tasks.ordered(rows, key), given, max(1, *counts), min(_QUERIES, tasks.rows.mask.shape[1]))
 
     every = jax.vmap(split)(jnp.asarray(owner), jnp.asarray(given), keys)
-    return Questions(every, owner, given, fold)
+    return _of_whole_rows(Questions(every, owner, given, fold), known) if known else Questions(every, owner, given, fold)
+
+
+def _of_whole_rows(asked: Questions, known: int) -> Questions:
+    """Return the questions about rows of which every outcome is known. The last inputs say which are."""
+    support, query = asked.task.support, asked.task.query
+    mask = np.asarray(query.mask) * (np.asarray(query.x)[..., -known:] > 0).all(-1)
+    some = mask.sum(1) > 0
+    if not some.any():
+        raise InputError("no row has every outcome, so nothing can be scored: fit a model for each outcome.")
+    whole = Task(support, Data(query.x, query.y, jnp.asarray(mask, query.mask.dtype)))
+    return Questions(jax.tree.map(lambda leaf: leaf[some], whole), asked.owner[some], asked.given[some], asked.fold[some])
 
 
 def predictives(

@@ -17,6 +17,7 @@ from bmaml.estimators.scores import Errors, Score, averaged, in_units, missed, n
 from bmaml.estimators.stacking.fit import Stacked
 from bmaml.estimators.stacking.plain import plain_errors
 from bmaml.estimators.stacking.questions import Answers, row_weights
+from bmaml.estimators.surprise import known_outputs
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.likelihoods import FAMILIES, Family
 from bmaml.tables import Schema
@@ -195,8 +196,9 @@ def _errors(answers: Answers, y: np.ndarray, mask: np.ndarray, reach: np.ndarray
 
 def _plain(stacked: Stacked, here: np.ndarray, y: np.ndarray, mask: np.ndarray, schema: Schema) -> Errors:
     support = stacked.asked.task.support
-    given, seen = (np.asarray(part, np.float64)[here] for part in (support.y, support.mask))
-    guess = (given * seen[..., None]).sum(1) / np.maximum(seen.sum(1), 1)[:, None]
+    given, seen, x = (np.asarray(part, np.float64)[here] for part in (support.y, support.mask, support.x))
+    known = seen[..., None] * known_outputs(schema, x)
+    guess = (given * known).sum(1) / np.maximum(known.sum(1), 1)
     error = guess[:, None] - y
     deviation = np.sqrt(averaged(error**2, mask).mean(0)) + 1e-6
     return normal_errors(error, deviation, mask, schema)

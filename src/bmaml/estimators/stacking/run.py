@@ -8,6 +8,7 @@ import numpy as np
 
 from bmaml.errors import InputError
 from bmaml.estimators.stacking.candidates import CANDIDATES, Setting, logarithm_of
+from bmaml.estimators.stacking.correlated_candidates import CORRELATED_CANDIDATES
 from bmaml.estimators.stacking.family_candidates import FAMILY_CANDIDATES
 from bmaml.estimators.stacking.fit import Stacked, stack_candidates
 from bmaml.estimators.stacking.folds import MANY, members
@@ -15,7 +16,7 @@ from bmaml.estimators.stacking.report import Report, report
 from bmaml.likelihoods import FAMILIES, NORMAL, fitted
 from bmaml.methods import Method
 from bmaml.objectives import QueryLoss
-from bmaml.tables import Schema
+from bmaml.tables import ColumnRoles, Schema
 from bmaml.tasks.base import FixedTasks
 from bmaml.training.interrupt import Interrupt
 from bmaml.training.plan import Plan
@@ -28,6 +29,21 @@ MIXTURES: dict[str, tuple[str, ...]] = {"mixture": tuple(CANDIDATES)} | {
 """Names of methods that are fitted on folds, and the candidates of each."""
 FAMILY_MIXTURES: dict[str, tuple[str, ...]] = {"mixture": tuple(FAMILY_CANDIDATES), "mixed-model": ("random-slopes",)}
 """The same for outcomes of other families than numbers."""
+CORRELATED_MIXTURES: dict[str, tuple[str, ...]] = {
+    "mixture": tuple(CORRELATED_CANDIDATES),
+    "mixed-model": ("correlated-lines",),
+    "gaussian-process": ("correlated-curves",),
+}
+"""The same for several outcomes of which some are missing in some rows."""
+
+
+def may_lack(method: object, roles: ColumnRoles) -> bool:
+    """Return whether rows may lack some of several outcomes: whether the `method` can learn from such rows.
+
+    `roles` names the outcomes, their family and what else is known of a row.
+    """
+    fits = isinstance(method, str) and method in CORRELATED_MIXTURES and roles.family in (None, NORMAL.name)
+    return fits and len(roles.y) > 1 and not (roles.sides or roles.upper)
 
 
 def family_for(method: object, family: str | None) -> str | None:
@@ -76,12 +92,13 @@ def stacked_run(
     folds = members(len(mask), plan.seed)
     with Interrupt() as interrupt:
         sides = int(schema.side is not None)
-        setting = Setting(tasks, folds, logarithm, plan, particles, progress, interrupt, family, sides)
+        known = len(schema.outputs) if schema.partial else 0
+        setting = Setting(tasks, folds, logarithm, plan, particles, progress, interrupt, family, sides, known)
         progress.start(0, plan.steps)
         try:
-            names = (MIXTURES if numbers else FAMILY_MIXTURES)[name]
+            mixtures = CORRELATED_MIXTURES if known else MIXTURES if numbers else FAMILY_MIXTURES
             # Without an input tasks differ in level alone, and a mixed model knows all of that.
-            stacked = stack_candidates(setting, names if schema.given or not numbers else ("mixed-model",))
+            stacked = stack_candidates(setting, mixtures[name if schema.given or not numbers else "mixed-model"])
         finally:
             progress.close()
     method = Method(stacked.learner, QueryLoss("points"), name=name)
