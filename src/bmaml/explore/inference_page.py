@@ -28,6 +28,8 @@ _FRAMES = 15
 # A pointer that draws a density leaves a centre at most this often, as a share of the picture.
 _APART = 0.04
 _WIDE: Any = {"sizing_mode": "stretch_width"}
+# The title shows the value, and a tooltip would lie over it.
+_SLIDER: Any = {"width": 170, "tooltips": False}
 _WRAP: Any = {"sizing_mode": "stretch_width", "styles": {"flex-wrap": "wrap"}}
 
 
@@ -53,8 +55,8 @@ class InferencePage:
             title="Method", value="svgd", options=[(n, m.title) for n, m in MOVES.items()], width=130, name="move"
         )
         self.count = Select(title="Particles", value="50", options=[str(c) for c in _COUNTS], width=80, name="count")
-        self.size = Slider(title="log10 of the step size", start=-3, end=0.2, step=0.05, value=-1, width=170, name="size")
-        self.speed = Slider(title="Steps a second", start=1, end=120, step=1, value=20, width=170, name="speed")
+        self.size = Slider(title="log10 of the step size", start=-3, end=0.2, step=0.05, value=-1, name="size", **_SLIDER)
+        self.speed = Slider(title="Steps a second", start=1, end=120, step=1, value=20, name="speed", **_SLIDER)
         self.play = Button(label="Play", button_type="primary", width=70, name="play")
         self.one = Button(label="One step", width=80, name="step")
         self.again = Button(label="Start again", width=95, name="reset")

@@ -42,6 +42,8 @@ _TOGETHER = 12
 _ASKED_EVERY = 250
 _PLANES = (("mean", "Viridis256"), ("deviation", "Cividis256"))
 _WIDE: Any = {"sizing_mode": "stretch_width"}
+# The title shows the value, and a tooltip would lie over it.
+_SLIDER: Any = {"width": 220, "tooltips": False}
 _WRAP: Any = {"sizing_mode": "stretch_width", "styles": {"flex-wrap": "wrap"}}
 
 
@@ -126,7 +128,7 @@ class Page:
         steps = next((subject for subject in self.subjects if subject.steps is not None), None)
         if steps is not None:
             own = steps.steps or 0
-            slider = Slider(title=f"Inner steps (trained with {own})", start=0, end=steps.most_steps, value=own, width=220)
+            slider = Slider(title=f"Inner steps (trained with {own})", start=0, end=steps.most_steps, value=own, **_SLIDER)
             slider.name = "steps"
             slider.on_change("value", lambda attr, old, new: self.set_steps(new))
             found.append(slider)
@@ -137,7 +139,7 @@ class Page:
                 found.append(choice)
             elif axis is not self.first.drawn[0]:
                 step = (axis.high - axis.low) / 50
-                slider = Slider(title=f"Curve at {axis.name}", start=axis.low, end=axis.high, step=step, width=220)
+                slider = Slider(title=f"Curve at {axis.name}", start=axis.low, end=axis.high, step=step, **_SLIDER)
                 slider.value = self.view.fixed[place]
                 slider.on_change("value", partial(self._on_fixed, place))
                 found.append(slider)

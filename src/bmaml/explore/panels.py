@@ -97,7 +97,8 @@ class CurvePanel:
 
 def _flat_legend(plot: Any) -> None:
     legend = plot.legend[0]
-    legend.orientation, legend.location, legend.padding, legend.spacing = "horizontal", "top_left", 2, 6
+    legend.orientation, legend.location = "horizontal", "top_left"
+    legend.padding, legend.spacing, legend.margin = 2, 6, 0
     legend.background_fill_color, legend.border_line_color, legend.label_text_font_size = None, None, "11px"
     legend.glyph_height = legend.label_height = 14
     # Outside of the frame, so that no curve runs under it.
