@@ -30,5 +30,6 @@ html_show_sourcelink = False
 copybutton_prompt_text = r">>> |\$ "
 copybutton_prompt_is_regexp = True
 highlight_language = "text"
-pygments_style = "friendly"
-pygments_dark_style = "monokai"
+# Colours of code with a contrast of at least 4.5 to their background, as WCAG asks.
+pygments_style = "a11y-light"
+pygments_dark_style = "a11y-dark"

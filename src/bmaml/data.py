@@ -84,16 +84,16 @@ def data(x, y, mask=None, *, dtype=None) -> Data:
     """
     dtype = dtype or jnp.zeros(()).dtype
     x, y = (values if isinstance(values, Tracer) else rows_of(values, name) for values, name in ((x, "x"), (y, "y")))
-    with np.errstate(over="ignore"):  # Infinite numbers are named where they are used.
-        x, y = jnp.asarray(x, dtype), jnp.asarray(y)
-    x = x[:, None] if x.ndim == 1 else x
     # A column of whole numbers is a column of numbers. Without an axis of outputs, whole numbers are classes.
-    if jnp.issubdtype(y.dtype, jnp.floating) or y.ndim > 1:
-        y = y.astype(dtype)
-        y = y[:, None] if y.ndim == 1 else y
+    numbers = jnp.issubdtype(y.dtype, jnp.floating) or y.ndim > 1
+    with np.errstate(over="ignore"):  # Infinite numbers are named where they are used.
+        # NumPy does this, since JAX would need a program for each number of rows.
+        x, y = x.astype(dtype), y.astype(dtype) if numbers else y
+    x = x[:, None] if x.ndim == 1 else x
+    y = y[:, None] if numbers and y.ndim == 1 else y
     if len(x) != len(y):
         raise InputError(f"x has {len(x)} rows and y has {len(y)}: give one target row for each input row.")
-    return Data(x, y, jnp.ones(len(x), dtype) if mask is None else jnp.asarray(mask, dtype))
+    return Data(jnp.asarray(x), jnp.asarray(y), jnp.asarray(np.ones(len(x), dtype) if mask is None else mask, dtype))
 
 
 def rows_of(values: object, name: str) -> np.ndarray:
@@ -174,7 +174,9 @@ def pad(points: Data, rows: int) -> Data:
         raise InputError(f"a data set of {points.mask.shape[-1]} rows cannot be padded to {rows}: ask for at least as many.")
 
     def grow(leaf: Array) -> Array:
-        return jnp.pad(leaf, [(0, extra)] + [(0, 0)] * (leaf.ndim - 1))
+        ends = [(0, extra)] + [(0, 0)] * (leaf.ndim - 1)
+        # NumPy needs no program for each number of rows. Inside a program there is nothing to save.
+        return jnp.pad(leaf, ends) if isinstance(leaf, Tracer) else jnp.asarray(np.pad(np.asarray(leaf), ends))
 
     return Data(grow(points.x), grow(points.y), grow(points.mask))
 

@@ -137,6 +137,17 @@ def test_a_page_takes_no_more_points_than_programs_are_compiled_for(page):
     assert "32 points already" in page.status.text
 
 
+def test_another_number_of_points_needs_no_new_program(page, compilations):
+    for i in range(8):
+        page.points.add((0.5 * i,), 1.0)
+    page.refresh()
+    before = len(compilations)
+    page.delete(7)
+    page.delete(6)
+    assert len(page.looks[0].given[0]) == 6
+    assert len(compilations) == before
+
+
 def test_nothing_is_drawn_before_programs_are_compiled(experts, bmaml_model):
     cold = Ready()
     cold.ready = -1

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from bmaml.data import length_class
 from bmaml.distributions import AbstractContinuous
 from bmaml.errors import InputError
 from bmaml.explore.quick import quick_quantiles
@@ -155,10 +156,16 @@ def look(subject: AbstractSubject, points: Points, view: View) -> Looks:
     inner = unwrapped(adapted.posterior)
     return Looks(
         *(mean, std, adapted.bands(curve) if ends is None else ends),
-        *(adapted.moments(given) if count else none, (float(own), float(spread), adapted.bands(place))),
+        *(_at(adapted, given) if count else none, (float(own), float(spread), adapted.bands(place))),
         *(drawn, isinstance(inner, ParticlePosterior), worth, _weights(inner)),
         adapted.moments(plane_rows(subject)) if len(subject.drawn) == 2 else None,
     )
+
+
+def _at(adapted: AbstractAdapted, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation at `rows`, filled up to one of a few lengths, since each has programs of its own."""
+    mean, std = adapted.moments(rows[np.arange(length_class(len(rows))) % len(rows)])
+    return mean[: len(rows)], std[: len(rows)]
 
 
 def _beside(
