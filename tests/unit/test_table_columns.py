@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pytest
 
+import bmaml
 from bmaml.errors import InputError
-from bmaml.tables import ColumnRoles, Schema, column_report, fit_schema, measured, read_table, table_tasks, task_rows
-from bmaml.tables.new import new_tasks
+from bmaml.plots import prediction
+from bmaml.plots.style import as_svg
+from bmaml.tables import ColumnRoles, Schema, column_report, dates, fit_schema, measured, read_table, table_tasks, task_rows
+from bmaml.tables.new import new_rows, new_tasks
 from bmaml.tables.table import Reading
 
 TASKS, ROWS = 6, 8
@@ -97,6 +100,7 @@ def test_times_of_day_are_hours():
     for form in ("14:30", "14:30:00", "2:30 pm"):
         table, schema = schema_of("when", when=[form, "9:15"] * (TASKS * ROWS // 2))
         assert schema.inputs[0].raw(table)[:2].tolist() == [14.5, 9.25]
+    assert dates.hours(read_table({"when": dates.clock_texts(np.array([52_200, 33_300]))}), "when").tolist() == [14.5, 9.25]
     with pytest.raises(InputError, match=r"column 'when' is '14\.30' and the column holds times"):
         schema.encode_x(read_table({"when": ["14.30"]}))
 
@@ -283,3 +287,18 @@ def test_a_table_without_an_input_is_encoded_as_one_that_never_changes():
     x, y = schema.encode(table)
     assert (x.shape, schema.width, set(x.ravel().tolist())) == ((TASKS * ROWS, 1), 1, {0.0})
     assert y.std() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "cells", [["2024-03-01", "2024-03-02", "2024-03-05", "2024-03-09"], ["8:00", "9:30", "14:00", "15:15"]]
+)
+def test_a_prediction_is_drawn_over_dates_and_times(cells):
+    table = {"task": np.repeat(np.arange(6), 4), "when": cells * 6, "y": np.sin(np.arange(24.0))}
+    model = bmaml.FewShotRegressor("linear", steps=1, batch=2, shots=2).fit(table, "y", task="task", x="when")
+    rows = new_rows(read_table({"when": cells, "y": [0.0, 1.0, None, None]}), model.schema_)
+    (curve,) = prediction.curves(model, rows, 0.9)
+    assert curve.x[0] == curve.given.x[0]
+    assert (curve.x[1:] > curve.x[:-1]).all()
+    assert as_svg(prediction.draw([curve], 0.9)).startswith(b"<?xml")
+    mean = model.adapt([[cells[0]], [cells[1]]], [0.0, 1.0]).predict([[cells[3]]])
+    np.testing.assert_allclose(curve.mean[-1, 0], np.ravel(mean)[0], rtol=1e-5)

@@ -91,9 +91,9 @@ class TableAnswers(OptionGroup):
         None
     )
     level: Annotated[float, typer.Option(help="Share of measurements that the interval should hold.")] = 0.9
-    plot: Annotated[Path | None, typer.Option(help="PNG of the prediction where one numeric input changes within a task.")] = (
-        None
-    )
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG of the prediction over the one number, date or time that changes within a task.")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,10 @@ def predict(
     must_be_writable(out, tables.plot)
     with answers.plain_warnings():
         fitted, rows = _opened(model, new, tables.at)
+        if tables.plot is not None:
+            from bmaml.plots.prediction import drawn_input
+
+            drawn_input(fitted, rows)  # Refused before anything is computed.
 
         def content() -> Iterator[str]:
             yield from answers.predictions(fitted, rows, tables.level)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bmaml.errors import InputError
 from bmaml.tables import Column
-from bmaml.tables.dates import DAY
+from bmaml.tables.dates import DAY, clock_texts
 from bmaml.tables.outside import MARGIN
 
 # How many deviations around its mean a column without a known range is shown.
@@ -68,8 +68,7 @@ class Axis:
         if self.form == "date":
             return (values * 1000).astype("int64").astype("datetime64[us]")
         if self.form == "clock":
-            seconds = np.round(values * 3600).astype(int) % 86_400
-            return np.array([f"{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}" for s in seconds])
+            return clock_texts(np.round(values * 3600).astype(int) % 86_400)
         return values
 
     def text(self, value: float) -> str:

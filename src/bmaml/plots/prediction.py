@@ -6,21 +6,24 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from bmaml.errors import InputError
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.plots.style import COLOURS, SUPPORT, label, panels
-from bmaml.tables import Column, Schema, Table
+from bmaml.tables import Column, Schema, Table, dates
 from bmaml.tables.new import NewRows, NewTask, moving_inputs
 
 _POINTS = 256
 _MOST_PANELS = 12
 _COLUMNS = 4
+# Forms of an input that can be an axis.
+_DRAWN = ("number", "date", "clock")
 
 
 class Points(NamedTuple):
-    """Measured points in the table's units: `x` of shape (n,) and `y` of shape (n, outputs)."""
+    """Measured points in the table's units: `x` of shape (n,), numbers, hours or dates, and `y` of shape (n, outputs)."""
 
     x: np.ndarray
     y: np.ndarray
@@ -30,7 +33,7 @@ class Curve(NamedTuple):
     """The prediction of one task on a grid, and its measurements.
 
     - `name`: the task's label.
-    - `x`: the grid, (points,).
+    - `x`: the grid, (points,): numbers, hours or dates.
     - `mean`, `low`, `high`: mean and interval, (points, outputs).
     - `given`, `later`: the given points, and the points measured later.
     - `labels`: names of the axes.
@@ -48,25 +51,41 @@ class Curve(NamedTuple):
     log: bool
 
 
+def drawn_input(model: FewShotRegressor, rows: NewRows) -> Column:
+    """Return the one input that changes within the first twelve tasks of `rows`, over which predictions of `model` are drawn.
+
+    Raises: InputError if no input or several inputs change within these tasks, or if the input is a category.
+    """
+    moving = moving_inputs(_first(rows), model.schema_)
+    if len(moving) != 1 or moving[0].kind != "number" or moving[0].form not in _DRAWN:
+        names = ", ".join(column.name for column in moving) or "none does"
+        raise InputError(
+            f"--plot needs exactly one input that changes within a task, a number, a date or a time (here: {names}): leave "
+            "--plot out."
+        )
+    return moving[0]
+
+
 def curves(model: FewShotRegressor, rows: NewRows, level: float) -> list[Curve]:
     """Return the predictions of `model` for the first twelve tasks of `rows`, over the one input that changes within a task.
 
     `level` is the probability of the interval.
-    Raises: InputError if no input or several inputs change within these tasks, or if the input is a category.
+    Raises: InputError as `drawn_input` does.
     """
-    tasks = [rows.one(place) for place in range(min(len(rows.names), _MOST_PANELS))]
-    moving = moving_inputs(tasks, model.schema_)
-    if len(moving) != 1 or moving[0].kind != "number" or moving[0].form != "number":
-        names = ", ".join(column.name for column in moving) or "none does"
-        raise InputError(f"--plot needs exactly one input that changes within a task, a number (here: {names}): leave it out.")
-    return [_curve(model, task, moving[0], level) for task in tasks]
+    column = drawn_input(model, rows)
+    return [_curve(model, task, column, level) for task in _first(rows)]
+
+
+def _first(rows: NewRows) -> list[NewTask]:
+    return [rows.one(place) for place in range(min(len(rows.names), _MOST_PANELS))]
 
 
 def _curve(model: FewShotRegressor, task: NewTask, column: Column, level: float) -> Curve:
     task_model = model.adapt(task.given) if len(task.given) else model.adapt()
-    given, later = (_measured(part, column.name, model.schema_) for part in (task.given, task.asked))
-    grid = _grid(np.concatenate([part.numbers(column.name) for part in (task.given, task.asked)]), column.log)
-    table = _grid_table(task, model, column.name, grid)
+    given, later = (_measured(part, column, model.schema_) for part in (task.given, task.asked))
+    grid = _grid(np.concatenate([_places(part, column) for part in (task.given, task.asked)]), column.log)
+    cells = dates.clock_texts(np.round(grid * 3600).astype(int)) if column.form == "clock" else grid
+    table = _grid_table(task, model, column.name, cells)
     answers = [task_model.predict(table), *task_model.interval(table, level)]
     mean, low, high = (np.reshape(part, (len(grid), -1)) for part in answers)
     name = f"{model.schema_.task} {task.name}, " if task.name else ""
@@ -75,13 +94,25 @@ def _curve(model: FewShotRegressor, task: NewTask, column: Column, level: float)
     return Curve(title, grid, mean, low, high, given, later, names, column.log)
 
 
+def _places(rows: Table, column: Column) -> np.ndarray:
+    """Return where `rows` lie on the axis of `column`: its numbers, hours, or dates."""
+    if column.form == "date":
+        return dates.microseconds(rows, column.name, column.day_first)[0].astype("datetime64[us]")
+    return dates.hours(rows, column.name) if column.form == "clock" else rows.numbers(column.name)
+
+
 def _grid(x: np.ndarray, log: bool) -> np.ndarray:
+    if x.dtype.kind == "M":
+        return _grid(x.astype(np.int64), log).astype(np.int64).astype(x.dtype)
     ends = x.min(), x.max()
     return np.geomspace(*ends, _POINTS) if log else np.linspace(*ends, _POINTS)
 
 
 def _grid_table(task: NewTask, model: FewShotRegressor, moving: str, grid: np.ndarray) -> Table:
-    """Return the grid as a table: other inputs do not change within the task, and a side input is that of a middle row."""
+    """Return a table whose column `moving` has the cells of `grid`.
+
+    Other inputs do not change within the task, and a side input is that of a middle row.
+    """
     some, schema = task.given if len(task.given) else task.asked, model.schema_
     table = Table("the grid", {moving: grid}, np.arange(len(grid)))
     for column in schema.needed:
@@ -99,13 +130,13 @@ def _held(table: Table, schema: Schema) -> str:
     )
 
 
-def _measured(rows: Table, x: str, schema: Schema) -> Points:
+def _measured(rows: Table, x: Column, schema: Schema) -> Points:
     """Return the rows whose outputs are known."""
     outputs = [column.name for column in schema.outputs]
     if any(name not in rows.columns for name in outputs):
         return Points(np.zeros(0), np.zeros((0, len(schema.answers))))
     full = rows.take(~np.any([rows.empty(name) for name in outputs], axis=0))
-    return Points(full.numbers(x), schema.targets(full))
+    return Points(_places(full, x), schema.targets(full))
 
 
 def draw(found: Sequence[Curve], level: float) -> Figure:
@@ -138,3 +169,5 @@ def _panel(axis, curve: Curve, output: int, level: float) -> None:
     label(axis, x=curve.labels[0], y=curve.labels[1 + output] if len(curve.labels) > 2 else None, title=curve.name)
     if curve.log:
         axis.set_xscale("log")
+    if curve.x.dtype.kind == "M":
+        axis.xaxis.set_major_formatter(ConciseDateFormatter(axis.xaxis.get_major_locator()))

@@ -111,6 +111,11 @@ def hours(table: Table, name: str) -> np.ndarray:
     return values
 
 
+def clock_texts(seconds: np.ndarray) -> np.ndarray:
+    """Return whole `seconds` since midnight as the cells of a column of times, such as 14:30:00."""
+    return np.array([f"{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}" for s in seconds])
+
+
 def shown_date(stamp: int) -> str:
     """Return the date of `stamp` (microseconds since 1970), with its time of day if this is not midnight."""
     moment = _EPOCH + timedelta(microseconds=stamp)
