@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bmaml.cli import main
+from bmaml.cli import main, output
 from bmaml.cli.on_tables import split
 from bmaml.errors import InputError
 from bmaml.estimators.held_out_tasks import score_held_out
@@ -41,6 +41,17 @@ def test_lines_are_those_of_a_csv_writer(comma):
     assert [row[:2] for row in read] == [[text, str(i)] for i, text in enumerate(texts)]
     np.testing.assert_array_equal([float(row[2].replace(",", ".")) for row in read], numbers)
     assert csv_lines([], comma=comma) == ""
+
+
+def test_inputs_have_the_same_mark_in_front_of_decimals_as_answers(tmp_path):
+    """Also where the grid is a file of the other mark, or has typed numbers."""
+    comma, point = tmp_path / "comma.csv", tmp_path / "point.csv"
+    comma.write_text("x;day\n1,5;01.02.2024\n2;02.02.2024\n")
+    point.write_text("x,day\n1.5,01.02.2024\n2,02.02.2024\n")
+    for table in (read_table(comma), read_table(point), read_table({"x": [1.5, 2], "day": ["01.02.2024", "02.02.2024"]})):
+        for wanted in (False, True):
+            shown = {name: output._written(table, name, wanted).to_pylist()[0] for name in table.columns}
+            assert shown == {"x": "1,5" if wanted else "1.5", "day": "01.02.2024"}
 
 
 def patients(seed=0, tasks=14):

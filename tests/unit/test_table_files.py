@@ -1,6 +1,8 @@
 """Files as people have them: other marks, other encodings of nothing, other libraries' columns."""
 
 import datetime
+import decimal
+import uuid
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +11,7 @@ import pytest
 
 from bmaml.errors import InputError
 from bmaml.tables import read_table
+from bmaml.tables.limits import with_limits
 from bmaml.tables.table import Reading
 
 
@@ -100,3 +103,62 @@ def test_blank_lines_do_not_move_the_line_that_a_message_names(tmp_path):
     assert len(table) == 2
     with pytest.raises(InputError, match=r"line 7, column 'y' is 'tall'"):
         table.numbers("y")
+
+
+@pytest.mark.parametrize("above", ["", "\n", "   \n", ";;\n\n", '"";""\n'])
+def test_the_header_is_the_first_line_that_is_not_blank(tmp_path, above):
+    table = table_of(tmp_path, above + "task;x\n007;1,5\n\n1e5;tall\n")
+    assert (table.shown("task"), table.shown("x")) == (["007", "1e5"], ["1,5", "tall"])
+    assert table.place(1) == f"line {4 + above.count(chr(10))}"
+
+
+def test_a_header_may_be_longer_than_the_part_that_is_looked_at_first(tmp_path):
+    names = [f"gene of number {i:06d}" for i in range(4000)]
+    table = table_of(tmp_path, ",".join(names) + "\n" + ",".join(["1"] * 4000) + "\n")
+    assert list(table.columns) == names
+    with pytest.raises(InputError, match="a header and no rows"):
+        table_of(tmp_path, ",".join(names) + "\n")
+
+
+def test_old_ends_of_lines_are_ends_of_lines(tmp_path):
+    assert table_of(tmp_path, "task,x\ra,1\rb,2\r").shown("x") == ["1", "2"]
+
+
+def test_a_number_that_means_missing_does_so_however_it_is_kept():
+    reading = Reading(missing=("-999", "na"))
+    for cells in (["1.5", "-999", "-999.0", "NA"], [1.5, -999.0, -999, np.nan], pa.array([1, -999, -999, None])):
+        table = read_table({"x": cells}, reading=reading)
+        assert table.empty("x").tolist() == [False, True, True, True]
+        assert np.isnan(table.numbers("x", missing=True)).tolist() == [False, True, True, True]
+        assert len(table.coded("x", missing=True)[1]) == 1
+    assert read_table({"x": [-999, 1]}).numbers("x").tolist() == [-999, 1]
+
+
+def test_typed_columns_keep_ids_apart_and_nothing_missing():
+    ids = [decimal.Decimal(2**53), decimal.Decimal(2**53 + 1), decimal.Decimal(10**30 + 1)]
+    columns = {
+        "number": pa.array(ids[:2], pa.decimal128(38, 0)),
+        "long": pa.array(ids[1:], pa.decimal128(38, 0)),
+        "uuid": pa.array([uuid.UUID(int=1).bytes, uuid.UUID(int=2).bytes], pa.uuid()),
+        "bytes": pa.array([b"\xff", b"\xfe"]),
+        "fixed": pa.array([b"ab", b"cd"], pa.binary(2)),
+    }
+    table = read_table(pa.table(columns))
+    for name in columns:
+        assert len(table.coded(name)[1]) == 2, name
+    assert table.texts("long").tolist() == [str(2**53 + 1), str(10**30 + 1)]
+    assert table.texts("uuid")[1] == str(uuid.UUID(int=2))
+    table = read_table({"b": pa.array([b"1.5", b"", b"NA"]), "n": [1.0, np.nan, 2.0]})
+    assert table.empty("b").tolist() == [False, True, True]
+    assert table.shown("n") == ["1", "", "2"]
+    with pytest.raises(InputError, match=r"column 'a' holds values of the type month_day_nano_interval: give numbers"):
+        read_table({"a": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})
+
+
+def test_limits_may_have_commas_in_front_of_decimals(tmp_path):
+    values, reach = table_of(tmp_path, "task;y\na;<0,1\nb;5\nc;0,1..0,35\n").limits("y")
+    assert (values.tolist(), reach.tolist()) == ([0.1, 5.0, 0.1], [-np.inf, 0.0, pytest.approx(0.25)])
+    ends = with_limits(table_of(tmp_path, "low;high\n0,5;0,5\n;0,1\n0,2;\n0,1;0,35\n"), "low", "high")
+    values, reach = ends.limits("low")
+    assert values.tolist() == [0.5, 0.1, 0.2, 0.1]
+    assert reach.tolist() == [0.0, -np.inf, np.inf, pytest.approx(0.25)]

@@ -22,6 +22,7 @@ from bmaml.estimators.suggestions import Wish, suggested
 from bmaml.io.files import replacing, waiting
 from bmaml.likelihoods import FAMILIES
 from bmaml.tables import ColumnRoles, Schema, Table
+from bmaml.tables.cells import is_text, pc
 from bmaml.tables.csv_lines import csv_lines
 from bmaml.tables.new import NewRows, NewTask
 from bmaml.training.run import Run
@@ -102,7 +103,7 @@ def predictions(model: FewShotRegressor, rows: NewRows, level: float) -> Iterato
         batch = answers.batch
         _say_surprises(answers, rows)
         named = [texts.take(pa.array(batch.asked_by)) for texts in rows.labels(batch.tasks)]
-        inputs = [batch.asked.written(name) for name in (*(column.name for column in schema.inputs), *rows.others)]
+        inputs = [_written(batch.asked, name, comma) for name in (*(column.name for column in schema.inputs), *rows.others)]
         yield csv_lines([*named, *inputs, *_columns_of(answers, schema)], comma=comma)
     if int((rows.asked_counts > 0).sum()) > _CHECKED:
         warnings.warn(
@@ -143,7 +144,7 @@ def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish:
     outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in moments]
     header = ["rank", *_leading(model, _others(model, tasks[0]), bool(tasks[0].name)), *outputs]
     comma = any(_commas(table) for table in (tasks[0].given, tasks[0].asked))
-    columns = zip(*(row for task in tasks for row in _suggested(model, task, n, wish)), strict=True)
+    columns = zip(*(row for task in tasks for row in _suggested(model, task, n, wish, comma)), strict=True)
     return csv_lines([[name] for name in header], comma=comma) + csv_lines(list(columns), comma=comma)
 
 
@@ -226,10 +227,22 @@ def _others(model: FewShotRegressor, task: NewTask) -> list[str]:
     return [name for name in task.asked.columns if name not in known]
 
 
-def _cells(model: FewShotRegressor, task: NewTask, rows: np.ndarray) -> list[list[str]]:
-    """Return the cells in front of the answers to some rows, as they are written."""
+def _written(rows: Table, name: str, comma: bool) -> pa.Array:
+    """Return the cells of column `name` as they are written, numbers with the mark of the answers in front of decimals."""
+    texts, wanted = rows.written(name), "," if comma else "."
+    if not is_text(rows.column(name)):
+        own = "."
+    else:
+        own = "," if (rows.reading.decimal or rows.marks.get(name)) == "," else "."
+    return texts if own == wanted or not rows.is_numeric(name) else pc.replace_substring(texts, own, wanted)
+
+
+def _cells(model: FewShotRegressor, task: NewTask, rows: np.ndarray, comma: bool) -> list[list[str]]:
+    """Return the cells in front of the answers to some rows, as they are written (`_written`)."""
     asked = task.asked.take(rows)
-    shown = [asked.shown(name) for name in (*(c.name for c in model.schema_.inputs), *_others(model, task))]
+    shown = [
+        _written(asked, name, comma).to_pylist() for name in (*(c.name for c in model.schema_.inputs), *_others(model, task))
+    ]
     return [[*task.labels, *(column[row] for column in shown)] for row in range(len(asked))]
 
 
@@ -245,7 +258,7 @@ def _say_surprises(answers: ManyAnswers, rows: NewRows) -> None:
         )
 
 
-def _suggested(model: FewShotRegressor, task: NewTask, n: int, wish: Wish) -> list[list[Any]]:
+def _suggested(model: FewShotRegressor, task: NewTask, n: int, wish: Wish, comma: bool) -> list[list[Any]]:
     answerer = adapted(model, task)
     try:
         picked = suggested(answerer, task.asked, n, wish)
@@ -254,7 +267,7 @@ def _suggested(model: FewShotRegressor, task: NewTask, n: int, wish: Wish) -> li
     mean, std = answerer.predict(task.asked, return_std=True)
     parts = (mean, std) if "std" in _answers(model.schema_) else (mean,)
     each = np.stack([_columns(part, task.asked) for part in parts], -1).reshape(len(mean), -1)
-    answers = zip(_cells(model, task, picked), each[picked], strict=True)
+    answers = zip(_cells(model, task, picked, comma), each[picked], strict=True)
     return [[rank, *own, *(float(text) for text in as_texts(values))] for rank, (own, values) in enumerate(answers, 1)]
 
 

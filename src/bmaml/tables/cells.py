@@ -17,6 +17,12 @@ from bmaml.errors import InputError
 pc: Any = pyarrow.compute
 # Texts that mean "no value" unless the user says otherwise. Compared without case.
 MISSING = ("", "na", "n/a", "nan", "null", "none", "<na>", "nat", "?")
+_TEXT = pa.large_string()
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+_KNOWN = (
+    *(pa.types.is_large_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_dictionary),
+    *(pa.types.is_date, pa.types.is_time, pa.types.is_timestamp, pa.types.is_duration),
+)
 _SPACES = " \t\r\n\v\f\u00a0"
 # Cells that one thread converts at a time.
 _AT_ONCE = 2**17
@@ -49,13 +55,34 @@ def as_cells(values: Any, where: str) -> pa.Array:
         values = _from_memory(values, where)
     if isinstance(values, pa.ChunkedArray):  # Arrow joins no chunks if it has no chunk, or where they are too long.
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-    if pa.types.is_nested(values.type):
+    kind = values.type
+    if isinstance(kind, pa.BaseExtensionType):  # A UUID and the like: what stands in it, or the numbers below.
+        written = kind.extension_name == "arrow.uuid"
+        values = pa.array([_text(cell) for cell in values.to_pylist()], _TEXT) if written else values.storage
+        return as_cells(values, where)
+    if pa.types.is_nested(kind):
         raise InputError(f"{where} holds lists or records: give one value for each row.")
-    if pa.types.is_string(values.type) or pa.types.is_string_view(values.type) or pa.types.is_null(values.type):
-        return pc.cast(values, pa.large_string())
-    if pa.types.is_decimal(values.type) or pa.types.is_float16(values.type):
+    if pa.types.is_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
+        return pc.cast(values, _TEXT)
+    if pa.types.is_decimal(kind):
+        return _from_decimals(values)
+    if pa.types.is_float16(kind):
         return pc.cast(values, pa.float64())
+    if any(is_bytes(kind) for is_bytes in _BYTES):
+        return pa.array([_text(cell) for cell in values.to_pylist()], _TEXT)
+    if not any(is_known(kind) for is_known in _KNOWN):
+        raise InputError(f"{where} holds values of the type {kind}: give numbers, texts, dates or times.")
     return values
+
+
+def _from_decimals(values: pa.Array) -> pa.Array:
+    """Return decimal numbers as whole ones where they are, since databases write ids so, else as float64."""
+    for kind in (pa.int64(), _TEXT) if values.type.scale <= 0 else (pa.int64(),):
+        try:
+            return pc.cast(values, kind)
+        except pa.ArrowInvalid:
+            continue
+    return pc.cast(values, pa.float64())
 
 
 def _from_memory(values: Any, where: str) -> pa.Array | pa.ChunkedArray:
@@ -91,14 +118,14 @@ def _from_memory(values: Any, where: str) -> pa.Array | pa.ChunkedArray:
         # Cells of several types, as in an object column that a spreadsheet filled.
         hidden = np.zeros(len(array), bool) if mask is None else mask
         cells = zip(array.tolist(), hidden, strict=True)
-        return pa.array([None if gone else _text(cell) for cell, gone in cells], pa.large_string())
+        return pa.array([None if gone else _text(cell) for cell, gone in cells], _TEXT)
 
 
 def _text(cell: object) -> str | None:
     if cell is None:
         return None
     if isinstance(cell, bytes):
-        return cell.decode("utf-8", "replace")
+        return cell.decode("utf-8", "backslashreplace")  # So that different bytes, such as ids, stay different.
     text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
     return text.encode("utf-8", "replace").decode()
 
@@ -118,30 +145,45 @@ def strings(cells: pa.Array) -> pa.Array:
         cells = pc.cast(cells, kind.value_type)
         return strings(as_cells(cells, ""))
     if pa.types.is_floating(kind):
+        cells = pc.if_else(pc.is_nan(cells), pa.scalar(None, kind), cells)
         whole = pc.and_(pc.equal(cells, pc.round(cells)), pc.less(pc.abs(cells), 1e18))
         if pc.all(pc.fill_null(whole, True)).as_py():
-            return pc.cast(pc.cast(cells, pa.int64()), pa.large_string())
-        return pa.array([_text(cell) for cell in cells.to_pylist()], pa.large_string())
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return pa.array([_text(cell) for cell in cells.to_pylist()], pa.large_string())
+            return pc.cast(pc.cast(cells, pa.int64()), _TEXT)
+        return pa.array([_text(cell) for cell in cells.to_pylist()], _TEXT)
     if not pa.types.is_large_string(kind):
-        return pc.cast(cells, pa.large_string())
+        return pc.cast(cells, _TEXT)
     return pc.utf8_trim(cells, _SPACES)
 
 
 def without_missing(cells: pa.Array, missing: Iterable[str]) -> pa.Array:
     """Return `cells` as texts, null where a text is one of `missing` (in lower case) or there is none."""
+    if not is_text(cells):
+        return strings(_without_numbers(cells, missing))
     texts = strings(cells)
-    if not is_text(cells) and not pa.types.is_floating(cells.type):
-        return texts
-    gone = pc.is_in(pc.utf8_lower(texts), pa.array(sorted({"", *missing}), pa.large_string()))
-    return pc.if_else(gone, pa.scalar(None, pa.large_string()), texts)
+    lower, gone = pc.utf8_lower(texts), {"", *missing}
+    if _marks(missing):  # -999.0 is -999, as for labels.
+        lower, gone = pc.replace_substring_regex(lower, r"^(-?[0-9]+)\.0+$", r"\1"), {label(text) for text in gone}
+    found = pc.is_in(lower, pa.array(sorted(gone), _TEXT))
+    return pc.if_else(found, pa.scalar(None, _TEXT), texts)
+
+
+def _marks(missing: Iterable[str]) -> list[float]:
+    """Return the numbers among the texts that mean no value, such as -999."""
+    return [value for value in (_parse(text, ".") for text in missing) if np.isfinite(value)]
+
+
+def _without_numbers(cells: pa.Array, missing: Iterable[str]) -> pa.Array:
+    """Return `cells`, null where a number is one that means no value: these come as texts, also for a column of numbers."""
+    marks = _marks(missing) if pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type) else []
+    if not marks:
+        return cells
+    gone = pc.is_in(pc.cast(cells, pa.float64(), safe=False), pa.array(marks, pa.float64()))
+    return pc.if_else(gone, pa.scalar(None, cells.type), cells)
 
 
 def empty(cells: pa.Array, missing: Iterable[str]) -> np.ndarray:
     """Return which of `cells` have no value: null, NaN, or a text of `missing`."""
-    if is_text(cells):
-        cells = without_missing(cells, missing)
+    cells = without_missing(cells, missing) if is_text(cells) else _without_numbers(cells, missing)
     return pc.is_null(cells, nan_is_null=True).to_numpy(zero_copy_only=False)
 
 
@@ -155,6 +197,7 @@ def numbers(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> Numb
         none = empty(cells, missing)
         return Numbers(np.full(len(cells), np.nan), none, ~none)
     if not is_text(cells):
+        cells = _without_numbers(cells, missing)
         values = pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
         return Numbers(values, np.isnan(values), np.zeros(len(values), bool))
     texts = without_missing(cells, missing)
@@ -212,7 +255,7 @@ def plain_numbers(cells: pa.Array, missing: Iterable[str]) -> Numbers | None:
     if values is None:
         gone = {"", *missing}
         written = sorted(gone | {text.upper() for text in gone} | {text.title() for text in gone})
-        cells = pc.if_else(pc.is_in(cells, pa.array(written, pa.large_string())), pa.scalar(None, pa.large_string()), cells)
+        cells = pc.if_else(pc.is_in(cells, pa.array(written, _TEXT)), pa.scalar(None, _TEXT), cells)
         values = _floats(cells) if cells.null_count else None
     if values is None:
         return None
@@ -281,7 +324,7 @@ def whole(cells: pa.Array, missing: Iterable[str]) -> pa.Array | None:
     """
     for kind in (pa.int64(), pa.uint64()):
         try:
-            return pc.cast(without_missing(cells, missing) if is_text(cells) else cells, kind)
+            return pc.cast(without_missing(cells, missing) if is_text(cells) else _without_numbers(cells, missing), kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             continue
     return None

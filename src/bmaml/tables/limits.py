@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
@@ -31,7 +33,8 @@ def with_limits(table: Table, lower: str, upper: str) -> Table:
             f"{table.cell(upper, row)} is {high[row]:g} and column {lower!r} has {low[row]:g}: give the lower end of each "
             f"outcome in {lower!r} and the upper one in {upper!r}."
         )
-    mark, shown = table.reading.decimal or ".", table.shown(lower)
+    # The new cells are read with the column's own mark, as those that stay.
+    mark, shown = table.reading.decimal or table.marks.get(lower, "."), table.shown(lower)
 
     def number(value: float) -> str:
         return repr(float(value)).replace(".", mark)
@@ -45,7 +48,7 @@ def with_limits(table: Table, lower: str, upper: str) -> Table:
 
     if not (np.isnan(low) & np.isnan(high)).all() and (known & (low != high)).any():
         cells = pa.array([cell(row) for row in range(len(table))], pa.large_string())
-        return table.with_columns({lower: cells})
+        return replace(table.with_columns({lower: cells}), marks=table.marks)
     return table
 
 

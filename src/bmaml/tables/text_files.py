@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ _SAMPLE = 50
 _GROWTH = 4
 _DELIMITERS = ",;\t|"
 _NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-# A number whose comma marks decimals, and one whose commas could mark thousands instead.
-_COMMA = r"^\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*$"
-_THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*$"
+# A number, or a limit such as <0,1 or 0,1..0,5, whose comma marks decimals, and one whose commas could mark thousands instead.
+_LIMIT = r"^\s*([<>\x{2264}\x{2265}]=?\s*|[+-]?\d+\.\.)?"
+_COMMA = _LIMIT + r"[+-]?\d*,\d+([eE][+-]?\d+)?(\.\..*)?\s*$"
+_THOUSANDS = _LIMIT + r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\..*)?\s*$"
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,13 @@ def read_text(path: Path) -> TextFile:
     """
     with _reading(path):
         content = _content(path)
-        head = _head(path, content)
-        delimiter = "\t" if ".tsv" in path.name.lower() else _delimiter(head)
-        first = next(_rows(path, io.StringIO(head), delimiter), None)
-        if first is None:
+        delimiter, first = _first_rows(path, content)
+        if not first:
             raise InputError(f"{path} is empty: give a header line and at least one row.")
-        names = [text.strip() or f"column {i + 1}" for i, text in enumerate(first[1])]
-        alone = len(content) <= _HEAD and sum(1 for _ in _rows(path, io.StringIO(head), delimiter)) == 1
+        line, header = first[0]
+        names = [text.strip() or f"column {i + 1}" for i, text in enumerate(header)]
         none = [pa.nulls(0, pa.large_string())] * len(names)
-        columns = none if alone else _parsed(path, content, delimiter, len(names))
+        columns = none if len(first) == 1 else _parsed(path, content, delimiter, len(names), line - 1)
         marks = {} if delimiter == "," else {n: mark for n, c in zip(names, columns, strict=True) if (mark := _mark(c))}
         return TextFile(names, columns, marks, Lines(path, delimiter), _notes(delimiter, marks))
 
@@ -123,14 +123,27 @@ def _content(path: Path) -> Any:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
 
 
-def _head(path: Path, content: Any) -> str:
-    """Return the first lines as text, whole lines where there are several."""
-    head = codecs.getincrementaldecoder("utf-8-sig")().decode(content[:_HEAD])
+def _first_rows(path: Path, content: Any) -> tuple[str, list[tuple[int, list[str]]]]:
+    """Return the mark between cells, and the header and the row below it where there are such, each with its line."""
+    size = _HEAD
+    while True:
+        head = _head(path, content, size)
+        delimiter = "\t" if ".tsv" in path.name.lower() else _delimiter(head)
+        first = list(islice(_rows(path, io.StringIO(head, newline=""), delimiter), 2))
+        # A header is whole where another row follows. That of a wide table may be longer than any fixed length.
+        if len(first) == 2 or size >= len(content):
+            return delimiter, first
+        size *= 16
+
+
+def _head(path: Path, content: Any, size: int) -> str:
+    """Return the lines of the first `size` bytes as text, whole lines where there are several."""
+    head = codecs.getincrementaldecoder("utf-8-sig")().decode(content[:size])
     if "\0" in head:
         raise InputError(f"{path} is not text but a binary file: save the table as CSV in UTF-8.")
     # Arrow takes a lone carriage return for a line's end, as old spreadsheets write it, and so does `csv`.
     ends = [match.end() for match in re.finditer(r"\r\n|\n|\r", head)]
-    return head[: ends[-1]] if len(content) > _HEAD and ends else head
+    return head[: ends[-1]] if len(content) > size and ends else head
 
 
 def _delimiter(head: str) -> str:
@@ -138,7 +151,8 @@ def _delimiter(head: str) -> str:
     found: dict[str, list[int]] = {}
     for mark in _DELIMITERS:
         try:
-            rows = [len(row) for row in csv.reader(io.StringIO(head, newline=""), delimiter=mark) if row]
+            lines = csv.reader(io.StringIO(head, newline=""), delimiter=mark)
+            rows = [len(row) for row in lines if any(cell.strip() for cell in row)]
         except csv.Error:
             continue
         # The last line of a head that was cut may be half a row.
@@ -148,13 +162,13 @@ def _delimiter(head: str) -> str:
     return max(some, key=lambda mark: found[mark][0], default=",")
 
 
-def _parsed(path: Path, content: Any, delimiter: str, width: int) -> list[pa.Array]:
-    """Return the columns below the header. Rows whose cells are all empty are left out."""
+def _parsed(path: Path, content: Any, delimiter: str, width: int, above: int) -> list[pa.Array]:
+    """Return the columns below the header (with `above` blank lines above it). Rows whose cells are all empty are left out."""
     types = {f"f{i}": pa.large_string() for i in range(width)}
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(pa.py_buffer(content)),
-            pyarrow.csv.ReadOptions(autogenerate_column_names=True, block_size=1 << 24),
+            pyarrow.csv.ReadOptions(autogenerate_column_names=True, block_size=1 << 24, skip_rows=above),
             pyarrow.csv.ParseOptions(
                 delimiter=delimiter,
                 newlines_in_values=content.find(b'"') >= 0,
