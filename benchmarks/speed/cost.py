@@ -4,12 +4,14 @@
 
 One picture a method: each line changes one size and leaves the others as they are. A slope is that of a line through the larger
 half of the sizes, both axes in logarithms: 1 is linear, and below 1 something is shared. Time is processor time, the
-least of several turns; memory is what the compiled program holds at once.
+least of several turns; memory is what the compiled program holds at once. With `--methods` the numbers of the other methods
+stay as they are in the folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -119,6 +121,12 @@ def drawn(name: str, found: dict[str, list[dict[str, float]]], out: Path) -> Non
     save(figure, out / f"cost-{name}.png")
 
 
+def before(out: Path | None) -> dict[str, dict[str, list[dict[str, float]]]]:
+    """Return what the folder `out` has from an earlier run."""
+    path = None if out is None else out / "cost.json"
+    return json.loads(path.read_text())["rows"] if path is not None and path.exists() else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--methods", default=",".join(METHODS))
@@ -126,7 +134,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for cost.json, cost.md and the pictures")
     options = parser.parse_args()
     load, usual = os.getloadavg()[0], Sizes(particles=options.particles)
-    found = {name: measured(name, usual) for name in options.methods.split(",")}
+    again = options.methods.split(",")
+    found = before(options.out) | {name: measured(name, usual) for name in again}
     rows = []
     for name, each in found.items():
         for axis, several in each.items():
@@ -139,8 +148,8 @@ def main() -> None:
     print(text)
     if options.out:
         write_results(options.out, "cost", text, {"load": load, "rows": found})
-        for name, each in found.items():
-            drawn(name, each, options.out)
+        for name in again:
+            drawn(name, found[name], options.out)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,8 @@ class Column:
             values = of_cells.shifted(table.column(self.name), self.origin, table.reading.of(self.name))
             if values is not None and (self.gaps or not np.isnan(values).any()):
                 return values
-        values = table.numbers(self.name, missing=self.gaps) - self.origin
+        values = table.numbers(self.name, missing=self.gaps)
+        values = values - self.origin if self.origin else values
         self._check_range(table, values)
         bad = np.flatnonzero(values <= 0) if self.log else []
         if len(bad):

@@ -126,7 +126,8 @@ def spread(values: np.ndarray, tasks: np.ndarray) -> tuple[float, np.ndarray, fl
     Both distances are standard deviations, 0 if they are no larger than rounding errors.
     """
     there = np.isfinite(values)
-    values, tasks = values[there], tasks[there]
+    if not there.all():
+        values, tasks = values[there], tasks[there]
     count = np.bincount(tasks)
     means = np.bincount(tasks, values) / np.maximum(count, 1)
     free = max(1, len(values) - int((count > 0).sum()))

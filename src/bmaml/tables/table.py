@@ -211,7 +211,8 @@ class Table:
         Raises: InputError that names the first cell that is empty, not a number, or not finite.
         """
         values, none, wrong = self.parsed(name)
-        bad = np.flatnonzero(~np.isfinite(values) & ~(none if missing else np.zeros(len(none), bool)))
+        odd = self.once(("not finite", name), lambda: np.flatnonzero(~np.isfinite(values)))
+        bad = odd[~none[odd]] if missing else odd
         if not len(bad):
             return values
         row = bad[0]
