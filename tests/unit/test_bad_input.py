@@ -174,7 +174,9 @@ def test_scores_are_written_over_no_file_and_into_no_missing_folder(refused, run
     path = table(rows())
     assert "is there already" in refused("evaluate", runs / "family", "--out", path)
     assert "there is no folder" in refused("evaluate", runs / "family", "--out", tmp_path / "none" / "scores.json")
-    assert "there is no folder" in refused("predict", runs / "model", path, "--out", tmp_path / "none" / "answers.csv")
+    for command in ("predict", "suggest"):
+        assert "there is no folder" in refused(command, runs / "model", path, "--out", tmp_path / "none" / "answers.csv")
+        assert "give a name that ends in .csv" in refused(command, runs / "model", path, "--out", tmp_path / "a.parquet")
     assert "a file is where a folder has to be" in refused("train", "sinusoid", "--out", path, *TRAIN)
 
 

@@ -257,6 +257,12 @@ def test_a_table_without_inputs_is_a_random_intercept(tmp_path, capsys):
     assert first == second
 
 
+@pytest.mark.parametrize("call", ["predict m t.csv --level nan", "suggest m t.csv --target nan", "evaluate m --slower inf"])
+def test_an_option_that_is_no_finite_number_is_refused_by_name(refused, call):
+    *words, flag, number = call.split()
+    assert refused(*words, flag, number) == f"{flag} is {number}: give a finite number."
+
+
 def test_fewer_rows_than_any_training_task_had_is_a_note(tmp_path, capsys):
     table = write(tmp_path / "t.csv", ["patient", "time", "dose", "conc"], patients())
     fit = ["fit", table, "--task", "patient", "--x", "time", "--y", "conc", "--out", tmp_path / "m", *UNSCORED]

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import html5lib
 import jax
@@ -13,11 +14,12 @@ import pytest
 
 import bmaml
 from bmaml.cli import main
+from bmaml.estimators.description import Learned
 from bmaml.estimators.scores import Estimate, Score
 from bmaml.learners.hierarchical import Basis, HierarchicalLearner
 from bmaml.objectives import QueryLoss
 from bmaml.reports import report, write_report
-from bmaml.reports.of_tables import Judged, report_of_table
+from bmaml.reports.of_tables import Judged, _in_short, _learned, report_of_table
 from bmaml.reports.write import as_html, as_json, as_markdown
 from bmaml.tables import Column, Schema
 
@@ -78,6 +80,18 @@ def test_a_name_never_becomes_markup_and_the_page_is_valid_and_asks_for_nothing(
         len(g.header) for s in found.sections for g in s.tables
     }
     assert json.loads(as_json(found))["left_out"]["tasks"][1] == BAD
+
+
+def test_a_model_without_inputs_has_a_report_without_curves():
+    model = bmaml.FewShotRegressor.load(RUNS / "regressor")
+    model.schema_ = dataclasses.replace(model.schema_, inputs=())
+    first, *_ = _in_short(model, Judged([], None, ""))
+    name = model.schema_.outputs[0].name
+    assert f" tasks how {name} varies within a task and from task to task. " in first
+    shares = {"inputs": 0.0, "level": 0.7, "shape": 0.0, "noise": 0.3}
+    parts: Any = shares | {"mean": 1.0, "deviations": shares}
+    (picture,) = _learned(model, Learned(9, "normal", {name: parts}, [], [], {})).pictures
+    assert picture.caption == "The variance of each outcome in parts."
 
 
 def test_a_run_of_a_family_is_scored_and_drawn(tmp_path):

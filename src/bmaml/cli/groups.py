@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
 import typer
@@ -122,6 +123,9 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def called(**values: Any) -> None:
+        for name, value in values.items():
+            if isinstance(value, float) and not isfinite(value):  # No bound of an option keeps nan out.
+                raise InputError(f"--{name.replace('_', '-')} is {value}: give a finite number.")
         grouped = {
             name: kind(**{field.name: values.pop(field.name) for field in fields(kind)}) for name, kind in groups.items()
         }

@@ -15,7 +15,7 @@ import typer
 
 from bmaml.cli.on_tables import SCORES, shown_estimate
 from bmaml.cli.option_groups import Fitting, HeldOut, ImageFitting
-from bmaml.cli.options import TYPED, changes, must_be_new, must_take_a_run, whole_numbers
+from bmaml.cli.options import TYPED, changes, must_be_a_csv, must_take_a_run, whole_numbers
 from bmaml.cli.output import as_texts, plain_warnings, report, write
 from bmaml.errors import InputError
 from bmaml.io.aligned import aligned
@@ -149,7 +149,7 @@ def predict(model: Path, support: Path | None, query: Path | None, abstain_below
         raise InputError("a classifier of images needs labelled and new images: give --support and --query.")
     if abstain_below is not None and not 0.0 <= abstain_below <= 1.0:
         raise InputError(f"--abstain-below is {abstain_below:g}: give a confidence from 0 to 1, such as 0.8.")
-    must_be_new(out)
+    must_be_a_csv(out)
     with plain_warnings():
         content = predictions(_finished(model), support, query, abstain_below, _scores(model))
     write([content], out)

@@ -18,6 +18,10 @@ TYPED: ContextVar[str | None] = ContextVar("typed", default=None)
 """The command line that is running, as it was typed. It is kept with a model, so that a report can say how it was made."""
 
 
+# Endings of tables that are read, and of which a reader would take a CSV for a damaged one.
+_OTHER_TABLES = (".gz", ".parquet", ".pq", ".tsv")
+
+
 def check_options(level: float, plot: Path | None) -> None:
     """Check `level` and `plot`, which needs no loaded model.
 
@@ -68,6 +72,16 @@ def must_be_writable(*files: Path | None) -> None:
     for file in files:
         if file is not None and not file.parent.is_dir():
             raise InputError(f"{file} cannot be written because there is no folder {file.parent}: make it first.")
+
+
+def must_be_a_csv(file: Path | None) -> None:
+    """Check before long work that the CSV `file` can be written after it, and that its ending is of no other kind of table.
+
+    Raises: InputError that names what is in the way.
+    """
+    must_be_writable(file)
+    if file is not None and file.suffix.lower() in _OTHER_TABLES:
+        raise InputError(f"--out is {file} and a CSV is written: give a name that ends in .csv.")
 
 
 def must_be_a_run(folder: Path) -> None:

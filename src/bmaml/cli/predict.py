@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from bmaml.cli.groups import OptionGroup, given, refuse
-from bmaml.cli.options import changes, check_options, must_be_new, must_be_writable, whole_numbers
+from bmaml.cli.options import changes, check_options, must_be_a_csv, must_be_new, must_be_writable, whole_numbers
 from bmaml.errors import InputError
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def predict(
     if new is None:
         raise InputError("the rows to predict are missing: give the file of the new tasks after the model.")
     check_options(tables.level, tables.plot)
-    must_be_writable(out, tables.plot)
+    must_be_a_csv(out)
+    must_be_writable(tables.plot)
     with answers.plain_warnings():
         fitted, rows = _opened(model, new, tables.at)
         if tables.plot is not None:
@@ -189,7 +190,7 @@ def suggest(
     from bmaml.cli import output as answers
     from bmaml.estimators.suggestions import Wish, as_limits
 
-    must_be_new(out)
+    must_be_a_csv(out)
     kind: Any = None if by is None else by.value
     goal: Any = None if decisions.goal is None else decisions.goal.value
     limits = as_limits(decisions.limit, "--limit")

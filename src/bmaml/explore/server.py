@@ -145,6 +145,10 @@ def _listening(host: str, port: int) -> Any:
     try:
         return bind_sockets(port, address=host, family=socket.AF_INET)
     except (OSError, OverflowError) as error:
+        if isinstance(error, socket.gaierror):
+            raise InputError(
+                f"cannot listen on {host} ({error.strerror}): give an address of this machine as --host."
+            ) from error
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         why = "something listens there already" if taken else str(error)
         raise InputError(

@@ -85,10 +85,11 @@ def _name(model: FewShotRegressor) -> str:
 
 def _in_short(model: FewShotRegressor, judged: Judged) -> list[str]:
     schema = model.schema_
-    inputs = named([column.name for column in schema.inputs])
+    inputs = [column.name for column in schema.inputs]
     names = named([column.name for column in schema.outputs])
+    what = f"how {names} goes with {named(inputs)}" if inputs else f"how {names} varies within a task and from task to task"
     lines = [
-        f"The model learned from {len(model.seen_)} tasks how {names} goes with {inputs}. A task is one {schema.task}.",
+        f"The model learned from {len(model.seen_)} tasks {what}. A task is one {schema.task}.",
         f"From a few rows of a new {schema.task} it predicts the other rows, with an interval for each.",
     ]
     own, plain = _own(model, judged), {score.shots: score for score in judged.scores if score.method in _PLAIN}
@@ -301,14 +302,10 @@ def _learned(model: FewShotRegressor, found: Learned) -> Section:
         )
         return figure_of(axes[0])
 
-    pictures = [
-        Picture(
-            f"What is expected of a new {model.schema_.task} before any row is known.{held}",
-            draw,
-            880 if len(curves) > 1 else 560,
-        ),
-        Picture("The variance of each outcome in parts.", _drawn(plot_parts, found.variance), 560),
-    ]
+    pictures = [Picture("The variance of each outcome in parts.", _drawn(plot_parts, found.variance), 560)]
+    if curves:  # A model without inputs has none.
+        before = f"What is expected of a new {model.schema_.task} before any row is known.{held}"
+        pictures.insert(0, Picture(before, draw, 880 if len(curves) > 1 else 560))
     left = len(found.curves) - len(curves)
     if left:
         lines.append(f"{left} further curves are in the JSON report.")

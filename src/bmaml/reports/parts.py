@@ -65,7 +65,7 @@ def percent(value: float, low: float | None, high: float | None) -> str:
 
 
 def named(names: Sequence[str]) -> str:
-    """Return `names` in a sentence: one, two and three."""
+    """Return `names` in a sentence: one, two and three. There is at least one."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
