@@ -199,6 +199,10 @@ def test_suggest_ranks_the_pool_for_each_task(folder, new, tmp_path, capsys):
     task = FewShotRegressor.load(folder / "model").adapt([[4, 0.1]], [95])
     stds = task.predict([[t, 0.1] for t in range(6)], return_std=True)[1]
     assert first[1] == pytest.approx(stds.max(), rel=1e-4)
+    with Path(new).open("a") as file:
+        file.write("d,3,0.2,100\n")  # A task that is measured in full is passed over, as predict does.
+    assert run("suggest", folder / "model", new) == 0
+    assert [row["patient"] for row in rows_of(capsys.readouterr().out)] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("by", ["information", "reduction", "random"])

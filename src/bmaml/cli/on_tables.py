@@ -74,7 +74,8 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
     roles = replace(columns.roles(table), family=family_for(method, columns.family))
     roles = replace(roles, partial=may_lack(method, roles))
     check_headers(roles)
-    with plain_warnings():
+    said: set[str] = set()
+    with plain_warnings(said):
         table = measured(table, roles.y, roles.levels, roles.upper, roles.partial)
     # A mixture is scored on folds, unless whole groups of tasks are to be held out.
     share = held_out.share(0.0) if folded and held_out.split_by is None else held_out.share()
@@ -94,7 +95,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
         seed=fitting.seed,
         progress=BarProgress(f"fitting {path.name}"),
     )
-    with plain_warnings():
+    with plain_warnings(said):
         model.fit(
             training,
             roles.y,

@@ -29,9 +29,12 @@ from bmaml.training.run import Run
 
 
 @contextmanager
-def plain_warnings() -> Iterator[None]:
-    """Print each warning once and at once, as a sentence on standard error without the place in the code."""
-    said: set[str] = set()
+def plain_warnings(said: set[str] | None = None) -> Iterator[None]:
+    """Print each warning once and at once, as a sentence on standard error without the place in the code.
+
+    `said` holds what was printed before, and is added to (None: nothing was).
+    """
+    said = set() if said is None else said
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         if str(message) not in said:

@@ -197,7 +197,8 @@ def suggest(
     wish = Wish(kind, goal, decisions.target, decisions.of, decisions.cost, limits, decisions.outside)
     with answers.plain_warnings():
         fitted, rows = _opened(model, new, pool)
-        tasks = [rows.one(place) for place in range(len(rows.names))]
+        # A task without an open row has nothing to suggest, as it has nothing to predict.
+        tasks = [rows.one(place) for place in rows.asked_counts.nonzero()[0].tolist()]
         content = answers.suggestions(fitted, tasks, n, wish)
     answers.write([content], out)
 

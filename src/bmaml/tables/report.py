@@ -12,8 +12,10 @@ def column_report(table: Table, schema: Schema) -> list[list[str]]:
     rows = [["column", "used as", "read as"], [", ".join(schema.task_columns), "task", _tasks(table, schema, names)]]
     for role, columns in (("input", schema.inputs), ("outcome", schema.outputs)):
         for column in columns:
-            gaps = f"; empty in {int(table.empty(column.name).sum())} of {len(table)} rows" if column.gaps else ""
-            rows.append([column.name, role, column.note + gaps])
+            # The note of an outcome says itself in how many rows it is missing.
+            gaps = column.gaps and role == "input"
+            empty = f"; empty in {int(table.empty(column.name).sum())} of {len(table)} rows" if gaps else ""
+            rows.append([column.name, role, column.note + empty])
     if schema.side is not None:
         rows.append([schema.side.name, schema.side_name, schema.side.note])
     if schema.upper is not None:
