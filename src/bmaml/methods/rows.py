@@ -340,5 +340,5 @@ _ROWS = (
 )
 METHODS: Rows[MethodSpec] = Rows("method", "bmaml.methods", as_method, _ROWS)
 """Every method for tasks whose points are given."""
-POLICY_METHODS: Rows[MethodSpec] = Rows("method for policies", "bmaml.policy_methods", as_method)
-"""Methods for policies; `bmaml.rl.presets` fills this table."""
+POLICY_METHODS: Rows[MethodSpec] = Rows("method for policies", "bmaml.policy_methods", as_method, filled_by="bmaml.rl.rows")
+"""Methods for policies."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -45,13 +46,26 @@ class Rows(Mapping[str, Row], Generic[Row]):
     - `kind`: what a row is, for messages.
     - `group`: the group of entry points in which a package lists its rows. The name of the entry point is the row's name.
     - `as_row`: makes a row from a name and from what an entry point or a path leads to. It raises InputError if that is no row.
+    - `rows`: the library's own.
+    - `filled_by`: name of a module that adds the library's own rows instead. It is imported when the table is first asked.
     """
 
-    def __init__(self, kind: str, group: str, as_row: Callable[[str, Any], Row], rows: Iterable[Row] = ()):
-        self.kind, self.group, self._as_row = kind, group, as_row
-        self._rows: dict[str, Row] = {}
+    def __init__(
+        self, kind: str, group: str, as_row: Callable[[str, Any], Row], rows: Iterable[Row] = (), filled_by: str | None = None
+    ):
+        self.kind, self.group, self._as_row, self._filled_by = kind, group, as_row, filled_by
+        self._found: dict[str, Row] = {}
         for row in rows:
             self.add(row)
+
+    @property
+    def _rows(self) -> dict[str, Row]:
+        """The rows that need no import of a package."""
+        if self._filled_by is not None:
+            # Without this, what the table holds would depend on which other modules a program has imported.
+            module, self._filled_by = self._filled_by, None
+            import_module(module)
+        return self._found
 
     def add(self, row: Row) -> Row:
         """Add `row` and return it.
