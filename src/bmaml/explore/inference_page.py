@@ -19,7 +19,7 @@ from bmaml.errors import BmamlError
 from bmaml.explore.axes import Axis
 from bmaml.explore.densities import DENSITIES, MOST_CENTRES, drawing, on_grid
 from bmaml.explore.moves import MOVES, Walk, advance, start
-from bmaml.explore.panels import GREY, VERMILION, blank
+from bmaml.explore.panels import GREY, SLIDER, VERMILION, WIDE, WRAP, blank
 
 _COUNTS = (1, 10, 50, 200)
 _TRAIL = 40
@@ -27,10 +27,6 @@ _CELLS = 90
 _FRAMES = 15
 # A pointer that draws a density leaves a centre at most this often, as a share of the picture.
 _APART = 0.04
-_WIDE: Any = {"sizing_mode": "stretch_width"}
-# The title shows the value, and a tooltip would lie over it.
-_SLIDER: Any = {"width": 170, "tooltips": False}
-_WRAP: Any = {"sizing_mode": "stretch_width", "styles": {"flex-wrap": "wrap"}}
 
 
 class InferencePage:
@@ -55,15 +51,17 @@ class InferencePage:
             title="Method", value="svgd", options=[(n, m.title) for n, m in MOVES.items()], width=130, name="move"
         )
         self.count = Select(title="Particles", value="50", options=[str(c) for c in _COUNTS], width=80, name="count")
-        self.size = Slider(title="log10 of the step size", start=-3, end=0.2, step=0.05, value=-1, name="size", **_SLIDER)
-        self.speed = Slider(title="Steps a second", start=1, end=120, step=1, value=20, name="speed", **_SLIDER)
+        self.size = Slider(
+            title="log10 of the step size", start=-3, end=0.2, step=0.05, value=-1, name="size", width=170, **SLIDER
+        )
+        self.speed = Slider(title="Steps a second", start=1, end=120, step=1, value=20, name="speed", width=170, **SLIDER)
         self.play = Button(label="Play", button_type="primary", width=70, name="play")
         self.one = Button(label="One step", width=80, name="step")
         self.again = Button(label="Start again", width=95, name="reset")
         self.erase = Button(label="Erase drawing", width=110, name="erase", visible=False)
-        self.status = Div(text="", name="told", **_WIDE)
+        self.status = Div(text="", name="told", **WIDE)
         head = "A dot is a particle, and the line behind it is its way. Choose the density <i>drawn</i> to draw one yourself."
-        self.head = Div(text=f'<div style="font-size: 18px">Inference alone</div><div>{head} {links}</div>', **_WIDE)
+        self.head = Div(text=f'<div style="font-size: 18px">Inference alone</div><div>{head} {links}</div>', **WIDE)
         self.density.on_change("value", lambda attr, old, new: self._new_density())
         self.move.on_change("value", lambda attr, old, new: self._new_move())
         self.count.on_change("value", lambda attr, old, new: self.reset())
@@ -88,9 +86,9 @@ class InferencePage:
 
     def layout(self) -> Column:
         """Return everything that the page shows, from top to bottom."""
-        choices = row(self.density, self.move, self.count, self.size, self.speed, **_WRAP)
-        buttons = row(self.play, self.one, self.again, self.erase, **_WRAP)
-        return column(self.head, choices, buttons, self.status, self.figure, name="inference", **_WIDE)
+        choices = row(self.density, self.move, self.count, self.size, self.speed, **WRAP)
+        buttons = row(self.play, self.one, self.again, self.erase, **WRAP)
+        return column(self.head, choices, buttons, self.status, self.figure, name="inference", **WIDE)
 
     def open(self, document: Document) -> None:
         """Put the page into a window's `document`."""

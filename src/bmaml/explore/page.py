@@ -31,7 +31,19 @@ from bokeh.models.widgets.tables import CellEditor, NumberFormatter
 from bmaml.errors import BmamlError
 from bmaml.explore.axes import Axis
 from bmaml.explore.looks import Looks, Points, look, start_view
-from bmaml.explore.panels import BLUE, ORANGE, VERMILION, CurvePanel, PlanePanel, WeightsPanel, WorthPanel, span
+from bmaml.explore.panels import (
+    BLUE,
+    ORANGE,
+    SLIDER,
+    VERMILION,
+    WIDE,
+    WRAP,
+    CurvePanel,
+    PlanePanel,
+    WeightsPanel,
+    WorthPanel,
+    span,
+)
 from bmaml.explore.pointers import nearest
 from bmaml.explore.subjects import AbstractSubject
 from bmaml.explore.texts import files, head, numbers
@@ -41,10 +53,6 @@ from bmaml.explore.warm import Warmth
 _TOGETHER = 12
 _ASKED_EVERY = 250
 _PLANES = (("mean", "Viridis256"), ("deviation", "Cividis256"))
-_WIDE: Any = {"sizing_mode": "stretch_width"}
-# The title shows the value, and a tooltip would lie over it.
-_SLIDER: Any = {"width": 220, "tooltips": False}
-_WRAP: Any = {"sizing_mode": "stretch_width", "styles": {"flex-wrap": "wrap"}}
 
 
 class Page:
@@ -105,21 +113,21 @@ class Page:
 
     def _build_controls(self, links: str) -> None:
         first = self.first.drawn[0]
-        self.status = Div(text="Starting.", name="status", **_WIDE)
-        self.numbers = Div(text="", name="numbers", **_WIDE)
-        self.next = Div(text="", name="next", **_WIDE)
+        self.status = Div(text="Starting.", name="status", **WIDE)
+        self.numbers = Div(text="", name="numbers", **WIDE)
+        self.next = Div(text="", name="next", **WIDE)
         self.delete_button = Button(label="Delete selected", width=130, name="delete")
         self.delete_button.on_click(self.delete_selected)
         self.clear_button = Button(label="Delete all", width=100, name="clear")
         self.clear_button.on_click(self.clear)
         self.at = Spinner(title=f"Numbers at {first.name} =", value=self.view.at, width=150, name="at")
         self.at.on_change("value", self._on_at)
-        shape: Any = {"height": 220, "index_position": None, "reorderable": False} | _WIDE
+        shape: Any = {"height": 220, "index_position": None, "reorderable": False} | WIDE
         self.table = DataTable(source=self.source, columns=self._columns(), editable=True, **shape)
         self.source.on_change("data", self._on_table)
         self.source.selected.on_change("indices", self._on_selected)
-        self.head = Div(text=head(self.subjects, links), **_WIDE)
-        self.files = Div(text=files(self.token), **_WIDE)
+        self.head = Div(text=head(self.subjects, links), **WIDE)
+        self.files = Div(text=files(self.token), **WIDE)
         self.settings = self._settings()
 
     def _settings(self) -> list[Any]:
@@ -128,7 +136,9 @@ class Page:
         steps = next((subject for subject in self.subjects if subject.steps is not None), None)
         if steps is not None:
             own = steps.steps or 0
-            slider = Slider(title=f"Inner steps (trained with {own})", start=0, end=steps.most_steps, value=own, **_SLIDER)
+            slider = Slider(
+                title=f"Inner steps (trained with {own})", start=0, end=steps.most_steps, value=own, width=220, **SLIDER
+            )
             slider.name = "steps"
             slider.on_change("value", lambda attr, old, new: self.set_steps(new))
             found.append(slider)
@@ -139,7 +149,7 @@ class Page:
                 found.append(choice)
             elif axis is not self.first.drawn[0]:
                 step = (axis.high - axis.low) / 50
-                slider = Slider(title=f"Curve at {axis.name}", start=axis.low, end=axis.high, step=step, **_SLIDER)
+                slider = Slider(title=f"Curve at {axis.name}", start=axis.low, end=axis.high, step=step, width=220, **SLIDER)
                 slider.value = self.view.fixed[place]
                 slider.on_change("value", partial(self._on_fixed, place))
                 found.append(slider)
@@ -159,12 +169,12 @@ class Page:
 
     def layout(self) -> Column:
         """Return everything that the page shows, from top to bottom."""
-        rows = [row(prior.figure, post.figure, **_WRAP) for prior, post in zip(self.prior, self.posterior, strict=True)]
-        planes = [row(*(panel.figure for panel in panels[i : i + 2]), **_WRAP) for panels in self.planes for i in (0, 2)]
-        controls = row(self.delete_button, self.clear_button, *self.settings, self.at, **_WRAP)
-        below = row(self.worth.figure, self.weights.figure, **_WRAP)
-        tables = row(column(self.numbers, self.next, self.files, **_WIDE), self.table, **_WRAP)
-        return column(self.head, controls, self.status, *planes, *rows, below, tables, name="page", **_WIDE)
+        rows = [row(prior.figure, post.figure, **WRAP) for prior, post in zip(self.prior, self.posterior, strict=True)]
+        planes = [row(*(panel.figure for panel in panels[i : i + 2]), **WRAP) for panels in self.planes for i in (0, 2)]
+        controls = row(self.delete_button, self.clear_button, *self.settings, self.at, **WRAP)
+        below = row(self.worth.figure, self.weights.figure, **WRAP)
+        tables = row(column(self.numbers, self.next, self.files, **WIDE), self.table, **WRAP)
+        return column(self.head, controls, self.status, *planes, *rows, below, tables, name="page", **WIDE)
 
     def open(self, document: Document) -> None:
         """Put the page into a window's `document`, and draw as soon as the programs are compiled."""

@@ -19,6 +19,10 @@ from bmaml.explore.subjects import AbstractSubject
 BLUE, ORANGE, GREEN, VERMILION, GREY, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777", "#111111"
 ACQUISITION_COLOURS = {"variance": BLUE, "information": VERMILION, "reduction": GREEN}
 _MARKERS = {"variance": "triangle", "information": "diamond", "reduction": "square"}
+WIDE: Any = {"sizing_mode": "stretch_width"}
+WRAP: Any = {"sizing_mode": "stretch_width", "styles": {"flex-wrap": "wrap"}}
+# The title of a slider shows the value, and a tooltip would lie over it.
+SLIDER: Any = {"tooltips": False}
 _EMPTY = ("x", "mean", "low90", "low50", "high50", "high90")
 _HEIGHT = 345
 # Share of an axis that is left free at its ends for marks.
