@@ -173,8 +173,7 @@ def _drawn(run: Path, about: dict[str, Any], shots: tuple[int, ...] | None, quer
 def _of_policies(run: Path, method: str, asked: Asked, output: Output) -> None:
     from bmaml.cli import on_policies
 
-    slower = on_policies.SLOWER if asked.slower is None else asked.slower
-    drawn = {"count": asked.count or 400, "seed": asked.seed, "episodes": asked.trajectories, "slower": slower}
+    drawn = {"count": asked.count or 400, "seed": asked.seed, "episodes": asked.trajectories, "slower": asked.slower}
     results = {method: on_policies.evaluate(run, steps=_steps(asked.steps), **drawn)}
     _answer(results, [], output, partial(show, given="trajectories", taken="updates"))
 

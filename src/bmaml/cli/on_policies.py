@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bmaml.evaluation.evaluate import Evaluation
 
-SLOWER = 0.5
-"""Factor on the rate of updates after the first."""
-
 
 def evaluate(
-    folder: Path, *, steps: Sequence[int] | None, count: int, seed: int, episodes: int | None = None, slower: float = SLOWER
+    folder: Path,
+    *,
+    steps: Sequence[int] | None,
+    count: int,
+    seed: int,
+    episodes: int | None = None,
+    slower: float | None = None,
 ) -> Evaluation:
     """Return the mean return of the saved run in `folder` on `count` new tasks, after the numbers of updates in `steps`.
 
     An update takes `episodes` trajectories of each particle (None: as many as in training). The rate of updates after the first
-    is that of the first times `slower`.
+    is that of the first times `slower` (None: the default of `evaluate_policies`).
     """
     import dataclasses
 
@@ -31,7 +34,7 @@ def evaluate(
     run, wanted = bmaml.load(folder), sorted(set(steps or (0, 1, 2, 3)))
     assert isinstance(run.method, PolicyMethod)  # its record says so
     world = source(folder)
-    options = {"updates": wanted[-1], "count": count, "seed": seed, "episodes": episodes, "slower": slower}
-    found = evaluate_policies(run.method, run.meta, world, **options)
+    own = {} if slower is None else {"slower": slower}
+    found = evaluate_policies(run.method, run.meta, world, updates=wanted[-1], count=count, seed=seed, episodes=episodes, **own)
     rows = [row for row in found.rows if row.steps in wanted]
     return dataclasses.replace(found, rows=rows, scores={k: v for k, v in found.scores.items() if k[1] in wanted})
