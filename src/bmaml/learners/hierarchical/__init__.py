@@ -6,6 +6,17 @@ kind of deviation belongs in `scales.py`.
 """
 
 from bmaml.learners.hierarchical.basis import Basis, Knots, fit_basis
+from bmaml.learners.hierarchical.correlated import CorrelatedLearner, CorrelatedMeta, CorrelatedPosterior
 from bmaml.learners.hierarchical.learner import HierarchicalLearner, HierarchicalMeta, HierarchicalPosterior
 
-__all__ = ["Basis", "HierarchicalLearner", "HierarchicalMeta", "HierarchicalPosterior", "Knots", "fit_basis"]
+__all__ = [
+    "Basis",
+    "CorrelatedLearner",
+    "CorrelatedMeta",
+    "CorrelatedPosterior",
+    "HierarchicalLearner",
+    "HierarchicalMeta",
+    "HierarchicalPosterior",
+    "Knots",
+    "fit_basis",
+]
