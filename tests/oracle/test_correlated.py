@@ -95,7 +95,7 @@ def visits(tasks, rows, seed, lacking=0.4):
 def test_rows_that_lack_an_outcome_are_given_and_asked():
     table, _ = visits(6, 5, 0)
     roles = ColumnRoles("t", ("time",), ("a", "b"), partial=True)
-    with pytest.warns(UserWarning, match="'b' in .* rows: a row tells of the outcomes that it has"):
+    with pytest.warns(UserWarning, match="'b' in .* rows: each row is used for the outcomes that it has"):
         read = measured(read_table(table), ("a", "b"), partial=True)
     schema = fit_schema(read, roles)
     assert schema.partial

@@ -158,7 +158,7 @@ def test_outcomes_that_rows_lack_go_through_every_door(tmp_path, capsys, monkeyp
     columns = ("--task", "task", "--x", "x", "--y", "a,b", "--method", "mixed-model", "--shots", "0,2")
     assert run("fit", known, *columns, "--out", model) == 0
     said = capsys.readouterr()
-    assert said.err.count("a row tells of the outcomes that it has") == 1
+    assert said.err.count("each row is used for the outcomes that it has") == 1
     assert "missing in" in said.out
     assert "empty in" not in said.out
     assert run("predict", model, new) == 0

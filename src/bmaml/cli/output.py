@@ -109,9 +109,7 @@ def predictions(model: FewShotRegressor, rows: NewRows, level: float) -> Iterato
         inputs = [_written(batch.asked, name, comma) for name in (*(column.name for column in schema.inputs), *rows.others)]
         yield csv_lines([*named, *inputs, *_columns_of(answers, schema)], comma=comma)
     if int((rows.asked_counts > 0).sum()) > _CHECKED:
-        warnings.warn(
-            f"of the first {_CHECKED} tasks alone it was looked at whether they are unlike those fitted on.", stacklevel=2
-        )
+        warnings.warn(f"only the first {_CHECKED} tasks were compared with those fitted on, to find unlike ones.", stacklevel=2)
 
 
 def _columns_of(answers: ManyAnswers, schema: Schema) -> list[np.ndarray | pa.Array]:
@@ -271,7 +269,7 @@ def _suggested(model: FewShotRegressor, task: NewTask, n: int, wish: Wish, comma
     parts = (mean, std) if "std" in _answers(model.schema_) else (mean,)
     each = np.stack([_columns(part, task.asked) for part in parts], -1).reshape(len(mean), -1)
     answers = zip(_cells(model, task, picked, comma), each[picked], strict=True)
-    return [[rank, *own, *(float(text) for text in as_texts(values))] for rank, (own, values) in enumerate(answers, 1)]
+    return [[rank, *own, *values.tolist()] for rank, (own, values) in enumerate(answers, 1)]
 
 
 def _columns(values: np.ndarray, rows: Table) -> np.ndarray:

@@ -69,5 +69,5 @@ class Indicators(AbstractDiscrete):
 
 
 def indicators_of(share: Float[Array, "*batch n classes"]) -> Indicators:
-    """Return the distribution of classes with the probabilities `share`, which need not add up to 1."""
+    """Return the distribution of classes whose probabilities are proportional to `share`."""
     return Indicators(jnp.log(jnp.maximum(share, _LEAST)))

@@ -67,7 +67,7 @@ def calibration(
 
 
 def calibration_lines(found: Calibration, family: Family) -> list[str]:
-    """Return sentences that say how often what was `found` to be predicted of an outcome of this `family` came true."""
+    """Return the sentences that say what was `found`. `family` is that of the outcomes."""
     shares = ", ".join(f"{share:.0%}" for share in found["transform"])
     after = f"After {rows_in_words(found['given'])} the"
     lines = [f"{after} fifths of what was predicted hold {shares} of the outcomes (20% each is right)."]

@@ -40,7 +40,10 @@ def transforms(
 
 
 def known_outputs(schema: Schema, x: np.ndarray) -> np.ndarray:
-    """Return which outcomes of encoded rows `x` are known, with an axis of outcomes. `schema` says where they tell."""
+    """Return which outcomes of encoded rows are known, of shape (..., rows, outputs).
+
+    `schema` says which columns of the encoded inputs `x`, of shape (..., rows, width), hold this. Without such columns all are.
+    """
     width = len(schema.answers)
     return x[..., -width:] > 0 if schema.partial else np.ones((*x.shape[:-1], width), bool)
 

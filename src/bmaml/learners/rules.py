@@ -139,7 +139,7 @@ class Selected(AbstractRule):
 
     def __check_init__(self):
         if not any(self.moved):
-            raise InputError(f"moved is {self.moved}, so that nothing adapts: give True for the arrays that move.")
+            raise InputError(f"moved is {self.moved}, and then nothing adapts: give True for the arrays that move.")
 
     def init_meta(self, particle):
         return self.rule.init_meta(particle)
@@ -152,8 +152,8 @@ class Selected(AbstractRule):
         leaves, kind = jax.tree.flatten(move)
         if len(leaves) != len(self.moved):
             raise PairError(
-                f"Selected needs a word for each of the {len(leaves)} arrays of a particle because it says which of them move, "
-                f"and it has {len(self.moved)}; use as many."
+                f"Selected needs True or False for each of the {len(leaves)} arrays of a particle because it says which move, "
+                f"and it has {len(self.moved)}; give as many."
             )
         kept = [leaf if moves else jnp.zeros_like(leaf) for leaf, moves in zip(leaves, self.moved, strict=True)]
         return jax.tree.unflatten(kind, kept), state

@@ -125,9 +125,9 @@ def _grid_table(task: NewTask, model: FewShotRegressor, moving: str, grid: np.nd
 def _held(table: Table, schema: Schema) -> str:
     """Return in words at which value the side input of the grid `table` is held."""
     side = schema.side
-    return (
-        "" if side is None or side not in schema.needed else f", {side.name} {table.take(np.zeros(1, int)).shown(side.name)[0]}"
-    )
+    if side is None or side not in schema.needed:
+        return ""
+    return f", {side.name} {table.take(np.zeros(1, int)).shown(side.name)[0]}"
 
 
 def _measured(rows: Table, x: Column, schema: Schema) -> Points:

@@ -111,7 +111,7 @@ def measured(
         if any(lacking.values()):
             name = next(name for name, whole in lacking.items() if whole)
             raise InputError(f"{table.name} has no row with a value in {name!r}: give the columns with the outcomes.")
-        what = "a row tells of the outcomes that it has"
+        what = "each row is used for the outcomes that it has"
         warnings.warn(f"{table.name} has no outcome {some} of {len(none)} rows: {what}.", stacklevel=2)
         return table.take(~none) if none.any() else table
     warnings.warn(f"{table.name} has no outcome {some} of {len(none)} rows: these rows are left out.", stacklevel=2)

@@ -91,7 +91,7 @@ class ClassesLearner(AbstractEvidenceLearner):
     - `order`: the numbers of the classes in the order in which they are asked for.
 
     Targets are indicators: 1 for the class of a row, and 0 for the others.
-    Raises: InputError for fewer than two classes, or an order that is none.
+    Raises: InputError for fewer than two classes, or an order that leaves out a number or has one twice.
     """
 
     inner: GeneralisedLearner
