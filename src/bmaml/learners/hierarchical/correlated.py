@@ -18,10 +18,9 @@ from bmaml.io.registry import register
 from bmaml.learners.base import AbstractEvidenceLearner
 from bmaml.learners.hierarchical import scales as of_scales
 from bmaml.learners.hierarchical.basis import Basis, Knots
+from bmaml.learners.hierarchical.conditioning import conditioned, drawn
 from bmaml.learners.hierarchical.learner import HierarchicalLearner, HierarchicalMeta
 from bmaml.learners.hierarchical.scales import Scales
-
-_JITTER, _ROUNDING = 1e-5, 2.0
 
 
 class CorrelatedMeta(eqx.Module):
@@ -144,10 +143,7 @@ class CorrelatedPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
         mean, moving, half = self._reach(given, x)
         size, before = mean.size, deviations(self.basis, given.scales, self.correlation, x, x)
         before = (before + _same(jnp.einsum("ong,omg->nmo", moving, moving))).reshape(size, size)
-        share = max(_JITTER, 4.0 * size * float(jnp.finfo(x.dtype).eps))
-        jitter = share * jnp.trace(before) / size + 1e-8
-        root = jnp.linalg.cholesky(before - half.T @ half + jitter * jnp.eye(size, dtype=x.dtype))
-        return mean + (root @ jax.random.normal(key, (size,), x.dtype)).reshape(mean.shape)
+        return mean + drawn(before, half, key).reshape(mean.shape)
 
 
 def _same(each: Float[Array, "n m outputs"]) -> Float[Array, "n outputs m outputs"]:
@@ -196,12 +192,8 @@ class CorrelatedLearner(AbstractEvidenceLearner):
             covariance = deviations(basis, scales, meta.root, x, x) + _same(jnp.einsum("ong,omg->nmo", reach, reach))
             covariance = covariance.reshape(len(flat), len(flat)) * flat[:, None] * flat[None]
             noise = jax.vmap(lambda each: of_scales.noise_variance(basis, each, x), out_axes=1)(scales).ravel()
-            # Less noise than the rounding errors of the covariance would leave no root.
-            least = _ROUNDING * len(flat) * float(jnp.finfo(x.dtype).eps) * jnp.diagonal(covariance).max()
-            root = jnp.linalg.cholesky(covariance + jnp.diag(jnp.where(flat > 0, jnp.maximum(noise, least), 1.0)))
-            rest = solve_triangular(root, flat * (y - functions @ mean.T).ravel(), lower=True)
-            log_det = 2 * jnp.log(jnp.diagonal(root)).sum() + flat.sum() * jnp.log(2 * jnp.pi)
-            return _Given(scales, mean, shared, root, rest), -0.5 * (rest @ rest + log_det)
+            root, rest, log_density = conditioned(covariance, noise, flat * (y - functions @ mean.T).ravel(), flat)
+            return _Given(scales, mean, shared, root, rest), log_density
 
         given, evidence = jax.vmap(one)(own.scales, own.mean, own.root)
         log_weights = jax.nn.log_softmax(own.log_weights) + evidence

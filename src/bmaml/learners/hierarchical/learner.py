@@ -19,12 +19,8 @@ from bmaml.io.registry import register
 from bmaml.learners.base import AbstractEvidenceLearner
 from bmaml.learners.hierarchical import scales as of_scales
 from bmaml.learners.hierarchical.basis import KNOTS, Basis, Knots
+from bmaml.learners.hierarchical.conditioning import conditioned, drawn
 from bmaml.learners.hierarchical.scales import Deviation, Scales
-
-# Jitter of the covariance of function draws, as a share of the mean variance before the support.
-_JITTER = 1e-5
-# Rounding errors of the covariance of n rows are below this many times n, in units of the least step of numbers.
-_ROUNDING = 2.0
 
 
 class HierarchicalMeta(eqx.Module):
@@ -116,12 +112,7 @@ class HierarchicalPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
         mean, functions, half = self._reach(given, x)
         shared = functions @ given.shared
         before = of_scales.covariance(self.basis, given.scales, x, x) + shared @ shared.T
-        # Lines alone have a covariance of low rank, whose rounding errors grow with its size. What the support leaves open can
-        # be far less than what was open before, and rounding is relative to the latter.
-        share = max(_JITTER, 4.0 * len(x) * float(jnp.finfo(x.dtype).eps))
-        jitter = share * jnp.trace(before) / len(x) + 1e-8
-        root = jnp.linalg.cholesky(before - half.T @ half + jitter * jnp.eye(len(x), dtype=x.dtype))
-        return mean + root @ jax.random.normal(key, (len(x),), x.dtype)
+        return mean + drawn(before, half, key)
 
 
 @register("learner/hierarchical")
@@ -190,13 +181,8 @@ class HierarchicalLearner(AbstractEvidenceLearner):
             covariance = of_scales.covariance(self.basis, scales, x, x) + reach @ reach.T
             noise = of_scales.noise_variance(self.basis, scales, x)
             covariance = covariance * mask[:, None] * mask[None]
-            # Less noise than the rounding errors of the covariance would leave no root.
-            least = _ROUNDING * len(x) * float(jnp.finfo(x.dtype).eps) * jnp.diagonal(covariance).max()
-            covariance = covariance + jnp.diag(jnp.where(mask > 0, jnp.maximum(noise, least), 1.0))
-            root = jnp.linalg.cholesky(covariance)
-            rest = solve_triangular(root, mask * (y - functions @ mean), lower=True)
-            log_det = 2 * jnp.log(jnp.diagonal(root)).sum() + mask.sum() * jnp.log(2 * jnp.pi)
-            return _Given(scales, mean, shared, root, rest), -0.5 * (rest @ rest + log_det)
+            root, rest, log_density = conditioned(covariance, noise, mask * (y - functions @ mean), mask)
+            return _Given(scales, mean, shared, root, rest), log_density
 
         by_output = jax.vmap(one, (0, 0, 0, 1))
         given, evidence = jax.vmap(by_output, (0, 0, 0, None))(meta.scales, meta.mean, meta.root, y)
