@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from bmaml.estimators.held_out_tasks import judge_held_out, score_held_out
 from bmaml.estimators.left_out import LEFT_OUT
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Estimate, Score
-from bmaml.estimators.stacking import MIXTURES, PLAIN, family_for, may_lack, scores_of, verdict
+from bmaml.estimators.stacking import MIXTURES, PLAIN, roles_for, scores_of, verdict
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.io.aligned import aligned
 from bmaml.io.files import file_digest, read_plain, write_atomically
@@ -71,8 +71,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
         regression_method(method, 1, 1, fitting.particles)
     must_take_a_run(folder)
     table = columns.read(path, fitting.seed)
-    roles = replace(columns.roles(table), family=family_for(method, columns.family))
-    roles = replace(roles, partial=may_lack(method, roles))
+    roles = roles_for(method, columns.roles(table), columns.family)
     check_headers(roles)
     said: set[str] = set()
     with plain_warnings(said):

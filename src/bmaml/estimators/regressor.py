@@ -29,7 +29,6 @@ from bmaml.methods import METHODS, Method, Tuned
 from bmaml.methods.spec import TABLES
 from bmaml.recipes.tables import regression_method
 from bmaml.tables import (
-    ColumnRoles,
     Reading,
     Schema,
     Table,
@@ -183,7 +182,8 @@ class FewShotRegressor(AbstractEstimator):
         table, roles = named_table(X, y, task, x) if groups is None else array_table(X, y, groups)
         lists: dict[str, Any] = {"categorical": as_tuple(categorical), "log": as_tuple(log), "levels": as_tuple(levels)}
         sides = {"exposure": exposure, "error": error, "weight": weight, "trials": trials, "upper": upper}
-        roles = self._roles(replace(roles, order=order, **lists, **sides))
+        roles = replace(roles, order=order, selection=self.selection, **lists, **sides)
+        roles = stacking.roles_for(self.method, roles, self.family)
         table, schema = measured_rows(read_table(table, reading=reading), roles, sides, groups is not None, self.family is None)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.folds_: stacking.Report | None = None
@@ -192,11 +192,6 @@ class FewShotRegressor(AbstractEstimator):
         self.run_ = self._train(schema, tasks, directory, overwrite)
         self.schema_, self._names = schema, names_of(table, schema, min(tasks.shots))
         return self._with_features(X)
-
-    def _roles(self, roles: ColumnRoles) -> ColumnRoles:
-        """Return `roles` with what the constructor's arguments say of the columns."""
-        roles = replace(roles, selection=self.selection, family=stacking.family_for(self.method, self.family))
-        return replace(roles, partial=stacking.may_lack(self.method, roles))
 
     def _with_features(self, X: object) -> FewShotRegressor:
         """Return self, with how many inputs there are, and the names of those of a table, as scikit-learn asks."""

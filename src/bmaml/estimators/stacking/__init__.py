@@ -15,6 +15,5 @@ from bmaml.estimators.stacking.report import verdict as verdict
 from bmaml.estimators.stacking.run import FAMILY_MIXTURES as FAMILY_MIXTURES
 from bmaml.estimators.stacking.run import MIXTURES as MIXTURES
 from bmaml.estimators.stacking.run import default_steps as default_steps
-from bmaml.estimators.stacking.run import family_for as family_for
-from bmaml.estimators.stacking.run import may_lack as may_lack
+from bmaml.estimators.stacking.run import roles_for as roles_for
 from bmaml.estimators.stacking.run import stacked_run as stacked_run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -37,20 +38,19 @@ CORRELATED_MIXTURES: dict[str, tuple[str, ...]] = {
 """The same for several outcomes of which some are missing in some rows."""
 
 
-def may_lack(method: object, roles: ColumnRoles) -> bool:
-    """Return whether rows may lack some of several outcomes: whether the `method` can learn from such rows.
+def roles_for(method: object, roles: ColumnRoles, family: str | None) -> ColumnRoles:
+    """Return `roles` with the family that the `method` fits, and with whether rows may lack some of several outcomes.
 
-    `roles` names the outcomes, their family and what else is known of a row.
-    """
-    fits = isinstance(method, str) and method in CORRELATED_MIXTURES and roles.family in (None, NORMAL.name)
-    return fits and len(roles.y) > 1 and not (roles.sides or roles.upper)
-
-
-def family_for(method: object, family: str | None) -> str | None:
-    """Return the name of the family to fit by a `method`, or None if the outcomes decide. `family` is what the user wants.
-
+    `family` is the name of the family that the user wants, or None if the outcomes decide.
     Raises: InputError for a family that the method cannot fit.
     """
+    roles = replace(roles, family=_family_for(method, family))
+    learns = isinstance(method, str) and method in CORRELATED_MIXTURES and roles.family in (None, NORMAL.name)
+    return replace(roles, partial=learns and len(roles.y) > 1 and not (roles.sides or roles.upper))
+
+
+def _family_for(method: object, family: str | None) -> str | None:
+    """Return the name of the family to fit by a `method`, or None if the outcomes decide."""
     fits = isinstance(method, str) and method in FAMILY_MIXTURES
     if family is None:
         return None if fits else NORMAL.name
