@@ -72,7 +72,7 @@ def measured_rows(
     Raises: InputError for a column that does not fit, or if no row has an outcome.
     """
     inputs = tuple(name for name in roles.x if not arrays or name not in sides.values())
-    roles = replace(roles, x=inputs, **sides)
+    roles = replace(roles, x=inputs)
     table = measured(table, roles.y, roles.levels, roles.upper, roles.partial)
     schema = fit_schema(table, roles)
     if assumed and roles.family is not None and len(roles.y) == 1:
