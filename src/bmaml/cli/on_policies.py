@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ def evaluate(
     run, wanted = bmaml.load(folder), sorted(set(steps or (0, 1, 2, 3)))
     assert isinstance(run.method, PolicyMethod)  # its record says so
     world = source(folder)
-    own = {} if slower is None else {"slower": slower}
-    found = evaluate_policies(run.method, run.meta, world, updates=wanted[-1], count=count, seed=seed, episodes=episodes, **own)
+    score = evaluate_policies if slower is None else partial(evaluate_policies, slower=slower)
+    found = score(run.method, run.meta, world, updates=wanted[-1], count=count, seed=seed, episodes=episodes)
     rows = [row for row in found.rows if row.steps in wanted]
     return dataclasses.replace(found, rows=rows, scores={k: v for k, v in found.scores.items() if k[1] in wanted})
