@@ -289,9 +289,10 @@ def test_a_table_without_an_input_is_encoded_as_one_that_never_changes():
     assert y.std() == pytest.approx(1)
 
 
-@pytest.mark.parametrize(
-    "cells", [["2024-03-01", "2024-03-02", "2024-03-05", "2024-03-09"], ["8:00", "9:30", "14:00", "15:15"]]
-)
+DATES, TIMES = ["2024-03-01", "2024-03-02", "2024-03-05", "2024-03-09"], ["8:00", "9:30", "14:00", "15:15"]
+
+
+@pytest.mark.parametrize("cells", [DATES, pytest.param(TIMES, marks=pytest.mark.costly)])
 def test_a_prediction_is_drawn_over_dates_and_times(cells):
     table = {"task": np.repeat(np.arange(6), 4), "when": cells * 6, "y": np.sin(np.arange(24.0))}
     model = bmaml.FewShotRegressor("linear", steps=1, batch=2, shots=2).fit(table, "y", task="task", x="when")
