@@ -35,6 +35,13 @@ def test_groups_are_routed_to_splits_fits_and_scores():
         assert np.isfinite(scores).all()
         search = GridSearchCV(small(), {"learning_rate": [1e-3, 1e-2]}, cv=GroupKFold(2), refit=False)
         search.fit(x, y, groups=groups)
+        # A user may say the same in scikit-learn's words, or give another name.
+        named = small().set_fit_request(groups="who").set_score_request(groups="who")
+        scores = cross_val_score(named, x, y, cv=GroupKFold(2), params={"groups": groups, "who": groups})
+        assert np.isfinite(scores).all()
+        assert pipe.fit(x, y, groups=groups).score(x, y, groups=groups, given=2) > 0.5
+    with pytest.raises(InputError, match="enable_metadata_routing"):
+        small().fit({"x": x[:, 0], "y": y}, "y", x="x")  # pyright: ignore[reportCallIssue]
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     # The score is that of tasks some of whose rows are given, and not of rows of no task.
     model = small().fit(x, y, groups=groups)

@@ -8,13 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from bmaml.data import Data
 from bmaml.errors import InputError
-from bmaml.estimators.scikit import unfitted
+from bmaml.estimators.scikit import Kind, routing, tags, unfitted
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.checked import check_arguments
 from bmaml.io.checkpoint import RunFolder
@@ -115,6 +115,41 @@ class AbstractEstimator(ABC):
             elif isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
                 params[name] = [int(s) for s in value]
         return {"kind": type(self).__name__, "params": params}
+
+
+class AbstractRowsEstimator(AbstractEstimator):
+    """An estimator of rows that belong to tasks. scikit-learn's tools hand it the task of each row, as `groups`."""
+
+    KIND: ClassVar[Kind]
+    _metadata_request: Any  # Under this name scikit-learn copies it to clones.
+
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn wants to know of the estimator."""
+        return tags(self.KIND)
+
+    def get_metadata_routing(self) -> Any:
+        """Return that `fit` and `score` ask for `groups`, for scikit-learn's routing of metadata."""
+        return getattr(self, "_metadata_request", None) or routing(type(self).__name__)
+
+    def set_fit_request(self, *, groups: bool | str | None = True):
+        """Say whether `fit` asks scikit-learn's tools for `groups`, or under which name; returns self. It does without this."""
+        return self._asking("fit", groups=groups)
+
+    def set_score_request(
+        self,
+        *,
+        groups: bool | str | None = True,
+        given: bool | str | None = True,
+        sample_weight: bool | str | None = None,
+    ):
+        """Say the same of `groups`, of `given` and of `sample_weight` in `score`; returns self."""
+        return self._asking("score", groups=groups, given=given, sample_weight=sample_weight)
+
+    def _asking(self, method: str, **wanted: bool | str | None):
+        self._metadata_request = self.get_metadata_routing()
+        for name, alias in wanted.items():
+            getattr(self._metadata_request, method).add_request(param=name, alias=alias)
+        return self
 
 
 def recalibrated(run: Run[Data, AbstractPosterior], found: Predictor) -> Run[Data, AbstractPosterior]:

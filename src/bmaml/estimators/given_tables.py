@@ -27,7 +27,10 @@ def named_table(
     Raises: InputError if the task or the outputs are not named.
     """
     if task is None:
-        raise InputError("the task of each row is missing: give groups= with arrays or task= with a table.")
+        raise InputError(
+            "the task of each row is missing: give groups= with arrays (to scikit-learn's tools params={'groups': ...}, with "
+            "sklearn.set_config(enable_metadata_routing=True)) or task= with a table."
+        )
     if y is None:
         raise InputError("give y=, the names of the table's output columns, and x=, those of its inputs.")
     inputs, outputs = ((names,) if isinstance(names, str) else tuple(names) for names in (x, y))

@@ -7,21 +7,21 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, overload
+from typing import Annotated, Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.estimators import stacking
-from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, saved
+from bmaml.estimators.base import AbstractRowsEstimator, check_unseen, read_from, recalibrated, saved
 from bmaml.estimators.description import Learned
 from bmaml.estimators.given_tables import array_table, as_fitted, as_rows, digests, measured_rows, named_table, with_outputs
 from bmaml.estimators.learned import learned
 from bmaml.estimators.left_out import LeftOut, Names, names_of, read_left_out
 from bmaml.estimators.many import ManyAnswers, ManyTasks
 from bmaml.estimators.regressor_task import AdaptedTask
-from bmaml.estimators.scikit import explained, routing, row_weights, scored, split_given, tags
+from bmaml.estimators.scikit import Kind, explained, row_weights, scored, split_given
 from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.io.checked import AtLeast, Count, NotNegative, Positive, Seed, as_tuple
 from bmaml.io.checkpoint import RunFolder
@@ -47,7 +47,7 @@ from bmaml.training.progress import Progress, as_progress
 from bmaml.training.run import Run, train
 
 
-class FewShotRegressor(AbstractEstimator):
+class FewShotRegressor(AbstractRowsEstimator):
     """Learns from many small data sets how to predict a new one from a few of its points, with honest intervals.
 
     - `method`: `"mixture"` trains candidates from a mixed model to experts on folds of the tasks, and mixes them by how well
@@ -65,6 +65,8 @@ class FewShotRegressor(AbstractEstimator):
       `"normal"`. The methods `"mixture"` and `"mixed-model"` fit the other families.
     - `progress`: True prints a line on stderr from time to time; or a `bmaml.training.progress.Progress`.
     """
+
+    KIND: ClassVar[Kind] = "regressor"
 
     def __init__(
         self,
@@ -242,14 +244,6 @@ class FewShotRegressor(AbstractEstimator):
 
     def _answer(self, table: Table, rows: np.ndarray) -> AdaptedTask:
         return self.adapt(table.take(rows)) if len(rows) else self.adapt()
-
-    def __sklearn_tags__(self) -> Any:
-        """Return what scikit-learn wants to know of the estimator."""
-        return tags("regressor")
-
-    def get_metadata_routing(self) -> Any:
-        """Return that `fit` and `score` ask for `groups`, for scikit-learn's routing of metadata."""
-        return routing(type(self).__name__)
 
     def _train(self, schema: Schema, tasks: FixedTasks, directory: str | Path | None, overwrite: bool) -> Run:
         method = self.method

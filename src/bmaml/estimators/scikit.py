@@ -47,12 +47,15 @@ def tags(kind: Kind) -> Any:
 
 
 def routing(owner: str) -> Any:
-    """Return what `fit` and `score` of the class called `owner` ask for besides data: the task of each row, as `groups`."""
+    """Return what `fit` and `score` of the class called `owner` ask for besides data: the task of each row, as `groups`, and
+    how many rows of a task are `given`.
+    """
     from sklearn.utils.metadata_routing import MetadataRequest
 
     asked = MetadataRequest(owner=owner)
     for method in (asked.fit, asked.score):
         method.add_request(param="groups", alias=True)
+    asked.score.add_request(param="given", alias=True)
     asked.score.add_request(param="sample_weight", alias=None)
     return asked
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
-from bmaml.estimators.base import AbstractEstimator
+from bmaml.estimators.base import AbstractRowsEstimator
 from bmaml.estimators.given_tables import as_rows
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.regressor_task import AdaptedTask
-from bmaml.estimators.scikit import routing, row_weights, scored, split_given, tags
+from bmaml.estimators.scikit import Kind, row_weights, scored, split_given
 from bmaml.estimators.suggestions import By
 from bmaml.io.checked import AtLeast, Count, Seed
 from bmaml.tables import TableLike, read_table
@@ -80,7 +80,7 @@ class AdaptedLabels:
         return self.task.suggest(X_pool, n, by)
 
 
-class FewShotTableClassifier(AbstractEstimator):
+class FewShotTableClassifier(AbstractRowsEstimator):
     """Learns from many small tables with a label in each row how to tell the labels of a new one, from a few of its rows.
 
     The classes are 2 to 20 labels, and the same for all tasks. It is a `FewShotRegressor` of the family `"yes-no"`, or
@@ -89,6 +89,8 @@ class FewShotTableClassifier(AbstractEstimator):
     - `method`: `"mixture"` or `"mixed-model"`.
     - `shots`, `selection`, `queries`, `progress`: as for `FewShotRegressor`.
     """
+
+    KIND: ClassVar[Kind] = "classifier"
 
     def __init__(
         self,
@@ -240,11 +242,3 @@ class FewShotTableClassifier(AbstractEstimator):
         loaded = cls(**own)
         loaded.classes_ = np.array(classes, dtype=None if all(type(c) is type(classes[0]) for c in classes) else object)
         return loaded._take(model)
-
-    def __sklearn_tags__(self) -> Any:
-        """Return what scikit-learn wants to know of the estimator."""
-        return tags("classifier")
-
-    def get_metadata_routing(self) -> Any:
-        """Return that `fit` and `score` ask for `groups`, for scikit-learn's routing of metadata."""
-        return routing(type(self).__name__)
