@@ -141,5 +141,5 @@ def test_rows_of_a_large_table_that_are_not_used_are_counted_aloud(tmp_path, cap
     options = ("--task", "t", "--x", "time", "--y", "y", "--method", "linear", "--steps", "1", "--rows", "20000")
     assert run("fit", tmp_path / "large.csv", *options, "--out", tmp_path / "model") == 0
     said = capsys.readouterr()
-    assert "000 of 1000000 rows: whole tasks, drawn at random" in said.out
+    assert "of 1,000,000 rows: whole tasks, drawn at random" in said.out
     assert "512 rows of each are used" in said.err
