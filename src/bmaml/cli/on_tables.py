@@ -66,8 +66,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
     if not path.exists():
         raise InputError(f"there is no {path}: give the path of a table, or of a folder or zip of images.")
     method, shots = fitting.method or "mixture", whole_numbers(fitting.shots, "--shots", 0)
-    folded = method in MIXTURES
-    if not folded:
+    if not (folded := method in MIXTURES):
         regression_method(method, 1, 1, fitting.particles)
     must_take_a_run(folder)
     table = columns.read(path, fitting.seed)
