@@ -178,5 +178,7 @@ def test_outcomes_that_rows_lack_go_through_every_door(tmp_path, capsys, monkeyp
     assert run("describe", model) == 0
     assert run("report", model, "--out", tmp_path / "report.html") == 0
     assert run("report", model, "--table", further, "--out", tmp_path / "report.json") == 0
+    assert run("recalibrate", model, known, "--shots", "2", "--out", tmp_path / "again") == 2
+    assert "fitted on 20 of these 20 tasks" in capsys.readouterr().err
     assert run("recalibrate", model, further, "--shots", "2", "--out", tmp_path / "other") == 0
     assert run("predict", tmp_path / "other", new, "--out", tmp_path / "answers.csv", "--plot", tmp_path / "answers.png") == 0

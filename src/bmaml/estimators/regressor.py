@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -300,8 +301,11 @@ class FewShotRegressor(AbstractRowsEstimator):
         """
         run = self.fitted()
         table = read_table(X) if groups is None else as_fitted(array_table(X, y, groups)[0], self.schema_)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # `further` says the same.
+            # With all rows that a fit takes, also those that lack some outcome: so tasks that were fitted on are recognised.
+            check_unseen(digests(self._in_form(table, shots, gaps=self.schema_.partial)), self.seen_, "tasks")
         tasks, counts = self.further(table, shots)
-        check_unseen(digests(tasks), self.seen_, "tasks")
         lengths = np.sort(np.asarray(tasks.rows.count).astype(int))[::-1]
         if shots is None and len(lengths) >= LEAST_TASKS:
             counts = some_shots(tasks.shots, int(lengths[LEAST_TASKS - 1])) or counts
@@ -314,10 +318,15 @@ class FewShotRegressor(AbstractRowsEstimator):
         `shots` gives these numbers (None: up to five of the counts in training).
         Raises: InputError if a value or a task does not fit.
         """
-        wanted = self.shots if shots is None else shots
-        table = measured(self.schema_.as_read(table), [column.name for column in self.schema_.outputs])
-        tasks = table_tasks(table, self.schema_, shots=wanted, selection=self.selection, training=False)
+        tasks = self._in_form(table, shots)
         return tasks, some_shots(tasks.shots, int(tasks.rows.count.max()))
+
+    def _in_form(self, table: Table, shots: Shots | None, *, gaps: bool = False) -> FixedTasks:
+        """Return the tasks of `table` in the form of the fitted model: the rows that have all outcomes (`gaps`: one)."""
+        names = [column.name for column in self.schema_.outputs]
+        rows = measured(self.schema_.as_read(table), names, partial=gaps)
+        wanted = self.shots if shots is None else shots
+        return table_tasks(rows, self.schema_, shots=wanted, selection=self.selection, training=False)
 
     def plan(self) -> Plan:
         name = "experts" if self.method in stacking.MIXTURES else self.method  # Of a mixture, experts alone take meta-steps.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import jax
@@ -91,7 +91,7 @@ def measured(
 
     `levels` are those of an ordered outcome: a text such as "none" is then no missing value. `upper` is the column with the
     upper ends of the outcome, if there is one.
-    Raises: InputError if no row has.
+    Raises: InputError if no row has, or with `partial` if one of the columns has no value.
     """
     if upper is not None:
         table = with_limits(table, outputs[0], upper)
@@ -99,23 +99,41 @@ def measured(
         words, own = {level.strip().lower() for level in levels}, table.reading
         kept = {name: tuple(text for text in own.of(name) if text not in words) for name in outputs}
         table = replace(table, reading=replace(own, columns=dict(own.columns) | kept))
+    if partial:
+        return _partly_measured(table, outputs)
     counts = {name: table.empty(name) for name in outputs}
     none = np.any(list(counts.values()), axis=0)
     if not none.any():
         return table
-    if none.all() and not partial:
+    if none.all():
         raise InputError(f"{table.name} has no row with a value in {listed(list(outputs))}: give the column with the outcomes.")
-    some = ", ".join(f"{name!r} in {int(empty.sum())}" for name, empty in counts.items() if empty.any())
-    if partial:
-        lacking, none = {name: empty.all() for name, empty in counts.items()}, np.all(list(counts.values()), axis=0)
-        if any(lacking.values()):
-            name = next(name for name, whole in lacking.items() if whole)
-            raise InputError(f"{table.name} has no row with a value in {name!r}: give the columns with the outcomes.")
-        what = "each row is used for the outcomes that it has"
-        warnings.warn(f"{table.name} has no outcome {some} of {len(none)} rows: {what}.", stacklevel=2)
-        return table.take(~none) if none.any() else table
-    warnings.warn(f"{table.name} has no outcome {some} of {len(none)} rows: these rows are left out.", stacklevel=2)
+    warnings.warn(f"{table.name} has no outcome {_gaps(counts)} of {len(none)} rows: these rows are left out.", stacklevel=2)
     return table.take(~none)
+
+
+def _partly_measured(table: Table, outputs: Sequence[str]) -> Table:
+    """Return the rows of `table` that have a value in one of the columns `outputs`, with warnings that say what lacks.
+
+    Raises: InputError if one of the columns has no value.
+    """
+    counts = {name: table.empty(name) for name in outputs}
+    for name, empty in counts.items():
+        if empty.all():
+            raise InputError(f"{table.name} has no row with a value in {name!r}: give the columns with the outcomes.")
+    none = np.all(list(counts.values()), axis=0)
+    if none.any():
+        lacking = f"has none of the outcomes in {int(none.sum())} of {len(none)} rows"
+        warnings.warn(f"{table.name} {lacking}: these rows are left out.", stacklevel=3)
+        table, counts = table.take(~none), {name: empty[~none] for name, empty in counts.items()}
+    if gaps := _gaps(counts):
+        used = "each row is used for the outcomes that it has"
+        warnings.warn(f"{table.name} has no outcome {gaps} of {int((~none).sum())} rows: {used}.", stacklevel=3)
+    return table
+
+
+def _gaps(counts: Mapping[str, np.ndarray]) -> str:
+    """Return in words in how many rows each outcome is empty, for those that are empty somewhere."""
+    return ", ".join(f"{name!r} in {int(empty.sum())}" for name, empty in counts.items() if empty.any())
 
 
 def default_shots(sizes: Sequence[int], selection: Selection = "random") -> tuple[int, ...]:
