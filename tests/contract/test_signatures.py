@@ -31,8 +31,8 @@ EXCEPTIONS = {
         Run.save train about Ledger.__init__ Keeper.save seal sealed read_sealed predictions threshold
     """,
     "the constructor's arguments by name, tags, routes and arrays of scikit-learn, as it asks": """
-        AbstractEstimator.get_params AbstractEstimator.set_params FewShotRegressor.get_metadata_routing
-        FewShotTableClassifier.get_metadata_routing routing row_weights tags
+        AbstractEstimator.get_params AbstractEstimator.set_params
+        AbstractRowsEstimator.get_metadata_routing routing row_weights tags
     """,
     "settings of a method, a plan or an environment that is known by name alone": """
         MethodSpec.build as_published build_method build_image_method build_world build_policy_method task_posterior

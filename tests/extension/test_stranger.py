@@ -204,7 +204,7 @@ def test_the_command_line_knows_an_installed_packages_rows_and_names_a_broken_on
     size = ("--steps", 1, "--seeds", 1, "--count", 2, "--shots", 2)
     assert run("leaderboard", "guest-waves", "--methods", "guest", *size, "--out", tmp_path / "board") == 0
     capfd.readouterr()
-    monkeypatch.setattr("bmaml.methods.rows.METHODS._rows", {})
+    monkeypatch.setattr("bmaml.methods.rows.METHODS._found", {})
     # All methods, and with these alone: those that can be used; the others are named.
     warnings.simplefilter("always", PluginWarning)
     assert run("leaderboard", "guest-waves", *size, "--out", tmp_path / "board") == 0

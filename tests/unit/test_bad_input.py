@@ -186,10 +186,10 @@ def test_scores_are_written_over_no_file_and_into_no_missing_folder(refused, run
         (["--seed", "-1"], "seed of Plan is -1"),
         (["--seed", "99999999999"], "seed of Plan is 99999999999"),
         (["--learning-rate", "-1"], "outer rate -1"),
-        (["--learning-rate", "inf"], "learning_rate of Muon is inf"),
-        (["--inner-learning-rate", "inf"], "learning_rate of Sgd is inf"),
+        (["--learning-rate", "inf"], "--learning-rate is inf"),
+        (["--inner-learning-rate", "inf"], "--inner-learning-rate is inf"),
         (["--steps", "1000000000000"], "give a whole number below 2147483648"),
-        (["--inner-learning-rate", "nan"], "learning_rate of Sgd is nan"),
+        (["--inner-learning-rate", "nan"], "--inner-learning-rate is nan"),
         (["--method", "experts"], "no inner steps to set"),
     ],
 )

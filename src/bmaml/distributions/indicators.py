@@ -23,8 +23,9 @@ class Indicators(AbstractDiscrete):
     The probabilities are the softmax of the `logits`. `log_prob` is joint over the outputs, so it is the log probability of
     the class. `cdf`, `quantile` and `interval` treat each output as a yes or no.
 
-    >>> Indicators(jnp.log(jnp.array([[0.2, 0.3, 0.5]]))).mean.round(2)
-    Array([[0.2, 0.3, 0.5]], dtype=float32)
+    >>> shares = Indicators(jnp.log(jnp.array([[0.2, 0.3, 0.5]]))).mean
+    >>> [f"{share:.1f}" for share in shares[0]]
+    ['0.2', '0.3', '0.5']
     """
 
     BY_ROWS: ClassVar[bool] = True
