@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -93,7 +94,13 @@ def data(x, y, mask=None, *, dtype=None) -> Data:
     y = y[:, None] if numbers and y.ndim == 1 else y
     if len(x) != len(y):
         raise InputError(f"x has {len(x)} rows and y has {len(y)}: give one target row for each input row.")
-    return Data(jnp.asarray(x), jnp.asarray(y), jnp.asarray(np.ones(len(x), dtype) if mask is None else mask, dtype))
+    weights = np.ones(len(x), dtype) if mask is None else mask
+    return Data(_on_device(x), _on_device(y), jnp.asarray(_on_device(weights), dtype))
+
+
+def _on_device(values: Array | np.ndarray) -> Array:
+    """Return `values` as an array of JAX. One of NumPy is copied, for which `jnp.asarray` may compile a program."""
+    return jax.device_put(values) if isinstance(values, np.ndarray) else jnp.asarray(values)
 
 
 def rows_of(values: object, name: str) -> np.ndarray:
