@@ -143,7 +143,7 @@ def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish:
         if what in ("mean", "std", "probability") or (classes and what.startswith("probability_"))
     ]
     outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in moments]
-    header = ["rank", *_leading(model, _others(model, tasks[0]), bool(tasks[0].name)), *outputs]
+    header = ["rank", *_leading(model, model.schema_.others(tasks[0].asked), bool(tasks[0].name)), *outputs]
     comma = any(_commas(table) for table in (tasks[0].given, tasks[0].asked))
     columns = zip(*(row for task in tasks for row in _suggested(model, task, n, wish, comma)), strict=True)
     return csv_lines([[name] for name in header], comma=comma) + csv_lines(list(columns), comma=comma)
@@ -222,12 +222,6 @@ def _leading(model: FewShotRegressor, others: Sequence[str], named: bool) -> lis
     return [*tasks, *(column.name for column in model.schema_.inputs), *others]
 
 
-def _others(model: FewShotRegressor, task: NewTask) -> list[str]:
-    schema = model.schema_
-    known = {*schema.task_columns, *(column.name for column in (*schema.inputs, *schema.outputs))}
-    return [name for name in task.asked.columns if name not in known]
-
-
 def _written(rows: Table, name: str, comma: bool) -> pa.Array:
     """Return the cells of column `name` as they are written, numbers with the mark of the answers in front of decimals."""
     texts, wanted = rows.written(name), "," if comma else "."
@@ -241,9 +235,8 @@ def _written(rows: Table, name: str, comma: bool) -> pa.Array:
 def _cells(model: FewShotRegressor, task: NewTask, rows: np.ndarray, comma: bool) -> list[list[str]]:
     """Return the cells in front of the answers to some rows, as they are written (`_written`)."""
     asked = task.asked.take(rows)
-    shown = [
-        _written(asked, name, comma).to_pylist() for name in (*(c.name for c in model.schema_.inputs), *_others(model, task))
-    ]
+    names = (*(column.name for column in model.schema_.inputs), *model.schema_.others(task.asked))
+    shown = [_written(asked, name, comma).to_pylist() for name in names]
     return [[*task.labels, *(column[row] for column in shown)] for row in range(len(asked))]
 
 

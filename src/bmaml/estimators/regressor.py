@@ -301,11 +301,12 @@ class FewShotRegressor(AbstractRowsEstimator):
         """
         run = self.fitted()
         table = read_table(X) if groups is None else as_fitted(array_table(X, y, groups)[0], self.schema_)
+        tasks, counts = self.further(table, shots)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `further` says the same.
-            # With all rows that a fit takes, also those that lack some outcome: so tasks that were fitted on are recognised.
-            check_unseen(digests(self._in_form(table, shots, gaps=self.schema_.partial)), self.seen_, "tasks")
-        tasks, counts = self.further(table, shots)
+            # Rows that lack some outcome were fitted on, too.
+            whole = self._in_form(table, shots, gaps=True) if self.schema_.partial else tasks
+        check_unseen(digests(whole), self.seen_, "tasks")
         lengths = np.sort(np.asarray(tasks.rows.count).astype(int))[::-1]
         if shots is None and len(lengths) >= LEAST_TASKS:
             counts = some_shots(tasks.shots, int(lengths[LEAST_TASKS - 1])) or counts

@@ -106,12 +106,10 @@ class Optax(AbstractRule):
         return updates, state
 
 
-@register("rule/scaled")
-class Scaled(AbstractRule):
-    """Another `rule` with its steps multiplied by `factor`."""
+class AbstractRuleAround(AbstractRule):
+    """A rule that changes the steps of another `rule`, which learns and remembers what it does by itself."""
 
-    rule: AbstractRule
-    factor: float = eqx.field(static=True)
+    rule: eqx.AbstractVar[AbstractRule]
 
     def init_meta(self, particle):
         return self.rule.init_meta(particle)
@@ -119,13 +117,21 @@ class Scaled(AbstractRule):
     def start(self, particles):
         return self.rule.start(particles)
 
+
+@register("rule/scaled")
+class Scaled(AbstractRuleAround):
+    """Another `rule` with its steps multiplied by `factor`."""
+
+    rule: AbstractRule
+    factor: float = eqx.field(static=True)
+
     def step(self, meta, state, direction):
         move, state = self.rule.step(meta, state, direction)
         return jax.tree.map(lambda leaf: self.factor * leaf, move), state
 
 
 @register("rule/selected")
-class Selected(AbstractRule):
+class Selected(AbstractRuleAround):
     """Another `rule` for some of a particle's arrays. The others stay where adaptation starts.
 
     - `rule`: moves the chosen arrays.
@@ -140,12 +146,6 @@ class Selected(AbstractRule):
     def __check_init__(self):
         if not any(self.moved):
             raise InputError(f"moved is {self.moved}, and then nothing adapts: give True for the arrays that move.")
-
-    def init_meta(self, particle):
-        return self.rule.init_meta(particle)
-
-    def start(self, particles):
-        return self.rule.start(particles)
 
     def step(self, meta, state, direction):
         move, state = self.rule.step(meta, state, direction)

@@ -88,8 +88,7 @@ class NewRows:
     @property
     def others(self) -> list[str]:
         """Names of the columns of the rows to predict that the schema does not know."""
-        known = {*self.schema.task_columns, *(column.name for column in (*self.schema.inputs, *self.schema.outputs))}
-        return [name for name in (self.table if self.at is None else self.at).columns if name not in known]
+        return self.schema.others(self.table if self.at is None else self.at)
 
     def labels(self, tasks: np.ndarray) -> list[pa.Array]:
         """Return the texts of the columns that name a task, column by column, for the tasks of these places."""

@@ -116,6 +116,11 @@ class Schema:
         """Return the task of each row of `table` as its place in the list of tasks, and this list in order of appearance."""
         return task_codes(self.as_read(table), self.task_columns)
 
+    def others(self, table: Table) -> list[str]:
+        """Return the names of the columns of `table` that are neither tasks nor inputs nor outcomes."""
+        known = {*self.task_columns, *(column.name for column in (*self.inputs, *self.outputs))}
+        return [name for name in table.columns if name not in known]
+
     def encode(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
         """Return `x` (rows, width) and `y` (rows, outputs) of `table` as float32.
 

@@ -14,8 +14,14 @@ from bmaml.data import Data
 from bmaml.estimators.stacking.candidates import MOST_ROWS, Candidate, Setting, draws_for, some_tasks
 from bmaml.estimators.stacking.scale_draws import RIGID, ScaleFit
 from bmaml.learners.hierarchical import Basis, HierarchicalLearner, HierarchicalMeta, Knots, fit_basis
-from bmaml.learners.hierarchical import scales as of_scales
-from bmaml.learners.hierarchical.correlated import CorrelatedLearner, CorrelatedMeta, correlation_root, deviations
+from bmaml.learners.hierarchical.correlated import (
+    CorrelatedLearner,
+    CorrelatedMeta,
+    correlation_root,
+    deviations,
+    noise_variances,
+    of_known,
+)
 from bmaml.learners.hierarchical.scales import Deviation
 
 _ITERATIONS = 60
@@ -99,8 +105,7 @@ def _loss(
 
     def task(x: Array, y: Array, known: Array) -> Array:
         flat = known.ravel()
-        covariance = deviations(basis, scales, root, x, x).reshape(len(flat), len(flat)) * flat[:, None] * flat[None]
-        noise = jax.vmap(lambda own: of_scales.noise_variance(basis, own, x), out_axes=1)(scales).ravel()
+        covariance, noise = of_known(deviations(basis, scales, root, x, x), flat), noise_variances(basis, scales, x).ravel()
         lower = jnp.linalg.cholesky(covariance + jnp.diag(jnp.where(flat > 0, noise, 1.0)))
         away = flat * (y - basis.mean(knots, x) @ mean.T).ravel()
         rest = jax.scipy.linalg.solve_triangular(lower, away, lower=True)

@@ -12,14 +12,13 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
-from bmaml.distributions import Mixture, Normal
-from bmaml.inference.posteriors import AbstractMembersPosterior, AbstractNoisePosterior
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractEvidenceLearner
 from bmaml.learners.hierarchical import scales as of_scales
 from bmaml.learners.hierarchical.basis import Basis, Knots
 from bmaml.learners.hierarchical.conditioning import conditioned, drawn
 from bmaml.learners.hierarchical.learner import HierarchicalLearner, HierarchicalMeta
+from bmaml.learners.hierarchical.posterior import AbstractDrawsPosterior
 from bmaml.learners.hierarchical.scales import Scales
 
 
@@ -72,50 +71,42 @@ def deviations(
     return jnp.where(alone[None, :, None] > 0, jnp.moveaxis(whole, 0, 1)[..., None], between)
 
 
-class CorrelatedPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
+def noise_variances(basis: Basis, scales: Scales, x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
+    """Return the noise of each outcome of the rows `x`. `basis` and `scales` are as in `deviations`."""
+    return jax.vmap(lambda own: of_scales.noise_variance(basis, own, x), out_axes=1)(scales)
+
+
+def of_known(
+    covariance: Float[Array, "n outputs n outputs"], known: Float[Array, " measured"]
+) -> Float[Array, "measured measured"]:
+    """Return a `covariance` between rows and outcomes with both on one axis, and 0 where one is not `known`."""
+    return covariance.reshape(len(known), len(known)) * known[:, None] * known[None]
+
+
+class CorrelatedPosterior(AbstractDrawsPosterior):
     """A Gaussian process over rows and outcomes for each draw of the scales, weighted by the evidence of the support.
 
-    - `basis`, `knots`, `correlation`: the functions of the inputs, and a root of the correlations between outcomes.
-    - `x`, `known`: inputs of the support, and which outcomes of its rows are known.
     - `given`: the conditioned draws, on a leading axis.
     - `log_weights`: log weights of the draws.
+    - `basis`, `knots`, `correlation`: the functions of the inputs, and a root of the correlations between outcomes.
+    - `x`, `known`: inputs of the support, and which outcomes of its rows are known.
     """
 
+    given: _Given
+    log_weights: Float[Array, " draws"]
     basis: Basis
     knots: Knots
     correlation: Float[Array, "outputs outputs"]
     x: Float[Array, "n inputs"]
     known: Float[Array, "n outputs"]
-    given: _Given
-    log_weights: Float[Array, " draws"]
 
-    def predict(self, x):
-        mean, variance, noise = self._moments(x)
-        return Mixture(self.log_weights, Normal(mean, jnp.sqrt(variance + noise)))
-
-    def each(self, score, x):
-        mean, variance, noise = self._moments(x)
-        return jax.vmap(score)(Normal(mean, jnp.sqrt(variance + noise)))
-
-    def noise_entropy(self, x):
-        noise = self._moments(x)[2]
-        each = jax.vmap(lambda part: Normal(jnp.zeros_like(part), jnp.sqrt(part)).entropy())(noise)
-        return jnp.tensordot(jax.nn.softmax(self.log_weights), each, 1)
-
-    def sample_functions(self, x, *, key, count=1):
-        pick_key, draw_key = jax.random.split(key)
-        picked = jax.random.categorical(pick_key, self.log_weights, shape=(count,))
-
-        def function(draw: Array, key: PRNGKeyArray) -> Array:
-            return self._draw(jax.tree.map(lambda leaf: leaf[draw], self.given), self._inputs(x), key)
-
-        return jax.vmap(function)(picked, jax.random.split(draw_key, count))
+    def _function(self, given: _Given, x: Array, key: PRNGKeyArray) -> Array:
+        return self._draw(given, self._inputs(x), key)
 
     def _inputs(self, x: Array) -> Array:
         return x[:, : len(self.basis.roles)]
 
     def _moments(self, x: Array) -> tuple[Array, Array, Array]:
-        """Return mean and variance of the functions, and the noise, for each draw (draws, n, outputs)."""
         return jax.vmap(self._one, (0, None))(self.given, self._inputs(x))
 
     def _reach(self, given: _Given, x: Array) -> tuple[Array, Array, Array]:
@@ -136,8 +127,7 @@ class CorrelatedPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
         before = jax.vmap(lambda own: of_scales.variance(self.basis, own, x), out_axes=1)(given.scales)
         before = before + (moving**2).sum(-1).T
         variance = jnp.maximum(before - (half**2).sum(0).reshape(before.shape), 1e-7 * before)
-        noise = jax.vmap(lambda own: of_scales.noise_variance(self.basis, own, x), out_axes=1)(given.scales)
-        return mean, variance, noise
+        return mean, variance, noise_variances(self.basis, given.scales, x)
 
     def _draw(self, given: _Given, x: Array, key: PRNGKeyArray) -> Array:
         mean, moving, half = self._reach(given, x)
@@ -190,12 +180,11 @@ class CorrelatedLearner(AbstractEvidenceLearner):
         def one(scales: Scales, mean: Array, shared: Array) -> tuple[_Given, Array]:
             reach = jnp.einsum("nf,ofg->ong", functions, shared)
             covariance = deviations(basis, scales, meta.root, x, x) + _same(jnp.einsum("ong,omg->nmo", reach, reach))
-            covariance = covariance.reshape(len(flat), len(flat)) * flat[:, None] * flat[None]
-            noise = jax.vmap(lambda each: of_scales.noise_variance(basis, each, x), out_axes=1)(scales).ravel()
+            covariance, noise = of_known(covariance, flat), noise_variances(basis, scales, x).ravel()
             root, rest, log_density = conditioned(covariance, noise, flat * (y - functions @ mean.T).ravel(), flat)
             return _Given(scales, mean, shared, root, rest), log_density
 
         given, evidence = jax.vmap(one)(own.scales, own.mean, own.root)
         log_weights = jax.nn.log_softmax(own.log_weights) + evidence
-        posterior = CorrelatedPosterior(basis, own.knots, meta.root, x, known, given, log_weights)
+        posterior = CorrelatedPosterior(given, log_weights, basis, own.knots, meta.root, x, known)
         return posterior, logsumexp(log_weights)

@@ -12,14 +12,13 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.data import Data
-from bmaml.distributions import Mixture, Normal
 from bmaml.errors import InputError
-from bmaml.inference.posteriors import AbstractMembersPosterior, AbstractNoisePosterior
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractEvidenceLearner
 from bmaml.learners.hierarchical import scales as of_scales
 from bmaml.learners.hierarchical.basis import KNOTS, Basis, Knots
 from bmaml.learners.hierarchical.conditioning import conditioned, drawn
+from bmaml.learners.hierarchical.posterior import AbstractDrawsPosterior
 from bmaml.learners.hierarchical.scales import Deviation, Scales
 
 
@@ -49,49 +48,27 @@ class _Given(NamedTuple):
     rest: Float[Array, " n"]
 
 
-class HierarchicalPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
+class HierarchicalPosterior(AbstractDrawsPosterior):
     """A Gaussian process for each draw of the scales, weighted by the evidence of the support.
 
-    - `basis`, `knots`: the functions of the inputs.
-    - `x`, `mask`: inputs of the support, and which of its rows are real.
     - `given`: the conditioned draws, with the leading axes (draws, outputs).
     - `log_weights`: log weights of the draws.
+    - `basis`, `knots`: the functions of the inputs.
+    - `x`, `mask`: inputs of the support, and which of its rows are real.
     """
 
+    given: _Given
+    log_weights: Float[Array, " draws"]
     basis: Basis
     knots: Knots
     x: Float[Array, "n inputs"]
     mask: Float[Array, " n"]
-    given: _Given
-    log_weights: Float[Array, " draws"]
 
-    def predict(self, x):
-        mean, variance, noise = self._moments(x)
-        return Mixture(self.log_weights, Normal(mean, jnp.sqrt(variance + noise)))
-
-    def each(self, score, x):
-        mean, variance, noise = self._moments(x)
-        return jax.vmap(score)(Normal(mean, jnp.sqrt(variance + noise)))
-
-    def noise_entropy(self, x):
-        noise = self._moments(x)[2]
-        each = jax.vmap(lambda part: Normal(jnp.zeros_like(part), jnp.sqrt(part)).entropy())(noise)
-        return jnp.tensordot(jax.nn.softmax(self.log_weights), each, 1)
-
-    def sample_functions(self, x, *, key, count=1):
-        pick_key, draw_key = jax.random.split(key)
-        picked = jax.random.categorical(pick_key, self.log_weights, shape=(count,))
-
-        def function(draw: Array, key: PRNGKeyArray) -> Array:
-            given = jax.tree.map(lambda leaf: leaf[draw], self.given)
-            return jax.vmap(self._draw, (0, None, 0), 1)(given, x, jax.random.split(key, given.rest.shape[0]))
-
-        return jax.vmap(function)(picked, jax.random.split(draw_key, count))
+    def _function(self, given: _Given, x: Array, key: PRNGKeyArray) -> Array:
+        return jax.vmap(self._draw, (0, None, 0), 1)(given, x, jax.random.split(key, given.rest.shape[0]))
 
     def _moments(self, x: Array) -> tuple[Array, Array, Array]:
-        """Return mean and variance of the function, and the noise, for each draw (draws, n, outputs)."""
-        parts = jax.vmap(jax.vmap(self._one, (0, None), 1), (0, None))(self.given, x)
-        return parts
+        return jax.vmap(jax.vmap(self._one, (0, None), 1), (0, None))(self.given, x)
 
     def _reach(self, given: _Given, x: Array) -> tuple[Array, Array, Array]:
         """Return mean at `x`, the functions of the shared mean, and the standardised covariance with the support."""
@@ -188,5 +165,5 @@ class HierarchicalLearner(AbstractEvidenceLearner):
         given, evidence = jax.vmap(by_output, (0, 0, 0, None))(meta.scales, meta.mean, meta.root, y)
         prior = jax.nn.log_softmax(meta.log_weights)
         log_weights = prior + evidence.sum(1)
-        posterior = HierarchicalPosterior(self.basis, meta.knots, x, mask, given, log_weights)
+        posterior = HierarchicalPosterior(given, log_weights, self.basis, meta.knots, x, mask)
         return posterior, logsumexp(log_weights)
