@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +17,19 @@ from bmaml.distributions import Shape, shaped
 from bmaml.errors import InputError
 from bmaml.estimators.stacking import PLAIN, scores_of, verdict
 from bmaml.estimators.stacking.candidates import logarithm_of
-from bmaml.estimators.stacking.folds import FoldTasks, Stopped, members
+from bmaml.estimators.stacking.folds import FoldTasks, Stopped, members, prepare_folds
 from bmaml.estimators.stacking.questions import ask, row_weights
 from bmaml.estimators.stacking.shapes import fit_shape
 from bmaml.estimators.stacking.weights import stretches, weigh, widening
 from bmaml.learners.hierarchical import Basis, HierarchicalLearner
 from bmaml.learners.pooled import PooledLearner
 from bmaml.objectives import QueryLoss
+from bmaml.recipes.tables import regression_method
 from bmaml.tasks import FixedTasks
 from bmaml.training.interrupt import Interrupt
 from bmaml.training.optimisers import Adam
+from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
 
 
 def test_every_task_is_left_out_once_and_seen_at_last():
@@ -47,6 +51,25 @@ def test_a_training_draws_the_tasks_that_it_sees_alone():
     source = FoldTasks(tasks(), jnp.array([1, 4, 5, 1]), jnp.asarray(3))
     drawn = jax.vmap(lambda key: source.sample(key).query.x[0, 0])(jax.random.split(jax.random.key(0), 200))
     assert set(np.asarray(drawn).tolist()) == {1.0, 4.0, 5.0}
+
+
+def test_a_training_does_not_depend_on_the_trainings_beside_it():
+    rng = np.random.default_rng(0)
+    x, y = (jnp.asarray(rng.normal(size=(4, 8, 1)), jnp.float32) for _ in range(2))
+    rows = Data(x, y, jnp.ones((4, 8)))
+    tasks, folds = FixedTasks(rows, (2,), 4), np.array([[1, 1, 1, 0], [1, 0, 1, 1], [1, 1, 1, 1]], bool)
+    method, plan = regression_method("experts", 1, 1, 2), Plan(30, 4, Adam(1e-2))
+
+    def trained(folds):
+        with Interrupt() as interrupt:
+            return prepare_folds(method, tasks, folds, plan).train(30, (10, 30), Progress(), interrupt)
+
+    together = trained(folds)
+    assert len(together) == 2
+    for place in range(3):
+        for all_of_them, alone in zip(together, trained(folds[[place]]), strict=True):
+            one_of_them = jax.tree.map(lambda leaf, place=place: leaf[place : place + 1], all_of_them)
+            jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), one_of_them, alone)
 
 
 def test_questions_are_about_tasks_that_were_left_out():

@@ -12,7 +12,7 @@ import numpy as np
 
 from bmaml.data import Data
 from bmaml.distributions import AbstractNumeric, exponentiated
-from bmaml.estimators.stacking.folds import train_folds
+from bmaml.estimators.stacking.folds import FoldTraining, prepare_folds
 from bmaml.estimators.stacking.scale_draws import RIGID, ScaleFit
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.learners.hierarchical import HierarchicalLearner, fit_basis
@@ -22,6 +22,7 @@ from bmaml.likelihoods import NORMAL, Family
 from bmaml.recipes.tables import regression_method
 from bmaml.tasks.base import FixedTasks
 from bmaml.training.interrupt import Interrupt
+from bmaml.training.method import AbstractMethod
 from bmaml.training.plan import Plan
 from bmaml.training.progress import Progress
 
@@ -81,7 +82,7 @@ class Setting:
     - `family`: the family of the outcomes.
     - `sides`: how many of the last inputs are the family's side inputs, such as a log exposure.
     - `known`: how many of the last inputs say which outcomes of a row are known: 0 if all of them always are.
-    - `shared`: what one candidate computed and another needs, by name.
+    - `shared`: what was computed for several candidates or ahead, by name.
     """
 
     tasks: FixedTasks
@@ -129,13 +130,29 @@ def draws_for(tasks: int) -> int:
     return _MANY_DRAWS if tasks <= _FEW_TASKS else _DRAWS
 
 
+def prepared_experts(setting: Setting) -> FoldTraining:
+    """Return the training of experts on what `setting` says, compiled."""
+    return prepare_folds(_experts(setting), setting.tasks, setting.folds, setting.plan)
+
+
 def experts(setting: Setting) -> list[Candidate]:
-    """Return snapshots of a training of experts. `setting` says what to train on."""
-    tasks = setting.tasks
-    method = regression_method("experts", tasks.inputs, tasks.outputs, setting.particles)
+    """Return snapshots of a training of experts. `setting` says what to train on, and holds what `AHEAD` says."""
+    training: FoldTraining = setting.shared["experts"].result()
     steps = sorted({max(1, round(share * setting.plan.steps)) for share in _SNAPSHOTS})
-    trained = train_folds(method, tasks, setting.folds, setting.plan, steps, setting.progress, setting.interrupt)
-    return [Candidate(f"experts after {step}", method.answerer, metas) for step, metas in zip(steps, trained, strict=True)]
+    trained = training.train(setting.plan.steps, steps, setting.progress, setting.interrupt)
+    learner = _experts(setting).answerer
+    return [Candidate(f"experts after {step}", learner, metas) for step, metas in zip(steps, trained, strict=True)]
+
+
+def _experts(setting: Setting) -> AbstractMethod:
+    return regression_method("experts", setting.tasks.inputs, setting.tasks.outputs, setting.particles)
+
+
+AHEAD: dict[str, Callable[[Setting], Any]] = {"experts": prepared_experts}
+"""What a second thread computes for a candidate while others are trained: a future in `Setting.shared` by the candidate's name.
+
+To compile the meta-step of experts takes as long as to train the hierarchical models, and needs one core.
+"""
 
 
 CANDIDATES: dict[str, Callable[[Setting], list[Candidate]]] = {

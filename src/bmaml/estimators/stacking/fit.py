@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from scipy.special import logsumexp
 
 from bmaml.distributions import AbstractDiscrete, Shape, has_shape
 from bmaml.errors import InputError
-from bmaml.estimators.stacking.candidates import CANDIDATES, Candidate, Setting
+from bmaml.estimators.stacking.candidates import AHEAD, CANDIDATES, Candidate, Setting
 from bmaml.estimators.stacking.correlated_candidates import CORRELATED_CANDIDATES
 from bmaml.estimators.stacking.family_candidates import FAMILY_CANDIDATES
 from bmaml.estimators.stacking.folds import Stopped
@@ -69,10 +70,12 @@ def stack_candidates(setting: Setting, names: Sequence[str]) -> Stacked:
     Raises: Stopped (a KeyboardInterrupt) if Ctrl-C or SIGTERM came.
     """
     found: list[Candidate] = []
-    for name in names:
-        found += (CANDIDATES | FAMILY_CANDIDATES | CORRELATED_CANDIDATES)[name](setting)
-        if setting.interrupt.raised:
-            raise Stopped(0, setting.plan.steps)
+    with ThreadPoolExecutor(1) as thread:
+        setting.shared.update({name: thread.submit(AHEAD[name], setting) for name in names if name in AHEAD})
+        for name in names:
+            found += (CANDIDATES | FAMILY_CANDIDATES | CORRELATED_CANDIDATES)[name](setting)
+            if setting.interrupt.raised:
+                raise Stopped(0, setting.plan.steps)
     return mix(found, setting.tasks, setting.folds, setting.plan.seed, setting.known)
 
 

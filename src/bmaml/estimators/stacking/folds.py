@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.stages import Wrapped
 from jaxtyping import Array, Int
 
 from bmaml.io.programs import compiler_options
@@ -23,7 +26,7 @@ from bmaml.training.progress import Progress
 _FOLDS = 5
 # Past this many tasks one fold is enough: its tasks give the weights well.
 MANY = 250
-_CHUNK = 20
+_CHUNK, _HALVES = 20, 2
 
 
 class Stopped(KeyboardInterrupt):
@@ -58,48 +61,75 @@ class FoldTasks(AbstractDerivedTasks):
         return self.source.split(jax.tree.map(lambda leaf: leaf[index], self.source.rows), split_key)
 
 
-def train_folds(
-    method: AbstractMethod,
-    tasks: FixedTasks,
-    folds: np.ndarray,
-    plan: Plan,
-    snapshots: Sequence[int],
-    progress: Progress,
-    interrupt: Interrupt,
-) -> list[Meta]:
-    """Return the meta-parameters of all trainings (leading axis) after each number of meta-steps in `snapshots`.
-
-    All trainings run in one compiled program.
-
-    - `method`, `plan`: what is trained, and how. Each training draws its tasks with the same keys.
-    - `tasks`, `folds`: all tasks, and which of them each training sees.
-    - `progress`, `interrupt`: show the training, and stop it.
-
-    Raises: Stopped if Ctrl-C or SIGTERM came.
-    """
-    size = folds.sum(1)
-    numbers = np.stack([np.resize(np.flatnonzero(fold), size.max()) for fold in folds])
-    seen = (jnp.asarray(numbers, jnp.int32), jnp.asarray(size, jnp.int32))
-    begin = jax.jit(lambda: method.begin(plan), compiler_options=compiler_options(runs_once=True))
-    # Through NumPy, so that no type is weak: the state after a chunk has none, and a second program would be compiled for it.
-    state = jax.tree.map(lambda leaf: jnp.asarray(np.repeat(np.asarray(leaf)[None], len(folds), 0)), begin())
-    run, kept, step = _compiled(method, plan), [], 0
-    for stop in snapshots:
-        while step < stop:
-            if interrupt.raised:
-                raise Stopped(step, plan.steps)
-            count, began = min(_CHUNK, stop - step), time.perf_counter()
-            state, loss = run(state, tasks, seen, step, count)
-            step, loss = step + count, float(loss)
-            progress.update(step, loss, count / (time.perf_counter() - began))
-        kept.append(jax.tree.map(jnp.copy, state.meta))
-    return kept
-
-
 Chunk = Callable[[TrainState, FixedTasks, tuple[Array, Array], int, int], tuple[TrainState, Array]]
 
 
-def _compiled(method: AbstractMethod, plan: Plan) -> Chunk:
+class FoldTraining(NamedTuple):
+    """A training on all folds at once, whose program is compiled: `prepare_folds` makes it.
+
+    The trainings are in two halves, and a thread takes the steps of each: one program does not keep two cores busy. The halves
+    are the same on every machine, so that the results are.
+
+    - `tasks`: all tasks.
+    - `seen`: for each half, which tasks each training sees, as numbers of tasks and how many of these count.
+    - `states`: where the trainings of each half begin.
+    - `count`: how many trainings there are. The last half may repeat one.
+    - `run`: takes some meta-steps of the trainings of a half.
+    """
+
+    tasks: FixedTasks
+    seen: tuple[tuple[Array, Array], ...]
+    states: tuple[TrainState, ...]
+    count: int
+    run: Chunk
+
+    def train(self, steps: int, snapshots: Sequence[int], progress: Progress, interrupt: Interrupt) -> list[Meta]:
+        """Return the meta-parameters of all trainings (leading axis) after each number of meta-steps in `snapshots`.
+
+        `steps` is their number in all. `progress` shows the training, and `interrupt` stops it. A training can be used once.
+
+        Raises: Stopped if Ctrl-C or SIGTERM came.
+        """
+        states, kept, step = self.states, [], 0
+        with ThreadPoolExecutor(len(states)) as threads:
+            for stop in snapshots:
+                while step < stop:
+                    if interrupt.raised:
+                        raise Stopped(step, steps)
+                    count, began = min(_CHUNK, stop - step), time.perf_counter()
+                    states, losses = zip(*threads.map(partial(self._chunk, step, count), states, self.seen), strict=True)
+                    step += count
+                    progress.update(step, float(np.nanmean(losses)), count / (time.perf_counter() - began))
+                kept.append(self._metas(states))
+        return kept
+
+    def _chunk(self, step: int, count: int, state: TrainState, seen: tuple[Array, Array]) -> tuple[TrainState, float]:
+        state, loss = self.run(state, self.tasks, seen, step, count)
+        return state, float(loss)
+
+    def _metas(self, states: Sequence[TrainState]) -> Meta:
+        # Copies, because the next chunk takes the states' memory.
+        return jax.tree.map(lambda *halves: jnp.concatenate(halves)[: self.count], *(state.meta for state in states))
+
+
+def prepare_folds(method: AbstractMethod, tasks: FixedTasks, folds: np.ndarray, plan: Plan) -> FoldTraining:
+    """Return a training of `method` on all folds at once, in one compiled program.
+
+    - `method`, `plan`: what is trained, and how. Each training draws its tasks with the same keys.
+    - `tasks`, `folds`: all tasks, and which of them each training sees.
+    """
+    size, half = folds.sum(1), -(-len(folds) // _HALVES)
+    numbers = np.stack([np.resize(np.flatnonzero(fold), size.max()) for fold in folds])
+    places = np.minimum(np.arange(_HALVES * half), len(folds) - 1).reshape(_HALVES, half)
+    seen = tuple((jnp.asarray(numbers[each], jnp.int32), jnp.asarray(size[each], jnp.int32)) for each in places)
+    begin = jax.jit(lambda: method.begin(plan), compiler_options=compiler_options(runs_once=True))()
+    # Through NumPy, so that no type is weak: the state after a chunk has none, and a second program would be compiled for it.
+    states = tuple(jax.tree.map(lambda leaf: jnp.asarray(np.repeat(np.asarray(leaf)[None], half, 0)), begin) for _ in places)
+    run = _jitted(method, plan).lower(states[0], tasks, seen[0], 0, _CHUNK).compile()
+    return FoldTraining(tasks, seen, states, len(folds), run)
+
+
+def _jitted(method: AbstractMethod, plan: Plan) -> Wrapped:
     """Return the jitted function of (states, tasks, seen, step, count) that takes `count` meta-steps of every training.
 
     The counter of the loop is one number for all trainings. A loop inside of each would have as many conditions and take
