@@ -9,6 +9,8 @@ import pytest
 pytestmark = pytest.mark.optimised
 
 PROGRAM = """
+from concurrent.futures import ThreadPoolExecutor
+
 import jax, jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
@@ -23,15 +25,19 @@ def six(keys):
     draws = [(jax.random.normal(k, (64, 10, 10)), jax.random.normal(k, (64, 10, 1))) for k in keys]
     return [jax.grad(loss)(*draw).sum() for draw in draws]
 
-for i in range(50):
-    total = float(sum(six(jax.random.split(jax.random.key(i), 6))))
-assert total == total
+def total(i):
+    return float(sum(six(jax.random.split(jax.random.key(i), 6))))
+
+totals = [total(i) for i in range(50)]
+# As the mixture of a fit does: its trainings run in two threads.
+with ThreadPoolExecutor(2) as threads:
+    assert list(threads.map(total, range(20))) == totals[:20]
 print("finished")
 """
 
 
 @pytest.mark.slow
-def test_six_batched_factorisations_in_one_program_finish():
+def test_six_batched_factorisations_in_one_program_and_in_two_threads_finish():
     """A program that hangs cannot fail by itself, so a watchdog stops it; it takes a few seconds where it does not."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     try:
