@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class BmamlError(Exception):
     """An error whose message is a sentence for the user, and not a fault of the library.
@@ -21,12 +23,35 @@ class InputError(BmamlError, ValueError):
     """A value, a file, a column or an option that was given cannot be used."""
 
 
+class NoRoomError(InputError):
+    """A program needs more memory than is free.
+
+    - `message`: the sentence, in the words of a Python program.
+    - `room`: how much is needed and free.
+    - `options`: names of the command line's options that change it, the strongest first.
+    """
+
+    def __init__(self, message: str = "", *, room: str = "", options: tuple[str, ...] = ()):
+        super().__init__(message)
+        self.room, self.options = room or message, options
+        self.typed = self.said(options)
+
+    def said(self, options: Sequence[str]) -> str:
+        """Return the sentence in the words of a command that has these `options`."""
+        return f"{self.room}: give {in_a_row([f'--{name}' for name in options])} a smaller value." if options else f"{self}"
+
+
 class PairError(BmamlError, TypeError):
     """Two parts that were given do not fit each other, such as a learner and an objective."""
 
 
 class LostProcessError(BmamlError, RuntimeError):
     """Another process of the same training ended or cannot be reached. The last checkpoint is whole."""
+
+
+def in_a_row(words: Sequence[str]) -> str:
+    """Return `words` as people list them: a, b or c."""
+    return " or ".join([*([", ".join(words[:-1])] if len(words) > 1 else []), *words[-1:]])
 
 
 def said(given: object) -> str:

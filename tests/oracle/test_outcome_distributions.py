@@ -28,6 +28,7 @@ from bmaml.likelihoods import (
     BinomialLikelihood,
     CensoredLikelihood,
     CensoredLogLikelihood,
+    PoissonLikelihood,
 )
 from bmaml.likelihoods.censored import NOWHERE
 from bmaml.likelihoods.ordered import cuts_of
@@ -54,6 +55,46 @@ def test_counts_are_those_of_scipy_and_poisson_for_a_large_size(size, mean):
     assert [float(end) for end in ends] == known.ppf([0.05, 0.5, 0.95]).tolist()
     assert float(std) == pytest.approx(known.std(), rel=1e-4)
     assert float(ours.log_prob(jnp.full((6, 1), 0.5))[0]) == -np.inf
+
+
+@jit
+def of_counts(log_mean, log_size, y):
+    counts = NegativeBinomial(log_mean, log_size)
+    poisson = PoissonLikelihood().log_prob(log_mean, y, jnp.zeros(()), {})
+    return counts.cdf(y), counts.survival(y), counts.log_prob(y)[:, None], poisson
+
+
+def test_counts_of_any_size_have_the_probabilities_of_scipy():
+    """From a mean of 10 to one of a hundred million, and from rates that vary much to almost Poisson counts."""
+    mean, size, level = (
+        part.reshape(-1, 1)
+        for part in np.meshgrid([10, 1e3, 1e5, 1e6, 1e8], [0.3, 4, 29, 31, 1e3, 1e5], [1e-3, 0.1, 0.6, 0.99], indexing="ij")
+    )
+    known = stats.nbinom(size, size / (size + mean))
+    y = known.ppf(level).astype(np.float32)  # As single precision holds it.
+    given = (jnp.asarray(part, jnp.float32) for part in (np.log(mean), np.log(size), y))
+    cdf, survival, log_prob, poisson = of_counts(*given)
+    np.testing.assert_allclose(cdf, known.cdf(y), atol=5e-4)
+    np.testing.assert_allclose(survival, known.sf(y), atol=5e-4)
+    np.testing.assert_allclose(log_prob, known.logpmf(y), atol=1e-3)
+    near = np.abs(y - mean) < 10 * np.sqrt(mean)
+    np.testing.assert_allclose(poisson[near], stats.poisson(mean).logpmf(y)[near], atol=0.1)
+    np.testing.assert_allclose(poisson[near & (mean < 1e4)], stats.poisson(mean).logpmf(y)[near & (mean < 1e4)], atol=1e-3)
+
+
+@pytest.mark.parametrize("number", [1e6, 1e9, 1e12])
+def test_quantiles_of_counts_beyond_the_whole_numbers_of_single_precision(number):
+    """Of successes among so many trials, and of a count with so large a mean."""
+    levels = np.array([0.05, 0.5, 0.95])
+    flat = jnp.zeros((1, 1))
+    successes = DiscreteMixture(jnp.zeros(1), Binomial(flat[None] - 1, flat[None] + number))
+    counts = DiscreteMixture(jnp.zeros(1), NegativeBinomial(flat[None] + np.log(number), flat[None] + np.log(4.0)))
+    for ours, known in (
+        (successes, stats.binom(int(number), expit(-1))),
+        (counts, stats.gamma(4, scale=number / 4)),
+    ):
+        ends = [float(ours.quantile(level)[0, 0]) for level in levels]
+        np.testing.assert_allclose(ends, known.ppf(levels), rtol=2e-5)
 
 
 def test_the_transform_of_draws_is_uniform_and_intervals_hold_their_share():

@@ -6,7 +6,11 @@ import pytest
 from cases import MODEL, fixed_tasks, is_one_sentence, preset
 
 import bmaml
+from bmaml import cli
+from bmaml.cli.options import TYPED
 from bmaml.errors import InputError
+from bmaml.methods.base import Method
+from bmaml.rl import PolicyMethod
 from bmaml.training import memory
 from bmaml.training.meta_step import batch_gradient, draw_batch, init_state, step_keys
 from bmaml.training.plan import Plan
@@ -67,6 +71,24 @@ def test_a_run_without_room_is_refused_before_it_starts_and_leaves_nothing(monke
         bmaml.train(preset("maml"), fixed_tasks(), Plan(steps=2, batch=4), directory=tmp_path / "run")
     assert is_one_sentence(str(caught.value).replace(" MB", "").replace(" GB", ""))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "named"),
+    [
+        ("train sinusoid", Method, "--batch, --particles, --inner-steps or --queries"),
+        ("train navigation", PolicyMethod, "--batch, --trajectories, --particles or --inner-steps"),
+        ("fit t.csv", Method, "--particles"),
+    ],
+)
+def test_too_little_memory_names_options_that_take_it_and_that_the_command_has(monkeypatch, command, method, named):
+    monkeypatch.setattr(memory, "free_bytes", lambda: 1000)
+    TYPED.set(f"bmaml {command}")
+    with pytest.raises(memory.NoRoomError) as caught:
+        memory.check_start(jax.ShapeDtypeStruct((10**6,), jnp.float32), Plan(batch=4), method.SIZES)
+    assert cli._typed(caught.value).endswith(f"are free: give {named} a smaller value.")
+    assert named.split(",")[0].split(" ")[0] in cli._no_memory()
+    assert ("--trajectories" in cli._no_memory()) == command.startswith("train")
 
 
 def test_particles_and_points_that_no_machine_holds_are_refused_before_they_are_made():

@@ -13,7 +13,7 @@ from many_tasks import check_equal
 import bmaml
 from bmaml.cli import main
 from bmaml.errors import InputError
-from bmaml.estimators.stacking import PLAIN, scores_of, verdict
+from bmaml.estimators.stacking import PLAIN, roles_for, scores_of, verdict
 from bmaml.tables import ColumnRoles, Schema, fit_schema, measured, read_table
 
 
@@ -105,7 +105,7 @@ def test_rows_far_off_do_not_set_the_scale_of_a_robust_outcome():
         ([0, 1, 1, 0], {"family": "counts"}, "did you mean 'count'"),
         ([2, 2, 2, 2], {"family": "count"}, "there is nothing to learn"),
         ([2, 1, 2, 2], {"family": "count", "exposure": "z", "z": [1, 2, 0, 1]}, "has no logarithm"),
-        ([2, 1, 2, 2], {"family": "count", "exposure": "x"}, "'x' is named twice"),
+        ([2, 1, 2, 2], {"family": "count", "exposure": "x"}, "x and exposure both name the column 'x'"),
         ([2, 1, 0, 2], {"family": "gamma"}, r"row 2 .* column 'y' is 0: an outcome of this family is above 0"),
         ([2, 1, 3, 2], {"error": "z", "z": [1, 2, -1, 1]}, "'z' is -1: the error of a measurement is its standard deviation"),
         ([2, 1, 3, 2], {"weight": "z", "z": [1, 2, 0, 1]}, "has no logarithm"),
@@ -128,6 +128,16 @@ def test_rows_far_off_do_not_set_the_scale_of_a_robust_outcome():
 def test_outcomes_that_do_not_fit_are_named(y, options, said):
     with pytest.raises(InputError, match=said):
         schema_of(y, **options)
+
+
+@pytest.mark.parametrize("option", ["exposure", "error", "weight", "trials", "upper", "levels"])
+def test_a_method_that_knows_of_numbers_alone_says_which_methods_know_more(option):
+    given = {option: ("a", "b", "c") if option == "levels" else "z"}
+    with pytest.raises(InputError) as caught:
+        roles_for("experts", ColumnRoles("task", ("x",), ("y",), **given), None)
+    assert caught.value.typed == (
+        f"--{option} is given, and method 'experts' cannot use it: use method mixture or mixed-model, or leave it out."
+    )
 
 
 def test_a_new_cell_that_is_neither_is_named():
@@ -284,6 +294,6 @@ def test_more_successes_than_trials_are_refused_by_row():
     np.testing.assert_allclose(np.exp(schema.encode_x(table)[:, -1]), trials["n"], rtol=1e-6)
     with pytest.raises(InputError, match=r"row 1 .*, column 'y' is 3 and its 'n' is 2"):
         schema.encode_y(read_table({"y": [1, 3], "n": [2, 2]}))
-    with pytest.raises(InputError, match=r"row 0 .*, column 'n' is 1e\+06 and more than 100,000 trials"):
+    with pytest.raises(InputError, match=r"row 0 .*, column 'n' is 1000000, and .* at most 100,000 trials"):
         schema.encode_y(read_table({"y": [1], "n": [10**6]}))
     assert schema.encode_y(read_table({"y": [1, 3]})).tolist() == [[1], [3]]

@@ -162,3 +162,12 @@ def test_limits_may_have_commas_in_front_of_decimals(tmp_path):
     values, reach = ends.limits("low")
     assert values.tolist() == [0.5, 0.1, 0.2, 0.1]
     assert reach.tolist() == [0.0, -np.inf, np.inf, pytest.approx(0.25)]
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_numbers_of_any_precision_are_written_as_people_read_them(tmp_path, kind):
+    cells = np.array([0.1, -2.5, np.nan, 3], kind)
+    pyarrow.parquet.write_table(pa.table({"x": cells}), tmp_path / "t.parquet")
+    for table in (read_table(tmp_path / "t.parquet"), read_table({"x": cells})):
+        assert table.shown("x") == ["0.1", "-2.5", "", "3"]
+        assert table.coded("x", missing=True)[1] == ["0.1", "-2.5", "3"]

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 
 import numpy as np
 import pyarrow
@@ -94,7 +95,6 @@ OPTIONS = {
     "missing task column": ({"task": "patient"}, ["no column 'patient'"]),
     "missing order column": ({"order": "when"}, ["no column 'when'"]),
     "order that is text": ({"order": "kind"}, ["line 2, column 'kind' is 'a'"]),
-    "column used twice": ({"x": ["x", "y"]}, ["'y' is named twice"]),
     "no outputs": ({"y": []}, ["no output column"]),
     "option of a column that is no input": ({"x": ["x"], "log": ("y",)}, ["'y' has an option", "add it to x"]),
     "log of zero": ({"log": ("x",)}, ["line 2, column 'x' is 0", "logarithm"]),
@@ -110,6 +110,29 @@ OPTIONS = {
 def test_bad_options(good, name):
     options, words = OPTIONS[name]
     _refused(words, _use, good, **options)
+
+
+SINGLE = ("order", "exposure", "error", "weight", "trials", "upper")
+
+
+@pytest.mark.parametrize(("first", "second"), [(a, b) for a in ("task", "x", "y", *SINGLE[1:]) for b in ("x", "y", *SINGLE)])
+def test_a_column_has_one_role(first, second):
+    """An order may be that of an input, and of what else is known of a row, but tells nothing by task or outcome."""
+    given = {"task": ("t",), "x": ("a",), "y": ("b",)}
+    for role in (first, second):
+        given[role] = "same" if role in SINGLE else (*given[role], "same")
+    if second == "order" and first not in ("task", "y", "upper"):
+        ColumnRoles(**given)
+        return
+    if first == second and first in SINGLE:
+        return  # One option, given once.
+    with pytest.raises(InputError) as caught:
+        ColumnRoles(**given)
+    one = rf"--({first}|{second})"
+    said = rf"{one} names the column 'same' twice:" if first == second else rf"{one} and {one} both name the column 'same',"
+    assert re.match(said, caught.value.typed)
+    assert is_one_sentence(str(caught.value))
+    assert str(caught.value) == caught.value.typed.replace("--", "")
 
 
 def test_files_that_are_no_tables(tmp_path, good):

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,9 @@ from bmaml.cli import report as reports
 from bmaml.cli import train as training
 from bmaml.cli.groups import CommandLine
 from bmaml.cli.options import TYPED
+
+if TYPE_CHECKING:
+    from bmaml.errors import BmamlError
 
 app = typer.Typer(
     cls=CommandLine,
@@ -42,7 +45,8 @@ for module in (training, scores, figure, compare, leaderboard, table, reports, e
 
 
 _STOPPED = "stopped by Ctrl-C before there was anything to keep; nothing was written over."
-_NO_MEMORY = "out of memory: lower --particles, --batch or --queries."
+# Options that take memory, of any command.
+_SIZES = ("batch", "particles", "inner-steps", "queries", "trajectories", "shots", "rows", "way", "size", "filters")
 _DEBUG: ContextVar[bool] = ContextVar("debug", default=False)
 
 
@@ -96,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     except LostProcessError as error:
         _fail(error.typed, 3)
     except BmamlError as error:
-        _fail(error.typed)
+        _fail(_typed(error))
     except KeyboardInterrupt as stop:
         _stop(stop)
     except SystemExit as ended:
@@ -106,13 +110,13 @@ def main(arguments: list[str] | None = None) -> None:
             _stop(stop)
         raise
     except MemoryError:
-        _fail(_NO_MEMORY)
+        _fail(_no_memory())
     except OSError as error:
         _fail(_of_the_system(error))
     except Exception as error:
         # XLA raises its own error when a device has no memory left.
         if "RESOURCE_EXHAUSTED" in str(error):
-            _fail(_NO_MEMORY)
+            _fail(_no_memory())
         _fail(_unforeseen(error), 1)
     else:
         sys.exit(code or 0)
@@ -157,6 +161,30 @@ def _stop(stop: KeyboardInterrupt) -> None:
     run = stop.run
     sys.stderr.write(f"stopped at meta-step {run.step} of {run.steps}; go on with: bmaml resume {stop.directory}\n")
     sys.exit(130)
+
+
+def _own_options() -> list[str]:
+    """Return the names of the options of the command that was typed."""
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    name = next((word for word in shlex.split(TYPED.get()) if word in commands), None)
+    return [] if name is None else [option.removeprefix("--") for param in commands[name].params for option in param.opts]
+
+
+def _typed(error: BmamlError) -> str:
+    """Return the sentence of an error. Of too little memory, it names options that the command has."""
+    from bmaml.errors import NoRoomError
+
+    if not isinstance(error, NoRoomError):
+        return error.typed
+    own = _own_options()
+    return error.said([name for name in error.options if name in own] or [name for name in _SIZES if name in own])
+
+
+def _no_memory() -> str:
+    from bmaml.errors import in_a_row
+
+    sizes = [f"--{name}" for name in _SIZES if name in _own_options()]
+    return f"out of memory: give {in_a_row(sizes)} a smaller value." if sizes else "out of memory: give less at a time."
 
 
 def _of_the_system(error: OSError) -> str:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from bmaml.data import same_rank
 from bmaml.distributions.base import check_draw, check_targets
-from bmaml.distributions.counts import stirling_rest
+from bmaml.distributions.counts import bend, stirling_rest
 from bmaml.distributions.discrete import AbstractDiscrete
 from bmaml.distributions.mixtures import sampled_entropy
 
@@ -21,8 +21,6 @@ _FAR = 30.0
 # From so many expected successes and failures on, the normal approximation is exact to 3e-5. With fewer, so many terms of a sum
 # are exact. The incomplete beta function takes many times as long, and loses digits for many trials.
 _MANY, _SUMMED = 10.0, 50
-# Terms of a series near 1, and how near.
-_TERMS, _NEAR = 8, 0.3
 
 
 class Binomial(AbstractDiscrete):
@@ -104,18 +102,8 @@ def _as_normal(y: Array, trials: Array, yes: Array, no: Array) -> Array:
     """
     above, below = y + 0.5, trials - y - 0.5
     away = y + 2 / 3 - (trials + 1 / 3) * yes + 0.02 * (no / (y + 1) - yes / (trials - y) + (no - 0.5) / (trials + 1))
-    bend = 1 + no * _bend(above / (trials * yes)) + yes * _bend(below / (trials * no))
-    return away * jnp.sqrt(jnp.maximum(bend, 0.0) / ((trials + 1 / 6) * yes * no))
-
-
-def _bend(x: Array) -> Array:
-    """Return (1 - x^2 + 2 x log x) / (1 - x)^2."""
-    away = x - 1
-    far = jnp.abs(away) > _NEAR
-    other = jnp.where(far, x, 2.0)
-    near = jnp.where(far, 0.0, away)
-    terms = [2 / ((power + 1) * (power + 2)) * (-near) ** power for power in range(1, _TERMS + 1)]
-    return jnp.where(far, (1 - other**2 + 2 * other * jnp.log(other)) / (1 - other) ** 2, sum(terms))
+    bent = 1 + no * bend(above / (trials * yes)) + yes * bend(below / (trials * no))
+    return away * jnp.sqrt(jnp.maximum(bent, 0.0) / ((trials + 1 / 6) * yes * no))
 
 
 def log_share(y: Array, logits: Array, trials: Array) -> Array:

@@ -16,6 +16,11 @@ from bmaml.distributions.base import check_draw, check_targets
 from bmaml.distributions.discrete import AbstractDiscrete
 from bmaml.distributions.mixtures import sampled_entropy
 
+# For such a size and count at least, the normal approximation is exact to 3e-5. Of a smaller size, a gamma distribution is it
+# for such a count. The incomplete beta and gamma functions lose all digits for many more.
+_NORMAL, _GAMMA = 30.0, 1000.0
+# Terms of a series near 1, and how near.
+_TERMS, _NEAR = 8, 0.3
 # The CDF is the Poisson one where the size squared is so many times the mean: the incomplete beta function loses more digits.
 _POISSON = 2e5
 # A larger size makes no difference.
@@ -52,20 +57,28 @@ class NegativeBinomial(AbstractDiscrete):
         return mean + jnp.exp(2 * self.log_mean - self.log_size)
 
     def cdf(self, y):
-        above, mean, size, few = self._tail(y)
-        at_most = jnp.where(few, special.betainc(size, above, size / (size + mean)), special.gammaincc(above, mean))
-        return jnp.where(above < 1, 0.0, at_most)
+        return self._tail(y, False)
 
     def survival(self, y):
-        above, mean, size, few = self._tail(y)
-        more = jnp.where(few, special.betainc(above, size, mean / (size + mean)), special.gammainc(above, mean))
-        return jnp.where(above < 1, 1.0, more)
+        return self._tail(y, True)
 
-    def _tail(self, y: Array | np.ndarray) -> tuple[Array, Array, Array, Array]:
-        """Return the least count above `y`, mean and size, and whether the size is too small for Poisson counts."""
+    def _tail(self, y: Array | np.ndarray, upper: bool) -> Array:
         y, log_mean, log_size = same_rank(jnp.asarray(y, self.log_mean.dtype), self.log_mean, self.log_size)
         y, mean, size = jnp.broadcast_arrays(jnp.floor(y), jnp.exp(log_mean), jnp.minimum(jnp.exp(log_size), _MOST))
-        return y + 1, mean, size, size**2 < _POISSON * mean
+        none, normal, gamma = y < 0, (size >= _NORMAL) & (y >= _NORMAL), (size < _NORMAL) & (y >= _GAMMA)
+        # Each function sees what it is exact for, since the others cost many terms there.
+        far = normal | gamma
+        above, rate, shape = jnp.where(far | none, 1.0, y + 1), jnp.where(far, 1.0, mean), jnp.where(far, 1.0, size)
+        z = _as_normal(jnp.where(normal, y, _NORMAL), mean, jnp.where(normal, size, _NORMAL))
+        # The lesser tail keeps its digits.
+        low = above < rate
+        ends = (jnp.where(low, shape, above), jnp.where(low, above, shape), jnp.where(low, shape, rate) / (shape + rate))
+        lesser, poisson = special.betainc(*ends), special.gammainc(above, rate) if upper else special.gammaincc(above, rate)
+        inside = jnp.where(shape**2 < _POISSON * rate, jnp.where(low != upper, lesser, 1 - lesser), poisson)
+        own, scaled = jnp.minimum(size, _NORMAL), _as_gamma(y, mean, size)
+        by_gamma = special.gammaincc(own, scaled) if upper else special.gammainc(own, scaled)
+        found = jnp.where(normal, special.ndtr(-z if upper else z), jnp.where(gamma, by_gamma, inside))
+        return jnp.where(none, float(upper), found)
 
     def sample(self, key, shape=()):
         check_draw(key, shape)
@@ -80,6 +93,36 @@ class NegativeBinomial(AbstractDiscrete):
         return sampled_entropy(self)
 
 
+def _as_normal(y: Array, mean: Array, size: Array) -> Array:
+    """Return the value that a standard normal exceeds as often as a count of this `mean` and `size` exceeds `y`.
+
+    A count is at most y as often as at most y of y + `size` trials succeed. The formula is that of Peizer and Pratt (1968,
+    https://doi.org/10.1080/01621459.1968.11009335), with the differences of large numbers taken by hand.
+    """
+    yes, no, trials = mean / (size + mean), size / (size + mean), y + size
+    away = (y - mean) * no + (2 - yes) / 3 + 0.02 * (no / (y + 1) - yes / size + (no - 0.5) / (trials + 1))
+    bent = 1 + no * bend((y + 0.5) / (trials * yes)) + yes * bend((size - 0.5) / (trials * no))
+    return away * jnp.sqrt(jnp.maximum(bent, 0.0) / ((trials + 1 / 6) * yes * no))
+
+
+def _as_gamma(y: Array, mean: Array, size: Array) -> Array:
+    """Return the value that a gamma variable of shape `size` exceeds as often as a count of this `mean` exceeds `y`.
+
+    Wise (1950, https://doi.org/10.1093/biomet/37.3-4.208). It is exact for a `size` far below `y`.
+    """
+    return (jnp.maximum(y, 0.0) + 0.5 * (size + 1)) * jnp.log1p(size / mean)
+
+
+def bend(x: Array) -> Array:
+    """Return (1 - x^2 + 2 x log x) / (1 - x)^2."""
+    away = x - 1
+    far = jnp.abs(away) > _NEAR
+    other = jnp.where(far, x, 2.0)
+    near = jnp.where(far, 0.0, away)
+    terms = [2 / ((power + 1) * (power + 2)) * (-near) ** power for power in range(1, _TERMS + 1)]
+    return jnp.where(far, (1 - other**2 + 2 * other * jnp.log(other)) / (1 - other) ** 2, sum(terms))
+
+
 def log_mass(y: Array, log_mean: Array, log_size: Array) -> Array:
     """Return the log probability of counts `y` under negative binomials with exp(`log_mean`) and exp(`log_size`).
 
@@ -88,10 +131,28 @@ def log_mass(y: Array, log_mean: Array, log_size: Array) -> Array:
     """
     mean, size = jnp.exp(log_mean), jnp.exp(log_size)
     some = jnp.maximum(y, 1.0)
-    off = (y + size) * jnp.log1p((y - mean) / (size + mean)) - jnp.where(y > 0, some * (jnp.log(some) - log_mean), 0.0)
+    # The logs of (y + size) / (mean + size) and of that over y / mean, each from a small difference where there is one.
+    wider, narrower = (y - mean) / (size + mean), size * (some - mean) / (mean * (some + size))
+    near, close = wider > -0.5, narrower > -0.5
+    whole = jnp.where(near, jnp.log1p(jnp.where(near, wider, 0.0)), jnp.log(y + size) - jnp.log(mean + size))
+    part = jnp.where(close, jnp.log1p(jnp.where(close, narrower, 0.0)), jnp.log(some) - log_mean - whole)
+    off = size * whole - jnp.where(y > 0, some * part, 0.0)
     shape = -0.5 * jnp.log1p(y / size) + stirling_rest(y + size) - stirling_rest(size)
     own = jnp.where(y > 0, 0.5 * jnp.log(2 * jnp.pi * some) + stirling_rest(some), 0.0)
     return off + shape - own
+
+
+def log_poisson_mass(y: Array, log_mean: Array) -> Array:
+    """Return the log probability of counts `y`, at least 0, under Poisson distributions with the means exp(`log_mean`).
+
+    As in `log_mass`, no large terms are left to cancel.
+    """
+    mean, some = jnp.exp(log_mean), jnp.maximum(y, 1.0)
+    away = (some - mean) / mean
+    near = jnp.abs(away) < 0.5
+    ratio = jnp.where(near, jnp.log1p(jnp.where(near, away, 0.0)), jnp.log(some) - log_mean)
+    several = (some - mean) - some * ratio - 0.5 * jnp.log(2 * jnp.pi * some) - stirling_rest(some)
+    return jnp.where(y > 0, several, -mean)
 
 
 def stirling_rest(z: Array) -> Array:

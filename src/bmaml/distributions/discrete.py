@@ -9,9 +9,6 @@ from jaxtyping import Array, Bool, Float
 from bmaml.data import same_rank
 from bmaml.distributions.base import AbstractNumeric
 
-# Whole numbers above have neighbours that single precision cannot tell apart.
-_LARGEST = 2.0**24
-
 
 class AbstractDiscrete(AbstractNumeric):
     """A distribution over the whole numbers from 0 on, in each output. `log_prob` is the log of a probability.
@@ -25,16 +22,23 @@ class AbstractDiscrete(AbstractNumeric):
         tail, upper, mean, deviation = same_rank(tail.astype(mean.dtype), upper, mean, deviation)
         # Cantelli's inequality bounds how far a tail reaches.
         reach = mean + deviation * jnp.sqrt(1 / tail - 1)
-        high = jnp.minimum(jnp.ceil(jnp.where(upper, reach, mean + deviation)) + 1, _LARGEST)
+        high = jnp.minimum(jnp.ceil(jnp.where(upper, reach, mean + deviation)) + 1, jnp.finfo(mean.dtype).max)
 
         def enough(place: Array) -> Array:
             return jnp.where(upper, self.survival(place) <= tail, self.cdf(place) >= tail)
 
+        def halfway(ends: tuple[Array, Array]) -> Array:
+            return jnp.floor(0.5 * ends[0] + 0.5 * ends[1])
+
         def halve(ends: tuple[Array, Array]) -> tuple[Array, Array]:
-            low, high = ends
-            middle = jnp.floor(0.5 * (low + high))
+            middle = halfway(ends)
             there = enough(middle)
-            return jnp.where(there, low, middle), jnp.where(there, middle, high)
+            return jnp.where(there, ends[0], middle), jnp.where(there, middle, ends[1])
+
+        def apart(ends: tuple[Array, Array]) -> Array:
+            # Of large numbers, neighbours in the precision of the means are more than 1 apart.
+            middle = halfway(ends)
+            return ((middle > ends[0]) & (middle < ends[1])).any()
 
         # Small numbers, which most are, need a few halvings.
-        return jax.lax.while_loop(lambda ends: (ends[1] - ends[0] > 1).any(), halve, (jnp.full_like(high, -1.0), high))[1]
+        return jax.lax.while_loop(apart, halve, (jnp.full_like(high, -1.0), high))[1]

@@ -62,20 +62,14 @@ def array_table(X: TableLike | ArrayLike | None, y: ArrayLike | None, groups: Ar
     return table, ColumnRoles("task", tuple(inputs), tuple(outputs))
 
 
-def measured_rows(
-    table: Table, roles: ColumnRoles, sides: Mapping[str, str | None], arrays: bool, assumed: bool
-) -> tuple[Table, Schema]:
+def measured_rows(table: Table, roles: ColumnRoles, *, assumed: bool) -> tuple[Table, Schema]:
     """Return the rows of `table` with an outcome, and what their columns mean.
 
     - `roles`: what each column is for.
-    - `sides`: names of the columns with what else is known of a row, by the name of this role.
-    - `arrays`: whether the inputs are all columns of an array but for those of `sides`.
     - `assumed`: whether the user named no family. If `roles` has one then, it is that of the method, which may not fit.
 
     Raises: InputError for a column that does not fit, or if no row has an outcome.
     """
-    inputs = tuple(name for name in roles.x if not arrays or name not in sides.values())
-    roles = replace(roles, x=inputs)
     table = measured(table, roles.y, roles.levels, roles.upper, roles.partial)
     schema = fit_schema(table, roles)
     if assumed and roles.family is not None and len(roles.y) == 1:

@@ -185,9 +185,11 @@ class FewShotRegressor(AbstractRowsEstimator):
         table, roles = named_table(X, y, task, x) if groups is None else array_table(X, y, groups)
         lists: dict[str, Any] = {"categorical": as_tuple(categorical), "log": as_tuple(log), "levels": as_tuple(levels)}
         sides = {"exposure": exposure, "error": error, "weight": weight, "trials": trials, "upper": upper}
-        roles = replace(roles, order=order, selection=self.selection, **lists, **sides)
+        # Of an array, what else is known of a row is a column among the inputs.
+        own = roles.x if groups is None else tuple(name for name in roles.x if name not in sides.values())
+        roles = replace(roles, x=own, order=order, selection=self.selection, **lists, **sides)
         roles = stacking.roles_for(self.method, roles, self.family)
-        table, schema = measured_rows(read_table(table, reading=reading), roles, sides, groups is not None, self.family is None)
+        table, schema = measured_rows(read_table(table, reading=reading), roles, assumed=self.family is None)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.folds_: stacking.Report | None = None
         self._answers: Callable[[Names, Schema], LeftOut] | None = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
 
+from bmaml.distributions.counts import log_poisson_mass
 from bmaml.io.registry import register
 from bmaml.likelihoods.base import AbstractDiscreteLikelihood
 from bmaml.likelihoods.counting import central_rate, predicted_counts
@@ -20,8 +20,7 @@ class PoissonLikelihood(AbstractDiscreteLikelihood):
 
     def log_prob(self, latent, y, side, scales):
         del scales
-        log_mean = latent + side
-        return y * log_mean - jnp.exp(log_mean) - gammaln(y + 1)
+        return log_poisson_mass(y, latent + side)
 
     def slopes(self, latent, y, side, scales):
         del scales

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -41,6 +41,8 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
 
     Raises: PairError or InputError, with the reason and what to use instead, if the parts do not fit.
     """
+
+    SIZES: ClassVar[tuple[str, ...]] = ("trajectories", "particles", "inner steps")
 
     sampling: Sampling = Sampling()
     step: AbstractOuterStep = GradientStep()

@@ -67,7 +67,7 @@ def as_cells(values: Any, where: str) -> pa.Array:
     if pa.types.is_decimal(kind):
         return _from_decimals(values)
     if pa.types.is_float16(kind):
-        return pc.cast(values, pa.float64())
+        return pa.array([_widened(cell, np.float16) for cell in values.to_pylist()], pa.float64())
     if any(is_bytes(kind) for is_bytes in _BYTES):
         return pa.array([_text(cell) for cell in values.to_pylist()], _TEXT)
     if not any(is_known(kind) for is_known in _KNOWN):
@@ -130,6 +130,11 @@ def _text(cell: object) -> str | None:
     return text.encode("utf-8", "replace").decode()
 
 
+def _widened(cell: float | None, kind: type[np.floating[Any]]) -> float | None:
+    """Return a number that was of a narrower `kind` as people read it: 0.1, and not 0.10000000149011612."""
+    return None if cell is None else float(str(kind(cell)))
+
+
 def is_text(cells: pa.Array) -> bool:
     """Whether `cells` are texts as read, whose meaning is still open."""
     kind = cells.type
@@ -149,6 +154,8 @@ def strings(cells: pa.Array) -> pa.Array:
         whole = pc.and_(pc.equal(cells, pc.round(cells)), pc.less(pc.abs(cells), 1e18))
         if pc.all(pc.fill_null(whole, True)).as_py():
             return pc.cast(pc.cast(cells, pa.int64()), _TEXT)
+        if pa.types.is_float32(kind):
+            return pa.array([_text(_widened(cell, np.float32)) for cell in cells.to_pylist()], _TEXT)
         return pa.array([_text(cell) for cell in cells.to_pylist()], _TEXT)
     if not pa.types.is_large_string(kind):
         return pc.cast(cells, _TEXT)

@@ -282,8 +282,8 @@ def check_trials(table: Table, outcome: Column, trials: Column) -> None:
     many = np.flatnonzero(several > _MOST_TRIALS)
     if len(many):
         raise InputError(
-            f"{table.cell(trials.name, many[0])} is {several[many[0]]:g} and more than {_MOST_TRIALS:,} trials are not told "
-            "apart: give their share as the outcome, with --weight."
+            f"{table.cell(trials.name, many[0])} is {several[many[0]]:.10g}, and a measured row may have at most "
+            f"{_MOST_TRIALS:,} trials: give {_MOST_TRIALS:,} with the same share of successes, which tells as much."
         )
 
 

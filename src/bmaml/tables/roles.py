@@ -49,7 +49,12 @@ class ColumnRoles:
     partial: bool = False
 
     def __post_init__(self) -> None:
+        """Check the types of the fields, and that no column has two roles.
+
+        Raises: InputError that names such a column and both roles.
+        """
         check_fields(self)
+        _check_once(self)
 
     @property
     def task_columns(self) -> tuple[str, ...]:
@@ -67,23 +72,43 @@ class ColumnRoles:
         }
         return {side: name for side, name in every.items() if name is not None}
 
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """The role and the name of each column that has one. The order of rows is left out, since an input may give it."""
+        several = {"task": self.task_columns, "x": self.x, "y": self.y}
+        ends = [] if self.upper is None else [("upper", self.upper)]
+        return [*((role, name) for role, names in several.items() for name in names), *self.sides.items(), *ends]
+
+
+def _check_once(roles: ColumnRoles) -> None:
+    found: dict[str, str] = {}
+    for role, name in roles.named:
+        if name in found:
+            raise _twice(name, found[name], role)
+        found[name] = role
+    # In an order by the outcome, the first rows of a task would tell of the others.
+    if roles.order is not None and found.get(roles.order) in ("task", "y", "upper"):
+        raise _twice(roles.order, found[roles.order], "order")
+
+
+def _twice(name: str, first: str, second: str) -> InputError:
+    """Return the error that the roles `first` and `second` name one column."""
+    if first == second:
+        what = f"{first} names the column {name!r} twice: name it once."
+        return InputError(what, typed=f"--{what}")
+    what = f"both name the column {name!r}, and a column has one role: give another column for one of them."
+    return InputError(f"{first} and {second} {what}", typed=f"--{first} and --{second} {what}")
+
 
 def check_names(table: Table, roles: ColumnRoles) -> None:
-    """Check that `table` has the columns that `roles` name, each for one thing.
+    """Check that `table` has the columns that `roles` name.
 
-    Raises: InputError for a missing or repeated column.
+    Raises: InputError for a missing column.
     """
     if not roles.y:
         raise InputError("no output column was named: name one for y.")
-    named = [*roles.task_columns, *roles.x, *roles.y]
-    named += [*roles.sides.values(), *([] if roles.upper is None else [roles.upper])]
-    for name in [*named, *([] if roles.order is None else [roles.order])]:
+    for name in [*(name for _, name in roles.named), *([] if roles.order is None else [roles.order])]:
         table.column(name)
-    for name in named:
-        if named.count(name) > 1:
-            raise InputError(
-                f"column {name!r} is named twice among task, inputs, outputs and what else is known of a row: name it once."
-            )
     for name in [*roles.categorical, *roles.log]:
         if name not in roles.x:
             raise InputError(f"column {name!r} has an option (categorical or log) and is no input: add it to x.")

@@ -295,7 +295,7 @@ def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
 
     Standardisation and levels come from the table's rows, so give the rows of training tasks.
 
-    Raises: InputError for a missing, repeated or unfit column.
+    Raises: InputError for a missing or unfit column.
     """
     check_names(table, roles)
     codes, _ = task_codes(table, roles.task_columns)

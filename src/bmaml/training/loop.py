@@ -49,7 +49,7 @@ def _first(method: AbstractMethod, plan: Plan) -> TrainState:
     Raises: NoRoomError if it does not fit the free memory.
     """
     lowered = jax.jit(lambda: jax.tree.map(_strong, method.begin(plan))).lower()
-    check_start(lowered.out_info, plan)
+    check_start(lowered.out_info, plan, method.SIZES)
     return lowered.compile(compiler_options(runs_once=True))()
 
 
@@ -100,7 +100,7 @@ class Loop:
         Raises: NoRoomError if fewer bytes are free.
         """
         self._chunk = self.method.compile(self.plan, self.tasks, self.state)
-        return check_memory(self._chunk, self.plan) if isinstance(self._chunk, stages.Compiled) else 0
+        return check_memory(self._chunk, self.plan, self.method.SIZES) if isinstance(self._chunk, stages.Compiled) else 0
 
     def _arguments(self, count: int) -> tuple[Any, Any]:
         # Of the host, since several processes share no device.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,8 @@ import jax
 from jax import stages
 from jaxtyping import PyTree
 
-from bmaml.errors import InputError
+from bmaml.errors import NoRoomError, in_a_row
 from bmaml.training.plan import Plan
-
-
-class NoRoomError(InputError):
-    """A program needs more memory than is free."""
 
 
 def needed_bytes(program: stages.Compiled) -> int:
@@ -81,12 +78,12 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def check_memory(program: stages.Compiled, plan: Plan) -> int:
-    """Return the bytes that a training `program` needs; `plan` says what can be changed.
+def check_memory(program: stages.Compiled, plan: Plan, sizes: Sequence[str]) -> int:
+    """Return the bytes that a training `program` needs; `plan` and `sizes` (`AbstractMethod.SIZES`) say what can be changed.
 
     Raises: NoRoomError if fewer bytes are free, with what to change.
     """
-    return _within(needed_bytes(program), plan)
+    return _within(needed_bytes(program), plan, sizes)
 
 
 def check_scoring(program: stages.Compiled) -> None:
@@ -99,20 +96,21 @@ def check_scoring(program: stages.Compiled) -> None:
         room = f"scoring would take {in_words(needed)} of memory and {in_words(free)} are free"
         raise NoRoomError(
             f"{room}: use fewer shots, queries, particles or tasks at a time (batch).",
-            typed=f"{room}: give smaller --shots, --queries or --particles.",
+            room=room,
+            options=("shots", "queries", "particles"),
         )
 
 
-def check_start(state: PyTree[Any], plan: Plan) -> None:
-    """Check that a `state` of which the shapes are known fits the free memory; `plan` says what can be changed.
+def check_start(state: PyTree[Any], plan: Plan, sizes: Sequence[str]) -> None:
+    """Check that a `state` of which the shapes are known fits the free memory; `plan` and `sizes` are as in `check_memory`.
 
     JAX would otherwise fill the memory, or end in an error of its own, before there is a program whose memory could be read.
     Raises: NoRoomError if it does not fit.
     """
-    _within(sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), plan)
+    _within(sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), plan, sizes)
 
 
-def _within(needed: int, plan: Plan) -> int:
+def _within(needed: int, plan: Plan, sizes: Sequence[str]) -> int:
     """Return `needed` bytes.
 
     Raises: NoRoomError if fewer are free.
@@ -121,11 +119,11 @@ def _within(needed: int, plan: Plan) -> int:
     if free is None or needed <= free:
         return needed
     accumulate = f"accumulation_steps={plan.batch} in the plan, " if plan.accumulation_steps < plan.batch else ""
+    room = f"training would take {in_words(needed)} of memory and {in_words(free)} are free"
     raise NoRoomError(
-        f"training would take {in_words(needed)} of memory and {in_words(free)} are free: use {accumulate}checkpoint=True on "
-        "the method, or fewer tasks in a meta-batch, particles, inner steps or queries.",
-        typed=f"training would take {in_words(needed)} of memory and {in_words(free)} are free: give a smaller --batch, "
-        "--particles, --inner-steps or --queries.",
+        f"{room}: use {accumulate}checkpoint=True on the method, or fewer {in_a_row(['tasks in a meta-batch', *sizes])}.",
+        room=room,
+        options=("batch", *(name.replace(" ", "-") for name in sizes)),
     )
 
 

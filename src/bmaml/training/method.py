@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 from jaxtyping import Array, Int, PRNGKeyArray
@@ -65,8 +65,11 @@ class AbstractMethod(eqx.Module, Generic[Given, Adapted]):
     how a run begins, and what a meta-step is, a function of state, seed and step alone.
 
     `Given` is what a new task is known by: `Data`, or the trajectories of policies. `Adapted` is what adaptation makes of it.
-    `name` is the method's in a table of methods, if it is in one.
+    `name` is the method's in a table of methods, if it is in one. `SIZES` names what takes memory in a meta-step, besides tasks
+    in a meta-batch, in the words of the command line's options.
     """
+
+    SIZES: ClassVar[tuple[str, ...]] = ("particles", "inner steps", "queries")
 
     learner: AbstractLearner
     objective: AbstractObjective

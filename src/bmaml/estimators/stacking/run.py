@@ -42,11 +42,30 @@ def roles_for(method: object, roles: ColumnRoles, family: str | None) -> ColumnR
     """Return `roles` with the family that the `method` fits, and with whether rows may lack some of several outcomes.
 
     `family` is the name of the family that the user wants, or None if the outcomes decide.
-    Raises: InputError for a family that the method cannot fit.
+    Raises: InputError for a family that the method cannot fit, or a column or levels that only such families know of.
     """
+    _check_known(method, roles)
     roles = replace(roles, family=_family_for(method, family))
     learns = isinstance(method, str) and method in CORRELATED_MIXTURES and roles.family in (None, NORMAL.name)
     return replace(roles, partial=learns and len(roles.y) > 1 and not (roles.sides or roles.upper))
+
+
+def _check_known(method: object, roles: ColumnRoles) -> None:
+    """Check that the `method` knows of all that `roles` say of a row or of an outcome.
+
+    Raises: InputError that names what the method cannot use, and the methods that can.
+    """
+    if isinstance(method, str) and method in FAMILY_MIXTURES:
+        return
+    further = [*roles.sides, *(["upper"] if roles.upper is not None else []), *(["levels"] if roles.levels else [])]
+    if further:
+        name, use = _said(method), " or ".join(FAMILY_MIXTURES)
+        what = f"and method {name} cannot use it: use method {use}, or leave it out."
+        raise InputError(f"{further[0]} is given, {what}", typed=f"--{further[0]} is given, {what}")
+
+
+def _said(method: object) -> str:
+    return repr(method) if isinstance(method, str) else "a Method of your own"
 
 
 def _family_for(method: object, family: str | None) -> str | None:
@@ -55,9 +74,9 @@ def _family_for(method: object, family: str | None) -> str | None:
     if family is None:
         return None if fits else NORMAL.name
     if FAMILIES.find(family).likelihood is not None and not fits:
-        name = method if isinstance(method, str) else "a Method of your own"
         raise InputError(
-            f"method {name!r} is for the family 'normal' and family is {family!r}: use method {' or '.join(FAMILY_MIXTURES)}."
+            f"method {_said(method)} is for the family 'normal' and family is {family!r}: use method "
+            f"{' or '.join(FAMILY_MIXTURES)}."
         )
     return family
 
