@@ -24,6 +24,8 @@ def test_a_grid_with_a_task_column_asks_each_task_for_its_rows():
     assert v.asked.numbers("age").tolist() == [8, 8]
     with pytest.raises(InputError, match=r"asks for task 'w', which the table does not have"):
         new_tasks(table, SCHEMA, read_table({"task": ["w"], "x": [4]}))
+    with pytest.raises(InputError, match=r"no column 'y', the outcome: add it, .* and empty in the rows to predict"):
+        new_tasks(grid, SCHEMA)
 
 
 def test_an_input_that_changes_within_a_task_cannot_be_left_out_of_a_grid():

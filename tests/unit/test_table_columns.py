@@ -84,6 +84,33 @@ def test_dates_are_days_since_the_first():
     assert schema.inputs[0].raw(read_table({"when": ["02/03/2024"]})).tolist() == [1.0]
 
 
+@pytest.mark.parametrize(
+    ("cells", "days"),
+    [
+        (["2023-12", "2024-01", "2024-02"], [0, 31, 62]),
+        (["2023/12", "2024/1", "2024/2"], [0, 31, 62]),
+        (["Dec 2023", "Jan 2024", "Feb 2024"], [0, 31, 62]),
+        (["December-2023", "January-2024", "February-2024"], [0, 31, 62]),
+        (["2023-Q4", "2024-Q1", "2024-Q2"], [0, 92, 183]),
+        (["Q4 2023", "q1 2024", "q2 2024"], [0, 92, 183]),
+    ],
+)
+def test_months_and_quarters_are_their_first_days(cells, days):
+    """As categories they would have no order, and a new month would be none of the known ones."""
+    table, schema = schema_of("when", when=cells * (TASKS * ROWS // 3))
+    assert schema.inputs[0].raw(table)[:3].tolist() == days
+
+
+def test_lots_and_seasons_are_no_months():
+    _, schema = schema_of("when", when=["2019-20", "2020-21", "2021-22"] * (TASKS * ROWS // 3))
+    assert schema.inputs[0].kind == "category"
+
+
+def test_numbers_that_look_like_dates_are_said():
+    with pytest.warns(UserWarning, match="'when' holds numbers such as 20240131, .* write them as 2024-01-31"):
+        schema_of("when", when=[20240131, 20240201, 20240315] * (TASKS * ROWS // 3))
+
+
 def test_an_ambiguous_date_is_asked_about_by_name():
     days = [f"0{1 + i % 9}/04/2024" for i in range(TASKS * ROWS)]
     with pytest.raises(

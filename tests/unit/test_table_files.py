@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from bmaml.errors import InputError
+from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.tables import read_table
 from bmaml.tables.limits import with_limits
 from bmaml.tables.table import Reading
@@ -171,3 +172,18 @@ def test_numbers_of_any_precision_are_written_as_people_read_them(tmp_path, kind
     for table in (read_table(tmp_path / "t.parquet"), read_table({"x": cells})):
         assert table.shown("x") == ["0.1", "-2.5", "", "3"]
         assert table.coded("x", missing=True)[1] == ["0.1", "-2.5", "3"]
+
+
+@pytest.mark.unchecked
+def test_frames_as_practitioners_have_them():
+    """Groups that pandas cut, in their order; a frame that is still to be computed, and a name that is a number."""
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    cut = pandas.cut(pandas.Series([0.5, 1.5, np.nan, 2.5, 0.7]), [0, 1, 2, 3])
+    for cells in (cut, cut.array):
+        table = read_table({"x": cells})
+        assert table.shown("x") == ["(0, 1]", "(1, 2]", "", "(2, 3]", "(0, 1]"]
+        assert table.column("x").type.ordered
+    with pytest.raises(InputError, match=r"is a LazyFrame, .* give it after collect"):
+        read_table(polars.DataFrame({"x": [1, 2]}).lazy())
+    with pytest.raises(InputError, match=r"y of ColumnRoles is \(1,\): give a list of texts"):
+        FewShotRegressor("mixed-model").fit(pandas.DataFrame({0: [1.0], 1: [2.0], "task": ["a"]}), task="task", x=["0"], y=1)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.estimators.base import row_digest
+from bmaml.io.checked import as_tuple
 from bmaml.tables import ColumnRoles, Schema, Table, TableLike, fit_schema, measured, read_table
 from bmaml.tables.outcomes import say_spikes
 from bmaml.tables.read import DataFrame
@@ -33,8 +34,9 @@ def named_table(
         )
     if y is None:
         raise InputError("give y=, the names of the table's output columns, and x=, those of its inputs.")
-    inputs, outputs = ((names,) if isinstance(names, str) else tuple(names) for names in (x, y))
-    return read_table(X), ColumnRoles(task if isinstance(task, str) else tuple(task), inputs, outputs)
+    within, inputs, outputs = (as_tuple(names) for names in (task, x, y))
+    several = [names if isinstance(names, tuple) else (names,) for names in (inputs, outputs)]
+    return read_table(X), ColumnRoles(within, *several)
 
 
 def digests(tasks: FixedTasks) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +22,22 @@ _TIME = r"(?:[T ]+(?P<time>\d{1,2}:\d{2}.*))?"
 _PARTS = re.compile(r"(?P<a>\d{1,2})(?P<mark>[/.-])(?P<b>\d{1,2})(?P=mark)(?P<year>\d{4})" + _TIME)
 _SHORT = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d{2}(?:[T ]+\d{1,2}:\d{2}.*)?")
 _YEAR_FIRST = re.compile(r"(?P<year>\d{4})[/.](?P<a>\d{1,2})[/.](?P<b>\d{1,2})" + _TIME)
-_WORDS = ("%d %b %Y", "%d-%b-%Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d/%b/%Y", "%d%b%Y")
+# A month or a quarter is its first day. A lot or a season such as 2019-20 is no month.
+_MONTH = re.compile(r"(?P<year>(?:19|20|21)\d\d)[-/](?P<month>0?[1-9]|1[0-2])")
+_QUARTER = re.compile(r"(?P<year>\d{4})[ -]?Q(?P<quarter>[1-4])|Q(?P<early>[1-4])[ /-]?(?P<later>\d{4})", re.IGNORECASE)
+_WORDS = (
+    "%b %Y",
+    "%B %Y",
+    "%b-%Y",
+    "%B-%Y",
+    "%d %b %Y",
+    "%d-%b-%Y",
+    "%d %B %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%d/%b/%Y",
+    "%d%b%Y",
+)
 _CLOCK = re.compile(r"(?P<h>\d{1,3}):(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d(?:\.\d+)?))? ?(?P<half>[ap]m)?", re.IGNORECASE)
 _NONE = -(2**63)
 
@@ -33,6 +49,22 @@ def are_dates(texts: Sequence[str]) -> bool:
         bool(_SHORT.fullmatch(text)) or _date(text, True) is not None or _date(text, False) is not None for text in some
     )
     return bool(some) and 2 * looks > len(some)
+
+
+def say_compact(table: Table, name: str) -> None:
+    """Warn if the numbers of the column `name` of `table` are all like 20240131, since as numbers months lie far apart."""
+    values = table.numbers(name, missing=True)
+    some = np.unique(values[np.isfinite(values)])
+    if len(some) < 2 or some[0] < 19000101 or some[-1] > 21991231 or np.any(some % 1):
+        return
+    month, day = some // 100 % 100, some % 100
+    if ((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all():
+        text = f"{some[0]:.0f}"
+        warnings.warn(
+            f"column {name!r} holds numbers such as {text}, which are taken as plain numbers: if they are dates, write them as "
+            f"{text[:4]}-{text[4:6]}-{text[6:]}.",
+            stacklevel=3,
+        )
 
 
 def are_clocks(texts: Sequence[str]) -> bool:
@@ -142,6 +174,10 @@ def _moment(text: str, day_first: bool) -> datetime | None:
             month, day = day, month
         clock = f"T{match['time'].strip():0>5}" if match["time"] else ""
         return datetime.fromisoformat(f"{match['year']}-{month:0>2}-{day:0>2}{clock}")
+    if month := _MONTH.fullmatch(text):
+        return datetime(int(month["year"]), int(month["month"]), 1)
+    if quarter := _QUARTER.fullmatch(text):
+        return datetime(int(quarter["year"] or quarter["later"]), 3 * int(quarter["quarter"] or quarter["early"]) - 2, 1)
     if "-" in text[4:] and text[:4].isdecimal():
         return datetime.fromisoformat(text)
     for form in _WORDS if any(letter.isalpha() for letter in text) and text[-4:].isdecimal() else ():

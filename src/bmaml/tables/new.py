@@ -204,6 +204,12 @@ def _by_task(rows: np.ndarray, codes: np.ndarray, count: int) -> tuple[np.ndarra
 def _parted(table: Table, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
     """Return which rows have outputs, and which have none yet or lack some."""
     names = [column.name for column in schema.outputs]
+    without = [name for name in names if name not in table.columns]
+    if without:
+        raise InputError(
+            f"{table.name} has no column {without[0]!r}, the outcome: add it, with what was measured, and empty in the rows to "
+            "predict."
+        )
     empty = np.stack([table.empty(name) for name in names])
     if schema.partial:
         return np.asarray(~empty.all(0)), np.asarray(empty.any(0))

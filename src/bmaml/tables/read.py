@@ -63,11 +63,21 @@ def _read(source: Any, name: str) -> Table:
         return _read_file(Path(source))
     if isinstance(source, pa.Table | pa.RecordBatch):
         return checked_table(name, source.column_names, source.columns)
+    if _is_lazy(source):
+        raise InputError(
+            f"{name} is a {type(source).__name__}, whose rows are not there yet: give it after collect() or compute()."
+        )
     names = list(source) if isinstance(source, Mapping) else list(getattr(source, "columns", ()))
     if not names or not hasattr(source, "__getitem__"):
         raise InputError(f"{name} is a {type(source).__name__}: give a path, a mapping of columns, or a data frame.")
     _check_once(name, [str(n) for n in names])
     return checked_table(name, [str(n) for n in names], [source[n] for n in names])
+
+
+def _is_lazy(source: Any) -> bool:
+    from narwhals.stable.v2 import dependencies
+
+    return dependencies.is_polars_lazyframe(source) or dependencies.is_dask_dataframe(source)
 
 
 def _read_file(path: Path) -> Table:
