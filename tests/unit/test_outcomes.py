@@ -116,6 +116,7 @@ def test_rows_far_off_do_not_set_the_scale_of_a_robust_outcome():
         (["a", "b", "c", "a"], {"family": "ordered", "levels": ("a", "b", "d")}, "of which 'c' is none"),
         (["a", "b", "b", "a"], {"family": "ordered", "levels": ("a", "b")}, "use family yes-no for two"),
         ([1, 2, 3, 1], {"family": "count", "levels": ("1", "2", "3")}, "use family ordered"),
+        ([1, 2, 3, 1], {"family": "normal", "levels": ("1", "2", "3")}, "use family ordered"),
         ([2, 1, 3, 2], {"family": "binomial"}, "give its column as --trials"),
         ([2, 1, 3, 2], {"trials": "z", "z": [3, 0, 3, 3]}, "a number of trials is a whole number from 1 on"),
         (["<1", "2", "4", "3"], {"family": "normal"}, "which is a limit: use family censored or censored-log"),

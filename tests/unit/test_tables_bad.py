@@ -11,6 +11,7 @@ import pytest
 from cases import is_one_sentence, sentence
 
 from bmaml.errors import InputError
+from bmaml.estimators.suggestions import _costs
 from bmaml.tables import ColumnRoles, fit_schema, read_table, split_tasks, table_tasks
 
 GOOD = [["task", "x", "kind", "y"]] + [[f"t{i}", str(j), "ab"[j % 2], str(i * j + j)] for i in range(4) for j in range(5)]
@@ -207,3 +208,11 @@ def test_splits_that_cannot_be():
     _refused(["add to 1"], split_tasks, ["a", "b", "c"], (0.5, 0.2, 0.2))
     _refused(["task 'a'", "several labels"], split_tasks, ["a", "a", "b", "c"], by=["1", "2", "1", "3"])
     _refused(["groups to split by"], split_tasks, ["a", "b", "c"], by=["1", "2", "1"])
+
+
+@pytest.mark.parametrize("costs", ["price", [1.0, 0.0, 2.0]])
+def test_a_cost_that_divides_by_nothing_is_named_by_its_row(costs):
+    with pytest.raises(InputError) as caught:
+        _costs(read_table({"price": [1.0, 0.0, 2.0]}), costs)
+    where = "the table, row 1 (counted from 0), column 'price'" if costs == "price" else "cost number 1 (counted from 0)"
+    assert str(caught.value) == f"{where} is 0: give a cost above 0, since worth is divided by it."

@@ -171,8 +171,12 @@ def _costs(table: Table, costs: ArrayLike | str | None) -> np.ndarray | None:
     if costs is None:
         return None
     values = table.numbers(costs) if isinstance(costs, str) else np.asarray(costs, np.float64)
-    if values.shape != (len(table),) or not (np.isfinite(values) & (values > 0)).all():
+    if values.shape != (len(table),):
         raise InputError(f"costs have shape {values.shape} for {len(table)} rows: give one number above 0 for each row.")
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+    if len(wrong):
+        where = table.cell(costs, wrong[0]) if isinstance(costs, str) else f"cost number {wrong[0]} (counted from 0)"
+        raise InputError(f"{where} is {values[wrong[0]]:g}: give a cost above 0, since worth is divided by it.")
     return values
 
 

@@ -158,11 +158,11 @@ def fit_outcome(table: Table, name: str, family: Family, levels: tuple[str, ...]
         empty = table.empty(name)
         column = fit_outcome(table.take(~empty), name, family, levels)
         return replace(column, gaps=True, note=f"{column.note}, missing in {int(empty.sum())} rows")
+    if levels and family.cells != "ordered":
+        raise InputError(f"levels are given and the family is {family.name!r}: use family ordered, or leave the levels out.")
     if family.cells == "number":
         column = fit_output(table, name)
         return column if family.likelihood is None else _robust(table, column)
-    if levels and family.cells != "ordered":
-        raise InputError(f"levels are given and the family is {family.name!r}: use family ordered, or leave the levels out.")
     fits = {
         "ordered": lambda: _in_order(table, name, levels),
         "two": lambda: _two(table, name, family),
