@@ -13,6 +13,7 @@ from many_tasks import check_equal
 import bmaml
 from bmaml.cli import main
 from bmaml.errors import InputError
+from bmaml.estimators.given_tables import array_table
 from bmaml.estimators.stacking import PLAIN, roles_for, scores_of, verdict
 from bmaml.tables import ColumnRoles, Schema, fit_schema, measured, read_table
 
@@ -298,3 +299,9 @@ def test_more_successes_than_trials_are_refused_by_row():
     with pytest.raises(InputError, match=r"row 0 .*, column 'n' is 1000000, and .* at most 100,000 trials"):
         schema.encode_y(read_table({"y": [1], "n": [10**6]}))
     assert schema.encode_y(read_table({"y": [1, 3]})).tolist() == [[1], [3]]
+
+
+def test_a_column_of_an_array_that_says_how_sure_a_row_is_is_no_input():
+    x, y, groups = np.ones((4, 2)), np.arange(4.0), np.repeat([0, 1], 2)
+    assert array_table(x, y, groups, {"weight": "x1"})[1].x == ("x0",)
+    assert array_table(x, y, groups, {"weight": None})[1].x == ("x0", "x1")

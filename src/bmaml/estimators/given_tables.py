@@ -34,9 +34,8 @@ def named_table(
         )
     if y is None:
         raise InputError("give y=, the names of the table's output columns, and x=, those of its inputs.")
-    within, inputs, outputs = (as_tuple(names) for names in (task, x, y))
-    several = [names if isinstance(names, tuple) else (names,) for names in (inputs, outputs)]
-    return read_table(X), ColumnRoles(within, *several)
+    inputs, outputs = (found if isinstance(found := as_tuple(names), tuple) else (found,) for names in (x, y))
+    return read_table(X), ColumnRoles(as_tuple(task), inputs, outputs)
 
 
 def digests(tasks: FixedTasks) -> list[str]:
@@ -45,10 +44,12 @@ def digests(tasks: FixedTasks) -> list[str]:
     return [row_digest(np.concatenate([x[i], y[i]], 1)[mask[i] > 0]) for i in range(len(mask))]
 
 
-def array_table(X: TableLike | ArrayLike | None, y: ArrayLike | None, groups: ArrayLike) -> tuple[Table, ColumnRoles]:
+def array_table(
+    X: TableLike | ArrayLike | None, y: ArrayLike | None, groups: ArrayLike, sides: Mapping[str, str | None]
+) -> tuple[Table, ColumnRoles]:
     """Return arrays as a table with the columns x0, x1, ... of `X` (or a data frame's own), y0, y1, ... of `y`, and task.
 
-    `groups` holds the task of each row.
+    `groups` holds the task of each row. `sides` names columns of `X` with what else is known of a row, which are no inputs.
     Raises: InputError if the targets are missing, or a name is taken.
     """
     if y is None:
@@ -61,7 +62,7 @@ def array_table(X: TableLike | ArrayLike | None, y: ArrayLike | None, groups: Ar
     if taken:
         raise InputError(f"X has a column {taken[0]!r}, a name that is kept for targets and tasks: rename it.")
     table = read_table(inputs | outputs | {"task": np.asarray(groups)}, "the data")
-    return table, ColumnRoles("task", tuple(inputs), tuple(outputs))
+    return table, ColumnRoles("task", tuple(name for name in inputs if name not in sides.values()), tuple(outputs))
 
 
 def measured_rows(table: Table, roles: ColumnRoles, *, assumed: bool) -> tuple[Table, Schema]:

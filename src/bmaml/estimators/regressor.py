@@ -182,12 +182,10 @@ class FewShotRegressor(AbstractRowsEstimator):
         Raises: InputError that names the file, column, line or task that does not fit.
         """
         self.check_settings()
-        table, roles = named_table(X, y, task, x) if groups is None else array_table(X, y, groups)
-        lists: dict[str, Any] = {"categorical": as_tuple(categorical), "log": as_tuple(log), "levels": as_tuple(levels)}
         sides = {"exposure": exposure, "error": error, "weight": weight, "trials": trials, "upper": upper}
-        # Of an array, what else is known of a row is a column among the inputs.
-        own = roles.x if groups is None else tuple(name for name in roles.x if name not in sides.values())
-        roles = replace(roles, x=own, order=order, selection=self.selection, **lists, **sides)
+        table, roles = named_table(X, y, task, x) if groups is None else array_table(X, y, groups, sides)
+        lists: dict[str, Any] = {"categorical": as_tuple(categorical), "log": as_tuple(log), "levels": as_tuple(levels)}
+        roles = replace(roles, order=order, selection=self.selection, **lists, **sides)
         roles = stacking.roles_for(self.method, roles, self.family)
         table, schema = measured_rows(read_table(table, reading=reading), roles, assumed=self.family is None)
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
@@ -302,7 +300,7 @@ class FewShotRegressor(AbstractRowsEstimator):
         Raises: InputError before `fit`, for fewer tasks or tasks that were fitted on, or if a value or a task does not fit.
         """
         run = self.fitted()
-        table = read_table(X) if groups is None else as_fitted(array_table(X, y, groups)[0], self.schema_)
+        table = read_table(X) if groups is None else as_fitted(array_table(X, y, groups, {})[0], self.schema_)
         tasks, counts = self.further(table, shots)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `further` says the same.

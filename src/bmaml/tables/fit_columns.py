@@ -65,6 +65,8 @@ def fit_input(table: Table, name: str, tasks: np.ndarray, wanted: Wanted) -> Col
         column = _fit_category(table, name, tasks, gaps)
     else:
         column = _fit_number(table, Column(name, form=form, log=wanted.log, gaps=gaps))
+        if form == "number":
+            dates.say_compact(table, name)
     if gaps:
         warnings.warn(
             f"column {name!r} is empty in {int(none.sum())} of {len(none)} rows: "

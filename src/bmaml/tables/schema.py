@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.likelihoods import FAMILIES, NORMAL
-from bmaml.tables import dates
 from bmaml.tables.columns import Column, side_by_side
 from bmaml.tables.fit_columns import INPUT_RATIO, OUTPUT_RATIO, Wanted, fit_input, spread, with_level
 from bmaml.tables.limits import with_limits
@@ -302,9 +301,6 @@ def fit_schema(table: Table, roles: ColumnRoles) -> Schema:
     codes, _ = task_codes(table, roles.task_columns)
     wanted = {name: Wanted(name in roles.categorical, name in roles.log) for name in roles.x}
     inputs = tuple(fit_input(table, name, codes, wanted[name]) for name in roles.x)
-    for column in inputs:
-        if column.kind == column.form == "number":
-            dates.say_compact(table, column.name)
     family = family_of(table, roles.y, roles.family, roles.sides, roles.upper)
     outputs = tuple(fit_outcome(table, name, family, roles.levels, roles.partial) for name in roles.y)
     if any(column.gaps for column in outputs):
