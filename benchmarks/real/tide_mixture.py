@@ -41,7 +41,7 @@ def fit_mixture(
     *,
     importance: np.ndarray | None = None,
     prior_gauges: float = 80.0,
-    iterations: int = 20,
+    iterations: int = 80,
     seed: int = 0,
 ) -> GaussianMixture:
     """Return `clusters x scales` Gaussians of points `(gauges, d)` by EM; a cluster's covariances differ by a factor alone.
