@@ -13,6 +13,7 @@ from bmaml.models.convnets import max_pool
 SHAPE = (16, 16, 1)
 SMALL = {
     "conv": Conv4(SHAPE, 4),
+    "growing": Conv4(SHAPE, 2, 3, growth=2),
     "strided": Conv4((17, 16, 1), 4, 3, pool="stride"),
     "resnet": ResNet12(SHAPE, (2, 3, 4, 5), 3),
     "mlp": MLP((256, 4, 3)),
@@ -51,7 +52,9 @@ def test_the_transductive_norm_is_not_of_one_image():
 
 
 def test_features_are_as_many_as_said():
-    for network in (SMALL["conv"], Conv4((20, 33, 3), 2, pool="stride"), ResNet12(SHAPE, (2, 3, 4, 5))):
+    assert Conv4(SHAPE, 2, growth=3).features == 2 * 3**3
+    growing, strided = Conv4(SHAPE, 2, growth=3), Conv4((20, 33, 3), 2, pool="stride")
+    for network in (SMALL["conv"], growing, strided, ResNet12(SHAPE, (2, 3, 4, 5))):
         found = jax.eval_shape(lambda n=network: outputs(n, jnp.zeros((2, np.prod(n.shape)))))
         assert found.shape == (2, network.features)
 
@@ -75,6 +78,7 @@ def test_pooling_is_xlas_with_its_derivatives_and_ties_share(x64):
     [
         lambda: Conv4((8, 28, 1)),
         lambda: Conv4(SHAPE, 0),
+        lambda: Conv4(SHAPE, growth=0),
         lambda: Conv4(SHAPE, norm="batch"),
         lambda: Conv4(SHAPE, pool="mean"),
         lambda: Conv4(SHAPE, form="fft"),

@@ -60,6 +60,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, drawn: ImageFitting, held_ou
         size=drawn.size,
         rotations=drawn.rotations,
         within=drawn.within,
+        distort=drawn.distort,
         steps=fitting.steps,
         seed=fitting.seed,
         progress=BarProgress(f"fitting {path.name}"),
@@ -318,7 +319,7 @@ def _held_out(model: Path, fitted: FewShotClassifier) -> Episodes:
     source = tasks.bank.origin
     if not held or not isinstance(source, AbstractImageSource):
         raise InputError(f"{model} remembers no held-out classes of image files: fit it again with a --test-share above 0.")
-    return dataclasses.replace(tasks, bank=source.of(tuple(held)).read(), way=fitted.way)
+    return dataclasses.replace(tasks, bank=source.of(tuple(held)).read(), way=fitted.way, distort=0.0)
 
 
 def _write_json(path: Path, content: Any) -> None:

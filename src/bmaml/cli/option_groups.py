@@ -159,8 +159,11 @@ class ImageFitting(OptionGroup):
     TITLE: ClassVar[str] = "For images"
     way: Annotated[int | None, typer.Option(min=2, help="Classes to tell apart (default 5).")] = None
     size: Annotated[int | None, typer.Option(min=1, help="Side in pixels to resize to.")] = None
-    network: Annotated[str | None, typer.Option(help="conv4, resnet12 or mlp (default: conv4 if it fits).")] = None
+    network: Annotated[str | None, typer.Option(help="conv4, pyramid, resnet12 or mlp (default: conv4 if it fits).")] = None
     filters: Annotated[int | None, typer.Option(min=1, help="Filters of the network (default: the recipe's).")] = None
     rotations: Annotated[bool, typer.Option("--rotations", help="Turned images are further classes.")] = False
     within: Annotated[bool, typer.Option("--within", help="Classes of a task are of one superclass.")] = False
+    distort: Annotated[
+        float, typer.Option(min=0.0, help="Strength of random distortions of training images (drawings: 1).")
+    ] = 0.0
     superclasses: Annotated[Path | None, typer.Option(help="CSV of classes and their superclasses.")] = None

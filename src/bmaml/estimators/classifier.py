@@ -18,7 +18,7 @@ from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.images import ImageSet, from_arrays, read_images
 from bmaml.images.decode import Form
 from bmaml.images.rows import ImagesLike, image_rows
-from bmaml.io.checked import AtLeast, Count, Positive, Seed
+from bmaml.io.checked import AtLeast, Count, NotNegative, Positive, Seed
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.resized import for_classes, takes_any_number
 from bmaml.methods import Method
@@ -43,6 +43,8 @@ class FewShotClassifier(AbstractEstimator):
     - `network`, `filters`: as in `bmaml.models.by_name.image_network`.
     - `rotations`: whether rotated images are classes of their own, for drawings and the like.
     - `within`: whether an episode's classes come from one superclass.
+    - `distort`: strength of random distortions of training images, such as 1 for drawings: each is turned, slanted, stretched,
+      moved and bent a little (`bmaml.tasks.distortions.distorted`). 0 is none.
     - `size`: side, or height and width, to resize files to; not needed if all have one size.
     - `steps`, `batch`: meta-steps, and episodes of a meta-step.
     - `learning_rate`: rate of the outer optimiser.
@@ -62,6 +64,7 @@ class FewShotClassifier(AbstractEstimator):
         size: int | Sequence[int] | None = None,
         rotations: bool = False,
         within: bool = False,
+        distort: NotNegative = 0.0,
         steps: Count | None = None,
         batch: Count | None = None,
         learning_rate: Positive | None = None,
@@ -70,7 +73,7 @@ class FewShotClassifier(AbstractEstimator):
     ):
         self.method, self.way, self.shots, self.queries, self.particles = method, way, shots, queries, particles
         self.network: Network = network
-        self.filters, self.size, self.rotations, self.within = filters, size, rotations, within
+        self.filters, self.size, self.rotations, self.within, self.distort = filters, size, rotations, within, distort
         self.steps, self.batch, self.learning_rate, self.seed, self.progress = steps, batch, learning_rate, seed, progress
 
     def fit(
@@ -96,7 +99,7 @@ class FewShotClassifier(AbstractEstimator):
         """
         self.check_settings()
         images = self._images(X, y, superclasses)
-        tasks = self.episodes(images)
+        tasks = dataclasses.replace(self.episodes(images), distort=self.distort)
         method = self.method
         if isinstance(method, str):
             way = self._recipe.training_way(images, self.way, rotations=self.rotations, within=self.within)
@@ -168,7 +171,7 @@ class FewShotClassifier(AbstractEstimator):
         return from_arrays(X, y, superclasses=superclasses)
 
     def episodes(self, images: ImageSet, queries: int | None = None) -> Episodes:
-        """Return episodes of `way` classes of `images`, with `queries` query images of each class.
+        """Return episodes of `way` classes of undistorted `images`, with `queries` query images of each class.
 
         Raises: InputError that names the class with too few images, or if there are fewer classes than `way`.
         """

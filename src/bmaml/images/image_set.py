@@ -114,6 +114,7 @@ class ImageSet:
         *,
         rotations: bool = False,
         within: bool = False,
+        distort: float = 0.0,
     ) -> Episodes:
         """Return the task source of these classes; see `Episodes`.
 
@@ -122,10 +123,11 @@ class ImageSet:
         - `queries`: query images of each class.
         - `rotations`: whether images turned by 90, 180 and 270 degrees are classes of their own.
         - `within`: whether all classes of an episode come from one superclass.
+        - `distort`: strength of random distortions of each image.
 
         Raises: InputError that names a class with too few images, or if there are fewer classes than `way`.
         """
-        return Episodes(self.bank(), way, shot_counts(shots), queries, rotations, within)
+        return Episodes(self.bank(), way, shot_counts(shots), queries, rotations, within, distort)
 
 
 def from_arrays(

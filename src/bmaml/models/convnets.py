@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmaml.errors import InputError
-from bmaml.io.checked import as_tuple
+from bmaml.io.checked import Count, as_tuple
 from bmaml.io.registry import register
 from bmaml.models.convolution import FORMS, Form, convolve, convolve_strided
 from bmaml.models.network import AbstractNetwork, affine
@@ -32,7 +32,9 @@ class Conv4(AbstractNetwork):
     Convolution weights start normal with variance 2 / fan in, and biases start at 0.
 
     - `shape`: height, width and channels of an image. Inputs are flat rows.
-    - `filters`: filters of each module.
+    - `filters`: filters of the first module.
+    - `growth`: factor of the number of filters from each module to the next; 1 in the papers. With 2 and a quarter of the
+      filters, a network takes a third of the time, because most of the work is at the full size of the image.
     - `outputs`: width of a linear head. None returns the flattened last module, `features` numbers.
     - `norm`: one of `bmaml.models.norms`. All but `"transductive"` use each image separately.
     - `pool`: `"max"`, or `"stride"`, where the convolutions skip every second pixel and nothing is pooled, as MAML does on
@@ -52,6 +54,7 @@ class Conv4(AbstractNetwork):
     pool: Pool = eqx.field(static=True, default="max")
     form: Form = eqx.field(static=True, default="auto")
     head_scale: float = eqx.field(static=True, default=1.0)
+    growth: Count = eqx.field(static=True, default=1)
 
     def __check_init__(self):
         _check("Conv4", self.shape, self.filters, self.outputs, self.norm, self.form, self.head_scale)
@@ -64,11 +67,16 @@ class Conv4(AbstractNetwork):
         size = self.shape[:2]
         for _ in range(4):
             size = tuple((s + 1) // 2 if self.pool == "stride" else s // 2 for s in size)
-        return math.prod(size) * self.filters
+        return math.prod(size) * self._widths[-1]
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """Filters of each module."""
+        return tuple(self.filters * self.growth**module for module in range(4))
 
     def init(self, key):
         keys = jax.random.split(key, 5)
-        widths = (self.shape[2], *[self.filters] * 4)
+        widths = (self.shape[2], *self._widths)
         layers = [_layer(k, 9 * i, o, self.norm) for k, i, o in zip(keys, widths[:-1], widths[1:], strict=False)]
         return {"layers": layers, "head": _head(keys[4], self.features, self.outputs, self.head_scale)}
 

@@ -50,17 +50,19 @@ class ImageRecipe:
         queries: int | None = None,
         rotations: bool = False,
         within: bool = False,
+        distort: float = 0.0,
     ) -> Episodes:
         """Return the episodes that train a method for `way` classes with `shots` images each.
 
         - `images`: the training images.
         - `queries`: query images of each class; None takes the recipe's number if the classes allow it.
-        - `rotations`, `within`: as in `Episodes`.
+        - `rotations`, `within`, `distort`: as in `Episodes`.
 
         Raises: InputError if there are too few images or classes.
         """
         way = self.training_way(images, way, rotations=rotations, within=within)
-        return images.episodes(way, shots, queries or self.fitting(images.sizes, shots), rotations=rotations, within=within)
+        queries = queries or self.fitting(images.sizes, shots)
+        return images.episodes(way, shots, queries, rotations=rotations, within=within, distort=distort)
 
     def fitting(self, sizes: Sequence[int], shots: tuple[int, ...]) -> int:
         """Return the number of query images of each class: the recipe's, or what the smallest class leaves after `shots`.

@@ -3,7 +3,8 @@
 A source draws a task as a pure function of a key, so the training loop compiles it. A new family is one file that
 subclasses `AbstractTasks` in `base.py`: it has `sample(key)` and the widths `inputs` and `outputs`. Every draw must
 have the same shapes, with padded rows masked. Sources made from other sources (a finite number of tasks, part of the
-shots) are in `derived.py`. Tables and images have rooms of their own, and both end in a source of this kind.
+shots) are in `derived.py`, and `distortions.py` changes training images a little. Tables and images have rooms of their
+own, and both end in a source of this kind.
 
 A row in the table of `families.py` makes a family known by name to the command line and the leaderboard. A program adds a
 row with `add` or the decorator `family`, and an installed package by an entry point of the group `bmaml.tasks`.

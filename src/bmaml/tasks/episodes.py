@@ -14,10 +14,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from bmaml.data import Data, Task
 from bmaml.errors import InputError
-from bmaml.io.checked import as_tuple
+from bmaml.io.checked import NotNegative, as_tuple
 from bmaml.io.reference import AbstractReference, AbstractReferenced
 from bmaml.io.registry import register
 from bmaml.tasks.base import AbstractTasks, draw_shots
+from bmaml.tasks.distortions import distorted
 from bmaml.tasks.shots import shot_counts
 
 
@@ -78,6 +79,8 @@ class Episodes(AbstractTasks):
     - `rotations`: whether each class turned by 90, 180 and 270 degrees is a class of its own.
     - `within`: whether all classes of a task come from one superclass (turned alike). Each superclass with enough classes is
       equally likely.
+    - `distort`: strength of random distortions (`bmaml.tasks.distortions.distorted`), of each image in a way of its own. 0 is
+      none. Meant for training.
 
     Raises: InputError that names a class with too few images, or if there are fewer classes than `way`.
     """
@@ -88,6 +91,7 @@ class Episodes(AbstractTasks):
     queries: int = eqx.field(static=True, default=15)
     rotations: bool = eqx.field(static=True, default=False)
     within: bool = eqx.field(static=True, default=False)
+    distort: NotNegative = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
         if self.way < 1 or self.queries < 1:
@@ -125,13 +129,16 @@ class Episodes(AbstractTasks):
 
     def sample(self, key):
         class_key, image_key, shot_key = jax.random.split(key, 3)
+        # A key of its own, so that classes and images are those of the episode without distortions.
+        support_key, query_key = jax.random.split(jax.random.fold_in(key, 3))
         classes, turns = self._classes(class_key)
         images = self._images(classes, image_key)
         most = max(self.shots)
         count = self.shots[0] if len(self.shots) == 1 else draw_shots(shot_key, self.shots)
-        support = self._rows(images[:, :most], turns)
+        support = self._rows(images[:, :most], turns, support_key)
         given = jnp.repeat(jnp.arange(most) < count, self.way)
-        return Task(Data(support.x, support.y, jnp.where(given, support.mask, 0.0)), self._rows(images[:, most:], turns))
+        query = self._rows(images[:, most:], turns, query_key)
+        return Task(Data(support.x, support.y, jnp.where(given, support.mask, 0.0)), query)
 
     def _classes(self, key: PRNGKeyArray) -> tuple[Int[Array, " way"], Int[Array, " way"]]:
         """Return the classes of an episode and the quarter turns of each."""
@@ -156,7 +163,7 @@ class Episodes(AbstractTasks):
         picked = jax.vmap(lambda key, size: _distinct(key, each, size, most))(keys, sizes)
         return jnp.asarray(_starts(self.bank.sizes), picked.dtype)[classes][:, None] + picked
 
-    def _rows(self, images: Int[Array, "way each"], turns: Int[Array, " way"]) -> Data:
+    def _rows(self, images: Int[Array, "way each"], turns: Int[Array, " way"], key: PRNGKeyArray) -> Data:
         """Return images as rows, class by class within a shot."""
         way, each = images.shape
         # Without this barrier XLA computes the numbers of images and turns again for every pixel, at four times the cost on a
@@ -166,6 +173,8 @@ class Episodes(AbstractTasks):
         if self.rotations:
             pixels = _turned(pixels, turns, self.shape)
         x = pixels.reshape(way * each, -1).astype(jnp.zeros(()).dtype) / 255
+        if self.distort:
+            x = distorted(x.reshape(-1, *self.shape), self.distort, key=key).reshape(x.shape)
         return Data(x, jnp.tile(jnp.arange(way), each), jnp.ones(way * each, x.dtype))
 
 
