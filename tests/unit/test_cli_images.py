@@ -44,6 +44,7 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BMAML_CACHE", str(place / "cache"))
         options = ["--way", "3", "--shot", "1", "--method", "protonet", "--steps", "30", "--test-share", "0.4"]
+        options += ["--distort", "0.3"]
         assert run("fit", place / "in", "--out", place / "model", *options) == 0
         yield place
 
@@ -56,6 +57,7 @@ def test_fit_scores_classes_that_it_held_out(place, capsys):
     assert 0.5 < scores["accuracy"]["low"] < scores["accuracy"]["value"] <= 1
     tasks = json.loads((place / "model" / "run.json").read_text())["parts"]["tasks"]
     assert not set(tasks["fields"]["bank"]["read"]["fields"]["classes"]) & set(report["held_out"])
+    assert tasks["fields"]["distort"] == 0.3
     assert not (place / "model" / "arrays.safetensors").exists()
 
 
@@ -83,7 +85,7 @@ def test_evaluate_reads_the_held_out_classes_again(place, capsys):
     assert run("evaluate", place / "model", "--count", "600", "--json") == 0
     (again,) = json.loads(capsys.readouterr().out)
     (before,) = json.loads((place / "model" / "scores.json").read_text())["scores"]
-    assert again == before, "the episodes that fit scored, for the same seed"
+    assert again == before, "the episodes that fit scored, for the same seed, without distortions"
 
 
 def test_a_model_without_scores_never_abstains_and_says_so_until_it_is_resumed(place, tmp_path, capsys):
