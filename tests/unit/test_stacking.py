@@ -276,7 +276,7 @@ def test_rows_that_come_nearest_to_what_is_wanted_are_suggested(model):
         "decides nothing": {"X_pool": [1.0], "by": "variance", "target": 2.0},
         "no outcome 'z'": {"X_pool": [1.0], "of": "z"},
         "a target alone": {"X_pool": [1.0], "target": 2.0, "goal": "max"},
-        "one number above 0": {"X_pool": [1.0], "costs": [-1.0]},
+        "cost number 0 .* is -1: give a cost above 0": {"X_pool": [1.0], "costs": [-1.0]},
     }.items():
         with pytest.raises(InputError, match=words):
             task.suggest(**wish)
