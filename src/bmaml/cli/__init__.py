@@ -181,10 +181,9 @@ def _typed(error: BmamlError) -> str:
 
 
 def _no_memory() -> str:
-    from bmaml.errors import in_a_row
+    from bmaml.errors import NoRoomError
 
-    sizes = [f"--{name}" for name in _SIZES if name in _own_options()]
-    return f"out of memory: give {in_a_row(sizes)} a smaller value." if sizes else "out of memory: give less at a time."
+    return _typed(NoRoomError("out of memory: give less at a time.", room="out of memory"))
 
 
 def _of_the_system(error: OSError) -> str:

@@ -89,10 +89,9 @@ def _from_memory(values: Any, where: str) -> pa.Array | pa.ChunkedArray:
     import narwhals.stable.v2 as nw
 
     categories = getattr(getattr(values, "dtype", None), "categories", None)
-    if (
-        getattr(getattr(categories, "dtype", None), "kind", "") == "O"
-    ):  # Of pandas: texts, or intervals, of which Arrow has none.
-        values = values.cat.rename_categories(str) if hasattr(values, "cat") else values.rename_categories(str)
+    # Of pandas: texts, or intervals, of which Arrow has none.
+    if getattr(getattr(categories, "dtype", None), "kind", "") == "O":
+        values = getattr(values, "cat", values).rename_categories(str)
     series = nw.from_native(values, series_only=True, pass_through=True)
     if isinstance(series, nw.Series):
         try:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, in_a_row
 from bmaml.likelihoods.censored import NOWHERE
 from bmaml.tables import cells as of_cells
 from bmaml.tables import dates
@@ -162,7 +162,7 @@ class Column:
         bad = np.flatnonzero(np.isinf(values[codes]))
         if len(bad):
             cell = table.cell(self.name, bad[0])
-            raise InputError(f"{cell} is {levels[codes[bad[0]]]!r}: give {', '.join(self.levels[:-1])} or {self.levels[-1]}.")
+            raise InputError(f"{cell} is {levels[codes[bad[0]]]!r}: give {in_a_row(self.levels)}.")
         return values[codes]
 
     def _check_range(self, table: Table, values: np.ndarray) -> None:
