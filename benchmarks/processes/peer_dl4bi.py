@@ -1,11 +1,12 @@
 """A neural process of another library on this library's Gaussian processes: dl4bi, trained on the same tasks for a given time.
 
-    python -m venv peer && peer/bin/pip install . 'dl4bi[cpu]'
+    python -m venv peer && peer/bin/pip install . dl4bi
     peer/bin/python benchmarks/processes/peer_dl4bi.py gp-rbf --seconds 300 --out docs/results/processes/dl4bi
 
-dl4bi (https://github.com/MLGlobalHealth/dl4bi) wants a JAX of its own, so it needs an environment of its own. Its model and its
-training step are used as they are, with the optimiser of its benchmark of Gaussian processes (AdamW, a cosine to 0, gradients
-clipped at 0.5). Tasks are drawn by the family, and scores are those of `bmaml leaderboard` on the same new tasks.
+dl4bi (https://github.com/MLGlobalHealth/dl4bi) brings much with it, so it needs an environment of its own. Its extras ask for
+an older JAX and are left out. Its model and its training step are used as they are, with the optimiser of its benchmark of
+Gaussian processes (AdamW, a cosine to 0, gradients clipped at 0.5). Tasks are drawn by the family, and scores are those of
+`bmaml leaderboard` on the same new tasks.
 """
 
 from __future__ import annotations
