@@ -3,9 +3,9 @@
 Run from this folder: python omniglot.py --data images_background.zip --runs runs --out ../../docs/results/images. Of the
 alphabets, sorted by name, the first 25 train and the last five test. With both halves of Omniglot, --split omniglot-1200
 (1,200 random characters train and 423 test) and --split vinyals are the splits that papers use. With one half, --split random
-holds out three tenths of the characters. Each split needs its own --runs and --out. Rotated characters are classes of their own. Scores are over 600 episodes. A method is trained once, kept under --runs,
-and scored by every test that it can take. Settings follow its name, as in shared-bmaml:particles=1. New scores join the rows
-of omniglot.json.
+holds out three tenths of the characters. Each split needs its own --runs and --out. Rotated characters are classes of their
+own. Scores are over 600 episodes. A method is trained once, kept under --runs, and scored by every test that it can take.
+Settings follow its name, as in shared-bmaml:particles=1. New scores join the rows of omniglot.json.
 """
 
 from __future__ import annotations

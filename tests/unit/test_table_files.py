@@ -36,8 +36,35 @@ def test_a_comma_that_could_mark_thousands_is_asked_about(tmp_path):
     with pytest.raises(InputError, match=r"'1,234', whose comma could mark decimals or thousands: give --decimal"):
         table_of(tmp_path, text).numbers("y")
     assert table_of(tmp_path, text, Reading(decimal=",")).numbers("y").tolist() == [1.234, 5.678]
+    assert table_of(tmp_path, text, Reading(decimal=".")).numbers("y").tolist() == [1234, 5678]
+    quoted = 'task,y\na,"1,234"\nb,"5,678"\n'
+    with pytest.raises(InputError, match=r"'1,234', whose comma could mark decimals or thousands: give --decimal"):
+        table_of(tmp_path, quoted).numbers("y")
+    assert table_of(tmp_path, quoted, Reading(decimal=".")).numbers("y").tolist() == [1234, 5678]
+    assert table_of(tmp_path, 'task,y\na,"1,5"\nb,"2,25"\n').numbers("y").tolist() == [1.5, 2.25]
     with pytest.raises(InputError, match=r"line 3, column 'y' is '1\.5', which is not a number"):
         table_of(tmp_path, "task;y\na;0,5\nb;1.5\n").numbers("y")
+
+
+def test_a_mark_that_was_given_leaves_the_other_one_to_thousands(tmp_path):
+    text = "task;y\na;1.234,5\nb;<2.000\nc;3\n"
+    values, reach = table_of(tmp_path, text, Reading(decimal=",")).limits("y")
+    assert (values.tolist(), reach.tolist()) == ([1234.5, 2000, 3], [0, -np.inf, 0])
+    with pytest.raises(InputError, match=r"line 2, column 'y' is '12,34', which is not a number"):
+        table_of(tmp_path, 'task,y\na,"12,34"\n', Reading(decimal=".")).numbers("y")
+
+
+def test_the_minus_sign_of_word_processors_is_a_minus(tmp_path):
+    assert table_of(tmp_path, "task,y\na,\u22121.5\nb,2\n").numbers("y").tolist() == [-1.5, 2]
+    assert table_of(tmp_path, "task;y\na;\u22121,5\nb;2\n").numbers("y").tolist() == [-1.5, 2]
+
+
+def test_a_period_of_pandas_is_the_day_that_it_starts_on():
+    pandas = pytest.importorskip("pandas")
+    periods = pandas.Series(pandas.period_range("2024-03", periods=2, freq="M"))
+    for column in (periods, periods.array):
+        texts = read_table({"when": column}).texts("when")
+        assert [text[:10] for text in texts] == ["2024-03-01", "2024-04-01"]
 
 
 def test_what_means_missing_can_be_said_for_all_columns_or_for_one(tmp_path):

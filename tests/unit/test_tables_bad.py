@@ -11,7 +11,7 @@ import pytest
 from cases import is_one_sentence, sentence
 
 from bmaml.errors import InputError
-from bmaml.estimators.suggestions import _costs
+from bmaml.estimators.suggestions import Wish, _costs
 from bmaml.tables import ColumnRoles, fit_schema, read_table, split_tasks, table_tasks
 
 GOOD = [["task", "x", "kind", "y"]] + [[f"t{i}", str(j), "ab"[j % 2], str(i * j + j)] for i in range(4) for j in range(5)]
@@ -48,7 +48,10 @@ CONTENTS = {
     "duplicate headers": ("task,x,x,y\n1,2,3,4\n", ["2 columns named 'x'"]),
     "ragged row": (_text(GOOD) + "t9,1,a\n", ["line 22 has 3 cells", "4 columns"]),
     "non-numeric cell": (_changed(7, 1, "tall"), ["bad.csv, line 7, column 'x' is 'tall'", "not a number"]),
-    "decimal comma": (_changed(7, 1, '"0,5"'), ["line 7", "'0,5'", "a decimal point"]),
+    "decimal comma": (
+        _text([GOOD[0], *([t, x + ".5", k, y] for t, x, k, y in GOOD[1:])]).replace("t1,0.5", 't1,"0,5"'),
+        ["line 7", "'0,5'", "a decimal point"],
+    ),
     "huge numbers": (
         _text([GOOD[0], *([t, x + "e200", k, y] for t, x, k, y in GOOD[1:])]),
         ["column 'x' has numbers up to 4e+200", "unit"],
@@ -208,6 +211,11 @@ def test_splits_that_cannot_be():
     _refused(["add to 1"], split_tasks, ["a", "b", "c"], (0.5, 0.2, 0.2))
     _refused(["task 'a'", "several labels"], split_tasks, ["a", "a", "b", "c"], by=["1", "2", "1", "3"])
     _refused(["groups to split by"], split_tasks, ["a", "b", "c"], by=["1", "2", "1"])
+
+
+def test_an_outcome_is_not_what_its_measurement_costs():
+    with pytest.raises(InputError, match="'conc' is the outcome and is named as the cost: name the column with what"):
+        Wish("variance", costs="conc").check(["conc"], 3, 1)
 
 
 @pytest.mark.parametrize("costs", ["price", [1.0, 0.0, 2.0]])

@@ -125,6 +125,8 @@ class Wish:
         for name in [*(self.limits or {}), *([] if self.of is None else [self.of])]:
             if name not in outcomes:
                 raise InputError(f"there is no outcome {name!r} to set a goal or a limit for: use {', '.join(outcomes)}.")
+        if isinstance(self.costs, str) and self.costs in outcomes:
+            raise InputError(f"{self.costs!r} is the outcome and is named as the cost: name the column with what a row costs.")
         if self.kind in _DECISIONS and self.of is None and len(outcomes) > 1:
             raise InputError(f"the model has several outcomes ({', '.join(outcomes)}): say which one is to be reached with of.")
 

@@ -88,7 +88,10 @@ def _from_decimals(values: pa.Array) -> pa.Array:
 def _from_memory(values: Any, where: str) -> pa.Array | pa.ChunkedArray:
     import narwhals.stable.v2 as nw
 
-    categories = getattr(getattr(values, "dtype", None), "categories", None)
+    kind = getattr(values, "dtype", None)
+    if getattr(kind, "name", "").startswith("period["):  # Of pandas: a month or a quarter, by the day that it starts on.
+        values = (values.dt if hasattr(values, "dt") else values).to_timestamp()
+    categories = getattr(kind, "categories", None)
     # Of pandas: texts, or intervals, of which Arrow has none.
     if getattr(getattr(categories, "dtype", None), "kind", "") == "O":
         values = getattr(values, "cat", values).rename_categories(str)
@@ -219,6 +222,15 @@ def numbers(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> Numb
     values = by_level(texts, (), lambda text: _parse(text, decimal), np.nan)
     # A text "nan" that does not mean "missing" is no number either.
     return Numbers(values, none, np.isnan(values) & ~none)
+
+
+def without_thousands(cells: pa.Array, decimal: str) -> pa.Array:
+    """Return `cells`, where texts such as 1,234 or <1,234.5 lose the marks between thousands, which are not `decimal`."""
+    if not is_text(cells):
+        return cells
+    texts, other = pc.cast(cells, _TEXT), "," if decimal == "." else "."
+    grouped = rf"^\s*([<>\x{{2264}}\x{{2265}}]=?)?\s*[+\-\x{{2212}}]?[1-9]\d{{0,2}}(\{other}\d{{3}})+(\{decimal}\d*)?\s*$"
+    return pc.if_else(pc.match_substring_regex(texts, grouped), pc.replace_substring(texts, other, ""), texts)
 
 
 def limits(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> tuple[Numbers, np.ndarray]:
@@ -355,7 +367,11 @@ def label(text: str) -> str:
 
 
 def _parse(text: str, decimal: str) -> float:
-    """Return a text as a number, or NaN. An underscore is a mistake here, not a digit separator as in Python."""
+    """Return a text as a number, or NaN. An underscore is a mistake here, not a digit separator as in Python.
+
+    The minus sign that word processors write, U+2212, is one.
+    """
+    text = text.replace("\u2212", "-")
     if decimal != ".":
         text = text.replace(".", "_").replace(decimal, ".")
     try:

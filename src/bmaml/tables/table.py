@@ -27,7 +27,7 @@ class Reading:
     - `missing`: texts that mean "no value" (in lower case). An empty cell always does.
     - `columns`: other such texts for some columns, by name.
     - `day_first`: whether 03/04/2024 is the third of April (None: as the column shows).
-    - `decimal`: mark in front of decimals: "." or "," (None: as the file shows).
+    - `decimal`: mark in front of decimals: "." or "," (None: as the file shows). Then the other may stand between thousands.
     """
 
     missing: tuple[str, ...] = MISSING
@@ -174,7 +174,12 @@ class Table:
         plain = self._plain(name)
         if plain is not None and (self.reading.decimal or self.marks.get(name, ".")) != ",":
             return plain
-        return of_cells.numbers(self.column(name), self.reading.of(name), "," if self._mark(name) == "," else ".")
+        return of_cells.numbers(self._ungrouped(name), self.reading.of(name), "," if self._mark(name) == "," else ".")
+
+    def _ungrouped(self, name: str) -> pa.Array:
+        """Return the column `name`, without marks between thousands where the mark in front of decimals was given."""
+        mark, cells = self.reading.decimal, self.column(name)
+        return of_cells.without_thousands(cells, mark) if mark else cells
 
     def _mark(self, name: str) -> str:
         """Return the mark in front of decimals in the column `name`."""
@@ -183,7 +188,7 @@ class Table:
         if some is not None:
             raise InputError(
                 f"{self.name}, column {name!r} has numbers such as {some!r}, whose comma could mark decimals or thousands: "
-                "give --decimal , (Reading(decimal=',') in Python), or write them without separators."
+                "give --decimal , or --decimal . (Reading(decimal=...) in Python) to say which."
             )
         return mark
 
@@ -195,7 +200,7 @@ class Table:
         """
         mark = self._mark(name)
         (values, none, wrong), reach = self.once(
-            ("limits", name), lambda: of_cells.limits(self.column(name), self.reading.of(name), "," if mark == "," else ".")
+            ("limits", name), lambda: of_cells.limits(self._ungrouped(name), self.reading.of(name), "," if mark == "," else ".")
         )
         bad = np.flatnonzero(wrong | (none & (not missing)))
         if len(bad):

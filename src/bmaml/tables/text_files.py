@@ -31,9 +31,11 @@ _GROWTH = 4
 _DELIMITERS = ",;\t|"
 _NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # A number, or a limit such as <0,1 or 0,1..0,5, whose comma marks decimals, and one whose commas could mark thousands instead.
-_LIMIT = r"^\s*([<>\x{2264}\x{2265}]=?\s*|[+-]?\d+\.\.)?"
-_COMMA = _LIMIT + r"[+-]?\d*,\d+([eE][+-]?\d+)?(\.\..*)?\s*$"
-_THOUSANDS = _LIMIT + r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\..*)?\s*$"
+_SIGN = r"[+\-\x{2212}]?"
+_LIMIT = rf"^\s*([<>\x{{2264}}\x{{2265}}]=?\s*|{_SIGN}\d+\.\.)?{_SIGN}"
+_COMMA = _LIMIT + r"\d*,\d+([eE][+-]?\d+)?(\.\..*)?\s*$"
+_THOUSANDS = _LIMIT + r"[1-9]\d{0,2}(,\d{3})+(\.\..*)?\s*$"
+_POINT = _LIMIT + r"\d*\.\d+([eE][+-]?\d+)?\s*$"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ def read_text(path: Path) -> TextFile:
         names = [text.strip() or f"column {i + 1}" for i, text in enumerate(header)]
         none = [pa.nulls(0, pa.large_string())] * len(names)
         columns = none if len(first) == 1 else _parsed(path, content, delimiter, len(names), line - 1)
-        marks = {} if delimiter == "," else {n: mark for n, c in zip(names, columns, strict=True) if (mark := _mark(c))}
+        marks = {}
+        if delimiter != "," or content.find(b'"') >= 0:  # Where commas part cells, one within a cell needs quotes.
+            marks = {name: mark for name, column in zip(names, columns, strict=True) if (mark := _mark(column, delimiter))}
         return TextFile(names, columns, marks, Lines(path, delimiter), _notes(delimiter, marks))
 
 
@@ -230,10 +234,15 @@ def _rows(path: Path, stream: Any, delimiter: str) -> Iterator[tuple[int, list[s
             yield line, row
 
 
-def _mark(column: pa.Array) -> str | None:
-    """Return what a column's commas are: "," for decimals, "?" if they could be thousands, or None without such numbers."""
+def _mark(column: pa.Array, delimiter: str) -> str | None:
+    """Return what a column's commas are: "," for decimals, "?" if they could be thousands, or None without such numbers.
+
+    Where commas part cells and some numbers have points, a cell with a comma is a mistake, which is reported when it is read.
+    """
     comma = pc.match_substring_regex(column, _COMMA)
     if not pc.any(comma).as_py():
+        return None
+    if delimiter == "," and pc.any(pc.match_substring_regex(column, _POINT)).as_py():
         return None
     thousands = pc.match_substring_regex(column, _THOUSANDS)
     return "," if pc.any(pc.and_(comma, pc.invert(thousands))).as_py() else "?"
