@@ -70,14 +70,10 @@ class NegativeBinomial(AbstractDiscrete):
         far = normal | gamma
         above, rate, shape = jnp.where(far | none, 1.0, y + 1), jnp.where(far, 1.0, mean), jnp.where(far, 1.0, size)
         z = _as_normal(jnp.where(normal, y, _NORMAL), mean, jnp.where(normal, size, _NORMAL))
-        # The lesser tail keeps its digits.
-        low = above < rate
-        ends = (jnp.where(low, shape, above), jnp.where(low, above, shape), jnp.where(low, shape, rate) / (shape + rate))
-        lesser, poisson = special.betainc(*ends), special.gammainc(above, rate) if upper else special.gammaincc(above, rate)
-        inside = jnp.where(shape**2 < _POISSON * rate, jnp.where(low != upper, lesser, 1 - lesser), poisson)
         own, scaled = jnp.minimum(size, _NORMAL), _as_gamma(y, mean, size)
         by_gamma = special.gammaincc(own, scaled) if upper else special.gammainc(own, scaled)
-        found = jnp.where(normal, special.ndtr(-z if upper else z), jnp.where(gamma, by_gamma, inside))
+        few = _below(above, rate, shape, upper)
+        found = jnp.where(normal, special.ndtr(-z if upper else z), jnp.where(gamma, by_gamma, few))
         return jnp.where(none, float(upper), found)
 
     def sample(self, key, shape=()):
@@ -91,6 +87,17 @@ class NegativeBinomial(AbstractDiscrete):
 
     def entropy(self):
         return sampled_entropy(self)
+
+
+def _below(above: Array, mean: Array, size: Array, upper: bool) -> Array:
+    """Return how often a count of this `mean` and `size` lies below the whole number `above`, or with `upper`, does not.
+
+    Large sizes are those of a Poisson distribution. Of the two tails the lesser keeps its digits.
+    """
+    low = above < mean
+    ends = (jnp.where(low, size, above), jnp.where(low, above, size), jnp.where(low, size, mean) / (size + mean))
+    lesser, poisson = special.betainc(*ends), special.gammainc(above, mean) if upper else special.gammaincc(above, mean)
+    return jnp.where(size**2 < _POISSON * mean, jnp.where(low != upper, lesser, 1 - lesser), poisson)
 
 
 def _as_normal(y: Array, mean: Array, size: Array) -> Array:

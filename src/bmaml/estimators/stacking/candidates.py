@@ -22,7 +22,6 @@ from bmaml.likelihoods import NORMAL, Family
 from bmaml.recipes.tables import regression_method
 from bmaml.tasks.base import FixedTasks
 from bmaml.training.interrupt import Interrupt
-from bmaml.training.method import AbstractMethod
 from bmaml.training.plan import Plan
 from bmaml.training.progress import Progress
 
@@ -132,7 +131,8 @@ def draws_for(tasks: int) -> int:
 
 def prepared_experts(setting: Setting) -> FoldTraining:
     """Return the training of experts on what `setting` says, compiled."""
-    return prepare_folds(_experts(setting), setting.tasks, setting.folds, setting.plan)
+    method = regression_method("experts", setting.tasks.inputs, setting.tasks.outputs, setting.particles)
+    return prepare_folds(method, setting.tasks, setting.folds, setting.plan)
 
 
 def experts(setting: Setting) -> list[Candidate]:
@@ -140,12 +140,7 @@ def experts(setting: Setting) -> list[Candidate]:
     training: FoldTraining = setting.shared["experts"].result()
     steps = sorted({max(1, round(share * setting.plan.steps)) for share in _SNAPSHOTS})
     trained = training.train(setting.plan.steps, steps, setting.progress, setting.interrupt)
-    learner = _experts(setting).answerer
-    return [Candidate(f"experts after {step}", learner, metas) for step, metas in zip(steps, trained, strict=True)]
-
-
-def _experts(setting: Setting) -> AbstractMethod:
-    return regression_method("experts", setting.tasks.inputs, setting.tasks.outputs, setting.particles)
+    return [Candidate(f"experts after {step}", training.learner, metas) for step, metas in zip(steps, trained, strict=True)]
 
 
 AHEAD: dict[str, Callable[[Setting], Any]] = {"experts": prepared_experts}

@@ -15,7 +15,7 @@ from jax.stages import Wrapped
 from jaxtyping import Array, Int
 
 from bmaml.io.programs import compiler_options
-from bmaml.learners.base import Meta
+from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.tasks.base import AbstractDerivedTasks, FixedTasks
 from bmaml.training.interrupt import Interrupt
 from bmaml.training.meta_step import draw_batch, meta_step, step_keys
@@ -75,6 +75,7 @@ class FoldTraining(NamedTuple):
     - `states`: where the trainings of each half begin.
     - `count`: how many trainings there are. The last half may repeat one.
     - `run`: takes some meta-steps of the trainings of a half.
+    - `learner`: what answers with the meta-parameters.
     """
 
     tasks: FixedTasks
@@ -82,6 +83,7 @@ class FoldTraining(NamedTuple):
     states: tuple[TrainState, ...]
     count: int
     run: Chunk
+    learner: AbstractLearner
 
     def train(self, steps: int, snapshots: Sequence[int], progress: Progress, interrupt: Interrupt) -> list[Meta]:
         """Return the meta-parameters of all trainings (leading axis) after each number of meta-steps in `snapshots`.
@@ -126,7 +128,7 @@ def prepare_folds(method: AbstractMethod, tasks: FixedTasks, folds: np.ndarray, 
     # Through NumPy, so that no type is weak: the state after a chunk has none, and a second program would be compiled for it.
     states = tuple(jax.tree.map(lambda leaf: jnp.asarray(np.repeat(np.asarray(leaf)[None], half, 0)), begin) for _ in places)
     run = _jitted(method, plan).lower(states[0], tasks, seen[0], 0, _CHUNK).compile()
-    return FoldTraining(tasks, seen, states, len(folds), run)
+    return FoldTraining(tasks, seen, states, len(folds), run, method.answerer)
 
 
 def _jitted(method: AbstractMethod, plan: Plan) -> Wrapped:
