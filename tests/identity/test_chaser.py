@@ -9,11 +9,14 @@ import pytest
 from cases import jit, task
 from jax.flatten_util import ravel_pytree
 
+from bmaml.data import Data
+from bmaml.errors import InputError
 from bmaml.inference.adjoints import FirstOrder
 from bmaml.inference.directions import Independent, Stein
 from bmaml.inference.priors import AroundInit, GammaPrior
 from bmaml.learners import GradientLearner, Sgd
 from bmaml.learners.noise import ResidualNoise
+from bmaml.methods import bmaml
 from bmaml.models import MLP, GaussianModel
 from bmaml.objectives import ChaserLoss
 
@@ -125,3 +128,23 @@ def test_a_stated_noise_is_read_from_the_residuals_before_and_after_the_steps():
     none = dataclasses.replace(one, mask=jnp.zeros_like(one.mask))
     alone = jit(lambda data: learner.adapt(meta, data, key=KEY))(none).params
     np.testing.assert_allclose(alone["log_scale"], 0.5 * (0.2 + np.log(0.3) - 0.4), rtol=1e-10)
+
+
+def test_answers_count_more_points_than_training_had_as_so_many():
+    """So the support twice over moves the particles as the support once, and training counts every point."""
+    method = bmaml(MODEL, particles=2, inner_learning_rate=RATE, inner_steps=3, most_points=len(task().support.y))
+    meta, once = jit(method.learner.init)(KEY), task().support
+    twice = Data(*(jnp.concatenate([leaf, leaf]) for leaf in (once.x, once.y, once.mask)))
+
+    def moved(learner, data):
+        return ravel_pytree(jit(lambda support: learner.adapt(meta, support, key=KEY))(data).params["inner"])[0]
+
+    np.testing.assert_allclose(moved(method.answerer, twice), moved(method.answerer, once), rtol=1e-12)
+    np.testing.assert_allclose(moved(method.learner, once), moved(method.answerer, once), rtol=1e-12)
+    assert not np.allclose(moved(method.learner, twice), moved(method.learner, once), rtol=1e-3)
+
+
+def test_a_limit_that_counts_nothing_is_refused():
+    for wrong in ({"most_points": 0}, {"most_points": 5, "fit": "mean"}):
+        with pytest.raises(InputError, match="give at least 1, and fit='sum'"):
+            GradientLearner(MODEL, **wrong)

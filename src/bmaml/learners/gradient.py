@@ -67,8 +67,11 @@ class GradientLearner(AbstractParticleLearner[GradientState], AbstractStatingLea
     - `adapt_noise`: if False, a task moves the weights alone, and all other parameters (the noise precision) stay at their
       meta-parameters.
     - `noise`: the noise that predictions state, learned apart from the steps; None states the noise of the model.
+    - `most_points`: a sum over more points than this counts as over so many (None: as over all). A step along a sum is the
+      longer the more points there are, and with more points than in training it may go too far.
 
-    Raises: InputError for fewer than one particle, a negative number of steps, a clip that is not above 0, or an unknown `fit`;
+    Raises: InputError for fewer than one particle, a negative number of steps, a clip that is not above 0, an unknown `fit`, or
+    `most_points` that is below 1 or not of a sum;
     PairError for squared error or residuals of classes, Langevin steps that are clipped, or an adjoint that does not fit prior,
     direction and rule.
     """
@@ -84,9 +87,12 @@ class GradientLearner(AbstractParticleLearner[GradientState], AbstractStatingLea
     clip: float | None = eqx.field(static=True, default=None)
     adapt_noise: bool = eqx.field(static=True, default=True)
     noise: ResidualNoise | None = None
+    most_points: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         check_model(self.model, "GradientLearner")
+        if self.most_points is not None and (self.most_points < 1 or self.fit != "sum"):
+            raise InputError(f"most_points is {self.most_points} with fit={self.fit!r}: give at least 1, and fit='sum'.")
         if self.particles < 1 or self.steps < 0:
             raise InputError(f"{self.particles} particles and {self.steps} steps: give at least 1 and at least 0.")
         if self.fit not in _FITS:
@@ -137,6 +143,8 @@ class GradientLearner(AbstractParticleLearner[GradientState], AbstractStatingLea
             fit = surrogate(self.model, particle.params, data, self.fit)
         else:
             fit = log_likelihood(self.model, particle.params, data, self.fit)
+            if self.most_points is not None:
+                fit = fit * jnp.minimum(1.0, self.most_points / jnp.maximum(data.count, 1.0))
         return fit + self.prior.log_density(self.model, particle, anchor)
 
     def _held(self, particle: Particle, anchor: Particle) -> Particle:

@@ -13,6 +13,7 @@ settings that were tuned for each kind of tasks. Every gradient method takes the
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal, get_args
 
 from bmaml.errors import InputError
@@ -283,6 +284,7 @@ def bmaml(
     prior: AbstractPrior = _GAMMA,
     direction: Stein = _STEIN,
     noise: Noise = "residuals",
+    most_points: int | None = None,
 ) -> Method:
     """Bayesian MAML: Stein particles and the chaser loss.
 
@@ -294,12 +296,15 @@ def bmaml(
     - `noise`: what predictions of numbers state. `"residuals"` reads it from a task's residuals (`ResidualNoise`). `"gamma"` is
       the paper's: the noise precision that the particles climb with. The chaser loss trains gamma as the length of a step, so
       that the stated noise is much too small.
+    - `most_points`: answers count more points than this as so many (None: as they are). The largest support of training keeps
+      the steps of answers as long as those of training; with more points they would go too far.
     """
     if noise not in get_args(Noise):
         raise InputError(f"noise of bmaml is {noise!r}: give 'residuals' or 'gamma'.")
     stated = ResidualNoise() if noise == "residuals" and isinstance(model, GaussianModel) else None
     learner = _stein(model, particles, inner_learning_rate, inner_steps, clip, checkpoint, prior, direction, stated)
-    return Method(learner, ChaserLoss(leader_steps), name="bmaml")
+    answering = None if most_points is None else dataclasses.replace(learner, most_points=most_points)
+    return Method(learner, ChaserLoss(leader_steps), answering, name="bmaml")
 
 
 @explained

@@ -198,7 +198,7 @@ _ROWS = (
         group=BAYESIAN,
         colour=RED,
         papers=("kim2018", "liu2016"),
-        sinusoids=_sinusoids(10, 100.0, inner_learning_rate=3e-4, clip=1e3),
+        sinusoids=_sinusoids(10, 100.0, inner_learning_rate=3e-4, clip=1e3, most_points=10),
         tables=_FIVE,
         published=published.BMAML,
         images=images.STEIN,
