@@ -28,10 +28,6 @@ METRICS = ("accuracy", "nll", "calibration", "brier")
 METHODS = "protonet;matching;ridge;maml;shared-bmaml;shared-bmaml:particles=1"
 # The first less the second, on the same episodes.
 PAIRS = (("shared-bmaml", "shared-bmaml:particles=1"),)
-_ABOUT = (
-    "turned characters are classes of their own. Brackets: 95% intervals over episodes, one training each. NLL in nats an "
-    "image; calibration is the expected calibration error in 15 bins; seconds are of the processor, in training."
-)
 
 
 class Test(NamedTuple):
@@ -121,16 +117,19 @@ def joined(old: list[dict], new: list[dict], keys: tuple[str, ...]) -> list[dict
     return list(kept.values())
 
 
-def about(split: Split, by: str) -> str:
-    """Which command, and which characters train and which are judged."""
-    command = f"`python omniglot.py --data DATA --split {by} --runs RUNS --out OUT` in `benchmarks/images`."
-    counts = f"{len(split.train.classes)} characters train and {len(split.test.classes)} are judged;"
-    return f"{command} The split is `{by}` of `split_images`: {counts}"
+def described(split: Split, by: str) -> str:
+    """Which command, which characters train and which are judged, and what the numbers are."""
+    return (
+        f"`python omniglot.py --data DATA --split {by} --runs RUNS --out OUT` in `benchmarks/images`. The split is `{by}` of "
+        f"`split_images`: {len(split.train.classes)} characters train and {len(split.test.classes)} are judged; turned "
+        "characters are classes of their own. Brackets: 95% intervals over episodes, one training each. NLL in nats an image; "
+        "calibration is the expected calibration error in 15 bins; seconds are of the processor, in training."
+    )
 
 
-def markdown(found: dict) -> str:
-    """The results as Markdown: a table for each test, and the paired differences."""
-    lines = ["# Omniglot", "", f"{found['about']} {_ABOUT}"]
+def markdown(found: dict, about: str) -> str:
+    """The results as Markdown: `about`, a table for each test, and the paired differences."""
+    lines = ["# Omniglot", "", about]
     for title in TESTS:
         rows = [row for row in found["scores"] if row["test"] == title]
         if not rows:
@@ -172,12 +171,11 @@ def main() -> None:
         everything[entry] = judged(run, parsed(entry)[0], split, options.episodes)
         rows += rows_of(entry, options.seed, run, seconds, everything[entry])
         found = json.loads(path.read_text()) if path.exists() else {"scores": [], "pairs": []}
-        found["about"] = about(split, options.split)
         found["scores"] = joined(found["scores"], rows, ("method", "seed", "test"))
         found["pairs"] = joined(found["pairs"], pairs_of(everything), ("method", "against", "test"))
         options.out.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found, indent=1) + "\n")
-        path.with_suffix(".md").write_text(markdown(found))
+        path.with_suffix(".md").write_text(markdown(found, described(split, options.split)))
 
 
 if __name__ == "__main__":

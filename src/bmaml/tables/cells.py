@@ -23,6 +23,8 @@ _KNOWN = (
     *(pa.types.is_large_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_dictionary),
     *(pa.types.is_date, pa.types.is_time, pa.types.is_timestamp, pa.types.is_duration),
 )
+# What may stand in front of a number, as Arrow's regular expressions have it: a sign, and the mark of a limit.
+SIGN, LIMIT = r"[+\-\x{2212}]?", r"[<>\x{2264}\x{2265}]=?\s*"
 _SPACES = " \t\r\n\v\f\u00a0"
 # Cells that one thread converts at a time.
 _AT_ONCE = 2**17
@@ -229,7 +231,7 @@ def without_thousands(cells: pa.Array, decimal: str) -> pa.Array:
     if not is_text(cells):
         return cells
     texts, other = pc.cast(cells, _TEXT), "," if decimal == "." else "."
-    grouped = rf"^\s*([<>\x{{2264}}\x{{2265}}]=?)?\s*[+\-\x{{2212}}]?[1-9]\d{{0,2}}(\{other}\d{{3}})+(\{decimal}\d*)?\s*$"
+    grouped = rf"^\s*({LIMIT})?{SIGN}[1-9]\d{{0,2}}(\{other}\d{{3}})+(\{decimal}\d*)?\s*$"
     return pc.if_else(pc.match_substring_regex(texts, grouped), pc.replace_substring(texts, other, ""), texts)
 
 

@@ -22,7 +22,7 @@ import pyarrow.csv
 
 from bmaml.errors import InputError
 from bmaml.io.files import free_memory, open_plain
-from bmaml.tables.cells import pc
+from bmaml.tables.cells import LIMIT, SIGN, pc
 
 _HEAD = 1 << 16
 _SAMPLE = 50
@@ -31,11 +31,10 @@ _GROWTH = 4
 _DELIMITERS = ",;\t|"
 _NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # A number, or a limit such as <0,1 or 0,1..0,5, whose comma marks decimals, and one whose commas could mark thousands instead.
-_SIGN = r"[+\-\x{2212}]?"
-_LIMIT = rf"^\s*([<>\x{{2264}}\x{{2265}}]=?\s*|{_SIGN}\d+\.\.)?{_SIGN}"
-_COMMA = _LIMIT + r"\d*,\d+([eE][+-]?\d+)?(\.\..*)?\s*$"
-_THOUSANDS = _LIMIT + r"[1-9]\d{0,2}(,\d{3})+(\.\..*)?\s*$"
-_POINT = _LIMIT + r"\d*\.\d+([eE][+-]?\d+)?\s*$"
+_START = rf"^\s*({LIMIT}|{SIGN}\d+\.\.)?{SIGN}"
+_COMMA = _START + r"\d*,\d+([eE][+-]?\d+)?(\.\..*)?\s*$"
+_THOUSANDS = _START + r"[1-9]\d{0,2}(,\d{3})+(\.\..*)?\s*$"
+_POINT = _START + r"\d*\.\d+([eE][+-]?\d+)?\s*$"
 
 
 @dataclass(frozen=True)
