@@ -7,6 +7,8 @@ import pytest
 from cases import run
 
 from bmaml.cli.figure import FIGURES
+from bmaml.experiments import adaptation
+from bmaml.plots import adaptation as plot
 
 QUICK = ("early-stopping",)
 # Figures of policies are drawn in tests/unit/test_policy_figures.py, from runs that are there.
@@ -21,6 +23,19 @@ def test_a_figure_is_a_picture_and_its_numbers(name, tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) > 1
     assert all(row.keys() == rows[0].keys() and None not in row.values() for row in rows)
+
+
+def test_several_seeds_are_rows_and_lines_of_one_figure(tmp_path):
+    errors, curves = adaptation.run(steps=20, tasks=2, seeds=(0, 1))
+    assert errors.distinct("seed") == [0, 1]
+    assert len(curves.where(method="maml", shots=5, steps=0)) == 101  # One task is shown, that of the first seed.
+    figure = plot.draw((errors, curves))
+    assert len(figure.axes[2].lines) == 4
+
+
+def test_seeds_of_a_figure_that_trains_nothing_are_refused(tmp_path, capsys):
+    assert run("figure", "banana", "--seeds", 2, "--out", tmp_path) == 2
+    assert "trains nothing" in capsys.readouterr().err
 
 
 @pytest.mark.costly  # It compiles for a minute; `make demo` runs the command itself.

@@ -149,12 +149,12 @@ def test_pictures_of_images_are_drawn_from_their_numbers(tmp_path):
     value, rows = (0.5, 0.4, 0.6), []
     for name in particles.METHODS:
         for metric in ("accuracy", "nll", "calibration"):
-            rows += [("particles", name, m, None, metric, *value) for m in (1, 5)]
-            rows += [("tasks", name, 5, n, metric, *value) for n in (10, None)]
+            rows += [("particles", seed, name, m, None, metric, *value) for m in (1, 5) for seed in (0, 1)]
+            rows += [("tasks", seed, name, 5, n, metric, *value) for n in (10, None) for seed in (0, 1)]
     style.save(particles_plot.draw(Numbers(particles.COLUMNS, rows)), tmp_path / "bmaml-2.png")
     rows = []
     for start in active_images.STARTS:
-        rows += [("ridge", start, by, n, *value) for by in active_images.COMPARED for n in (5, 6)]
+        rows += [(seed, "ridge", start, by, n, *value) for by in active_images.COMPARED for n in (5, 6) for seed in (0, 1)]
     style.save(active_plot.draw(Numbers(active_images.COLUMNS, rows)), tmp_path / "active-images.png")
     assert {path.name for path in tmp_path.iterdir()} == {"bmaml-2.png", "active-images.png"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,7 @@ class FigureOptions(OptionGroup):
     quick: Annotated[bool, typer.Option("--quick", help="A small size that shows the shape in a minute or two.")] = False
     steps: Annotated[int | None, typer.Option(min=20, help="Meta-steps of each training.")] = None
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0
-    seeds: Annotated[int, typer.Option(min=1, help="For bmaml-1: trainings of each method, with seeds from --seed on.")] = 1
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method, with seeds from --seed on.")] = 1
     settings: Annotated[
         str, typer.Option(help="For bmaml-1: paper, tuned, or paper,tuned. A method without a paper is in tuned alone.")
     ] = "paper,tuned"
@@ -47,6 +49,11 @@ class FigureOptions(OptionGroup):
     def small(self) -> bool:
         """Whether the experiment runs at its small size."""
         return self.quick and self.steps is None
+
+    @property
+    def every_seed(self) -> tuple[int, ...]:
+        """The seeds of the trainings."""
+        return tuple(range(self.seed, self.seed + self.seeds))
 
     @property
     def folders(self) -> list[str]:
@@ -69,7 +76,7 @@ def add(app: typer.Typer) -> None:
 def _training(options: FigureOptions, **small: Any) -> dict[str, Any]:
     """Return how an experiment's methods are trained, with the sizes `small` if it runs at its small size."""
     steps = {} if options.steps is None else {"steps": options.steps}
-    return {"seed": options.seed} | (small if options.small else {}) | steps
+    return {"seeds": options.every_seed} | (small if options.small else {}) | steps
 
 
 def _kept(options: FigureOptions, name: str) -> dict[str, Any]:
@@ -112,7 +119,7 @@ def _bmaml_1(options: FigureOptions) -> Drawn:
         **size,
         progress=BarProgress,
         settings=settings_of(options.settings),
-        seeds=tuple(range(options.seed, options.seed + options.seeds)),
+        seeds=options.every_seed,
         directory=options.out / "bmaml-1",
         after=lambda numbers: _save("bmaml-1", drawn(numbers), options.out),
     )
@@ -135,12 +142,13 @@ def _active(options: FigureOptions) -> Drawn:
     from bmaml.experiments import active
     from bmaml.plots import active as plot
 
-    folders = options.folders
-    if folders:
-        trained, family = active.runs_of(folders)
+    if options.folders:
+        trained, family = active.runs_of(options.folders)
+        every = {options.seed: trained}
     else:
-        trained, family = active.fit(**_training(options, steps=600), **_kept(options, "active")), "sinusoid"
-    numbers, needed = active.run(trained, family, tasks=50 if options.small else 200, seed=options.seed)
+        every, family = active.fit(**_training(options, steps=600), **_kept(options, "active")), "sinusoid"
+    found = [active.run(runs, family, tasks=50 if options.small else 200, seed=seed) for seed, runs in every.items()]
+    numbers, needed = (functools.reduce(operator.add, tables) for tables in zip(*found, strict=True))
     for row in needed.where():
         count = f"{row['points']} points" if row["points"] else "more than 10 points"
         gap = f"{row['gap']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
@@ -171,9 +179,7 @@ def _policies(options: FigureOptions) -> tuple[Runs, AbstractWorld]:
 
     if options.folders:
         return control.policies_of(options.folders)
-    from bmaml.training.progress import BarProgress
-
-    return control.fit(**_training(options, steps=10, batch=5), progress=BarProgress("training"))
+    return control.fit(**_training(options, steps=10, batch=5), **_kept(options, "policies"))
 
 
 def _returns(options: FigureOptions) -> Drawn:
@@ -232,6 +238,7 @@ FIGURES: dict[str, Callable[[FigureOptions], Drawn]] = {
     "bmaml-2": _bmaml_2,
     "active-images": _active_images,
 }
+_OF_TRAININGS = ("maml", "bmaml-1", "active", "returns", "paths", "bmaml-2", "active-images")
 _OF_RUNS = ("active", "returns", "paths")
 _OF_IMAGES = ("bmaml-2", "active-images")
 
@@ -250,7 +257,9 @@ def figure(
     if name not in _OF_IMAGES:
         refuse(options, f"figure {name} is not of images", only=("--images", "--data"))
     if name != "bmaml-1":
-        refuse(options, f"figure {name} is not that of the curves of training", only=("--settings", "--seeds"))
+        refuse(options, f"figure {name} is not that of the curves of training", only=("--settings",))
+    if name not in _OF_TRAININGS:
+        refuse(options, f"figure {name} trains nothing at random", only=("--seeds",))
     make_folder(options.out)
     written = _save(name, make(options), options.out)
     typer.echo(f"wrote {options.out / f'{name}.png'} and {', '.join(map(str, written))}")

@@ -160,7 +160,10 @@ class ImageFitting(OptionGroup):
     way: Annotated[int | None, typer.Option(min=2, help="Classes to tell apart (default 5).")] = None
     size: Annotated[int | None, typer.Option(min=1, help="Side in pixels to resize to.")] = None
     network: Annotated[str | None, typer.Option(help="conv4, pyramid, resnet12 or mlp (default: conv4 if it fits).")] = None
-    filters: Annotated[int | None, typer.Option(min=1, help="Filters of the network (default: the recipe's).")] = None
+    filters: Annotated[
+        int | None,
+        typer.Option(min=1, help="Filters of conv4, pyramid's third module or resnet12's first block (default: the recipe's)."),
+    ] = None
     rotations: Annotated[bool, typer.Option("--rotations", help="Turned images are further classes.")] = False
     within: Annotated[bool, typer.Option("--within", help="Classes of a task are of one superclass.")] = False
     distort: Annotated[

@@ -28,7 +28,8 @@ from bmaml.training.run import Run, about, load
 
 START, MOST = 1, 10
 _POOL, _GRID = 100, 100
-COLUMNS = ("method", "by", "points", "mse", "low", "high")
+COLUMNS = ("seed", "method", "by", "points", "mse", "low", "high")
+NEEDED = ("seed", "method", "by", "points", "gap", "low", "high")
 
 
 def runs_of(folders: Sequence[str | Path]) -> tuple[dict[str, Run], str]:
@@ -51,20 +52,24 @@ def runs_of(folders: Sequence[str | Path]) -> tuple[dict[str, Run], str]:
 def fit(
     *,
     steps: int = 3600,
-    seed: int = 0,
+    seeds: tuple[int, ...] = (0,),
     directory: Path | None = None,
     progress: Callable[[str], Progress] | None = None,
-) -> dict[str, Run]:
-    """Meta-train experts on supports of 1 to 10 points for `steps` meta-steps, about two minutes on two cores.
+) -> dict[int, dict[str, Run]]:
+    """Meta-train experts on supports of 1 to 10 points for `steps` meta-steps, about two minutes on two cores for a seed.
 
-    - `seed`: seed of the training.
-    - `directory`: keeps the training, so that a second call goes on (None: nowhere).
+    Returns the runs of each seed by the method's name.
+
+    - `seeds`: seeds of the trainings.
+    - `directory`: keeps the trainings, so that a second call goes on (None: nowhere).
     - `progress`: makes what shows a training from its title.
     """
-    source = build_tasks("sinusoid", shots=(1, 2, 3, 5, 10))
-    plan = build_plan("experts", steps=steps, seed=seed)
+    source, trainings = build_tasks("sinusoid", shots=(1, 2, 3, 5, 10)), Trainings(len(seeds), directory, progress)
     method = build_method("experts", particles=64)
-    return {"experts": Trainings(1, directory, progress).run("experts", method, source, plan)}
+    return {
+        seed: {"experts": trainings.run("experts", method, source, build_plan("experts", steps=steps, seed=seed))}
+        for seed in seeds
+    }
 
 
 def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, seed: int = 0) -> tuple[Numbers, Numbers]:
@@ -73,14 +78,14 @@ def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, see
     A task starts with the same random point for every acquisition. Each next point is the pool point that the acquisition ranks
     first, never one twice. The pool is 100 even points of the domain, measured with the family's noise. The error is the
     squared error of the predictive mean on 100 even points without noise, averaged over tasks, with its 95% interval. A method
-    without particles has no acquisition by information. The second table has columns method, by, points (the fewest with a mean
-    error of at most random's at 10, or None), gap, low, high (the error minus random's at 10, paired over tasks, with its 95%
-    interval).
+    without particles has no acquisition by information. The second table has the columns seed, method, by, points (the fewest
+    with a mean error of at most random's at 10, or None), gap, low, high (the error minus random's at 10, paired over tasks,
+    with its 95% interval).
 
     - `runs`: runs by name.
     - `family`: their task family.
     - `tasks`: number of test tasks.
-    - `seed`: seed of the test tasks.
+    - `seed`: seed of the test tasks, which the rows say.
 
     Raises: InputError for a family whose tasks are not sinusoids.
     """
@@ -92,9 +97,9 @@ def run(runs: dict[str, Run], family: str = "sinusoid", *, tasks: int = 200, see
         learner = one.method.answerer
         errors = {by: task_errors(learner, one.meta, source, by, tasks, seed) for by in _offered(learner, one.meta, source)}
         for by, each in errors.items():
-            rows += [(name, by, START + i, *interval(column, POSITIVE)) for i, column in enumerate(each.T)]
-            needed.append((name, by, *_replaced(each, errors["random"][:, -1])))
-    return Numbers(COLUMNS, rows), Numbers(("method", "by", "points", "gap", "low", "high"), needed)
+            rows += [(seed, name, by, START + i, *interval(column, POSITIVE)) for i, column in enumerate(each.T)]
+            needed.append((seed, name, by, *_replaced(each, errors["random"][:, -1])))
+    return Numbers(COLUMNS, rows), Numbers(NEEDED, needed)
 
 
 def _offered(learner: AbstractLearner, meta: Meta, source: Sinusoids) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ METHODS = ("ridge", "shared-bmaml", "shared-bfa")
 # The labels with which a task begins: of one random image, or of one image of each class as in the paper.
 STARTS = ("one image", "one of each class")
 COMPARED = ("entropy", "information", "random")
-COLUMNS = ("method", "start", "by", "labels", "accuracy", "low", "high")
-NEEDED = ("method", "start", "by", "random_labels", "labels", "share", "gap", "low", "high")
+COLUMNS = ("seed", "method", "start", "by", "labels", "accuracy", "low", "high")
+NEEDED = ("seed", "method", "start", "by", "random_labels", "labels", "share", "gap", "low", "high")
 _WAY = 5
 _POOL, _QUERIES = 10, 10  # of each class
 _LABELS = 25
@@ -46,7 +47,7 @@ def run(
     steps: int | None = None,
     methods: tuple[str, ...] = METHODS,
     episodes: int = 200,
-    seed: int = 0,
+    seeds: tuple[int, ...] = (0,),
     directory: Path | None = None,
     progress: Callable[[str], Progress] | None = None,
 ) -> tuple[Numbers, Numbers]:
@@ -62,7 +63,7 @@ def run(
     - `steps`: meta-steps; None takes the recipe's.
     - `methods`: names of methods.
     - `episodes`: number of test episodes.
-    - `seed`: seed of trainings and episodes.
+    - `seeds`: seeds of trainings and episodes.
     - `directory`: keeps the trainings, so that a second call goes on (None: nowhere).
     - `progress`: makes what shows a training from its title.
     """
@@ -70,8 +71,8 @@ def run(
     test = split.test.episodes(_WAY, _POOL, _QUERIES, rotations=True)
     rows: list[tuple[Any, ...]] = []
     needed: list[tuple[Any, ...]] = []
-    trainings = Trainings(len(methods), directory, progress)
-    for name in methods:
+    trainings = Trainings(len(seeds) * len(methods), directory, progress)
+    for seed, name in itertools.product(seeds, methods):
         recipe = image_recipe(name)
         tasks = recipe.episodes(split.train, _WAY, (3,), rotations=True)
         method = build_image_method(name, tasks.shape, tasks.way)
@@ -81,8 +82,8 @@ def run(
             each = {by: curves(found.learner, found.meta, test, start, by, episodes, seed) for by in COMPARED}
             first = _first(start, _WAY)
             for by, accuracy in each.items():
-                rows += [(name, start, by, first + i, *interval(column, SHARE)) for i, column in enumerate(accuracy.T)]
-                needed += [(name, start, by, *row) for row in _needed(accuracy, each["random"], first)]
+                rows += [(seed, name, start, by, first + i, *interval(column, SHARE)) for i, column in enumerate(accuracy.T)]
+                needed += [(seed, name, start, by, *row) for row in _needed(accuracy, each["random"], first)]
     return Numbers(COLUMNS, rows), Numbers(NEEDED, needed)
 
 

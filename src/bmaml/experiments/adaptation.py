@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,34 +30,35 @@ def run(
     *,
     steps: int = 10_000,
     tasks: int = 1000,
-    seed: int = 0,
+    seeds: tuple[int, ...] = (0,),
     directory: Path | None = None,
     progress: Callable[[str], Progress] | None = None,
 ) -> tuple[Numbers, Numbers]:
     """Meta-train both on MAML's sinusoids with 10 shots; return errors by steps and shots, and curves on one task.
 
-    Errors: method, shots, steps, mse, low, high (95% over tasks, noise-free targets). Curves: method, shots, steps (-1: the
-    given points), x, y, truth.
+    Errors: seed, method, shots, steps, mse, low, high (95% over tasks, noise-free targets). Curves, of the first seed: method,
+    shots, steps (-1: the given points), x, y, truth.
 
     - `steps`: meta-steps.
     - `tasks`: number of test tasks.
-    - `seed`: seed of trainings and tasks.
+    - `seeds`: seeds of trainings and tasks.
     - `directory`: keeps the trainings, so that a second call goes on (None: nowhere).
     - `progress`: makes what shows a training from its title.
     """
     source = build_tasks("maml-sinusoid", shots=(10,), queries=10)
     assert isinstance(source, Sinusoids)
     errors, curves = [], []
-    trainings = Trainings(len(METHODS), directory, progress)
-    for name in METHODS:
+    trainings = Trainings(len(seeds) * len(METHODS), directory, progress)
+    for seed, name in itertools.product(seeds, METHODS):
         method = build_method(name, "maml-sinusoid")
         result = trainings.run(name, method, source, build_plan(name, steps=steps, seed=seed))
         for shots in SHOTS:
             mse = _errors(method, result.meta, source, shots, tasks, seed)
-            errors += [(name, shots, s, *interval(column, POSITIVE)) for s, column in zip(STEPS, mse.T, strict=True)]
-            curves += [(name, shots, *row) for row in _curves(method, result.meta, source, shots, seed)]
+            errors += [(seed, name, shots, s, *interval(column, POSITIVE)) for s, column in zip(STEPS, mse.T, strict=True)]
+            if seed == seeds[0]:
+                curves += [(name, shots, *row) for row in _curves(method, result.meta, source, shots, seed)]
     return (
-        Numbers(("method", "shots", "steps", "mse", "low", "high"), errors),
+        Numbers(("seed", "method", "shots", "steps", "mse", "low", "high"), errors),
         Numbers(("method", "shots", "steps", "x", "y", "truth"), curves),
     )
 

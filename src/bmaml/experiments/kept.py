@@ -67,7 +67,7 @@ class Trainings:
         Raises: InputError if the folder holds a training of something else; KeyboardInterrupt if Ctrl-C stopped it.
         """
         self._place += 1
-        shown = self.progress and self.progress(f"training {self._place} of {self.count}: {title}")
+        shown = self.progress and self.progress(f"training {self._place} of {self.count}: {title}, seed {plan.seed}")
         if self.directory is None:
             return train(method, tasks, plan, progress=shown)
         name = "-".join(re.findall(r"[a-z0-9]+", f"{title} {plan.steps} {plan.seed}".lower()))

@@ -32,6 +32,11 @@ class Numbers(eqx.Module):
         """Return the different values of a `column` in the rows that `where(**equal)` returns, in order of first appearance."""
         return list(dict.fromkeys(self.values(column, **equal)))
 
+    def __add__(self, other: Numbers) -> Numbers:
+        """Return these rows and those of `other`, which has the same columns."""
+        assert self.columns == other.columns
+        return Numbers(self.columns, self.rows + other.rows)
+
     def write(self, path: Path) -> None:
         """Write the rows as CSV to `path`, whole or not at all."""
         text = io.StringIO()

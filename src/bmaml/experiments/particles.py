@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from bmaml.training.run import Run
 
 METHODS = ("shared-bmaml", "shared-bfa", "shared-emaml")
 PARTICLES, COUNTS = (1, 2, 5, 10), (10, 100, 1000)
-COLUMNS = ("panel", "method", "particles", "tasks", "metric", "mean", "low", "high")
+COLUMNS = ("panel", "seed", "method", "particles", "tasks", "metric", "mean", "low", "high")
 _WAY = 5
 _QUERIES = 15
 _METRICS = ("accuracy", "nll", "calibration")
@@ -34,7 +35,7 @@ def run(
     particles: tuple[int, ...] = PARTICLES,
     counts: tuple[int, ...] = COUNTS,
     episodes: int = 600,
-    seed: int = 0,
+    seeds: tuple[int, ...] = (0,),
     directory: Path | None = None,
     progress: Callable[[str], Progress] | None = None,
 ) -> Numbers:
@@ -42,7 +43,7 @@ def run(
 
     Panel `"particles"`: each method with each number of particles, trained on endless tasks (`tasks` is None). Panel `"tasks"`:
     each method with the most particles, trained on a finite number of tasks drawn once, and on endless ones. Intervals are 95%,
-    over test episodes, which are the same for all. Trainings share a seed.
+    over test episodes, which are the same for all trainings.
 
     - `images`, `data`: as in `image_classes`.
     - `steps`: meta-steps; None takes the recipe's.
@@ -50,7 +51,7 @@ def run(
     - `particles`: numbers of particles.
     - `counts`: numbers of training tasks.
     - `episodes`: number of test episodes.
-    - `seed`: seed of trainings and episodes.
+    - `seeds`: seeds of trainings and training tasks.
     - `directory`: keeps the trainings, so that a second call goes on (None: nowhere).
     - `progress`: makes what shows a training from its title.
 
@@ -60,12 +61,12 @@ def run(
     test = split.test.episodes(_WAY, 1, _QUERIES, rotations=True)
     rows: list[tuple[Any, ...]] = []
     most = max(particles)
-    trainings = Trainings(len(methods) * (len(particles) + len(counts)), directory, progress)
-    for name in methods:
+    trainings = Trainings(len(seeds) * len(methods) * (len(particles) + len(counts)), directory, progress)
+    for seed, name in itertools.product(seeds, methods):
         endless = image_recipe(name).episodes(split.train, _WAY, rotations=True)
 
         def scores(
-            count: int, tasks: AbstractTasks, total: int | None, name: str = name
+            count: int, tasks: AbstractTasks, total: int | None, name: str = name, seed: int = seed
         ) -> list[tuple[str, float, float, float]]:
             method = build_image_method(name, test.shape, _WAY, particles=count)
             title = f"{name}, {count} particles, {'endless' if total is None else total} tasks"
@@ -74,11 +75,11 @@ def run(
 
         for count in particles:
             found = scores(count, endless, None)
-            rows += [("particles", name, count, None, *row) for row in found]
+            rows += [("particles", seed, name, count, None, *row) for row in found]
             if count == most:
-                rows += [("tasks", name, most, None, *row) for row in found]
+                rows += [("tasks", seed, name, most, None, *row) for row in found]
         for total in counts:
-            rows += [("tasks", name, most, total, *row) for row in scores(most, FiniteTasks(endless, total, seed), total)]
+            rows += [("tasks", seed, name, most, total, *row) for row in scores(most, FiniteTasks(endless, total, seed), total)]
     return Numbers(COLUMNS, rows)
 
 

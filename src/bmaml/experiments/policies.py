@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -11,12 +12,13 @@ import numpy as np
 
 from bmaml.errors import InputError
 from bmaml.evaluation.intervals import two_way
+from bmaml.experiments.kept import Trainings
 from bmaml.experiments.numbers import Numbers
 from bmaml.rl import AbstractWorld, Navigation, PolicyMethod, collect
 from bmaml.rl.recipes import build_policy_method, build_policy_plan, build_world
 from bmaml.rl.returns import RETURN, evaluate_policies
 from bmaml.training.progress import Progress
-from bmaml.training.run import Run, about, load, source, train
+from bmaml.training.run import Run, about, load, source
 
 COLUMNS = ("method", "updates", "return", "low", "high", "runs", "tasks")
 PATHS = ("method", "task", "goal_x", "goal_y", "updates", "particle", "episode", "step", "x", "y")
@@ -42,19 +44,29 @@ def policies_of(folders: Sequence[str | Path]) -> tuple[Runs, AbstractWorld]:
 
 
 def fit(
-    *, steps: int = 100, batch: int | None = None, seed: int = 0, progress: Progress | None = None
+    *,
+    steps: int = 100,
+    batch: int | None = None,
+    seeds: tuple[int, ...] = (0,),
+    directory: Path | None = None,
+    progress: Callable[[str], Progress] | None = None,
 ) -> tuple[Runs, AbstractWorld]:
     """Meta-train MAML and the pretrained policy on the plane, with the reward of the code of Finn et al. (2017).
 
     - `steps`: meta-steps.
     - `batch`: tasks of a meta-step; None takes the recipe's.
-    - `seed`: seed of the trainings.
-    - `progress`: shows how far they are.
+    - `seeds`: seeds of the trainings.
+    - `directory`: keeps the trainings, so that a second call goes on (None: nowhere).
+    - `progress`: makes what shows a training from its title.
     """
-    family = "navigation-distance"
-    world, plan = build_world(family), build_policy_plan(family, steps=steps, batch=batch, seed=seed)
-    methods = {name: build_policy_method(name, family, world, fisher_episodes=5) for name in ("maml", "pretrain")}
-    return {name: [train(method, world, plan, progress=progress)] for name, method in methods.items()}, world
+    family, names = "navigation-distance", ("maml", "pretrain")
+    world, trainings = build_world(family), Trainings(len(names) * len(seeds), directory, progress)
+    runs: Runs = {}
+    for seed, name in itertools.product(seeds, names):
+        method = build_policy_method(name, family, world, fisher_episodes=5)
+        plan = build_policy_plan(family, steps=steps, batch=batch, seed=seed)
+        runs.setdefault(name, []).append(trainings.run(name, method, world, plan))
+    return runs, world
 
 
 def returns(runs: Runs, world: AbstractWorld, *, count: int = 400, updates: int = 3, seed: int = 1) -> Numbers:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
@@ -18,7 +21,7 @@ _STYLE = {
 def draw(numbers: Numbers) -> Figure:
     """Return a panel for each method in `numbers`: errors on a logarithmic axis with 95% bands over tasks.
 
-    A line marks the final error of random choice.
+    Each seed has a line, and a line marks the final error of random choice.
     """
     methods = numbers.distinct("method")
     columns = min(len(methods), 3)
@@ -26,13 +29,14 @@ def draw(numbers: Numbers) -> Figure:
     floor = 0.5 * min(numbers.values("mse"))
     figure, axes = panels(-(-len(methods) // columns), columns, width=5.2, height=3.8, sharex=True, sharey=True)
     for axis, method in zip(axes, methods, strict=False):
-        for by in numbers.distinct("by", method=method):
-            rows, (colour, label) = numbers.where(method=method, by=by), _STYLE[by]
+        for by, seed in itertools.product(numbers.distinct("by", method=method), numbers.distinct("seed")):
+            rows, (colour, label) = numbers.where(method=method, by=by, seed=seed), _STYLE[by]
             points = [r["points"] for r in rows]
             low = [max(r["low"], floor) for r in rows]
             axis.fill_between(points, low, [r["high"] for r in rows], color=colour, alpha=0.2, lw=0)
             axis.plot(points, [r["mse"] for r in rows], "o-", color=colour, ms=3, label=label)
-        end = numbers.where(method=method, by="random")[-1]["mse"]
+        last = max(numbers.values("points"))
+        end = np.mean(numbers.values("mse", method=method, by="random", points=last))
         axis.axhline(end, color="#999999", lw=0.8, ls=":", label="last error of random choice")
         plain_log(axis)
         axis.set_ylim(bottom=floor)

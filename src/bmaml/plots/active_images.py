@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 from matplotlib.figure import Figure
 
 from bmaml.experiments.numbers import Numbers
@@ -16,20 +19,21 @@ NAMES = {"ridge": "ridge heads", "shared-bmaml": "BMAML", "shared-bfa": "Bayesia
 
 
 def draw(numbers: Numbers) -> Figure:
-    """Return accuracies on new classes from `numbers` with 95% bands over episodes. A line marks the last accuracy of
-    random choice.
+    """Return accuracies on new classes from `numbers` with 95% bands over episodes. Each seed has a line, and a line marks
+    the last accuracy of random choice.
     """
     methods, starts = numbers.distinct("method"), numbers.distinct("start")
     figure, axes = panels(len(methods), len(starts), width=4.2, height=2.9, sharex=True, sharey="col")
     for i, method in enumerate(methods):
         for j, start in enumerate(starts):
             axis = axes[i * len(starts) + j]
-            for by in numbers.distinct("by"):
-                rows, (colour, label) = numbers.where(method=method, start=start, by=by), _STYLE[by]
+            for by, seed in itertools.product(numbers.distinct("by"), numbers.distinct("seed")):
+                rows, (colour, label) = numbers.where(method=method, start=start, by=by, seed=seed), _STYLE[by]
                 labels = [row["labels"] for row in rows]
                 axis.fill_between(labels, [r["low"] for r in rows], [r["high"] for r in rows], color=colour, alpha=0.2, lw=0)
                 axis.plot(labels, [r["accuracy"] for r in rows], "-", color=colour, label=label)
-            end = numbers.where(method=method, start=start, by="random")[-1]["accuracy"]
+            last = max(numbers.values("labels"))
+            end = np.mean(numbers.values("accuracy", method=method, start=start, by="random", labels=last))
             axis.axhline(end, color="#999999", lw=0.8, ls=":", label="last accuracy of random choice")
             axis.set_title(f"{NAMES.get(method, method)}, from {start}", fontsize=10)
     shared_legend(figure, axes)

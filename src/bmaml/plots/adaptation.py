@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,7 +13,10 @@ from bmaml.plots.style import colour, panels, shared_legend, title
 
 
 def draw(results: tuple[Numbers, Numbers]) -> Figure:
-    """Return a row for each shot count of `results`: one task under both methods, then the mean error by gradient steps."""
+    """Return a row for each shot count of `results`: one task under both methods, then the mean error by gradient steps.
+
+    Each seed has a line.
+    """
     errors, curves = results
     shots, methods = errors.distinct("shots"), errors.distinct("method")
     figure, axes = panels(len(shots), len(methods) + 1, width=3.6, height=2.7)
@@ -39,8 +44,8 @@ def _task(axis, curves: Numbers, method: str, shots: int) -> None:
 
 
 def _errors(axis, errors: Numbers, shots: int) -> None:
-    for method in errors.distinct("method"):
-        rows = errors.where(method=method, shots=shots)
+    for method, seed in itertools.product(errors.distinct("method"), errors.distinct("seed")):
+        rows = errors.where(method=method, shots=shots, seed=seed)
         steps = [r["steps"] for r in rows]
         axis.fill_between(steps, [r["low"] for r in rows], [r["high"] for r in rows], color=colour(method), alpha=0.2, lw=0)
         axis.plot(steps, [r["mse"] for r in rows], "o-", color=colour(method), ms=4, label=title(method))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,11 +16,13 @@ _STYLE = {
     "shared-emaml": ("#E69F00", "EMAML (one particle: ANIL)"),
 }
 _METRICS = {"accuracy": "accuracy", "nll": "NLL (nats an image)", "calibration": "calibration error"}
+# Of lines side by side, as a share of the distance between two places.
+_APART = 0.3
 
 
 def draw(numbers: Numbers) -> Figure:
     """Return a row for particles and a row for training tasks, one column for each score in `numbers`, with 95%
-    intervals over episodes.
+    intervals over episodes. Each seed has a line.
     """
     figure, axes = panels(2, len(_METRICS), width=3.4, height=2.7)
     for i, (panel, along) in enumerate((("particles", "particles"), ("tasks", "tasks"))):
@@ -35,11 +39,14 @@ def _panel(axis: Axes, numbers: Numbers, panel: str, along: str, metric: str) ->
     places = [value for value in numbers.distinct(along) if numbers.where(panel=panel, metric=metric, **{along: value})]
     # Endless tasks come last.
     places.sort(key=lambda value: float("inf") if value is None else value)
-    for k, name in enumerate(numbers.distinct("method")):
+    methods, seeds = numbers.distinct("method"), numbers.distinct("seed")
+    lines = list(itertools.product(methods, seeds))
+    for k, (name, seed) in enumerate(lines):
         colour, label = _STYLE[name]
-        rows = [numbers.where(panel=panel, method=name, metric=metric, **{along: place})[0] for place in places]
+        where = {"panel": panel, "method": name, "seed": seed, "metric": metric}
+        rows = [numbers.where(**where, **{along: place})[0] for place in places]
         mean = [row["mean"] for row in rows]
         ends = [[m - row["low"] for m, row in zip(mean, rows, strict=True)], [row["high"] - row["mean"] for row in rows]]
-        shift = [at + 0.06 * (k - 1) for at in range(len(places))]
+        shift = [at + _APART * (k - (len(lines) - 1) / 2) / len(lines) for at in range(len(places))]
         axis.errorbar(shift, mean, ends, fmt="o-", color=colour, ms=3, lw=1, capsize=2, label=label)
     axis.set_xticks(range(len(places)), ["endless" if place is None else f"{place:,}" for place in places])
