@@ -50,6 +50,9 @@ def test_a_mark_that_was_given_leaves_the_other_one_to_thousands(tmp_path):
     text = "task;y\na;1.234,5\nb;<2.000\nc;3\n"
     values, reach = table_of(tmp_path, text, Reading(decimal=",")).limits("y")
     assert (values.tolist(), reach.tolist()) == ([1234.5, 2000, 3], [0, -np.inf, 0])
+    for mark, cell in ((".", "1,000..2,000"), (",", "1.000..2.000")):
+        values, reach = table_of(tmp_path, f"task;y\na;{cell}\nb;3\n", Reading(decimal=mark)).limits("y")
+        assert (values.tolist(), reach.tolist()) == ([1000, 3], [1000, 0])
     with pytest.raises(InputError, match=r"line 2, column 'y' is '12,34', which is not a number"):
         table_of(tmp_path, 'task,y\na,"12,34"\n', Reading(decimal=".")).numbers("y")
 

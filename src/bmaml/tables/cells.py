@@ -25,6 +25,8 @@ _KNOWN = (
 )
 # What may stand in front of a number, as Arrow's regular expressions have it: a sign, and the mark of a limit.
 SIGN, LIMIT = r"[+\-\x{2212}]?", r"[<>\x{2264}\x{2265}]=?\s*"
+# Stands for the two points of a range, which are no marks between thousands.
+_TO = "\x00"
 _SPACES = " \t\r\n\v\f\u00a0"
 # Cells that one thread converts at a time.
 _AT_ONCE = 2**17
@@ -227,12 +229,14 @@ def numbers(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> Numb
 
 
 def without_thousands(cells: pa.Array, decimal: str) -> pa.Array:
-    """Return `cells`, where texts such as 1,234 or <1,234.5 lose the marks between thousands, which are not `decimal`."""
+    """Return `cells`, where texts such as 1,234 or 1,000..2,000.5 lose the marks between thousands, which are not `decimal`."""
     if not is_text(cells):
         return cells
     texts, other = pc.cast(cells, _TEXT), "," if decimal == "." else "."
-    grouped = rf"^\s*({LIMIT})?{SIGN}[1-9]\d{{0,2}}(\{other}\d{{3}})+(\{decimal}\d*)?\s*$"
-    return pc.if_else(pc.match_substring_regex(texts, grouped), pc.replace_substring(texts, other, ""), texts)
+    end = rf"{SIGN}([1-9]\d{{0,2}}(\{other}\d{{3}})+|\d+)(\{decimal}\d*)?"
+    grouped = rf"^\s*({LIMIT})?{end}(\.\.{end})?\s*$"
+    plain = pc.replace_substring(pc.replace_substring(texts, "..", _TO), other, "")
+    return pc.if_else(pc.match_substring_regex(texts, grouped), pc.replace_substring(plain, _TO, ".."), texts)
 
 
 def limits(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> tuple[Numbers, np.ndarray]:
