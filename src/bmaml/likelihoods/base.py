@@ -54,6 +54,18 @@ class AbstractLikelihood(eqx.Module):
         `y`, `side` and `scales` are as in `log_prob`.
         """
 
+    def third(self, latent: Array, y: Array, side: Array, scales: Scales) -> Array:
+        """Return the third derivative of `log_prob` in `latent`, by which a posterior's mean leaves its mode.
+
+        `y`, `side` and `scales` are as in `log_prob`.
+        """
+
+        def second(at: Array) -> Array:
+            return jax.jvp(lambda at: self.slopes(at, y, side, scales)[0], (at,), (jnp.ones_like(at),))[1]
+
+        latent = jnp.broadcast_to(latent, jnp.broadcast_shapes(jnp.shape(latent), jnp.shape(y)))
+        return jax.jvp(second, (latent,), (jnp.ones_like(latent),))[1]
+
     @abstractmethod
     def centre(self, y: np.ndarray, side: np.ndarray) -> float:
         """Return a latent number that fits all outcomes `y` on average, given `side`. Priors lie around it."""

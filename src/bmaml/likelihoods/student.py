@@ -45,6 +45,11 @@ class StudentLikelihood(AbstractLikelihood):
         weight = (df + 1) / ((df + 3) * scale**2)
         return (df + 1) * away / (df * scale**2 + away**2), jnp.broadcast_to(weight, away.shape)
 
+    def third(self, latent, y, side, scales):
+        # With heavy tails there may be several modes, and one of them says little about the mean.
+        del side, scales
+        return jnp.zeros_like(y - latent)
+
     def centre(self, y, side):
         del side
         return float(np.median(y))

@@ -44,12 +44,12 @@ class GeneralisedMeta(eqx.Module):
 
 
 class _Given(NamedTuple):
-    """One draw, conditioned on a support: mode and Cholesky factor of the precision of coefficients as standard normals."""
+    """One draw, conditioned on a support: mean and Cholesky factor of the precision of coefficients as standard normals."""
 
     scales: Scales
     mean: Float[Array, " functions"]
     shared: Float[Array, "functions functions"]
-    mode: Float[Array, " coefficients"]
+    place: Float[Array, " coefficients"]
     root: Float[Array, "coefficients coefficients"]
 
 
@@ -99,8 +99,8 @@ class GeneralisedPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
 
         def function(draw: Array, key: PRNGKeyArray) -> Array:
             given = jax.tree.map(lambda leaf: leaf[draw], self.given)
-            normal = jax.random.normal(key, given.mode.shape, given.mode.dtype)
-            place = given.mode + solve_triangular(given.root.T, normal, lower=False)
+            normal = jax.random.normal(key, given.place.shape, given.place.dtype)
+            place = given.place + solve_triangular(given.root.T, normal, lower=False)
             functions, design = _design(self.basis, self.knots, given.scales, given.shared, inputs)
             latent = self.centre + functions @ given.mean + design @ place
             return self.likelihood.expected(latent, side, given.scales)[:, None]
@@ -110,7 +110,7 @@ class GeneralisedPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
     def _moments(self, given: _Given, x: Array) -> tuple[Array, Array]:
         functions, design = _design(self.basis, self.knots, given.scales, given.shared, x)
         half = solve_triangular(given.root, design.T, lower=True)
-        return self.centre + functions @ given.mean + design @ given.mode, (half**2).sum(0)
+        return self.centre + functions @ given.mean + design @ given.place, (half**2).sum(0)
 
 
 def _parts(basis: Basis, x: Array) -> tuple[Array, Array]:
@@ -137,8 +137,9 @@ class GeneralisedLearner(AbstractEvidenceLearner):
     by g: a constant, lines in the inputs that vary within tasks (Breslow and Clayton, 1993, https://doi.org/10.2307/2290687),
     or also bends. All coefficients are normal. `fit_generalised` finds draws of all scales and, for each, what the training
     tasks say of f, by nested Laplace approximations (Rue et al., 2009, https://doi.org/10.1111/j.1467-9868.2008.00700.x). Given
-    a draw, the posterior of a new task is a Newton mode with the curvature there. The predictive mixes the draws by weight
-    times the Laplace evidence of the support, and integrates over the latent number.
+    a draw, the posterior of a new task is a normal with the curvature of the mode. Its mean leaves the mode by a step of first
+    order, since a few rows of yes or no make a skewed posterior. The predictive mixes the draws by weight times the Laplace
+    evidence of the support, and integrates over the latent number.
 
     - `basis`: the functions of the inputs. A further input is the family's side input, such as a log exposure.
     - `likelihood`: the family of the outcome.
@@ -193,8 +194,11 @@ class GeneralisedLearner(AbstractEvidenceLearner):
                 slope, weight = self.likelihood.slopes(before + change, y, side, scales)
                 return mask * slope, mask * weight
 
-            mode, root, evidence = climb(density, slopes, design)
-            return _Given(scales, mean, shared, mode, root), evidence
+            def third(change: Array) -> Array:
+                return mask * self.likelihood.third(before + change, y, side, scales)
+
+            place, root, evidence = climb(density, slopes, third, design)
+            return _Given(scales, mean, shared, place, root), evidence
 
         given, evidence = jax.vmap(one)(meta.scales, meta.mean, meta.root)
         log_weights = jax.nn.log_softmax(meta.log_weights) + evidence

@@ -24,14 +24,28 @@ def going(count: Array, gain: Array, most: int) -> Bool[Array, ""]:
     return (count < most) & (gain > _LEAST_GAIN[gain.dtype.itemsize])
 
 
+def lean(third: Array, variance: Array) -> Array:
+    """Return the slope of each row by which a posterior's mean leaves its mode, to first order in the third derivative.
+
+    The mean of the slope over a normal around the mode, and not the slope at the mode, is 0 at the mean (Rue et al., 2009,
+    https://doi.org/10.1111/j.1467-9868.2008.00700.x). `third` and `variance` are those of each row's latent number.
+    """
+    each = 0.5 * third * variance
+    return jnp.where(jnp.isfinite(each), each, 0.0)
+
+
 def climb(
-    density: Callable[[Array], Array], slopes: Callable[[Array], tuple[Array, Array]], design: Float[Array, "n coefficients"]
+    density: Callable[[Array], Array],
+    slopes: Callable[[Array], tuple[Array, Array]],
+    third: Callable[[Array], Array],
+    design: Float[Array, "n coefficients"],
 ) -> tuple[Float[Array, " coefficients"], Float[Array, "coefficients coefficients"], Float[Array, ""]]:
-    """Return the mode of standard normal coefficients given outcomes, the Cholesky factor of the precision there, and the
-    log evidence of the outcomes by Laplace's approximation.
+    """Return the mean of standard normal coefficients given outcomes, the Cholesky factor of the precision at their mode, and
+    the log evidence of the outcomes by Laplace's approximation.
 
     - `density`: the log probability of the outcomes given how far their latent numbers are from those of coefficients of 0.
     - `slopes`: its derivatives in the latent number of each row: the first, and the second with its sign turned.
+    - `third`: its third derivative in the latent number of each row.
     - `design`: how the latent numbers depend on the coefficients.
     """
     unit = jnp.eye(design.shape[1], dtype=design.dtype)
@@ -60,4 +74,6 @@ def climb(
     first = (jnp.zeros((), int), jnp.full((), np.inf, design.dtype), jnp.zeros_like(unit[0]))
     mode = jax.lax.while_loop(lambda carry: going(carry[0], carry[1], MOST_STEPS), better, first)[2]
     root = at(mode)[1]
-    return mode, root, height(mode) - jnp.log(jnp.diagonal(root)).sum()
+    half = solve_triangular(root, design.T, lower=True)
+    aside = solve_triangular(root.T, half @ lean(third(design @ mode), (half**2).sum(0)), lower=False)
+    return mode + aside, root, height(mode) - jnp.log(jnp.diagonal(root)).sum()
