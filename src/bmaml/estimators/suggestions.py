@@ -17,7 +17,7 @@ from bmaml.data import Data, length_class
 from bmaml.errors import InputError
 from bmaml.estimators.picks import picks
 from bmaml.inference.acquisitions import ACQUISITIONS
-from bmaml.inference.decisions import Decision, Goal, Utilities, choose, utility
+from bmaml.inference.decisions import Decision, Goal, Utilities, choose, utility, worths
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.tables import Schema, Table
 from bmaml.tables.outside import outside
@@ -73,8 +73,8 @@ class Adapted(Protocol):
 
 
 _DECISIONS = get_args(Decision)
-# Draws of the function, and rows of a pool that are drawn together. Of a larger pool the most promising rows are.
-_DRAWS, _MOST = 512, 256
+# Draws of the function, rows of a pool that are drawn together, and rows that are at least where each is judged by itself.
+_DRAWS, _MOST, _PIECE = 512, 256, 24
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,11 @@ class Wish:
         for name in [*(self.limits or {}), *([] if self.of is None else [self.of])]:
             if name not in outcomes:
                 raise InputError(f"there is no outcome {name!r} to set a goal or a limit for: use {', '.join(outcomes)}.")
+        for name, (low, high) in (self.limits or {}).items():
+            if low is not None and high is not None and low > high:
+                raise InputError(
+                    f"the limits of {name!r} are {low:g} to {high:g}, which nothing keeps: give the lower one first."
+                )
         if isinstance(self.costs, str) and self.costs in outcomes:
             raise InputError(f"{self.costs!r} is the outcome and is named as the cost: name the column with what a row costs.")
         if self.kind in _DECISIONS and self.of is None and len(outcomes) > 1:
@@ -157,7 +162,13 @@ def suggested(task: Adapted, table: Table, n: int, wish: Wish) -> np.ndarray:
         return inside[_decided(task, pool, n, wish, costs)]
     factor = np.ones(len(pool)) if costs is None else 1 / costs
     if wish.limits:
-        factor = factor * _drawn(task, pool, wish).allowed.mean(0)
+        kept = np.concatenate([_drawn(task, pool.take(rows), wish).allowed.mean(0) for rows in _pieces(task, len(pool))])
+        if (kept > 0).sum() < n:
+            raise InputError(
+                f"{n} rows are asked for, and {(kept > 0).sum()} of the pool keep the limits in any of {_DRAWS} draws: widen "
+                "the limits, or give other rows."
+            )
+        factor = factor * kept
     worth = lambda one: one._worth(pool, wish.kind) * factor  # noqa: E731
     return inside[picks(task, n, worth, lambda one, row: one._believe(pool, row))]
 
@@ -183,15 +194,29 @@ def _costs(table: Table, costs: ArrayLike | str | None) -> np.ndarray | None:
 
 
 def _decided(task: Adapted, pool: Table, n: int, wish: Wish, costs: np.ndarray | None) -> np.ndarray:
+    def priced(rows: np.ndarray) -> tuple[Utilities, Any, np.ndarray | None]:
+        return _drawn(task, pool.take(rows), wish), wish.kind, None if costs is None else costs[rows]
+
     rows = np.arange(len(pool))
     if len(pool) > _MOST:
-        names = [column.name for column in task.schema.answers]
-        place = names.index(wish.of or names[0])
-        mean, std = (np.reshape(part, (len(pool), -1))[:, place] for part in task.predict(pool, return_std=True))
-        promise = utility(mean, wish.goal, wish.target) + 2 * std
-        rows = np.sort(np.argsort(-promise, kind="stable")[: max(_MOST, n)])
-    utilities = _drawn(task, pool.take(rows), wish)
-    return rows[choose(utilities, n, wish.kind, None if costs is None else costs[rows])]  # type: ignore[arg-type]
+        # Of a large pool, the rows that are worth most by themselves, by the same draws, limits and costs.
+        alone = np.concatenate([worths(*priced(piece))([]) for piece in _pieces(task, len(pool))])
+        rows = np.sort(np.argsort(-alone, kind="stable")[: max(_MOST - _measured(task), n)])
+    utilities, by, cost = priced(rows)
+    return rows[choose(utilities, n, by, cost)]
+
+
+def _measured(task: Adapted) -> int:
+    return int((np.asarray(task.support.mask) > 0).sum())
+
+
+def _pieces(task: Adapted, count: int) -> list[np.ndarray]:
+    """Return the numbers of rows that are drawn together where each row is judged by itself.
+
+    The work grows with the cube of the rows that are drawn together, which are those of the piece and the measured ones.
+    """
+    size = length_class(2 * _measured(task) + _PIECE) - _measured(task)
+    return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _drawn(task: Adapted, pool: Table, wish: Wish) -> Utilities:

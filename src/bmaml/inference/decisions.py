@@ -61,19 +61,48 @@ def choose(utilities: Utilities, n: int, by: Decision, costs: Float[np.ndarray, 
       that probably break a limit are left out.
     - `costs`: what a measurement of each row costs. Gains are divided by it.
 
+    Raises: InputError for costs of a bound, which is no gain, or if fewer than `n` rows can keep the limits.
+    """
+    worth, picked = worths(utilities, by, costs), []
+    able = int(np.isfinite(worth([])).sum())
+    if able < n:
+        how = "probably keep" if by == "bound" else f"keep in any of {len(utilities.allowed)} draws"
+        raise InputError(
+            f"{n} rows are asked for, and {able} of the pool {how} the limits: widen the limits, or give other rows."
+        )
+    for _ in range(n):
+        value = worth(picked)
+        value[picked] = -np.inf
+        picked.append(int(value.argmax()))
+    return np.array(picked)
+
+
+def worths(
+    utilities: Utilities, by: Decision, costs: Float[np.ndarray, " n"] | None = None
+) -> Callable[[list[int]], np.ndarray]:
+    """Return a function from the rows chosen so far to what each further row is worth: minus infinity if it breaks the limits.
+
+    `utilities`, `by` and `costs` are as in `choose`.
     Raises: InputError for costs of a bound, which is no gain.
     """
     if costs is not None and by == "bound":
         raise InputError("costs divide what is gained, and an upper bound is no gain: use by improvement.")
-    worth = _bounds(utilities) if by == "bound" else _gains(utilities, log=by == "log-improvement")
+    kept = utilities.allowed.mean(0)
+    able = kept >= _LIKELY if by == "bound" else kept > 0
     cost = np.ones(utilities.pool.shape[1]) if costs is None else costs
-    picked: list[int] = []
-    for _ in range(n):
-        value = worth(picked)
-        value = value - np.log(cost) if by == "log-improvement" else value / cost
-        value[picked] = -np.inf
-        picked.append(int(value.argmax()))
-    return np.array(picked)
+    bound, gain, log_gain = _bounds(utilities), _gains(utilities, log=False), _gains(utilities, log=True)
+
+    def worth(picked: list[int]) -> np.ndarray:
+        if by == "bound":
+            value = bound(picked)
+        else:
+            value = gain(picked) / cost
+            # Where no draw improves, the logarithm still tells rows apart.
+            if by == "log-improvement" or not (value[able] > 0).any():
+                value = log_gain(picked) - np.log(cost)
+        return np.where(able, value, -np.inf)
+
+    return worth
 
 
 def _gains(utilities: Utilities, *, log: bool) -> Callable[[list[int]], np.ndarray]:
@@ -105,13 +134,12 @@ def _bounds(utilities: Utilities) -> Callable[[list[int]], np.ndarray]:
     mean = utilities.pool.mean(0)
     # The mean distance of a normal from its mean is sqrt(2 / pi) deviations.
     above = mean[None] + _BOUND * np.sqrt(np.pi / 2) * np.abs(utilities.pool - mean[None])
-    likely = utilities.allowed.mean(0) >= _LIKELY
 
     def bound(picked: list[int]) -> np.ndarray:
         so_far = above[:, picked].max(1, initial=-np.inf)
-        return np.where(likely, np.maximum(above, so_far[:, None]).mean(0), -np.finfo(float).max)
+        return np.maximum(above, so_far[:, None]).mean(0)
 
     return bound
 
 
-__all__ = ["Decision", "Goal", "Utilities", "choose", "utility"]
+__all__ = ["Decision", "Goal", "Utilities", "choose", "utility", "worths"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 # Jitter of the covariance of function draws, as a share of the mean variance before the support.
 _JITTER = 1e-5
@@ -31,12 +31,12 @@ def conditioned(
     return root, rest, -0.5 * (rest @ rest + log_det)
 
 
-def drawn(before: Float[Array, "n n"], half: Float[Array, "support n"], key: PRNGKeyArray) -> Float[Array, " n"]:
-    """Return a draw from a Gaussian process around its mean, given a support.
+def drawn(before: Float[Array, "n n"], half: Float[Array, "support n"], keys: Key[Array, " count"]) -> Float[Array, "count n"]:
+    """Return draws from a Gaussian process around its mean, given a support.
 
     - `before`: covariance before the support.
     - `half`: standardised covariance of the support with the rows.
-    - `key`: random key.
+    - `keys`: a random key for each draw.
     """
     size = len(before)
     # Lines alone have a covariance of low rank, whose rounding errors grow with its size. What the support leaves open can
@@ -44,4 +44,4 @@ def drawn(before: Float[Array, "n n"], half: Float[Array, "support n"], key: PRN
     share = max(_JITTER, 4.0 * size * float(jnp.finfo(before.dtype).eps))
     jitter = share * jnp.trace(before) / size + 1e-8
     root = jnp.linalg.cholesky(before - half.T @ half + jitter * jnp.eye(size, dtype=before.dtype))
-    return root @ jax.random.normal(key, (size,), before.dtype)
+    return jax.vmap(lambda key: root @ jax.random.normal(key, (size,), before.dtype))(keys)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.io.registry import register
@@ -100,8 +100,8 @@ class CorrelatedPosterior(AbstractDrawsPosterior):
     x: Float[Array, "n inputs"]
     known: Float[Array, "n outputs"]
 
-    def _function(self, given: _Given, x: Array, key: PRNGKeyArray) -> Array:
-        return self._draw(given, self._inputs(x), key)
+    def _functions(self, given: _Given, x: Array, keys: Key[Array, " count"]) -> Array:
+        return self._draws(given, self._inputs(x), keys)
 
     def _inputs(self, x: Array) -> Array:
         return x[:, : len(self.basis.roles)]
@@ -129,11 +129,11 @@ class CorrelatedPosterior(AbstractDrawsPosterior):
         variance = jnp.maximum(before - (half**2).sum(0).reshape(before.shape), 1e-7 * before)
         return mean, variance, noise_variances(self.basis, given.scales, x)
 
-    def _draw(self, given: _Given, x: Array, key: PRNGKeyArray) -> Array:
+    def _draws(self, given: _Given, x: Array, keys: Key[Array, " count"]) -> Array:
         mean, moving, half = self._reach(given, x)
         size, before = mean.size, deviations(self.basis, given.scales, self.correlation, x, x)
         before = (before + _same(jnp.einsum("ong,omg->nmo", moving, moving))).reshape(size, size)
-        return mean + drawn(before, half, key).reshape(mean.shape)
+        return mean[None] + drawn(before, half, keys).reshape(-1, *mean.shape)
 
 
 def _same(each: Float[Array, "n m outputs"]) -> Float[Array, "n outputs m outputs"]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from bmaml.data import Data
 from bmaml.errors import InputError
@@ -64,8 +64,9 @@ class HierarchicalPosterior(AbstractDrawsPosterior):
     x: Float[Array, "n inputs"]
     mask: Float[Array, " n"]
 
-    def _function(self, given: _Given, x: Array, key: PRNGKeyArray) -> Array:
-        return jax.vmap(self._draw, (0, None, 0), 1)(given, x, jax.random.split(key, given.rest.shape[0]))
+    def _functions(self, given: _Given, x: Array, keys: Key[Array, " count"]) -> Array:
+        each = jax.vmap(lambda key: jax.random.split(key, given.rest.shape[0]))(keys)
+        return jax.vmap(self._draws, (0, None, 1), 2)(given, x, each)
 
     def _moments(self, x: Array) -> tuple[Array, Array, Array]:
         return jax.vmap(jax.vmap(self._one, (0, None), 1), (0, None))(self.given, x)
@@ -85,11 +86,11 @@ class HierarchicalPosterior(AbstractDrawsPosterior):
         variance = jnp.maximum(before - (half**2).sum(0), 1e-7 * before)
         return mean, variance, of_scales.noise_variance(self.basis, given.scales, x)
 
-    def _draw(self, given: _Given, x: Array, key: PRNGKeyArray) -> Array:
+    def _draws(self, given: _Given, x: Array, keys: Key[Array, " count"]) -> Array:
         mean, functions, half = self._reach(given, x)
         shared = functions @ given.shared
         before = of_scales.covariance(self.basis, given.scales, x, x) + shared @ shared.T
-        return mean + drawn(before, half, key)
+        return mean[None] + drawn(before, half, keys)
 
 
 @register("learner/hierarchical")

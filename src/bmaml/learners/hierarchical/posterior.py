@@ -8,7 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
 from bmaml.distributions import Mixture, Normal
 from bmaml.inference.posteriors import AbstractMembersPosterior, AbstractNoisePosterior
@@ -29,8 +29,8 @@ class AbstractDrawsPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
         """Return mean and variance of the functions, and the noise, for each draw (draws, n, outputs)."""
 
     @abstractmethod
-    def _function(self, given: PyTree[Any], x: Array, key: PRNGKeyArray) -> Float[Array, "n outputs"]:
-        """Return a function drawn from one of the draws, at `x`."""
+    def _functions(self, given: PyTree[Any], x: Array, keys: Key[Array, " count"]) -> Float[Array, "count n outputs"]:
+        """Return a function drawn from one of the draws for each of `keys`, at `x`."""
 
     def predict(self, x):
         mean, variance, noise = self._moments(x)
@@ -48,8 +48,13 @@ class AbstractDrawsPosterior(AbstractMembersPosterior, AbstractNoisePosterior):
     def sample_functions(self, x, *, key, count=1):
         pick_key, draw_key = jax.random.split(key)
         picked = jax.random.categorical(pick_key, self.log_weights, shape=(count,))
+        keys = jax.random.split(draw_key, count)
+        if count > len(self.log_weights):
+            # Functions of one draw share a factorisation, which costs the most.
+            every = jax.lax.map(lambda given: self._functions(given, x, keys), self.given)
+            return every[picked, jnp.arange(count)]
 
         def function(draw: Array, key: PRNGKeyArray) -> Array:
-            return self._function(jax.tree.map(lambda leaf: leaf[draw], self.given), x, key)
+            return self._functions(jax.tree.map(lambda leaf: leaf[draw], self.given), x, key[None])[0]
 
-        return jax.vmap(function)(picked, jax.random.split(draw_key, count))
+        return jax.vmap(function)(picked, keys)
