@@ -144,6 +144,14 @@ def test_predict_answers_the_empty_rows_of_every_task(folder, new, tmp_path, cap
     assert capsys.readouterr().out == with_commas(text)
 
 
+def test_each_row_keeps_its_own_spelling_of_its_task(folder, tmp_path, capsys):
+    rows = [["1", 1, 0.5, 105], ["1.0", 5, 0.5, ""], ["e\u0301", 4, 0.1, 95], ["\u00e9", 8, 0.1, ""]]
+    new = write(tmp_path / "new.csv", ["patient", "time", "dose", "conc"], rows)
+    for command in ("predict", "suggest"):
+        assert run(command, folder / "model", new) == 0
+        assert [row["patient"] for row in rows_of(capsys.readouterr().out)] == ["1.0", "\u00e9"]
+
+
 def test_predict_agrees_with_the_library(folder, new, capsys):
     assert run("predict", folder / "model", new, "--level", "0.5") == 0
     shown = rows_of(capsys.readouterr().out)[0]

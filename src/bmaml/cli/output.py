@@ -106,6 +106,8 @@ def predictions(model: FewShotRegressor, rows: NewRows, level: float) -> Iterato
         batch = answers.batch
         _say_surprises(answers, rows)
         named = [texts.take(pa.array(batch.asked_by)) for texts in rows.labels(batch.tasks)]
+        if schema.names_task(batch.asked):  # Each row keeps its own spelling, by which it can be joined to the table.
+            named = [batch.asked.written(name) for name in schema.task_columns]
         inputs = [_written(batch.asked, name, comma) for name in (*(column.name for column in schema.inputs), *rows.others)]
         yield csv_lines([*named, *inputs, *_columns_of(answers, schema)], comma=comma)
     if int((rows.asked_counts > 0).sum()) > _CHECKED:
@@ -237,7 +239,10 @@ def _cells(model: FewShotRegressor, task: NewTask, rows: np.ndarray, comma: bool
     asked = task.asked.take(rows)
     names = (*(column.name for column in model.schema_.inputs), *model.schema_.others(task.asked))
     shown = [_written(asked, name, comma).to_pylist() for name in names]
-    return [[*task.labels, *(column[row] for column in shown)] for row in range(len(asked))]
+    labels = [task.labels] * len(asked)
+    if task.labels and model.schema_.names_task(asked):
+        labels = list(zip(*(asked.written(name).to_pylist() for name in model.schema_.task_columns), strict=True))
+    return [[*labels[row], *(column[row] for column in shown)] for row in range(len(asked))]
 
 
 def _say_surprises(answers: ManyAnswers, rows: NewRows) -> None:
