@@ -109,7 +109,7 @@ def test_a_family_goes_through_every_door(tmp_path, capsys, monkeypatch, family)
     assert ("the fifths of what was predicted hold" in said) != FAMILIES[family].exact
     assert ("the mean probabilities of" in said) == FAMILIES[family].shares
     assert run("describe", model) == 0
-    assert "Rows of a task scatter" in " ".join(capsys.readouterr().out.split())
+    assert "rows of a task scatter" in " ".join(capsys.readouterr().out.split())
     assert run("report", model, "--out", tmp_path / "report.json") == 0
     assert json.loads((tmp_path / "report.json").read_text())["family"] == family
     assert run("report", model, "--table", further, "--out", tmp_path / "report.html") == 0

@@ -36,6 +36,13 @@ def test_what_has_no_width_to_give_has_none():
     assert interval([2.0, 2.0]) == (2.0, 2.0, 2.0)
 
 
+def test_tasks_that_are_all_right_may_be_so_by_chance():
+    exact = stats.binomtest(12, 12).proportion_ci(0.95)
+    np.testing.assert_allclose(interval(np.ones(12), SHARE), (1.0, exact.low, exact.high))
+    np.testing.assert_allclose(interval(np.zeros(12), SHARE), (0.0, 0.0, 1 - exact.low))
+    assert interval(np.full(12, 0.5), SHARE) == (0.5, 0.5, 0.5)
+
+
 def test_three_seeds_that_disagree_have_the_interval_of_three_numbers():
     """Where tasks say all and seeds nothing, and the other way round, the interval is that of the one that says something."""
     rng = np.random.default_rng(0)

@@ -71,11 +71,12 @@ def calibration_lines(found: Calibration, family: Family) -> list[str]:
     shares = ", ".join(f"{share:.0%}" for share in found["transform"])
     after = f"After {rows_in_words(found['given'])} the"
     lines = [f"{after} fifths of what was predicted hold {shares} of the outcomes (20% each is right)."]
-    pairs = [(p, s) for p, s in zip(found["predicted"], found["seen"], strict=True) if p is not None and s is not None]
+    bins = zip(found["predicted"], found["seen"], found["rows"], strict=True)
+    pairs = [(p, s, share) for p, s, share in bins if p is not None and s is not None]
     what = "yes, and how often it was yes" if family.cells == "two" else "a class, and how often it was this class"
     if pairs:
-        said = ", ".join(f"{p:.0%} ({s:.0%})" for p, s in pairs)
-        lines.append(f"{after} mean probabilities of {what}: {said}.")
+        said = ", ".join(f"{p:.0%} ({s:.0%}; {share:.0%} of the rows)" for p, s, share in pairs)
+        lines.append(f"{after} mean probabilities of {what}, in fifths of the probability that hold rows: {said}.")
     return lines
 
 

@@ -119,12 +119,11 @@ def said(name: str, parts: Parts, what: str) -> str:
     """
     off = parts["deviations"]
     return (
-        f"{name}: the {what} is {parts['mean']:.4g}. "
-        f"Tasks differ in their level by {off['level']:.3g} (standard deviation), and besides in their shape by "
-        f"{off['shape']:.3g}. The mean over tasks changes by {off['inputs']:.3g} along the inputs. Rows of a task scatter by "
-        f"{off['noise']:.3g} around its own curve, which no number of its rows would tell. "
-        f"Of the variance {parts['inputs']:.0%} is due to the inputs, {parts['level']:.0%} to the level of a task, "
-        f"{parts['shape']:.0%} to its shape and {parts['noise']:.0%} to noise."
+        f"{name}: the {what} is {parts['mean']:.4g} over the range of the inputs. In standard deviations, tasks differ in "
+        f"their level by {off['level']:.3g} and besides in their shape by {off['shape']:.3g}. The mean over tasks changes by "
+        f"{off['inputs']:.3g} along the inputs, and rows of a task scatter by {off['noise']:.3g} around its own curve, which "
+        f"no number of its rows would tell. Of the variance {parts['inputs']:.0%} is due to the inputs, "
+        f"{parts['level']:.0%} to the level of a task, {parts['shape']:.0%} to its shape and {parts['noise']:.0%} to noise."
     )
 
 

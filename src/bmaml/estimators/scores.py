@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bmaml.evaluation.intervals import bootstrap
+from bmaml.evaluation.intervals import bootstrap, share_ends
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.tables import Schema
 
@@ -137,7 +137,8 @@ def summary(
     names, outputs = [column.name for column in schema.answers], len(schema.answers)
     rmse = [np.sqrt(end[:outputs]) * schema.scales for end in ends]
     nll = [end[outputs] for end in ends]
-    covered = [end[outputs + 1 :] for end in ends]
+    shares = zip(*(end[outputs + 1 :].tolist() for end in ends), strict=True)
+    covered = zip(*(share_ends(share, len(sums)) for share in shares), strict=True)
     alone = len(sums) == 1
     by_output = [{n: _estimate([end[i] for end in part], alone) for i, n in enumerate(names)} for part in (rmse, covered)]
     return by_output[0], _estimate(nll, alone), by_output[1]

@@ -27,7 +27,8 @@ _AT_ONCE = 50
 def interval(values: Sequence[float] | np.ndarray, within: Range = REAL) -> Ends:
     """Return the mean of `values`, a number for each task (or seed), and its interval by Student's t.
 
-    - `within`: where a mean can lie at all; the ends are held there (a squared error is never below 0).
+    - `within`: where a mean can lie at all; the ends are held there (a squared error is never below 0). A share of 0 or 1 in
+      every task has the exact interval of as many successes (`share_ends`).
 
     One value alone says nothing of how values vary, so its ends are NaN.
 
@@ -39,7 +40,21 @@ def interval(values: Sequence[float] | np.ndarray, within: Range = REAL) -> Ends
     count = len(values)
     if count < 2:
         return float(values.mean()), math.nan, math.nan
-    return _ends(float(values.mean()), float(values.var(ddof=1)) / count, count - 1, within)
+    ends = _ends(float(values.mean()), float(values.var(ddof=1)) / count, count - 1, within)
+    return share_ends(ends, count) if within == SHARE else ends
+
+
+def share_ends(ends: Ends, count: int) -> Ends:
+    """Return a share with the `ends` of its interval, which is exact where all of `count` tasks have a share of 0 or of 1.
+
+    Tasks that do not vary say nothing of how a share varies, and few of them could be all right by chance: 12 of 12 may be 74%
+    (Clopper and Pearson, 1934, https://doi.org/10.1093/biomet/26.4.404).
+    """
+    mean, low, high = ends
+    if low < high or mean not in SHARE:
+        return ends
+    least = (0.5 - _LEVEL / 2) ** (1 / count)
+    return (mean, least, 1.0) if mean == 1 else (mean, 0.0, 1 - least)
 
 
 def as_text(mean: float, low: float, high: float) -> str:

@@ -13,7 +13,7 @@ from bmaml.estimators.description import Learned, said
 from bmaml.estimators.left_out import Example, LeftOut, worst
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Score
-from bmaml.estimators.stacking import PLAIN
+from bmaml.estimators.stacking import AS_GOOD, PLAIN
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.likelihoods import FAMILIES
@@ -121,7 +121,7 @@ def _warnings(model: FewShotRegressor, judged: Judged) -> list[str]:
                 text = f"After {_rows(score.shots)} the {LEVEL:.0%} intervals of {name} held {share(held.value)}"
                 found.append(f"{text}: widen or narrow them with bmaml recalibrate.")
         if score.shots in plain and score.nll.value > plain[score.shots].nll.value:
-            found.append(f"After {_rows(score.shots)} a plain guess predicts as well: do not trust the model there.")
+            found.append(f"After {_rows(score.shots)} a plain guess predicts as well. {AS_GOOD}")
     if isinstance(model.run_.method.learner, RecalibratedLearner) and "further" not in judged.where:
         found.append("The scores are from before the model was recalibrated: score it on further tasks (--table).")
     if not judged.scores:

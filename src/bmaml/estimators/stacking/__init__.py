@@ -6,6 +6,7 @@ others, sees all of them. A new candidate is a function in `candidates.py`, or i
 `family_candidates.py` for outcomes of other families than numbers.
 """
 
+from bmaml.estimators.stacking.report import AS_GOOD as AS_GOOD
 from bmaml.estimators.stacking.report import PLAIN as PLAIN
 from bmaml.estimators.stacking.report import Report as Report
 from bmaml.estimators.stacking.report import answers_of as answers_of

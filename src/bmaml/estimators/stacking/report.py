@@ -24,6 +24,8 @@ from bmaml.tables import Schema
 
 PLAIN = "mean of the given rows"
 """Name of the plain guess that a model is compared with."""
+AS_GOOD = "Where tasks differ in their level alone, this guess is right; else do not trust the model there."
+"""What it means that the plain guess is as good."""
 # With fewer tasks a coverage of 90% is uncertain by more than ten points.
 _FEW_TASKS = 30
 
@@ -166,10 +168,12 @@ def verdict(report: Report, method: str) -> list[str]:
         own, plain = by_name[method, count], by_name[PLAIN, count]
         for name, held in own.coverage.items():
             if held.low is not None and held.high is not None and not held.low <= LEVEL <= held.high:
-                found = f"After {rows_in_words(count)} the {LEVEL:.0%} intervals of {name} held {held.value:.0%}"
-                lines.append(f"{found}: recalibrate on further tasks.")
+                middle = f"middle {LEVEL:.0%} of what was predicted" if family.shares else f"{LEVEL:.0%} intervals"
+                found = f"After {rows_in_words(count)} the {middle} of {name} held {held.value:.0%}"
+                lines.append(f"{found}: recalibrate on further tasks, and read them as {held.value:.0%} until then.")
         if own.nll.value > plain.nll.value:
-            lines.append(f"After {rows_in_words(count)} the {PLAIN} predicts as well: do not trust the model there.")
+            guess = PLAIN if count else "mean of all rows"
+            lines.append(f"After {rows_in_words(count)} the {guess} predicts as well as the model. {AS_GOOD}")
     if not lines:
         known = any(held.low is not None for held in by_name[method, report["given"][0]].coverage.values())
         held = f", and its {LEVEL:.0%} intervals hold what they promise" if known else ""
