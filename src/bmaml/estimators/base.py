@@ -18,7 +18,6 @@ from bmaml.estimators.scikit import Kind, routing, tags, unfitted
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.checked import check_arguments
 from bmaml.io.checkpoint import RunFolder
-from bmaml.io.files import digest
 from bmaml.io.notebook import facts_html
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.predictor import Predictor
@@ -166,29 +165,6 @@ def recalibrated(run: Run[Data, AbstractPosterior], found: Predictor) -> Run[Dat
     answering = None if method.answering is None else wrapped(method.answering)
     changed = dataclasses.replace(method, learner=wrapped(method.learner), answering=answering)
     return dataclasses.replace(run, method=changed, meta=found.meta)
-
-
-def check_unseen(digests: Sequence[str], seen: Sequence[str], what: str) -> None:
-    """Check that a model was not fitted on what it is to be recalibrated on.
-
-    - `digests`: digests of the tasks or classes to recalibrate on.
-    - `seen`: those that the model was fitted on.
-    - `what`: "tasks" or "classes".
-
-    Raises: InputError that says how many it was fitted on.
-    """
-    known = set(seen).intersection(digests)
-    if known:
-        raise InputError(
-            f"the model was fitted on {sum(one in known for one in digests)} of these {len(digests)} {what}, where its errors "
-            f"are smaller than on new ones: give {what} that it has not seen."
-        )
-
-
-def row_digest(rows: np.ndarray) -> str:
-    """Return a short digest of `rows` of numbers, whatever their order."""
-    rows = rows + rows.dtype.type(0)  # Minus zero becomes zero.
-    return digest(b"".join(sorted(row.tobytes() for row in rows)))[:16]
 
 
 def saved(

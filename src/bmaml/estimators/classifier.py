@@ -12,8 +12,9 @@ from typing import Annotated, Any
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
-from bmaml.estimators.base import AbstractEstimator, check_unseen, read_from, recalibrated, row_digest, saved
+from bmaml.estimators.base import AbstractEstimator, read_from, recalibrated, saved
 from bmaml.estimators.classifier_task import AdaptedClasses, labels_of
+from bmaml.estimators.seen import check_unseen, sketch
 from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.images import ImageSet, from_arrays, read_images
 from bmaml.images.decode import Form
@@ -107,7 +108,7 @@ class FewShotClassifier(AbstractEstimator):
             options = {"particles": self.particles, "network": self.network, "filters": self.filters}
             method = build_image_method(method, images.shape, way, **options)
         form, own = dataclasses.replace(images.form, brightness=images.brightness()), notes or {}
-        self.seen_ = _digests(images)
+        self.seen_ = _sketches(images)
         about = self._about(form, own)
         kept: dict[str, Any] = {"directory": directory, "overwrite": overwrite, "about": about}
         self.run_ = train(method, tasks, self.plan(), **kept, progress=self.progress)
@@ -130,7 +131,7 @@ class FewShotClassifier(AbstractEstimator):
                 f"there are {len(images.classes)} classes and a recalibration needs at least {LEAST_TASKS}, since fewer may "
                 "all be easy or all be hard: give images of more classes."
             )
-        check_unseen(_digests(images), self.seen_, "classes")
+        check_unseen(_sketches(images), self.seen_, "classes")
         counts = shot_counts(self.shots if shots is None else shots, least=1)
         tasks = self.asked(images, counts)
         self.run_ = recalibrated(run, recalibrate(run, tasks, shots=counts, queries=tasks.queries))
@@ -227,6 +228,6 @@ class FewShotClassifier(AbstractEstimator):
         return model
 
 
-def _digests(images: ImageSet) -> list[str]:
-    """Return a digest of the images of each class."""
-    return [row_digest(images.pixels[rows].reshape(len(rows), -1)) for rows in images.rows]
+def _sketches(images: ImageSet) -> list[str]:
+    """Return a sketch of the images of each class."""
+    return [sketch(images.pixels[rows].reshape(len(rows), -1)) for rows in images.rows]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
-from bmaml.estimators.base import row_digest
+from bmaml.estimators.seen import sketch
 from bmaml.io.checked import as_tuple
 from bmaml.tables import ColumnRoles, Schema, Table, TableLike, fit_schema, measured, read_table
 from bmaml.tables.outcomes import say_spikes
@@ -38,10 +38,10 @@ def named_table(
     return read_table(X), ColumnRoles(as_tuple(task), inputs, outputs)
 
 
-def digests(tasks: FixedTasks) -> list[str]:
-    """Return a digest of the rows of each of the `tasks`."""
+def sketches(tasks: FixedTasks) -> list[str]:
+    """Return a sketch of the rows of each of the `tasks`."""
     x, y, mask = (np.asarray(part) for part in (tasks.rows.x, tasks.rows.y, tasks.rows.mask))
-    return [row_digest(np.concatenate([x[i], y[i]], 1)[mask[i] > 0]) for i in range(len(mask))]
+    return [sketch(np.concatenate([x[i], y[i]], 1)[mask[i] > 0]) for i in range(len(mask))]
 
 
 def array_table(

@@ -15,14 +15,15 @@ from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.estimators import stacking
-from bmaml.estimators.base import AbstractRowsEstimator, check_unseen, read_from, recalibrated, saved
+from bmaml.estimators.base import AbstractRowsEstimator, read_from, recalibrated, saved
 from bmaml.estimators.description import Learned
-from bmaml.estimators.given_tables import array_table, as_fitted, as_rows, digests, measured_rows, named_table, with_outputs
+from bmaml.estimators.given_tables import array_table, as_fitted, as_rows, measured_rows, named_table, sketches, with_outputs
 from bmaml.estimators.learned import learned
 from bmaml.estimators.left_out import LeftOut, Names, names_of, read_left_out
 from bmaml.estimators.many import ManyAnswers, ManyTasks
 from bmaml.estimators.regressor_task import AdaptedTask
 from bmaml.estimators.scikit import Kind, explained, row_weights, scored, split_given
+from bmaml.estimators.seen import check_unseen
 from bmaml.evaluation.recalibrate import LEAST_TASKS, recalibrate
 from bmaml.io.checked import AtLeast, Count, NotNegative, Positive, Seed, as_tuple
 from bmaml.io.checkpoint import RunFolder
@@ -191,7 +192,7 @@ class FewShotRegressor(AbstractRowsEstimator):
         tasks = table_tasks(table, schema, shots=self.shots, queries=self.queries, selection=self.selection)
         self.folds_: stacking.Report | None = None
         self._answers: Callable[[Names, Schema], LeftOut] | None = None
-        self.notes_, self.seen_ = notes or {}, digests(tasks)
+        self.notes_, self.seen_ = notes or {}, sketches(tasks)
         self.run_ = self._train(schema, tasks, directory, overwrite)
         self.schema_, self._names = schema, names_of(table, schema, min(tasks.shots))
         return self._with_features(X)
@@ -306,7 +307,7 @@ class FewShotRegressor(AbstractRowsEstimator):
             warnings.simplefilter("ignore")  # `further` says the same.
             # Rows that lack some outcome were fitted on, too.
             whole = self._in_form(table, shots, gaps=True) if self.schema_.partial else tasks
-        check_unseen(digests(whole), self.seen_, "tasks")
+        check_unseen(sketches(whole), self.seen_, "tasks")
         lengths = np.sort(np.asarray(tasks.rows.count).astype(int))[::-1]
         if shots is None and len(lengths) >= LEAST_TASKS:
             counts = some_shots(tasks.shots, int(lengths[LEAST_TASKS - 1])) or counts
