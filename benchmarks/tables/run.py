@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jax
 import ours
 import peers
 import report
@@ -79,6 +80,7 @@ def cell(spec: Spec, fold: int, methods: list[str], path: Path, again: list[str]
         partial = path.with_suffix(f".{os.getpid()}")
         partial.write_text(json.dumps(found))
         os.replace(partial, path)
+        jax.clear_caches()  # Programs of dozens of fits take more memory maps than a process may have.
         print(f"{spec.name} {fold} {method}: {report.line(scores)} ({worked:.0f} s of processors)", flush=True)
 
 

@@ -6,6 +6,7 @@ import pytest
 import bmaml
 from bmaml.errors import InputError
 from bmaml.estimators.scikit import explained, split_given
+from bmaml.tables import read_table
 
 sklearn = pytest.importorskip("sklearn", "1.6")
 
@@ -46,8 +47,16 @@ def test_groups_are_routed_to_splits_fits_and_scores():
     # The score is that of tasks some of whose rows are given, and not of rows of no task.
     model = small().fit(x, y, groups=groups)
     assert model.score(x, y, groups=groups, given=2) > 0.5 > model.score(x, y) - 0.5
-    parts = split_given(groups, 2, True, 0)
+    parts = split_given(read_table({"x": x[:, 0]}), groups, 2, True, 0)
     assert [(a.tolist(), b.tolist()) for a, b in parts[:2]] == [([0, 1], [2, 3, 4]), ([5, 6], [7, 8, 9])]
+    mixed = np.random.default_rng(1).permutation(len(y))
+    assert model.score(x[mixed], y[mixed], groups=groups[mixed], given=2) == pytest.approx(
+        model.score(x, y, groups=groups, given=2)
+    )
+    with pytest.raises(InputError, match=r"row 0 .*'groups' is empty|row 0 .*'groups' is 'None'|'groups'"):
+        model.score(x, y, groups=[None, *groups[1:].tolist()], given=2)
+    with pytest.raises(InputError, match="sample_weight of -1"):
+        model.score(x, y, groups=groups, given=2, sample_weight=-np.ones(len(y)))
     with pytest.raises(InputError, match="no task has more than 9 rows"):
         model.score(x, y, groups=groups, given=9)
     y, mean = np.array([1.0, 3.0, 9.0]), np.array([1.0, 2.0, 0.0])

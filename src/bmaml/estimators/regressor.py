@@ -240,7 +240,7 @@ class FewShotRegressor(AbstractRowsEstimator):
         target, weight = np.where(whole[:, None], target, 0.0), row_weights(sample_weight, len(table)) * whole
         if groups is None:
             return explained(target, fresh.predict(table), weight)
-        parts = split_given(np.asarray(groups), given, self.selection == "first", self.seed)
+        parts = split_given(full, groups, given, self.selection == "first", self.seed)
         rows, mean = scored(parts, lambda few, rest: self._answer(full, few).predict(table.take(rest)))
         return explained(target[rows], mean, weight[rows])
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bmaml.errors import InputError
+from bmaml.tables import Table, read_table
 
 Kind = Literal["regressor", "classifier"]
 
@@ -60,19 +61,25 @@ def routing(owner: str) -> Any:
     return asked
 
 
-def split_given(groups: np.ndarray, given: int, first: bool, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def split_given(table: Table, groups: Any, given: int, first: bool, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return, for each task with more than `given` rows, the numbers of its given rows and of the others.
 
+    - `table`: the rows. Which of them are given does not depend on their order, unless the first ones are.
     - `groups`: the task of each row.
     - `first`: whether a task's first rows are given, or random ones.
     - `seed`: seed of the random ones.
 
-    Raises: InputError if no task has more rows.
+    Raises: InputError if a row has no task, or no task has more rows.
     """
     rng, parts = np.random.default_rng(seed), []
-    _, codes = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    labels = read_table({"groups": np.asarray(groups)}, "the data").texts("groups").astype(str)
+    if len(labels) != len(table):
+        raise InputError(f"groups has {len(labels)} values for {len(table)} rows: give the task of each row.")
+    columns = [np.unique(np.array(table.shown(name), str), return_inverse=True)[1] for name in table.columns]
+    ordered = np.arange(len(table)) if first or not columns else np.lexsort(columns)
+    _, codes = np.unique(labels[ordered], return_inverse=True)
     for code in range(int(codes.max()) + 1 if len(codes) else 0):
-        rows = np.flatnonzero(codes == code)
+        rows = ordered[codes == code]
         order = rows if first else rng.permutation(rows)
         if len(rows) > given:
             parts.append((order[:given], order[given:]))
@@ -98,8 +105,16 @@ def row_weights(weight: Any, rows: int) -> np.ndarray:
     Raises: InputError for weights that are not one finite number from 0 on for each row.
     """
     found = np.ones(rows) if weight is None else np.asarray(weight, np.float64)
-    if found.shape != (rows,) or not (np.isfinite(found).all() and (found >= 0).all() and found.sum() > 0):
+    if found.shape != (rows,):
         raise InputError(f"sample_weight has shape {found.shape} for {rows} rows: give one number from 0 on for each row.")
+    wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    if len(wrong) or not found.sum() > 0:
+        what = (
+            f"row {wrong[0]} (counted from 0) has a sample_weight of {found[wrong[0]]:g}"
+            if len(wrong)
+            else "sample_weight is all 0"
+        )
+        raise InputError(f"{what}: give one number from 0 on for each row, some of them above 0.")
     return found
 
 

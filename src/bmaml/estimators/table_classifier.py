@@ -190,7 +190,7 @@ class FewShotTableClassifier(AbstractRowsEstimator):
         weight = row_weights(sample_weight, len(table))
         if groups is None:
             return float(np.average(self.predict(table) == labels, weights=weight))
-        parts = split_given(np.asarray(groups), given, self.selection == "first", self.seed)
+        parts = split_given(table, groups, given, self.selection == "first", self.seed)
 
         def answer(few: np.ndarray, rest: np.ndarray) -> np.ndarray:
             task = self.adapt(table.take(few), labels[few]) if len(few) else self.adapt()
