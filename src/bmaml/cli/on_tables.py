@@ -83,6 +83,12 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
     parted = Parted(str(path.absolute()), file_digest(path), held_out.split_by, share, fitting.seed, counts, columns.rows)
     make_folder(folder)
     typer.echo("\n".join([*(f"{path.name}: {note}" for note in table.notes), aligned(column_report(table, schema)), ""]))
+    if len(roles.task_columns) > 1 and held_out.split_by is None:
+        *outer, inner = roles.task_columns
+        typer.echo(
+            f"A task is one {inner} within {', '.join(outer)}, and tasks of one {outer[-1]} share no more than others do. To "
+            f"score on whole new ones, add --split-by {outer[0]}.\n"
+        )
     model = FewShotRegressor(
         method,
         particles=fitting.particles,

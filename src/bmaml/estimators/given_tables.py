@@ -47,7 +47,8 @@ def sketches(tasks: FixedTasks) -> list[str]:
 def array_table(
     X: TableLike | ArrayLike | None, y: ArrayLike | None, groups: ArrayLike, sides: Mapping[str, str | None]
 ) -> tuple[Table, ColumnRoles]:
-    """Return arrays as a table with the columns x0, x1, ... of `X` (or a data frame's own), y0, y1, ... of `y`, and task.
+    """Return arrays as a table with the columns x0, x1, ... of `X`, y0, y1, ... of `y`, and task. Columns of a data frame and a
+    series with a name keep their names.
 
     `groups` holds the task of each row. `sides` names columns of `X` with what else is known of a row, which are no inputs.
     Raises: InputError if the targets are missing, or a name is taken.
@@ -58,6 +59,9 @@ def array_table(
     if X is not None:
         inputs |= read_table(X, "X").columns if isinstance(X, Table | DataFrame | Mapping | PathLike) else columns_of(X, "x")
     outputs = columns_of(y, "y")
+    name = getattr(y, "name", None)
+    if isinstance(name, str) and name.strip() and name not in (*inputs, "task") and len(outputs) == 1:
+        outputs = dict.fromkeys([name], *outputs.values())
     taken = [name for name in inputs if name in outputs or name == "task"]
     if taken:
         raise InputError(f"X has a column {taken[0]!r}, a name that is kept for targets and tasks: rename it.")
