@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 from scipy.integrate import trapezoid
 
-from bmaml.distributions import Categorical, CategoricalMixture, Mixture, Normal, StudentT, mixture
+from bmaml.distributions import Categorical, CategoricalMixture, Mixture, Normal, Shape, StudentT, mixture, shaped, widened
 from bmaml.learners.recalibrated import stretched
+from bmaml.likelihoods import KnownErrorLikelihood
 
 LEVELS = (0.001, 0.05, 0.5, 0.7, 0.999)
 LOC = np.array([[0.3, -2.0], [1.5, 10.0], [-0.7, 0.0]])
@@ -217,3 +218,16 @@ def test_the_logits_of_classes_are_divided():
     np.testing.assert_array_equal(stretched(one, 2.0, 0.3).logits, [[1.0, 0.0]])
     mixed = stretched(CategoricalMixture(jnp.zeros(2), two), 2.0, 0.3)
     np.testing.assert_array_equal(mixed.components.logits, [[[1.0, 0.0]], [[0.0, 2.0]]])
+
+
+def test_a_known_error_is_not_stretched():
+    """The deviation of what is not known is 3 and 4: of a row without error, and of one with an error of 1,000."""
+    side, zero = jnp.array([0.0, 1000.0]), jnp.zeros(1)
+    said = KnownErrorLikelihood().predictive(
+        jnp.zeros((1, 2)), jnp.full((1, 2), 9.0), side, {"noise": jnp.log(jnp.array([4.0]))}, zero
+    )
+    errors = Shape(jnp.log(jnp.array([0.6, 0.4])), jnp.array([-0.2, 0.3]), jnp.array([0.9, 1.1]))
+    for wide in (widened(said, jnp.array(2.0)), stretched(said, 2.0, 0.0), stretched(shaped(said, errors), 2.0, 0.0)):
+        plain, known = np.sqrt(np.asarray(wide.variance))[:, 0]
+        assert plain == pytest.approx(10.0, rel=0.03)
+        assert known == pytest.approx(1000.05, rel=0.03)

@@ -60,3 +60,19 @@ class Normal(AbstractContinuous):
     def entropy(self):
         each = 0.5 * jnp.log(2 * jnp.pi * jnp.e * self.scale**2)
         return jnp.broadcast_to(each, self.loc.shape).sum(-1)
+
+
+class MeasuredNormal(Normal):
+    """Normals whose standard deviation `scale` holds that of a `known` error. What stretches them leaves the known part alone.
+
+    >>> wide = MeasuredNormal(jnp.zeros((1, 1)), jnp.full((1, 1), 5.0), jnp.full((1, 1), 4.0)).widened(2.0)
+    >>> print(f"{wide.scale[0, 0] ** 2:.1f}")  # 4 (25 - 16) + 16
+    52.0
+    """
+
+    known: Float[Array, "*#batch #n #outputs"]
+
+    def widened(self, factor: Float[Array, ""] | float) -> MeasuredNormal:
+        """Return the normals with what is not known of them times `factor`."""
+        own = jnp.maximum(self.scale**2 - self.known**2, 0.0)
+        return MeasuredNormal(self.loc, jnp.sqrt(factor**2 * own + self.known**2), self.known)

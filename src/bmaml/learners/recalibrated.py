@@ -19,6 +19,7 @@ from bmaml.distributions import (
     DiscreteMixture,
     Indicators,
     Limited,
+    MeasuredNormal,
     Mixture,
     NoisyGamma,
     NoisyStudentT,
@@ -77,7 +78,8 @@ def _wider(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -> A
         return Mixture(predictive.log_weights, _wider(predictive.components, factor, tails))
     if isinstance(predictive, Normal):
         df = jnp.broadcast_to(1 / jnp.clip(tails, _LEAST_TAILS, MOST_TAILS), (1,) * predictive.loc.ndim)
-        return StudentT(df, predictive.loc, factor * predictive.scale)
+        known = isinstance(predictive, MeasuredNormal)
+        return StudentT(df, predictive.loc, predictive.widened(factor).scale if known else factor * predictive.scale)
     if isinstance(predictive, NoisyGamma):
         return predictive.widened(factor)
     if isinstance(predictive, NoisyStudentT):

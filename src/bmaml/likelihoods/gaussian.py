@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from bmaml.distributions import Mixture, Normal
+from bmaml.distributions import MeasuredNormal, Mixture, Normal
 from bmaml.io.registry import register
 from bmaml.likelihoods.base import AbstractLikelihood, Scales
 
@@ -43,7 +43,12 @@ class AbstractGaussianLikelihood(AbstractLikelihood):
 
     def predictive(self, mean, variance, side, scales, log_weights):
         wide = jnp.sqrt(jnp.maximum(variance, 0.0) + self._noise_of_draws(side, scales))
-        return Mixture(log_weights, Normal(mean[..., None], wide[..., None]))
+        return Mixture(log_weights, self.normals(mean[..., None], wide[..., None], side))
+
+    def normals(self, mean: Array, deviation: Array, side: Array) -> Normal:
+        """Return normals with this `mean` and `deviation`, of shape (draws, n, 1). `side` is what else is known of each row."""
+        del side
+        return Normal(mean, deviation)
 
     def noise_entropy(self, mean, variance, side, scales, log_weights):
         del mean, variance
@@ -60,6 +65,9 @@ class KnownErrorLikelihood(AbstractGaussianLikelihood):
 
     def noise(self, side, scales):
         return jnp.exp(2 * scales["noise"]) + side**2
+
+    def normals(self, mean, deviation, side):
+        return MeasuredNormal(mean, deviation, jnp.broadcast_to(jnp.abs(side)[None, :, None], mean.shape))
 
 
 @register("likelihood/weighted")
