@@ -25,6 +25,9 @@ class Progress:
     def start(self, step: int, steps: int) -> None:
         """Hear that the program is about to be compiled, and that training then begins at `step` of `steps`."""
 
+    def say(self, what: str) -> None:
+        """Hear in words `what` is done next, where the work has parts that are no steps."""
+
     def compiled(self, needed: int) -> None:
         """Hear that the compiled program needs `needed` bytes of memory (0 if the platform does not say)."""
 
@@ -59,7 +62,7 @@ class BarProgress(Progress):
             self._show(step, "compiling")
             return
         if not self.console.is_terminal:
-            sys.stderr.write(f"{self.title}: compiling, then meta-steps {step} to {steps}\n")
+            sys.stderr.write(f"{self.title}: compiling, then steps {step} to {steps}\n")
             sys.stderr.flush()
             return
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -87,6 +90,10 @@ class BarProgress(Progress):
             self._cell = display(content, display_id=True)
         else:
             self._cell.update(content)
+
+    def say(self, what: str) -> None:
+        """Print `what` is done next, above the bar if there is one."""
+        self.console.print(f"{self.title}: {what}", highlight=False, markup=False, soft_wrap=True)
 
     def compiled(self, needed: int) -> None:
         """Say that training takes `needed` bytes of memory, if that is a lot."""

@@ -72,7 +72,8 @@ def stack_candidates(setting: Setting, names: Sequence[str]) -> Stacked:
     found: list[Candidate] = []
     with ThreadPoolExecutor(1) as thread:
         setting.shared.update({name: thread.submit(AHEAD[name], setting) for name in names if name in AHEAD})
-        for name in names:
+        for place, name in enumerate(names, 1):
+            setting.progress.say(f"model {place} of {len(names)}, {name}")
             found += (CANDIDATES | FAMILY_CANDIDATES | CORRELATED_CANDIDATES)[name](setting)
             if setting.interrupt.raised:
                 raise Stopped(0, setting.plan.steps)

@@ -113,11 +113,13 @@ def stacked_run(
         sides = int(schema.side is not None)
         known = len(schema.outputs) if schema.partial else 0
         setting = Setting(tasks, folds, logarithm, plan, particles, progress, interrupt, family, sides, known)
-        progress.start(0, plan.steps)
+        mixtures = CORRELATED_MIXTURES if known else MIXTURES if numbers else FAMILY_MIXTURES
+        # Without an input tasks differ in level alone, and a mixed model knows all of that.
+        candidates = mixtures[name if schema.given or not numbers else "mixed-model"]
+        if "experts" in candidates:  # The others are not trained by steps.
+            progress.start(0, plan.steps)
         try:
-            mixtures = CORRELATED_MIXTURES if known else MIXTURES if numbers else FAMILY_MIXTURES
-            # Without an input tasks differ in level alone, and a mixed model knows all of that.
-            stacked = stack_candidates(setting, mixtures[name if schema.given or not numbers else "mixed-model"])
+            stacked = stack_candidates(setting, candidates)
         finally:
             progress.close()
     method = Method(stacked.learner, QueryLoss("points"), name=name)
