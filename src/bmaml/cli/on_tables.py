@@ -22,7 +22,7 @@ from bmaml.estimators.held_out_tasks import judge_held_out, score_held_out
 from bmaml.estimators.left_out import LEFT_OUT
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Estimate, Score
-from bmaml.estimators.stacking import MIXTURES, PLAIN, roles_for, scores_of, verdict
+from bmaml.estimators.stacking import MIXTURES, PLAIN, PLAIN_OF_NONE, roles_for, scores_of, verdict
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.io.aligned import aligned
 from bmaml.io.files import file_digest, read_plain, write_atomically
@@ -280,7 +280,7 @@ def report_folds(model: FewShotRegressor, folder: Path) -> None:
     if said is not None:
         _write(folder / LEFT_OUT, said)
     method = model.run_.method.name or "mixture"
-    shown = [score for score in found if score.method in (method, "mixed model", PLAIN)]
+    shown = [score for score in found if score.method in (method, "mixed model", PLAIN, PLAIN_OF_NONE)]
     _show(shown, model, "each task left out of a training", None)
     typer.echo("")
     for line in verdict(model.folds_, method):

@@ -13,7 +13,7 @@ from bmaml.estimators.description import Learned, said
 from bmaml.estimators.left_out import Example, LeftOut, worst
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.estimators.scores import Score
-from bmaml.estimators.stacking import AS_GOOD, PLAIN
+from bmaml.estimators.stacking import AS_GOOD, PLAIN, PLAIN_OF_NONE
 from bmaml.evaluation.metrics import LEVEL
 from bmaml.learners.recalibrated import RecalibratedLearner
 from bmaml.likelihoods import FAMILIES
@@ -25,7 +25,7 @@ from bmaml.tables import Column, Schema
 
 # With fewer tasks a coverage of 90% is uncertain by more than ten points.
 _FEW_TASKS = 30
-_PLAIN = (PLAIN, "mean of all training rows", "last given row")
+_PLAIN = (PLAIN, PLAIN_OF_NONE, "mean of all training rows", "last given row")
 _MOST_CURVES = 6
 
 

@@ -8,6 +8,7 @@ others, sees all of them. A new candidate is a function in `candidates.py`, or i
 
 from bmaml.estimators.stacking.report import AS_GOOD as AS_GOOD
 from bmaml.estimators.stacking.report import PLAIN as PLAIN
+from bmaml.estimators.stacking.report import PLAIN_OF_NONE as PLAIN_OF_NONE
 from bmaml.estimators.stacking.report import Report as Report
 from bmaml.estimators.stacking.report import answers_of as answers_of
 from bmaml.estimators.stacking.report import scores_of as scores_of

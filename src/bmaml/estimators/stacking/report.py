@@ -22,8 +22,8 @@ from bmaml.evaluation.metrics import LEVEL
 from bmaml.likelihoods import FAMILIES, Family
 from bmaml.tables import Schema
 
-PLAIN = "mean of the given rows"
-"""Name of the plain guess that a model is compared with."""
+PLAIN, PLAIN_OF_NONE = "mean of the given rows", "mean of all rows"
+"""Name of the plain guess that a model is compared with, and its name where no row is given."""
 AS_GOOD = "Where tasks differ in their level alone, this guess is right; else do not trust the model there."
 """What it means that the plain guess is as good."""
 # With fewer tasks a coverage of 90% is uncertain by more than ten points.
@@ -74,7 +74,7 @@ def scores(stacked: Stacked, schema: Schema, method: str) -> list[Score]:
             plain = _plain(stacked, here, y, mask, schema)
         else:
             plain = plain_errors(family, stacked.asked, here, schema)
-        found.append(_score(count, PLAIN, plain, owner, schema))
+        found.append(_score(count, PLAIN if count else PLAIN_OF_NONE, plain, owner, schema))
     return found
 
 
@@ -165,15 +165,14 @@ def verdict(report: Report, method: str) -> list[str]:
     family = FAMILIES.find(report["family"])
     by_name = {(score.method, score.shots): score for score in every}
     for count in report["given"]:
-        own, plain = by_name[method, count], by_name[PLAIN, count]
+        own, plain = by_name[method, count], by_name.get((PLAIN, count)) or by_name[PLAIN_OF_NONE, count]
         for name, held in own.coverage.items():
             if held.low is not None and held.high is not None and not held.low <= LEVEL <= held.high:
                 middle = f"middle {LEVEL:.0%} of what was predicted" if family.shares else f"{LEVEL:.0%} intervals"
                 found = f"After {rows_in_words(count)} the {middle} of {name} held {held.value:.0%}"
                 lines.append(f"{found}: recalibrate on further tasks, and read them as {held.value:.0%} until then.")
         if own.nll.value > plain.nll.value:
-            guess = PLAIN if count else "mean of all rows"
-            lines.append(f"After {rows_in_words(count)} the {guess} predicts as well as the model. {AS_GOOD}")
+            lines.append(f"After {rows_in_words(count)} the {plain.method} predicts as well as the model. {AS_GOOD}")
     if not lines:
         known = any(held.low is not None for held in by_name[method, report["given"][0]].coverage.values())
         held = f", and its {LEVEL:.0%} intervals hold what they promise" if known else ""
