@@ -137,8 +137,8 @@ def summary(
     names, outputs = [column.name for column in schema.answers], len(schema.answers)
     rmse = [np.sqrt(end[:outputs]) * schema.scales for end in ends]
     nll = [end[outputs] for end in ends]
-    shares = zip(*(end[outputs + 1 :].tolist() for end in ends), strict=True)
-    covered = zip(*(share_ends(share, len(sums)) for share in shares), strict=True)
+    shares = np.stack([end[outputs + 1 :] for end in ends], 1).tolist()
+    covered = np.array([share_ends((share, low, high), len(sums)) for share, low, high in shares]).T
     alone = len(sums) == 1
     by_output = [{n: _estimate([end[i] for end in part], alone) for i, n in enumerate(names)} for part in (rmse, covered)]
     return by_output[0], _estimate(nll, alone), by_output[1]
