@@ -149,23 +149,27 @@ def write(out: Path, specs: Mapping[str, Spec]) -> None:
     installed = {d.metadata["Name"].lower() for d in metadata.distributions() if d.metadata["Name"]}
     versions = {"python": platform.python_version()} | {n: metadata.version(n) for n in names if n in installed}
     write_atomically(out / "results.json", json.dumps({"versions": versions, "rows": every}, indent=1))
-    write_atomically(out / "README.md", _markdown(every, collected, versions))
+    command = f"python benchmarks/tables/run.py --tables {','.join(collected)} --out {out}"
+    bayes = _BAYES if (out / "full_bayes.md").exists() else ""
+    write_atomically(out / "README.md", _markdown(every, collected, versions, command, bayes))
     _picture(out / "results.png", [row for row in every if row["given"] is None])
 
 
-def _markdown(every: list[dict], collected: Mapping[str, Found], versions: Mapping[str, str]) -> str:
+_BAYES = " [full_bayes.md](full_bayes.md) compares the mixed model of the default with full Bayes."
+
+
+def _markdown(every: list[dict], collected: Mapping[str, Found], versions: Mapping[str, str], command: str, bayes: str) -> str:
     whole, counted = ([row for row in every if (row["given"] is None) == none] for none in (True, False))
     cells = sum(found.folds for found in collected.values())
     short = ", ".join(f"{name} {found.folds}" for name, found in collected.items() if found.folds < FOLDS)
     star = " Tables marked * were kept back: no setting was chosen on them." if any(row["kept_back"] for row in whole) else ""
     parts = [
-        "# Tables of R",
+        f"# Tables of R{', kept back' if all(row['kept_back'] for row in whole) else ''}",
         f"The default of `bmaml fit` beside what people fit to such tables: {cells} cells of {len(collected)} tables, {FOLDS} "
         f"folds of tasks each{f' (fewer of some: {short})' if short else ''}. A fold's tasks are predicted by models of the "
         f"other tasks, from 1, 2, 3 and 5 rows. {_states(collected)}",
-        "`python benchmarks/tables/run.py --out docs/results/tables` makes this page. Versions: "
-        f"{', '.join(f'{name} {version}' for name, version in versions.items())}. [full_bayes.md](full_bayes.md) compares the "
-        "mixed model of the default with full Bayes.",
+        f"`{command}` makes this page. Versions: "
+        f"{', '.join(f'{name} {version}' for name, version in versions.items())}.{bayes}",
         "## In short",
         "\n".join(_folded(line, "  ") for line in _summary(every, collected)),
         "![Log score beside each other method, and coverage](results.png)",
