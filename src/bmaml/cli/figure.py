@@ -258,8 +258,9 @@ def figure(
         refuse(options, f"figure {name} is not of images", only=("--images", "--data"))
     if name != "bmaml-1":
         refuse(options, f"figure {name} is not that of the curves of training", only=("--settings",))
-    if name not in _OF_TRAININGS:
-        refuse(options, f"figure {name} trains nothing at random", only=("--seeds",))
+    if name not in _OF_TRAININGS or options.folders:
+        why = "the runs are given" if options.folders else f"figure {name} trains nothing at random"
+        refuse(options, why, only=("--seeds",))
     make_folder(options.out)
     written = _save(name, make(options), options.out)
     typer.echo(f"wrote {options.out / f'{name}.png'} and {', '.join(map(str, written))}")

@@ -61,6 +61,10 @@ class Normal(AbstractContinuous):
         each = 0.5 * jnp.log(2 * jnp.pi * jnp.e * self.scale**2)
         return jnp.broadcast_to(each, self.loc.shape).sum(-1)
 
+    def widened(self, factor: Float[Array, ""] | float) -> Normal:
+        """Return the normals with their standard deviation times `factor`."""
+        return Normal(self.loc, factor * self.scale)
+
 
 class MeasuredNormal(Normal):
     """Normals whose standard deviation `scale` holds that of a `known` error. What stretches them leaves the known part alone.
@@ -72,7 +76,6 @@ class MeasuredNormal(Normal):
 
     known: Float[Array, "*#batch #n #outputs"]
 
-    def widened(self, factor: Float[Array, ""] | float) -> MeasuredNormal:
-        """Return the normals with what is not known of them times `factor`."""
+    def widened(self, factor):
         own = jnp.maximum(self.scale**2 - self.known**2, 0.0)
         return MeasuredNormal(self.loc, jnp.sqrt(factor**2 * own + self.known**2), self.known)

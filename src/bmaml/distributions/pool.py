@@ -14,7 +14,7 @@ from bmaml.distributions.limited import Limited
 from bmaml.distributions.log_normal import ShiftedLogNormal
 from bmaml.distributions.mixtures import DiscreteMixture, Mixture, mixed_log_prob, sampled_entropy
 from bmaml.distributions.noisy import NoisyGamma, NoisyStudentT
-from bmaml.distributions.normal import MeasuredNormal, Normal
+from bmaml.distributions.normal import Normal
 from bmaml.distributions.student import StudentT
 from bmaml.errors import PairError
 
@@ -99,10 +99,8 @@ def _widened(predictive: AbstractDistribution, factor: Array) -> AbstractContinu
         return Mixture(predictive.log_weights, _widened(predictive.components, factor))
     if isinstance(predictive, Limited):
         return Limited(_widened(predictive.inner, factor), predictive.reach)
-    if isinstance(predictive, NoisyStudentT | NoisyGamma | MeasuredNormal):
+    if isinstance(predictive, NoisyStudentT | NoisyGamma | Normal):
         return predictive.widened(factor)
-    if isinstance(predictive, Normal):
-        return Normal(predictive.loc, factor * predictive.scale)
     if isinstance(predictive, StudentT):
         return StudentT(predictive.df, predictive.loc, factor * predictive.scale)
     if isinstance(predictive, ShiftedLogNormal):

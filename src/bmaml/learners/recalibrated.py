@@ -19,7 +19,6 @@ from bmaml.distributions import (
     DiscreteMixture,
     Indicators,
     Limited,
-    MeasuredNormal,
     Mixture,
     NoisyGamma,
     NoisyStudentT,
@@ -78,8 +77,7 @@ def _wider(predictive: AbstractDistribution, factor: Scalar, tails: Scalar) -> A
         return Mixture(predictive.log_weights, _wider(predictive.components, factor, tails))
     if isinstance(predictive, Normal):
         df = jnp.broadcast_to(1 / jnp.clip(tails, _LEAST_TAILS, MOST_TAILS), (1,) * predictive.loc.ndim)
-        known = isinstance(predictive, MeasuredNormal)
-        return StudentT(df, predictive.loc, predictive.widened(factor).scale if known else factor * predictive.scale)
+        return StudentT(df, predictive.loc, predictive.widened(factor).scale)
     if isinstance(predictive, NoisyGamma):
         return predictive.widened(factor)
     if isinstance(predictive, NoisyStudentT):
