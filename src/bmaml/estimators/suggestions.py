@@ -17,7 +17,7 @@ from bmaml.data import Data, length_class
 from bmaml.errors import InputError
 from bmaml.estimators.picks import picks
 from bmaml.inference.acquisitions import ACQUISITIONS
-from bmaml.inference.decisions import Decision, Goal, Utilities, choose, utility, worths
+from bmaml.inference.decisions import Decision, Goal, Utilities, check_able, choose, utility, worths
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.tables import Schema, Table
 from bmaml.tables.outside import outside
@@ -163,11 +163,7 @@ def suggested(task: Adapted, table: Table, n: int, wish: Wish) -> np.ndarray:
     factor = np.ones(len(pool)) if costs is None else 1 / costs
     if wish.limits:
         kept = np.concatenate([_drawn(task, pool.take(rows), wish).allowed.mean(0) for rows in _pieces(task, len(pool))])
-        if (kept > 0).sum() < n:
-            raise InputError(
-                f"{n} rows are asked for, and {(kept > 0).sum()} of the pool keep the limits in any of {_DRAWS} draws: widen "
-                "the limits, or give other rows."
-            )
+        check_able(n, kept > 0, "can keep the limits")
         factor = factor * kept
     worth = lambda one: one._worth(pool, wish.kind) * factor  # noqa: E731
     return inside[picks(task, n, worth, lambda one, row: one._believe(pool, row))]

@@ -64,17 +64,21 @@ def choose(utilities: Utilities, n: int, by: Decision, costs: Float[np.ndarray, 
     Raises: InputError for costs of a bound, which is no gain, or if fewer than `n` rows can keep the limits.
     """
     worth, picked = worths(utilities, by, costs), []
-    able = int(np.isfinite(worth([])).sum())
-    if able < n:
-        how = "probably keep" if by == "bound" else f"keep in any of {len(utilities.allowed)} draws"
-        raise InputError(
-            f"{n} rows are asked for, and {able} of the pool {how} the limits: widen the limits, or give other rows."
-        )
+    check_able(n, np.isfinite(worth([])), "probably keep the limits" if by == "bound" else "can keep the limits")
     for _ in range(n):
         value = worth(picked)
         value[picked] = -np.inf
         picked.append(int(value.argmax()))
     return np.array(picked)
+
+
+def check_able(n: int, able: Bool[np.ndarray, " pool"], what: str) -> None:
+    """Check that `n` rows can be chosen of those of a pool that are `able`; `what` says in words what these do.
+
+    Raises: InputError that says how many are able.
+    """
+    if able.sum() < n:
+        raise InputError(f"{n} rows are asked for, and {able.sum()} of the pool {what}: widen the limits, or give other rows.")
 
 
 def worths(
@@ -142,4 +146,4 @@ def _bounds(utilities: Utilities) -> Callable[[list[int]], np.ndarray]:
     return bound
 
 
-__all__ = ["Decision", "Goal", "Utilities", "choose", "utility", "worths"]
+__all__ = ["Decision", "Goal", "Utilities", "check_able", "choose", "utility", "worths"]
