@@ -6,7 +6,8 @@
     python benchmarks/images/one_shot_runs.py --models one-shot --kept-back images_background.zip --out docs/results/images/runs
 
 The models of `docs/results` are this one and two more, `--size 28 --seed 1 --out one-shot-28` and `--size 28 --seed 2 --out
-one-shot-28-2`. Several models answer together, by the mean of their probabilities.
+one-shot-28-2`; and of its folder `long` `--steps 16000 --out one-shot-long` and `--steps 16000 --size 28 --seed 1 --out
+one-shot-long-28`. Several models answer together, by the mean of their probabilities.
 
 A run gives one image of each of 20 characters of an alphabet, all by one person, and asks for 20 images by another person, one
 of each (Lake et al., 2015, https://doi.org/10.1126/science.aab3050). Published errors on the official runs are 3.3% for
