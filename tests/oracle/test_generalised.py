@@ -163,7 +163,7 @@ NEW = [pytest.param(name, marks=pytest.mark.costly) for name in ("binomial", "ce
 def test_the_evidence_of_a_support_is_that_of_quadrature(name):
     """One task whose constant alone is open: the integral over one number."""
     likelihood, rows = FAMILIES[name], told(name, 1, 6)
-    learner = GeneralisedLearner(layout(rows)[0], likelihood, "constant", draws=1)
+    learner = GeneralisedLearner(layout(rows)[0], likelihood, "constant", draws=1, point="mean")
     meta = learner.init(KEY)
     meta = dataclasses.replace(meta, root=jnp.zeros_like(meta.root), centre=jnp.asarray(0.4))
     wide = {**meta.scales, "lines": jnp.full((1, 1), np.log(0.9))}
@@ -289,7 +289,9 @@ def test_a_chain_of_questions_is_the_probability_of_each_class():
 def test_classes_are_integrated_over_what_is_not_known():
     """One task whose constants alone are open: the integrals over two numbers, one for each question."""
     order, classes = (1, 0, 2), np.array([1, 1, 0, 2, 1, 0])
-    inner = GeneralisedLearner(fit_basis(np.zeros((6, 1)), np.arange(6) // 3)[0], BernoulliLikelihood(), "constant", draws=1)
+    inner = GeneralisedLearner(
+        fit_basis(np.zeros((6, 1)), np.arange(6) // 3)[0], BernoulliLikelihood(), "constant", draws=1, point="mean"
+    )
     learner = ClassesLearner(inner, order)
     meta = learner.init(KEY)
     wide = {**meta.scales, "lines": jnp.full((2, 1, 1), np.log(0.9))}

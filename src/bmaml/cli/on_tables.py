@@ -83,12 +83,7 @@ def fit(path: Path, folder: Path, fitting: Fitting, columns: TableColumns, held_
     parted = Parted(str(path.absolute()), file_digest(path), held_out.split_by, share, fitting.seed, counts, columns.rows)
     make_folder(folder)
     typer.echo("\n".join([*(f"{path.name}: {note}" for note in table.notes), aligned(column_report(table, schema)), ""]))
-    if len(roles.task_columns) > 1 and held_out.split_by is None:
-        *outer, inner = roles.task_columns
-        typer.echo(
-            f"A task is one {inner} within {', '.join(outer)}, and tasks of one {outer[-1]} share no more than others do. To "
-            f"score on whole new ones, add --split-by {outer[0]}.\n"
-        )
+    _say_nested(roles, held_out.split_by)
     model = FewShotRegressor(
         method,
         particles=fitting.particles,
@@ -347,6 +342,16 @@ def _split_column(model: FewShotRegressor, table: Table) -> str | None:
         stacklevel=2,
     )
     return None
+
+
+def _say_nested(roles: ColumnRoles, by: str | None) -> None:
+    """Say what tasks within tasks share, unless whole groups `by` a column are held out."""
+    *outer, inner = roles.task_columns
+    if outer and by is None:
+        typer.echo(
+            f"A task is one {inner} within {', '.join(outer)}, and tasks of one {outer[-1]} share no more than others do. To "
+            f"score on whole new ones, add --split-by {outer[0]}.\n"
+        )
 
 
 def _show(scores: Sequence[Score], model: FewShotRegressor, tasks: str, by: str | None) -> None:

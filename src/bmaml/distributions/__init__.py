@@ -33,7 +33,6 @@ from bmaml.distributions.mixtures import level_shares as level_shares
 from bmaml.distributions.mixtures import mixture as mixture
 from bmaml.distributions.noisy import NoisyGamma as NoisyGamma
 from bmaml.distributions.noisy import NoisyStudentT as NoisyStudentT
-from bmaml.distributions.normal import MeasuredNormal as MeasuredNormal
 from bmaml.distributions.normal import Normal as Normal
 from bmaml.distributions.ordered import Ordered as Ordered
 from bmaml.distributions.ordered import between as between

@@ -16,6 +16,9 @@ from bmaml.distributions.base import AbstractContinuous, check_draw, check_targe
 class Normal(AbstractContinuous):
     """Independent normals with mean `loc` and standard deviation `scale`, both of shape `(n, outputs)`.
 
+    `known` is the deviation of an error that is known and part of `scale` (None: there is none). What stretches the normals
+    leaves this part alone.
+
     >>> two_points = Normal(jnp.array([[0.0], [1.0]]), jnp.ones((2, 1)))
     >>> low, high = two_points.interval(0.9)
     >>> print(f"{low[0, 0]:.2f} {high[0, 0]:.2f}")
@@ -28,6 +31,7 @@ class Normal(AbstractContinuous):
 
     loc: Float[Array, "*batch n outputs"]
     scale: Float[Array, "*#batch #n #outputs"]
+    known: Float[Array, "*#batch #n #outputs"] | None = None
 
     def log_prob(self, y):
         check_targets(self.loc.shape, y)
@@ -62,20 +66,8 @@ class Normal(AbstractContinuous):
         return jnp.broadcast_to(each, self.loc.shape).sum(-1)
 
     def widened(self, factor: Float[Array, ""] | float) -> Normal:
-        """Return the normals with their standard deviation times `factor`."""
-        return Normal(self.loc, factor * self.scale)
-
-
-class MeasuredNormal(Normal):
-    """Normals whose standard deviation `scale` holds that of a `known` error. What stretches them leaves the known part alone.
-
-    >>> wide = MeasuredNormal(jnp.zeros((1, 1)), jnp.full((1, 1), 5.0), jnp.full((1, 1), 4.0)).widened(2.0)
-    >>> print(f"{wide.scale[0, 0] ** 2:.1f}")  # 4 (25 - 16) + 16
-    52.0
-    """
-
-    known: Float[Array, "*#batch #n #outputs"]
-
-    def widened(self, factor):
+        """Return the normals with what is not known of them times `factor`."""
+        if self.known is None:
+            return Normal(self.loc, factor * self.scale)
         own = jnp.maximum(self.scale**2 - self.known**2, 0.0)
-        return MeasuredNormal(self.loc, jnp.sqrt(factor**2 * own + self.known**2), self.known)
+        return Normal(self.loc, jnp.sqrt(factor**2 * own + self.known**2), self.known)

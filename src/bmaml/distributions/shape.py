@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from bmaml.distributions.base import AbstractContinuous, AbstractDistribution
 from bmaml.distributions.log_normal import ShiftedLogNormal
 from bmaml.distributions.mixtures import Mixture
-from bmaml.distributions.normal import MeasuredNormal, Normal
+from bmaml.distributions.normal import Normal
 from bmaml.distributions.pool import Pool
 from bmaml.distributions.student import StudentT
 from bmaml.errors import PairError
@@ -83,11 +83,9 @@ def has_shape(predictive: AbstractDistribution) -> bool:
 
 
 def _moved(component: AbstractDistribution, shift: Array, factor: Array) -> AbstractContinuous:
-    if isinstance(component, MeasuredNormal):
-        loc, scale = component.loc + shift * component.scale, factor * component.scale
-        return MeasuredNormal(loc, scale, factor * component.known)
     if isinstance(component, Normal):
-        return Normal(component.loc + shift * component.scale, factor * component.scale)
+        known = None if component.known is None else factor * component.known
+        return Normal(component.loc + shift * component.scale, factor * component.scale, known)
     if isinstance(component, StudentT):
         return StudentT(component.df, component.loc + shift * component.scale, factor * component.scale)
     if isinstance(component, ShiftedLogNormal):

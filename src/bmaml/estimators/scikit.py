@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.tables import Table, read_table
@@ -61,7 +62,7 @@ def routing(owner: str) -> Any:
     return asked
 
 
-def split_given(table: Table, groups: Any, given: int, first: bool, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def split_given(table: Table, groups: ArrayLike, given: int, first: bool, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return, for each task with more than `given` rows, the numbers of its given rows and of the others.
 
     - `table`: the rows. Which of them are given does not depend on their order, unless the first ones are.

@@ -25,12 +25,14 @@ class AbstractLikelihood(eqx.Module):
     """The distribution of an outcome given a latent number, in nats.
 
     - `CONCAVE`: whether `log_prob` is concave in the latent number, so that `slopes` gives its true second derivative.
+    - `LEANS`: whether `third` tells how far a posterior's mean is from its mode.
 
     `side` is a further known number of each row, such as the logarithm of an exposure. A family without one gets zeros. All
     arrays of a method have the same shape, or broadcast to it.
     """
 
     CONCAVE: ClassVar[bool] = True
+    LEANS: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -55,7 +57,7 @@ class AbstractLikelihood(eqx.Module):
         """
 
     def third(self, latent: Array, y: Array, side: Array, scales: Scales) -> Array:
-        """Return the third derivative of `log_prob` in `latent`, by which a posterior's mean leaves its mode.
+        """Return the third derivative of `log_prob` in `latent`, by which a posterior's mean leaves its mode, or 0.
 
         `y`, `side` and `scales` are as in `log_prob`.
         """
@@ -64,6 +66,8 @@ class AbstractLikelihood(eqx.Module):
             return jax.jvp(lambda at: self.slopes(at, y, side, scales)[0], (at,), (jnp.ones_like(at),))[1]
 
         latent = jnp.broadcast_to(latent, jnp.broadcast_shapes(jnp.shape(latent), jnp.shape(y)))
+        if not self.LEANS:
+            return jnp.zeros_like(latent)
         return jax.jvp(second, (latent,), (jnp.ones_like(latent),))[1]
 
     @abstractmethod

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from bmaml.distributions import MeasuredNormal, Mixture, Normal
+from bmaml.distributions import Mixture, Normal
 from bmaml.io.registry import register
 from bmaml.likelihoods.base import AbstractLikelihood, Scales
 
@@ -20,6 +20,10 @@ class AbstractGaussianLikelihood(AbstractLikelihood):
     @abstractmethod
     def noise(self, side: Array, scales: Scales) -> Array:
         """Return the variance of each row around its latent number, given `side` and the logs of the `scales`."""
+
+    @abstractmethod
+    def known(self, side: Array) -> Array | None:
+        """Return the deviation of the error that is known of each row from its `side`, or None."""
 
     @property
     def priors(self):
@@ -43,12 +47,10 @@ class AbstractGaussianLikelihood(AbstractLikelihood):
 
     def predictive(self, mean, variance, side, scales, log_weights):
         wide = jnp.sqrt(jnp.maximum(variance, 0.0) + self._noise_of_draws(side, scales))
-        return Mixture(log_weights, self.normals(mean[..., None], wide[..., None], side))
-
-    def normals(self, mean: Array, deviation: Array, side: Array) -> Normal:
-        """Return normals with this `mean` and `deviation`, of shape (draws, n, 1). `side` is what else is known of each row."""
-        del side
-        return Normal(mean, deviation)
+        known = self.known(side)
+        if known is not None:
+            known = jnp.broadcast_to(known[None, :, None], (*mean.shape, 1))
+        return Mixture(log_weights, Normal(mean[..., None], wide[..., None], known))
 
     def noise_entropy(self, mean, variance, side, scales, log_weights):
         del mean, variance
@@ -66,8 +68,8 @@ class KnownErrorLikelihood(AbstractGaussianLikelihood):
     def noise(self, side, scales):
         return jnp.exp(2 * scales["noise"]) + side**2
 
-    def normals(self, mean, deviation, side):
-        return MeasuredNormal(mean, deviation, jnp.broadcast_to(jnp.abs(side)[None, :, None], mean.shape))
+    def known(self, side):
+        return jnp.abs(side)
 
 
 @register("likelihood/weighted")
@@ -76,3 +78,6 @@ class WeightedLikelihood(AbstractGaussianLikelihood):
 
     def noise(self, side, scales):
         return jnp.exp(2 * scales["noise"] - side)
+
+    def known(self, side):
+        del side

@@ -28,6 +28,8 @@ class StudentLikelihood(AbstractLikelihood):
     """
 
     CONCAVE: ClassVar[bool] = False
+    # With heavy tails there may be several modes, and one of them says little about the mean.
+    LEANS: ClassVar[bool] = False
 
     @property
     def priors(self):
@@ -44,11 +46,6 @@ class StudentLikelihood(AbstractLikelihood):
         away = y - latent
         weight = (df + 1) / ((df + 3) * scale**2)
         return (df + 1) * away / (df * scale**2 + away**2), jnp.broadcast_to(weight, away.shape)
-
-    def third(self, latent, y, side, scales):
-        # With heavy tails there may be several modes, and one of them says little about the mean.
-        del side, scales
-        return jnp.zeros_like(y - latent)
 
     def centre(self, y, side):
         del side

@@ -30,7 +30,7 @@ def generalised(setting: Setting, deviation: Deviation, name: str) -> list[Candi
     basis, knots = fit_basis(inputs[mask], np.repeat(np.arange(len(mask)), mask.sum(1)))
     if (deviation == "bends" and not len(basis.curves)) or (deviation == "constant" and not len(basis.varying)):
         return []
-    learner, seen = GeneralisedLearner(basis, likelihood, deviation), Data(rows.x, rows.y, rows.mask)
+    learner, seen = GeneralisedLearner(basis, likelihood, deviation, point="mean"), Data(rows.x, rows.y, rows.mask)
     if setting.family.cells == "classes":
         # The most frequent class first: each further question then has as many rows as it can.
         often = (np.asarray(setting.tasks.rows.y) * np.asarray(setting.tasks.rows.mask)[..., None]).sum((0, 1))

@@ -201,7 +201,7 @@ class _Problem:
         return variance + jnp.einsum("tnp,tpq,tnq->tn", self.effects, arrow.inverse, self.effects)
 
     def aside(self, place: Place, arrow: _Arrow) -> Place:
-        """Return how far the mean of the coefficients is from their mode `place`, to first order."""
+        """Return how far the mean of the coefficients is from their mode `place`, to first order, given the `arrow` there."""
         third = self.likelihood.third(self.centre + self.change(place), self.y, self.side, self.scales)
         slope = lean(self.mask * third, self.variances(arrow))
         shared = jnp.einsum("tnf,tn->f", self.functions, slope)

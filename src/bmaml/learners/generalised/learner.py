@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -137,7 +137,7 @@ class GeneralisedLearner(AbstractEvidenceLearner):
     by g: a constant, lines in the inputs that vary within tasks (Breslow and Clayton, 1993, https://doi.org/10.2307/2290687),
     or also bends. All coefficients are normal. `fit_generalised` finds draws of all scales and, for each, what the training
     tasks say of f, by nested Laplace approximations (Rue et al., 2009, https://doi.org/10.1111/j.1467-9868.2008.00700.x). Given
-    a draw, the posterior of a new task is a normal with the curvature of the mode. Its mean leaves the mode by a step of first
+    a draw, the posterior of a new task is a normal with the curvature of the mode. The mean leaves the mode by a step of first
     order, since a few rows of yes or no make a skewed posterior. The predictive mixes the draws by weight times the Laplace
     evidence of the support, and integrates over the latent number.
 
@@ -145,6 +145,8 @@ class GeneralisedLearner(AbstractEvidenceLearner):
     - `likelihood`: the family of the outcome.
     - `deviation`: `"none"`, `"constant"`, `"lines"` or `"bends"`.
     - `draws`: number of draws of the scales.
+    - `point`: where the normal of a new task lies: `"mean"`, or at its `"mode"` as in models that were saved before there was
+      a choice.
 
     Raises: InputError for fewer than one draw.
     """
@@ -153,6 +155,7 @@ class GeneralisedLearner(AbstractEvidenceLearner):
     likelihood: AbstractLikelihood
     deviation: Deviation = eqx.field(static=True, default="lines")
     draws: int = eqx.field(static=True, default=24)
+    point: Literal["mode", "mean"] = eqx.field(static=True, default="mode")
 
     def __check_init__(self):
         if self.draws < 1:
@@ -195,7 +198,8 @@ class GeneralisedLearner(AbstractEvidenceLearner):
                 return mask * slope, mask * weight
 
             def third(change: Array) -> Array:
-                return mask * self.likelihood.third(before + change, y, side, scales)
+                leaning = mask if self.point == "mean" else jnp.zeros_like(mask)
+                return leaning * self.likelihood.third(before + change, y, side, scales)
 
             place, root, evidence = climb(density, slopes, third, design)
             return _Given(scales, mean, shared, place, root), evidence
