@@ -94,23 +94,23 @@ def worths(
     kept = utilities.allowed.mean(0)
     able = kept >= _LIKELY if by == "bound" else kept > 0
     cost = np.ones(utilities.pool.shape[1]) if costs is None else costs
-    bound, gain, log_gain = _bounds(utilities), _gains(utilities, log=False), _gains(utilities, log=True)
+    if by == "bound":
+        bound = _bounds(utilities)
+        return lambda picked: np.where(able, bound(picked), -np.inf)
+    gain = _gains(utilities)
 
     def worth(picked: list[int]) -> np.ndarray:
-        if by == "bound":
-            value = bound(picked)
-        else:
-            value = gain(picked) / cost
-            # Where no draw improves, the logarithm still tells rows apart.
-            if by == "log-improvement" or not (value[able] > 0).any():
-                value = log_gain(picked) - np.log(cost)
+        value = gain(picked, False) / cost
+        # Where no draw improves, the logarithm still tells rows apart.
+        if by == "log-improvement" or not (value[able] > 0).any():
+            value = gain(picked, True) - np.log(cost)
         return np.where(able, value, -np.inf)
 
     return worth
 
 
-def _gains(utilities: Utilities, *, log: bool) -> Callable[[list[int]], np.ndarray]:
-    """Return a function from the rows chosen so far to what each further row would improve."""
+def _gains(utilities: Utilities) -> Callable[[list[int], bool], np.ndarray]:
+    """Return a function from the rows chosen so far to what each further row would improve, or the logarithm of that."""
     worst = min(utilities.pool.min(), utilities.seen.min(initial=np.inf))
     pool = np.where(utilities.allowed, utilities.pool, worst)
     seen = np.where(utilities.seen_allowed, utilities.seen, worst)
@@ -118,7 +118,7 @@ def _gains(utilities: Utilities, *, log: bool) -> Callable[[list[int]], np.ndarr
     best = seen.max(1, initial=worst)
     width = _SMOOTH * float(utilities.pool.std()) + 1e-12
 
-    def gain(picked: list[int]) -> np.ndarray:
+    def gain(picked: list[int], log: bool) -> np.ndarray:
         so_far = np.maximum(best, pool[:, picked].max(1, initial=worst))
         above = pool - so_far[:, None]
         if not log:
