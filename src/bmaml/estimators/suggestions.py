@@ -190,15 +190,17 @@ def _costs(table: Table, costs: ArrayLike | str | None) -> np.ndarray | None:
 
 
 def _decided(task: Adapted, pool: Table, n: int, wish: Wish, costs: np.ndarray | None) -> np.ndarray:
-    def priced(rows: np.ndarray) -> tuple[Utilities, Any, np.ndarray | None]:
-        return _drawn(task, pool.take(rows), wish), wish.kind, None if costs is None else costs[rows]
+    def priced(rows: np.ndarray, by: Any) -> tuple[Utilities, Any, np.ndarray | None]:
+        return _drawn(task, pool.take(rows), wish), by, None if costs is None else costs[rows]
 
     rows = np.arange(len(pool))
     if len(pool) > _MOST:
-        # Of a large pool, the rows that are worth most by themselves, by the same draws, limits and costs.
-        alone = np.concatenate([worths(*priced(piece))([]) for piece in _pieces(task, len(pool))])
+        # Of a large pool, the rows that are worth most by themselves. In a piece where nothing improves, only logarithms tell
+        # rows apart, so all pieces are compared by them.
+        by = "log-improvement" if wish.kind == "improvement" else wish.kind
+        alone = np.concatenate([worths(*priced(piece, by))([]) for piece in _pieces(task, len(pool))])
         rows = np.sort(np.argsort(-alone, kind="stable")[: max(_MOST - _measured(task), n)])
-    utilities, by, cost = priced(rows)
+    utilities, by, cost = priced(rows, wish.kind)
     return rows[choose(utilities, n, by, cost)]
 
 
