@@ -33,6 +33,29 @@ gc.set_threshold(200_000, 50, 100)
 jax.config.update("jax_traceback_in_locations_limit", 0)
 
 
+# Linux lets a process have 65,530 memory maps, every compiled program keeps some, and a worker of the suite compiles
+# thousands: beyond the limit LLVM ends the process. Half of them are left to a module's own tests.
+MOST_MAPS = 30_000
+
+
+def count_maps():
+    """How many memory maps this process has, or 0 where the system doesn't tell."""
+    try:
+        with open("/proc/self/maps", "rb") as maps:
+            return sum(1 for _ in maps)
+    except OSError:
+        return 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_maps():
+    """After a module, forget all compiled programs if they take many memory maps."""
+    yield
+    if count_maps() > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
+
+
 @contextmanager
 def compiled(cheaply):
     """Programs that are compiled meanwhile, with XLA's cheap code generation or not."""
