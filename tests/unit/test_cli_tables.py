@@ -47,6 +47,8 @@ def test_inputs_have_the_same_mark_in_front_of_decimals_as_answers(tmp_path):
     comma, point = tmp_path / "comma.csv", tmp_path / "point.csv"
     comma.write_text("x;day\n1,5;01.02.2024\n2;02.02.2024\n")
     point.write_text("x,day\n1.5,01.02.2024\n2,02.02.2024\n")
+    grouped = read_table({"x": ["1,234.5"]})
+    assert output._written(grouped, "x", True).to_pylist() == ["1234,5"]
     for table in (read_table(comma), read_table(point), read_table({"x": [1.5, 2], "day": ["01.02.2024", "02.02.2024"]})):
         for wanted in (False, True):
             shown = {name: output._written(table, name, wanted).to_pylist()[0] for name in table.columns}

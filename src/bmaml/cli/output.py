@@ -22,7 +22,7 @@ from bmaml.estimators.suggestions import Wish, suggested
 from bmaml.io.files import replacing, waiting
 from bmaml.likelihoods import FAMILIES
 from bmaml.tables import ColumnRoles, Schema, Table
-from bmaml.tables.cells import is_text, pc
+from bmaml.tables.cells import is_text, pc, without_thousands
 from bmaml.tables.csv_lines import csv_lines
 from bmaml.tables.new import NewRows, NewTask
 from bmaml.training.run import Run
@@ -227,11 +227,10 @@ def _leading(model: FewShotRegressor, others: Sequence[str], named: bool) -> lis
 def _written(rows: Table, name: str, comma: bool) -> pa.Array:
     """Return the cells of column `name` as they are written, numbers with the mark of the answers in front of decimals."""
     texts, wanted = rows.written(name), "," if comma else "."
-    if not is_text(rows.column(name)):
-        own = "."
-    else:
-        own = "," if (rows.reading.decimal or rows.marks.get(name)) == "," else "."
-    return texts if own == wanted or not rows.is_numeric(name) else pc.replace_substring(texts, own, wanted)
+    own = rows.mark(name).decimal if is_text(rows.column(name)) else "."
+    if own in ("?", wanted) or not rows.is_numeric(name):
+        return texts
+    return pc.replace_substring(without_thousands(texts, own), own, wanted)
 
 
 def _cells(model: FewShotRegressor, task: NewTask, rows: np.ndarray, comma: bool) -> list[list[str]]:
@@ -276,7 +275,7 @@ def _columns(values: np.ndarray, rows: Table) -> np.ndarray:
 
 def _commas(table: Table) -> bool:
     """Return whether a comma marks decimals in `table`."""
-    return "," in (table.reading.decimal, *table.marks.values())
+    return any(table.mark(name).decimal == "," for name in table.columns)
 
 
 def as_texts(values: np.ndarray) -> list[str]:

@@ -1,10 +1,10 @@
 """Tables with a task column: reading, checking, encoding and splitting them.
 
-`read.py` and `text_files.py` read CSV and Parquet by Arrow, and `cells.py` says what a cell is. `schema.py`, `columns.py` and
-`fit_columns.py` say what each column means and how its values become
-numbers. `tasks.py` makes a task source of the rows. Everything that depends on data (means, categories) is fitted on
-training tasks alone and saved in the schema. A new format is one reader that returns a `Table`. A fault in a file is an
-`InputError` that names the file, the row and the column.
+`read.py` and `text_files.py` read CSV and Parquet by Arrow, `cells.py` says what a cell is, and `number_marks.py` which marks
+numbers have. `schema.py`, `columns.py` and `fit_columns.py` say what each column means and how its values become numbers.
+`tasks.py` makes a task source of the rows. Everything that depends on data (means, categories) is fitted on training tasks
+alone and saved in the schema. A new format is one reader that returns a `Table`. A fault in a file is an `InputError` that
+names the file, the row and the column.
 """
 
 from bmaml.tables.columns import Column as Column

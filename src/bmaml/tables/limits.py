@@ -34,7 +34,7 @@ def with_limits(table: Table, lower: str, upper: str) -> Table:
             f"outcome in {lower!r} and the upper one in {upper!r}."
         )
     # The new cells are read with the column's own mark, as those that stay.
-    mark, shown = table.reading.decimal or table.marks.get(lower, "."), table.shown(lower)
+    mark, shown = table.decimal(lower), table.shown(lower)
 
     def number(value: float) -> str:
         return repr(float(value)).replace(".", mark)
@@ -59,7 +59,8 @@ def has_limits(table: Table, name: str) -> bool:
         return False
     if not any(".." in text or text.startswith(_MARKS) for text in coded(column, table.reading.of(name))[1]):
         return False
-    found, reach = limits(column, table.reading.of(name), "," if table.marks.get(name) == "," else ".")
+    mark = table.mark(name).decimal
+    found, reach = limits(table.ungrouped(name), table.reading.of(name), "." if mark == "?" else mark)
     return bool((reach != 0).any()) and not found.wrong.any()
 
 

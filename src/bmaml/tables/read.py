@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from bmaml.errors import InputError
 from bmaml.io.files import free_memory, open_plain
+from bmaml.tables.number_marks import marks_of, notes_of
 from bmaml.tables.table import Reading, Table
 from bmaml.tables.text_files import read_text
 
@@ -62,7 +63,7 @@ def _read(source: Any, name: str) -> Table:
     if isinstance(source, str | PathLike):
         return _read_file(Path(source))
     if isinstance(source, pa.Table | pa.RecordBatch):
-        return checked_table(name, source.column_names, source.columns)
+        return marked(checked_table(name, source.column_names, source.columns))
     if _is_lazy(source):
         raise InputError(
             f"{name} is a {type(source).__name__}, whose rows are not there yet: give it after collect() or compute()."
@@ -71,7 +72,7 @@ def _read(source: Any, name: str) -> Table:
     if not names or not hasattr(source, "__getitem__"):
         raise InputError(f"{name} is a {type(source).__name__}: give a path, a mapping of columns, or a data frame.")
     _check_once(name, [str(n) for n in names])
-    return checked_table(name, [str(n) for n in names], [source[n] for n in names])
+    return marked(checked_table(name, [str(n) for n in names], [source[n] for n in names]))
 
 
 def _is_lazy(source: Any) -> bool:
@@ -87,7 +88,7 @@ def _read_file(path: Path) -> Table:
     if not path.is_file():
         raise InputError(f"{path} is not a file: give a CSV or Parquet file.")
     if is_parquet(path):
-        return _read_parquet(path)
+        return marked(_read_parquet(path))
     if lower.endswith(_TEXT):
         text = read_text(path)
         table = checked_table(str(path), text.names, text.columns, text.lines)
@@ -137,6 +138,12 @@ def _check_once(name: str, names: list[str]) -> None:
     twice = [column for column, count in Counter(names).items() if count > 1]
     if twice:
         raise InputError(f"{name} has {names.count(twice[0])} columns named {twice[0]!r}: give each its own name.")
+
+
+def marked(table: Table) -> Table:
+    """Return `table`, which is not of a text file, with the marks of decimals that its texts show."""
+    marks = marks_of(table.columns, commas_part_cells=True)
+    return replace(table, marks=marks, notes=(*table.notes, *notes_of(marks)))
 
 
 def checked_table(name: str, names: list[str], columns: Sequence[object], line_of: Callable[[int], int] | None = None) -> Table:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from bmaml.errors import InputError
 from bmaml.io.checked import Count, Seed, checked
 from bmaml.io.files import digest
-from bmaml.tables.read import checked_table, is_parquet, parquet_file, read_table
+from bmaml.tables.read import checked_table, is_parquet, marked, parquet_file, read_table
 from bmaml.tables.table import Reading, Table
 from bmaml.tables.task_labels import task_codes
 
@@ -54,7 +54,7 @@ def read_sample(
         joined = {
             name: pa.chunked_array([piece.columns[name] for piece in some]).unify_dictionaries() for name in some[0].columns
         }
-        found = replace(some[0], columns=joined, places=np.concatenate([piece.places for piece in some]))
+        found = marked(replace(some[0], columns=joined, places=np.concatenate([piece.places for piece in some])))
     if not len(found):
         raise InputError(f"{place} has {total:,} rows and no task was drawn for {rows:,}: ask for more rows.")
     return replace(found, notes=(*found.notes, f"{len(found):,} of {total:,} rows: whole tasks, drawn at random"))

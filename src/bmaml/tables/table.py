@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from bmaml.errors import InputError
 from bmaml.tables import cells as of_cells
 from bmaml.tables.cells import MISSING, Numbers
+from bmaml.tables.number_marks import PLAIN, Mark
 
 # What is found of a column.
 Found = TypeVar("Found")
@@ -62,7 +63,7 @@ class Table:
     - `reading`: how cells are read.
     - `line_of`: gives the line of a row's number in a text file.
     - `notes`: sentences on how the file was read.
-    - `marks`: mark in front of decimals ("." or ","), by column, where the file shows it; "?" where it could be either.
+    - `marks`: how columns write numbers, by name, where their texts show another way than 1234.5.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Table:
     reading: Reading = field(default_factory=Reading)
     line_of: Callable[[int], int] | None = field(default=None, compare=False)
     notes: tuple[str, ...] = ()
-    marks: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[str, Mark] = field(default_factory=dict)
     _found: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -172,25 +173,35 @@ class Table:
 
     def _parsed(self, name: str) -> Numbers:
         plain = self._plain(name)
-        if plain is not None and (self.reading.decimal or self.marks.get(name, ".")) != ",":
+        if plain is not None and self.mark(name).decimal == ".":
             return plain
-        return of_cells.numbers(self._ungrouped(name), self.reading.of(name), "," if self._mark(name) == "," else ".")
+        return of_cells.numbers(self.ungrouped(name), self.reading.of(name), self.decimal(name))
 
-    def _ungrouped(self, name: str) -> pa.Array:
-        """Return the column `name`, without marks between thousands where the mark in front of decimals was given."""
-        mark, cells = self.reading.decimal, self.column(name)
-        return of_cells.without_thousands(cells, mark) if mark else cells
+    def mark(self, name: str) -> Mark:
+        """Return how the column `name` writes numbers, if these are texts."""
+        return Mark(self.reading.decimal, True) if self.reading.decimal else self.marks.get(name, PLAIN)
 
-    def _mark(self, name: str) -> str:
-        """Return the mark in front of decimals in the column `name`."""
-        mark = self.reading.decimal or self.marks.get(name, ".")
-        some = next((text for text in self.shown(name) if "," in text), None) if mark == "?" else None
-        if some is not None:
-            raise InputError(
-                f"{self.name}, column {name!r} has numbers such as {some!r}, whose comma could mark decimals or thousands: "
-                "give --decimal , or --decimal . (Reading(decimal=...) in Python) to say which."
-            )
-        return mark
+    def ungrouped(self, name: str) -> pa.Array:
+        """Return the column `name` without marks between thousands."""
+        mark, cells = self.mark(name), self.column(name)
+        return of_cells.without_thousands(cells, mark.decimal) if mark.grouped else cells
+
+    def decimal(self, name: str) -> str:
+        """Return the mark in front of decimals in the column `name`.
+
+        Raises: InputError if its commas could be decimal marks or mark thousands.
+        """
+        mark = self.mark(name).decimal
+        if mark != "?":
+            return mark
+        some = next((text for text in self.shown(name) if "," in text or "." in text), None)
+        if some is None:
+            return "."
+        sign = "comma" if "," in some else "point"
+        raise InputError(
+            f"{self.name}, column {name!r} has numbers such as {some!r}, whose {sign} could mark decimals or thousands: "
+            "give --decimal , or --decimal . (Reading(decimal=...) in Python) to say which."
+        )
 
     def limits(self, name: str, *, missing: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Return the column `name` as float64, and how far the true number may lie from each: cells such as <0.1 are limits.
@@ -198,16 +209,15 @@ class Table:
         It lies below by infinity, above by infinity, or up to a width above. With `missing`, an empty cell is NaN.
         Raises: InputError that names the first cell that is empty or neither a number nor a limit.
         """
-        mark = self._mark(name)
+        mark = self.decimal(name)
         (values, none, wrong), reach = self.once(
-            ("limits", name), lambda: of_cells.limits(self._ungrouped(name), self.reading.of(name), "," if mark == "," else ".")
+            ("limits", name), lambda: of_cells.limits(self.ungrouped(name), self.reading.of(name), mark)
         )
         bad = np.flatnonzero(wrong | (none & (not missing)))
         if len(bad):
-            raise InputError(
-                f"{self._missing_cell(name, bad[0])}, which is neither a number nor a limit: give a number, or a limit such as "
-                "<0.1, >100 or 0.1..0.5."
-            )
+            fixes = [*self.take(bad[:1])._other_marks(name), "give a number, or a limit such as <0.1, >100 or 0.1..0.5"]
+            what = f"{self._missing_cell(name, bad[0])}, which is neither a number nor a limit"
+            raise InputError(f"{what}: {', or '.join(fixes)}.")
         return values, reach
 
     def numbers(self, name: str, *, missing: bool = False) -> np.ndarray:
@@ -220,18 +230,22 @@ class Table:
         bad = odd[~none[odd]] if missing else odd
         if not len(bad):
             return values
-        row = bad[0]
-        if none[row]:
-            raise InputError(f"{self._missing_cell(name, row)}: give a finite number, or remove the row.")
-        text = self.take(np.array([row])).shown(name)[0]
-        what = f"{self.cell(name, row)} is {_shown(text)}"
-        if wrong[row] and of_cells.is_limit(text):
+        row, what = bad[0], self._missing_cell(name, bad[0])
+        if not wrong[row]:
+            raise InputError(f"{what}: give a finite number, or remove the row.")
+        cell = self.take(np.array([row]))
+        if of_cells.is_limit(str(cell.ungrouped(name)[0])):
             raise InputError(f"{what}, which is a limit: use family censored or censored-log for an outcome, or give a number.")
-        if wrong[row]:
-            nothing = "list it in --na-values (Reading(missing=...) in Python) if nothing was measured"
-            fix = f"correct it (a decimal point, no separators), {nothing}, or list an input as categorical when fitting"
-            raise InputError(f"{what}, which is not a number: {fix}.")
-        raise InputError(f"{what}: give a finite number, or remove the row.")
+        fixes = ["correct it (a decimal point, no separators)", *cell._other_marks(name), _NOT_MEASURED, _CATEGORICAL]
+        raise InputError(f"{what}, which is not a number: {', '.join(fixes)}.")
+
+    def _other_marks(self, name: str) -> list[str]:
+        """Return what to give if the only cell of the column `name` is a number by other marks than the column's."""
+        for mark, what in ((".", "thousands"), (",", "decimals")):
+            cell = of_cells.without_thousands(self.column(name), mark)
+            if not of_cells.limits(cell, (), mark)[0].wrong.any():
+                return [f"give --decimal {mark} (Reading(decimal={mark!r}) in Python) if commas mark {what}"]
+        return []
 
     def is_numeric(self, name: str) -> bool:
         """Whether most cells of the column `name` are numbers. The other cells are then mistakes to report, not levels."""
@@ -283,6 +297,8 @@ class Table:
         return f"{self.cell(name, row)} is {_shown(self.take(np.array([row])).shown(name)[0])}"
 
 
+_NOT_MEASURED = "list it in --na-values (Reading(missing=...) in Python) if nothing was measured"
+_CATEGORICAL = "or list an input as categorical when fitting"
 _NA_VALUES = "say with --na-values (Reading(missing=...) in Python) what means missing"
 
 

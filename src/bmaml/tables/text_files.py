@@ -22,7 +22,8 @@ import pyarrow.csv
 
 from bmaml.errors import InputError
 from bmaml.io.files import free_memory, open_plain
-from bmaml.tables.cells import LIMIT, SIGN, pc
+from bmaml.tables.cells import pc
+from bmaml.tables.number_marks import Mark, marks_of, notes_of
 
 _HEAD = 1 << 16
 _SAMPLE = 50
@@ -30,11 +31,6 @@ _SAMPLE = 50
 _GROWTH = 4
 _DELIMITERS = ",;\t|"
 _NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-# A number, or a limit such as <0,1 or 0,1..0,5, whose comma marks decimals, and one whose commas could mark thousands instead.
-_START = rf"^\s*({LIMIT}|{SIGN}\d+\.\.)?{SIGN}"
-_COMMA = _START + r"\d*,\d+([eE][+-]?\d+)?(\.\..*)?\s*$"
-_THOUSANDS = _START + r"[1-9]\d{0,2}(,\d{3})+(\.\..*)?\s*$"
-_POINT = _START + r"\d*\.\d+([eE][+-]?\d+)?\s*$"
 
 
 @dataclass(frozen=True)
@@ -43,14 +39,14 @@ class TextFile:
 
     - `names`: the header's cells.
     - `columns`: Arrow arrays of texts.
-    - `marks`: mark in front of decimals of each column that has commas in numbers, by name ("?" where it could be either).
+    - `marks`: how each column that has commas in numbers writes them, by name.
     - `lines`: gives the line of a row.
     - `notes`: sentences on how the file was read.
     """
 
     names: list[str]
     columns: list[pa.Array]
-    marks: dict[str, str]
+    marks: dict[str, Mark]
     lines: Lines
     notes: tuple[str, ...]
 
@@ -90,7 +86,7 @@ def read_text(path: Path) -> TextFile:
         columns = none if len(first) == 1 else _parsed(path, content, delimiter, len(names), line - 1)
         marks = {}
         if delimiter != "," or content.find(b'"') >= 0:  # Where commas part cells, one within a cell needs quotes.
-            marks = {name: mark for name, column in zip(names, columns, strict=True) if (mark := _mark(column, delimiter))}
+            marks = marks_of(dict(zip(names, columns, strict=True)), commas_part_cells=delimiter == ",")
         return TextFile(names, columns, marks, Lines(path, delimiter), _notes(delimiter, marks))
 
 
@@ -233,25 +229,6 @@ def _rows(path: Path, stream: Any, delimiter: str) -> Iterator[tuple[int, list[s
             yield line, row
 
 
-def _mark(column: pa.Array, delimiter: str) -> str | None:
-    """Return what a column's commas are: "," for decimals, "?" if they could be thousands, or None without such numbers.
-
-    Where commas part cells and some numbers have points, a cell with a comma is a mistake, which is reported when it is read.
-    """
-    comma = pc.match_substring_regex(column, _COMMA)
-    if not pc.any(comma).as_py():
-        return None
-    if delimiter == "," and pc.any(pc.match_substring_regex(column, _POINT)).as_py():
-        return None
-    thousands = pc.match_substring_regex(column, _THOUSANDS)
-    return "," if pc.any(pc.and_(comma, pc.invert(thousands))).as_py() else "?"
-
-
-def _notes(delimiter: str, marks: dict[str, str]) -> tuple[str, ...]:
-    notes = []
-    if delimiter != ",":
-        notes.append(f"cells are separated by {_NAMED[delimiter]}")
-    comma = [name for name, mark in marks.items() if mark == ","]
-    if comma:
-        notes.append(f"a comma marks decimals in {', '.join(map(repr, comma))}")
-    return tuple(notes)
+def _notes(delimiter: str, marks: dict[str, Mark]) -> tuple[str, ...]:
+    parted = () if delimiter == "," else (f"cells are separated by {_NAMED[delimiter]}",)
+    return (*parted, *notes_of(marks))
