@@ -1,12 +1,12 @@
-"""Half-cheetah direction on Gymnasium's MuJoCo at a reduced size: train one seed, or score what was trained.
+"""Half-cheetah direction and velocity on Gymnasium's MuJoCo at a reduced size: train one seed, or score what was trained.
 
 python half_cheetah.py train --seed 0 --out runs      one seed; the same command continues an interrupted run
-python half_cheetah.py score --out runs               mean return before and after one update in each direction, every seed
-python half_cheetah.py film --seed 0 --out runs       a GIF of the policy before and after one update, in both directions
+python half_cheetah.py score --out runs               mean return before and after one update for two kinds of goals, every seed
+python half_cheetah.py film --seed 0 --out runs       a GIF of the policy before and after one update, for two goals
 
-This needs the extra `mujoco`. The method is Meta-SGD with the settings of the family half-cheetah-direction at a reduced
-size: both directions in each meta-step, and episodes of 200 steps. MAML's own size (500 meta-steps of 40 tasks) would take
-days on two cores.
+`--task velocity` is that other family. This needs the extra `mujoco`. The method is Meta-SGD with the settings of the family at
+a reduced size: both directions or ten velocities in each meta-step, and episodes of 200 steps. MAML's own size (500 meta-steps
+of 40 tasks) would take days on two cores.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -26,30 +27,57 @@ import bmaml
 from bmaml.io.files import write_atomically
 from bmaml.rl import AbstractWorld, AdaptedPolicy, PolicyMethod, collect
 from bmaml.rl.recipes import build_policy_method, build_policy_plan, build_world
+from bmaml.rl.simulators.locomotion import Kind
 from bmaml.rl.simulators.mujoco import make
 from bmaml.training.progress import BarProgress
 
-FAMILY, METHOD = "half-cheetah-direction", "meta-sgd"
-TASKS, STEPS = 2, 200
-EVALUATED = 4  # times the family's 20 episodes, in each direction
+METHOD, STEPS = "meta-sgd", 200
+
+
+class Setting(NamedTuple):
+    """What a family is trained and judged by.
+
+    - `tasks`: tasks of a meta-step.
+    - `scored`: goals of the family's 20 episodes each, by what scores call them.
+    - `shown`: two goals of the picture by their titles.
+    """
+
+    tasks: int
+    scored: dict[str, tuple[float, ...]]
+    shown: dict[str, float]
+
+
+SETTINGS: dict[Kind, Setting] = {
+    "direction": Setting(2, {"forwards": (1.0,) * 4, "backwards": (-1.0,) * 4}, {"forwards": 1.0, "backwards": -1.0}),
+    "velocity": Setting(
+        10,
+        {"below 1 m/s": (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)}
+        | {"above 1 m/s": (1.05, 1.15, 1.25, 1.35, 1.45, 1.55, 1.65, 1.75, 1.85, 1.95)},
+        {"0.3 m/s": 0.3, "1.8 m/s": 1.8},
+    ),
+}
 # Of a picture: pixels, and the metres that its width shows.
 SIZE, METRES, COLOUR = (300, 170), 5.0, "#0072B2"
 
 
-def world() -> AbstractWorld:
-    return build_world(FAMILY, horizon=STEPS)
+def family(task: Kind) -> str:
+    return f"half-cheetah-{task}"
 
 
-def train(folder: Path, seed: int, iterations: int) -> None:
+def world(task: Kind) -> AbstractWorld:
+    return build_world(family(task), horizon=STEPS)
+
+
+def train(folder: Path, task: Kind, seed: int, iterations: int) -> None:
     """Train one seed, or go on with it."""
     progress = BarProgress(f"{METHOD}, seed {seed}")
     if (folder / "run.json").exists():
         bmaml.resume(folder, progress=progress)
         return
-    method = build_policy_method(METHOD, FAMILY, world())
-    plan = build_policy_plan(FAMILY, steps=iterations, batch=TASKS, seed=seed)
-    about = {"kind": "control", "tasks": FAMILY, "method": METHOD}
-    bmaml.train(method, world(), plan, directory=folder, save_every=5, about=about, progress=progress)
+    method = build_policy_method(METHOD, family(task), world(task))
+    plan = build_policy_plan(family(task), steps=iterations, batch=SETTINGS[task].tasks, seed=seed)
+    about = {"kind": "control", "tasks": family(task), "method": METHOD}
+    bmaml.train(method, world(task), plan, directory=folder, save_every=5, about=about, progress=progress)
 
 
 def trained(folder: Path) -> tuple[bmaml.Run, PolicyMethod]:
@@ -59,20 +87,23 @@ def trained(folder: Path) -> tuple[bmaml.Run, PolicyMethod]:
     return run, run.method
 
 
-def score(folder: Path) -> dict[str, object]:
-    """Mean returns of a seed: forwards and backwards, before an update and after it."""
+def score(folder: Path, task: Kind) -> dict[str, object]:
+    """Mean returns of a seed for each kind of goals, before an update and after it."""
     run, method = trained(folder)
-    goals, key = jnp.asarray([1.0, -1.0] * EVALUATED), jax.random.key(1)
-    found = collect(world(), method.policies, method.sampling, run.meta, goals, 1, key=key)
+    named = [(name, goal) for name, goals in SETTINGS[task].scored.items() for goal in goals]
+    goals, key = jnp.asarray([goal for _, goal in named]), jax.random.key(1)
+    found = collect(world(task), method.policies, method.sampling, run.meta, goals, 1, key=key)
     returns = np.asarray(found.returns)[..., 0]
-    ways = {"forwards": returns[:, ::2], "backwards": returns[:, 1::2]}
-    scores = {way: {"before": float(r[0].mean()), "after": float(r[1].mean())} for way, r in ways.items()}
+    scores = {}
+    for name in SETTINGS[task].scored:
+        own = returns[:, np.array([other == name for other, _ in named])]
+        scores[name] = {"before": float(own[0].mean()), "after": float(own[1].mean())}
     return {"seed": folder.name, "iterations": run.step, **scores}
 
 
-def shapes(policy: AdaptedPolicy, goal: float) -> list[np.ndarray]:
+def shapes(policy: AdaptedPolicy, task: Kind, goal: float) -> list[np.ndarray]:
     """Every second step of an episode seen from the side: each limb's two ends and half its width, (limbs, 5), in metres."""
-    environment = make("half-cheetah", "direction", goal)
+    environment = make("half-cheetah", task, goal)
     seen, _ = environment.reset(seed=0)
     body, now = environment.unwrapped.model, environment.unwrapped.data
     limbs = np.flatnonzero(body.geom_type == mujoco.mjtGeom.mjGEOM_CAPSULE)
@@ -109,15 +140,15 @@ def picture(limbs: np.ndarray, title: str) -> Image.Image:
     return image
 
 
-def film(folder: Path, path: Path) -> None:
-    """Draw four episodes at once: before an update above after it, told to run forwards beside backwards."""
-    (run, method), home = trained(folder), world()
+def film(folder: Path, task: Kind, path: Path) -> None:
+    """Draw four episodes at once: before an update above after it, one goal beside the other."""
+    (run, method), home = trained(folder), world(task)
     fresh, episodes = run.adapt([]), []
-    for goal, way in ((1.0, "forwards"), (-1.0, "backwards")):
+    for name, goal in SETTINGS[task].shown.items():
         adapted = run.adapt(fresh.collect(home, goal, method.sampling.episodes))
         for when, policy in enumerate((fresh, adapted)):
-            title = f"{way}, {('before', 'after one update')[when]}"
-            episodes.append([picture(limbs, title) for limbs in shapes(policy, goal)])
+            title = f"{name}, {('before', 'after one update')[when]}"
+            episodes.append([picture(limbs, title) for limbs in shapes(policy, task, goal)])
     pictures = []
     for before, after, other_before, other_after in zip(*episodes, strict=True):
         rows = [np.hstack([before, other_before]), np.hstack([after, other_after])]
@@ -128,18 +159,20 @@ def film(folder: Path, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("train", "score", "film"))
+    parser.add_argument("--task", choices=SETTINGS, default="direction")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--iterations", type=int, default=150)
     options = parser.parse_args()
+    name = "half-cheetah" if options.task == "direction" else "half-cheetah-velocity"
     if options.what == "train":
-        train(options.out / f"seed{options.seed}", options.seed, options.iterations)
+        train(options.out / f"seed{options.seed}", options.task, options.seed, options.iterations)
         return
     if options.what == "film":
-        film(options.out / f"seed{options.seed}", options.out / "half-cheetah.gif")
+        film(options.out / f"seed{options.seed}", options.task, options.out / f"{name}.gif")
         return
-    scores = [score(folder) for folder in sorted(options.out.glob("seed*"))]
-    write_atomically(options.out / "half-cheetah.json", json.dumps(scores, indent=1))
+    scores = [score(folder, options.task) for folder in sorted(options.out.glob("seed*"))]
+    write_atomically(options.out / f"{name}.json", json.dumps(scores, indent=1))
     for one in scores:
         print(json.dumps(one))
 
