@@ -64,9 +64,10 @@ def choose(utilities: Utilities, n: int, by: Decision, costs: Float[np.ndarray, 
     Raises: InputError for costs of a bound, which is no gain, or if fewer than `n` rows can keep the limits.
     """
     worth, picked = worths(utilities, by, costs), []
-    check_able(n, np.isfinite(worth([])), "probably keep the limits" if by == "bound" else "can keep the limits")
+    alone = worth(picked)
+    check_able(n, np.isfinite(alone), "probably keep the limits" if by == "bound" else "can keep the limits")
     for _ in range(n):
-        value = worth(picked)
+        value = worth(picked) if picked else alone
         value[picked] = -np.inf
         picked.append(int(value.argmax()))
     return np.array(picked)
