@@ -26,6 +26,8 @@ OFF = "off"
 """The value of BMAML_CACHE with which nothing is kept."""
 _MOST = 2**30  # Bytes of all programs. Those read longest ago are removed first.
 _PROGRAM, _READ, _MARK = "-cache", "-atime", ".writing-"
+# Padded rows of a table up to which compiling takes longer than running.
+_FEW_ROWS = 4000
 # What JAX reads of the environment when it is imported, and its setting in a process that has imported it.
 _SETTINGS = {
     "jax_compilation_cache_dir": "",
@@ -95,6 +97,15 @@ def compiler_options(*, runs_once: bool = False) -> dict[str, str | bool]:
     if jax.config.read("jax_disable_most_optimizations"):
         return {}
     return {"xla_backend_optimization_level": "0" if runs_once else "1"} if jax.default_backend() == "cpu" else {}
+
+
+def rows_options(rows: int, *, runs_once: bool = False) -> dict[str, str | bool] | None:
+    """Return what the compiler is told of a program that goes over all `rows` of a table.
+
+    With few rows it takes longer to compile than to run. With many, None leaves the compiler to itself. `runs_once` is as in
+    `compiler_options`.
+    """
+    return compiler_options(runs_once=runs_once) if rows <= _FEW_ROWS else None
 
 
 def kept_programs() -> list[Kept]:

@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from bmaml.data import Data
 from bmaml.estimators.stacking.task_noise import LOG_FACTORS, expected_log_factors, log_noise_factors
-from bmaml.io.programs import compiler_options
+from bmaml.io.programs import rows_options
 from bmaml.learners.hierarchical import scales as of_scales
 from bmaml.learners.hierarchical.basis import Basis, Knots
 from bmaml.learners.hierarchical.learner import HierarchicalLearner, HierarchicalMeta
@@ -32,9 +32,6 @@ _WIDER = 1.15
 _LEAST_CURVATURE = 0.25
 # How often the scales are found again for what is known of each task's noise.
 _TURNS = 2
-# Up to so many rows a program that runs once takes longer to compile than to run.
-_FEW_ROWS = 4000
-
 
 RIGID = {"smooth": -9.0, "length": 0.0}
 """Values of the scales that leave lines of a smooth deviation."""
@@ -200,7 +197,7 @@ class _Evidence:
         self.functions = jax.jit(jax.vmap(lambda x: self.basis.mean(knots, x)))(self.x)
         self.scales = of_scales.start(learner.basis, learner.deviation)
         self.start, self.unravel = ravel_pytree(self.scales)
-        hurry = compiler_options(runs_once=True) if rows.mask.size <= _FEW_ROWS else None
+        often, once = rows_options(rows.mask.size), rows_options(rows.mask.size, runs_once=True)
 
         def loss(flat: Array, noise: Array, fold: Array, y: Array) -> tuple[Array, Array]:
             each = jax.vmap(jax.vmap(self.posterior, (0, 0, None, 0)), (0, 0, 0, None))
@@ -213,8 +210,8 @@ class _Evidence:
             return _Told(*draws, by_factor(mode, mean, jnp.asarray(LOG_FACTORS), y))
 
         over_outputs = jax.vmap(told, (0, 0, 0, 0, None, 0))
-        self.value_and_grad = jax.jit(jax.value_and_grad(loss, has_aux=True))
-        self.told = jax.jit(jax.vmap(over_outputs, (0, 0, 0, 0, 0, None)), compiler_options=hurry)
+        self.value_and_grad = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=often)
+        self.told = jax.jit(jax.vmap(over_outputs, (0, 0, 0, 0, 0, None)), compiler_options=once)
 
     def freedom(self, fixed: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
         """Return which of the flat scales are free, and where to start; `fixed` has the values of those that are not."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 
 from bmaml.data import Data
+from bmaml.io.programs import rows_options
 from bmaml.learners.generalised import scales as of_scales
 from bmaml.learners.generalised.newton import LENGTHS, MOST_STEPS, going, lean
 from bmaml.learners.generalised.scales import Deviation
@@ -69,10 +70,10 @@ class JointLaplace:
         self.x, self.mask = x[..., :width], mask.astype(rows.x.dtype)
         self.side = x[..., width] if x.shape[-1] > width else jnp.zeros_like(self.mask)
         self.start, self.unravel = ravel_pytree(of_scales.start(basis, deviation, likelihood))
-        self._value_and_grad = jax.jit(jax.value_and_grad(self._falling, has_aux=True))
-        # One draw after the other, since each holds all functions.
-        self._densities = jax.jit(lambda flat, *given: jax.lax.map(lambda one: self.log_density(one, *given)[0], flat))
-        self._shared = jax.jit(lambda flat, *given: jax.lax.map(lambda one: self.coefficients(one, *given), flat))
+        often, once = rows_options(self.mask.size), rows_options(self.mask.size, runs_once=True)
+        self._value_and_grad = jax.jit(jax.value_and_grad(self._falling, has_aux=True), compiler_options=often)
+        self._densities = jax.jit(self._densities_of, compiler_options=once)
+        self._shared = jax.jit(self._shared_of, compiler_options=once)
         self._place = Place(
             jnp.zeros(len(basis.groups), self.x.dtype), jnp.zeros((len(x), of_scales.effects(basis, deviation)), self.x.dtype)
         )
@@ -80,6 +81,13 @@ class JointLaplace:
     def _falling(self, flat: Array, fold: Array, y: Array, place: Place) -> tuple[Array, Place]:
         value, place = self.log_density(flat, fold, y, place)
         return -value, place
+
+    def _densities_of(self, flat: Array, *given: Any) -> Array:
+        # One draw after the other, since each holds all functions.
+        return jax.lax.map(lambda one: self.log_density(one, *given)[0], flat)
+
+    def _shared_of(self, flat: Array, *given: Any) -> tuple[Array, Array]:
+        return jax.lax.map(lambda one: self.coefficients(one, *given), flat)
 
     def value_and_grad(self, flat: Array, fold: Array, y: Array) -> tuple[Array, Array]:
         """Return minus the log density of the scales `flat`, and its slope. A climb begins where the one before it ended.
