@@ -146,6 +146,35 @@ def test_predict_answers_the_empty_rows_of_every_task(folder, new, tmp_path, cap
     assert capsys.readouterr().out == with_commas(text)
 
 
+def test_answers_with_decimal_commas_leave_other_texts_as_they_are(folder, tmp_path, capsys):
+    new = tmp_path / "commas.csv"
+    new.write_text(
+        "patient;time;dose;conc;site;note;day\n1;1,5;0,5;105,5;2.10;1.5;01.02.2024\n1;2,5;0,5;;2.10;see p. 3;02.02.2024\n"
+    )
+    for command in ("predict", "suggest"):
+        assert run(command, folder / "model", new) == 0
+        (row,) = csv.DictReader(capsys.readouterr().out.splitlines(), delimiter=";")
+        assert (row["time"], row["site"], row["note"], row["day"]) == ("2,5", "2.10", "see p. 3", "02.02.2024")
+        assert "," in row["conc_mean"]
+
+
+def test_a_pair_in_a_text_changes_no_answer(folder, tmp_path, capsys):
+    rows = [["1", 1.5, 0.5, 105.5, "1,3"], ["1", 2.5, 0.5, "", "2,4"]]
+    new = write(tmp_path / "new.csv", ["patient", "time", "dose", "conc", "answers"], rows)
+    assert run("predict", folder / "model", new) == 0
+    (row,) = rows_of(capsys.readouterr().out)
+    assert (row["time"], row["answers"]) == ("2.5", "2,4")
+
+
+def test_what_a_new_table_leaves_open_is_said_by_options(folder, tmp_path, capsys):
+    new = tmp_path / "new.csv"
+    new.write_text("patient;time;dose;conc\n1;1,234;0,5;105,5\n1;2,345;0,5;\n")
+    assert run("predict", folder / "model", new, "--decimal", ",") == 0
+    assert next(csv.DictReader(capsys.readouterr().out.splitlines(), delimiter=";"))["time"] == "2,345"
+    assert run("predict", folder / "model", new, "--decimal", "x") == 2
+    assert "give . or ," in capsys.readouterr().err
+
+
 def test_each_row_keeps_its_own_spelling_of_its_task(folder, tmp_path, capsys):
     rows = [["1", 1, 0.5, 105], ["1.0", 5, 0.5, ""], ["e\u0301", 4, 0.1, 95], ["\u00e9", 8, 0.1, ""]]
     new = write(tmp_path / "new.csv", ["patient", "time", "dose", "conc"], rows)

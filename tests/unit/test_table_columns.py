@@ -123,6 +123,54 @@ def test_an_ambiguous_date_is_asked_about_by_name():
         schema_of("when", when=["03/04/24"] * (TASKS * ROWS))
 
 
+def test_the_order_of_dates_that_no_fitted_cell_showed_is_asked_about_later():
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-01-01", periods=TASKS * ROWS)
+    for cells in (days, days.strftime("%Y-%m-%d").tolist()):
+        schema = schema_of("when", when=cells)[1]
+        with pytest.raises(InputError, match=r"'01/02/2024', which could be day or month first"):
+            schema.encode_x(read_table({"when": ["01/02/2024"]}))
+        for day_first, day in ((True, 31), (False, 1)):
+            table = read_table({"when": ["01/02/2024"]}, reading=Reading(day_first=day_first))
+            assert schema.inputs[0].raw(schema.as_read(table)).tolist() == [day]
+            told = schema_of("when", Reading(day_first=day_first), when=cells)[1]
+            assert told.inputs[0].raw(told.as_read(read_table({"when": ["01/02/2024"]}))).tolist() == [day]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("3/14/2024 11:30 AM", "3/15/2024 12:00 AM"),
+        ("14.03.2024 11:30:00", "15.03.2024 0:00:00"),
+        ("2024-03-14 11:30:00 UTC", "2024-03-15 00:00:00 UTC"),
+        ("2024-03-14 11:30", "2024-03-15 0:00"),
+        ("14 March 2024 11:30", "15 March 2024 0:00"),
+        ("2024-03-14T11:30:00Z", "2024-03-15T00:00:00Z"),
+        ("2024-03-14T13:30:00+02:00", "2024-03-15T02:00:00+02:00"),
+    ],
+)
+def test_dates_have_times_as_people_write_them(cells):
+    table, schema = schema_of("when", when=list(cells) * (TASKS * ROWS // 2))
+    assert schema.inputs[0].raw(table)[:2].tolist() == [0.0, 12.5 / 24]
+    assert schema.inputs[0].note.startswith("date, in days since 2024-03-14 11:30:00")
+
+
+def test_ids_that_begin_like_dates_are_none_and_short_years_are_refused():
+    ids = ["2024-12-01-05", "2024-12-01-06", "2024-12-02-01"] * (TASKS * ROWS // 3)
+    assert schema_of("when", when=ids)[1].inputs[0].kind == "category"
+    with pytest.raises(InputError, match=r"dates such as '1-Mar-24': give years four digits"):
+        schema_of("when", when=["1-Mar-24", "2-Mar-24"] * (TASKS * ROWS // 2))
+
+
+def test_spans_of_days_are_hours():
+    for cells in (["1 days 02:30:00", "0 days 14:30:00"], ["26:30", "14:30"], np.array([95400, 52200], "timedelta64[s]")):
+        table, schema = schema_of("when", when=np.resize(cells, TASKS * ROWS))
+        assert schema.inputs[0].raw(table)[:2].tolist() == [26.5, 14.5]
+    days = np.resize(np.array([2, 1], "timedelta64[D]"), TASKS * ROWS)
+    table, schema = schema_of("when", when=days)
+    assert schema.inputs[0].raw(table)[:2].tolist() == [48, 24]
+
+
 def test_times_of_day_are_hours():
     for form in ("14:30", "14:30:00", "2:30 pm"):
         table, schema = schema_of("when", when=[form, "9:15"] * (TASKS * ROWS // 2))

@@ -12,7 +12,7 @@ import pytest
 from bmaml.errors import InputError
 from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.tables import read_table
-from bmaml.tables.limits import has_limits, with_limits
+from bmaml.tables.limits import with_limits
 from bmaml.tables.table import Reading
 
 
@@ -57,41 +57,31 @@ def test_a_mark_that_was_given_leaves_the_other_one_to_thousands(tmp_path):
         table_of(tmp_path, 'task,y\na,"12,34"\n', Reading(decimal=".")).numbers("y")
 
 
-def test_numbers_that_show_both_marks_need_no_question(tmp_path):
-    """In files and in data frames. Limits and the other numbers of the column are read by the same marks."""
-    for mark, cells in ((",", ["1.234,5", "2.345", "<1.000"]), (".", ["1,234.5", "2,345", "<1,000"])):
-        for table in (table_of(tmp_path, f"y;task\n{cells[0]};a\n{cells[1]};a\n{cells[2]};b\n"), read_table({"y": cells})):
-            values, reach = table.limits("y")
-            assert (values.tolist(), reach.tolist()) == ([1234.5, 2345, 1000], [0, 0, -np.inf])
-            assert table.mark("y") == (mark, True)
-            assert has_limits(table, "y")
-    table = read_table({"y": ["1,234,567", "1"]})
-    assert table.numbers("y").tolist() == [1234567, 1]
-    assert table.notes == ("a comma marks thousands in 'y'",)
+@pytest.mark.parametrize(
+    "note",
+    [
+        lambda row: '"bad sensor' if row == 9 else "ok",
+        lambda row: '"' if row in (9, 30) else "ok",
+    ],
+)
+def test_a_quote_that_swallows_rows_is_named(tmp_path, note):
+    text = "p,x,y,note\n" + "".join(f"p{i % 4},{i},{i / 2},{note(i)}\n" for i in range(48))
+    with pytest.raises(InputError, match=r"line 11 has a quote that is closed lines below, with whole rows in between"):
+        table_of(tmp_path, text)
 
 
-def test_a_point_before_three_digits_is_asked_about_where_commas_mark_decimals(tmp_path):
-    text = "x;y\n0,5;1.000\n1,5;12\n"
-    with pytest.raises(InputError, match=r"'1\.000', whose point could mark decimals or thousands: give --decimal"):
-        table_of(tmp_path, text).numbers("y")
-    assert table_of(tmp_path, text, Reading(decimal=",")).numbers("y").tolist() == [1000, 12]
-    assert table_of(tmp_path, "x;y\n0,5;1.000\n1,5;1.5\n").numbers("y").tolist() == [1, 1.5]
-    assert table_of(tmp_path, "x;y\n0.5;1.000\n1.5;12\n").numbers("y").tolist() == [1, 12]
+def test_a_cell_in_quotes_may_have_lines_and_commas(tmp_path):
+    table = table_of(tmp_path, 'p,x,note\na,1,"one, two\nthree, four"\nb,2,"5"" pipe"\n')
+    assert table.shown("note") == ["one, two\nthree, four", '5" pipe']
 
 
-def test_data_frames_write_numbers_with_commas_too():
-    table = read_table({"y": ["1,5", "2,25"]})
-    assert table.numbers("y").tolist() == [1.5, 2.25]
-    assert table.notes == ("a comma marks decimals in 'y'",)
-    with pytest.raises(InputError, match=r"'1,234', whose comma could mark decimals or thousands"):
-        read_table({"y": ["1,234", "5,678"]}).numbers("y")
-
-
-def test_a_number_by_other_marks_names_the_option_that_reads_it():
-    with pytest.raises(InputError, match=r"'1,234', which is not a number: .*give --decimal \. .* if commas mark thousands"):
-        read_table({"y": ["1,234", "12.5"]}).numbers("y")
-    with pytest.raises(InputError, match=r"'<0,5', which is neither .*give --decimal , .* if commas mark decimals"):
-        read_table({"y": ["<0,5", "1.5"]}).limits("y")
+def test_what_is_missing_in_a_column_of_objects_is_no_text():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    cells = [1, "a", float("nan"), "b", None, pandas.NA, pandas.NaT]
+    for reading in (Reading(), Reading(missing=("-999",)), Reading(columns={"x": ()})):
+        table = read_table(pandas.DataFrame({"x": pandas.Series(cells, dtype=object)}), reading=reading)
+        assert table.empty("x").tolist() == [False, False, True, False, True, True, True]
+    assert read_table({"x": polars.Series([1, "a", 2.5], dtype=polars.Object)}).shown("x") == ["1", "a", "2.5"]
 
 
 def test_the_minus_sign_of_word_processors_is_a_minus(tmp_path):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import typer
 
 from bmaml.cli.groups import OptionGroup, add_command, refuse
+from bmaml.cli.option_groups import NewTables
 
 if TYPE_CHECKING:
     from bmaml.evaluation.evaluate import Evaluation
@@ -83,7 +84,9 @@ def add(app: typer.Typer) -> None:
     add_command(app, evaluate, "bmaml evaluate runs/sine --shots 5,10 --optimal")
 
 
-def evaluate(run: Annotated[Path, typer.Argument(help="Folder of the run.")], asked: Asked, output: Output) -> None:
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")], asked: Asked, written: NewTables, output: Output
+) -> None:
     """Score a saved run on new tasks, each score with a 95% interval over tasks.
 
     The scores are MSE, NLL, CRPS, coverage and calibration. For policies they are the mean return before and after each update.
@@ -99,9 +102,11 @@ def evaluate(run: Annotated[Path, typer.Argument(help="Folder of the run.")], as
     kind = _kind(run, about)
     flags, why = _NOT_OF[kind]
     refuse(asked, f"{run} {why}", only=flags)
+    if kind != "FewShotRegressor":
+        refuse(written, f"{run} {why}")
     shots = whole_numbers(asked.shots, "--shots", 0 if kind == "FewShotRegressor" else 1)
     if kind == "FewShotRegressor":
-        _on_table(run, asked, shots, output)
+        _on_table(run, asked, written, shots, output)
     elif kind == "FewShotClassifier":
         drawn = on_images.Drawn(shots, asked.way, asked.queries, asked.count or on_images.EPISODES, asked.seed)
         on_images.evaluate(run, drawn, output.json, output.out)
@@ -213,17 +218,16 @@ def _answer(
     typer.echo(text) if output.json else shown(results)
 
 
-def _on_table(run: Path, asked: Asked, shots: tuple[int, ...] | None, output: Output) -> None:
+def _on_table(run: Path, asked: Asked, written: NewTables, shots: tuple[int, ...] | None, output: Output) -> None:
     from bmaml.cli import on_tables as held_out
     from bmaml.cli.output import plain_warnings
     from bmaml.errors import InputError
     from bmaml.estimators.regressor import FewShotRegressor
-    from bmaml.tables import read_table
 
     if asked.table is None:
         raise InputError(f"{run} was fitted on a table: give --table, further tasks to score it on, all measured.")
     with plain_warnings():
-        model, table = FewShotRegressor.load(run), read_table(asked.table)
+        model, table = FewShotRegressor.load(run), written.read(asked.table)
         held_out.evaluate(model, table, shots, by=asked.split_by, as_json=output.json, out=output.out)
 
 

@@ -138,7 +138,7 @@ class Parted:
         if not path.is_file() or file_digest(path) != self.content:
             return None
         if self.rows is None:
-            return read_table(path)
+            return read_table(path, reading=schema.reading)
         return read_sample(path, schema.task_columns, self.rows, self.seed, schema.reading)
 
 

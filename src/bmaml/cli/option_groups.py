@@ -15,7 +15,7 @@ from bmaml.cli.options import names_of
 from bmaml.errors import InputError
 
 if TYPE_CHECKING:
-    from bmaml.tables import ColumnRoles, Table
+    from bmaml.tables import ColumnRoles, Reading, Table
 
 
 class Selection(StrEnum):
@@ -23,6 +23,12 @@ class Selection(StrEnum):
 
     random = "random"
     first = "first"
+
+
+_DayFirst = Annotated[
+    bool | None, typer.Option("--dayfirst/--no-dayfirst", help="03/04/2024 is the third of April, or March the fourth.")
+]
+_Decimal = Annotated[str | None, typer.Option(help="Mark in front of decimals (default: found in the file).")]
 
 
 @dataclass(frozen=True)
@@ -62,24 +68,20 @@ class TableColumns(OptionGroup):
         str | None,
         typer.Option(help="What means missing, as .,-999 (default: NA, NaN, null, ...); for one column as country=."),
     ] = None
-    dayfirst: Annotated[
-        bool | None, typer.Option("--dayfirst/--no-dayfirst", help="03/04/2024 is the third of April, or March the fourth.")
-    ] = None
-    decimal: Annotated[str | None, typer.Option(help="Mark in front of decimals (default: found in the file).")] = None
+    dayfirst: _DayFirst = None
+    decimal: _Decimal = None
 
     def read(self, path: Path, seed: int = 0) -> Table:
         """Return the table at `path`, read as the options say. `seed` draws its tasks where not all rows are wanted.
 
         Raises: InputError if the task or the outputs are not named, or the file cannot be read.
         """
-        from bmaml.tables import Reading, read_sample, read_table
+        from bmaml.tables import read_sample, read_table
 
         missing = next((name for name in ("task", "y") if getattr(self, name) is None), None)
         if missing is not None:
             raise InputError(f"--{missing} is missing: give the columns of {path} as --task, --x and --y.")
-        if self.decimal not in (None, ".", ","):
-            raise InputError(f"--decimal is {self.decimal!r}: give . or , as the mark in front of decimals.")
-        own = Reading(day_first=self.dayfirst, decimal="," if self.decimal == "," else "." if self.decimal else None)
+        own = _reading(self.decimal, self.dayfirst)
         own = own if self.na_values is None else replace(own, **_missing(self.na_values, own.missing))
         if self.rows is None:
             return read_table(path, reading=own)
@@ -94,6 +96,36 @@ class TableColumns(OptionGroup):
         levels = tuple(names_of(self.levels))
         sides = {name: getattr(self, name) for name in ("exposure", "error", "weight", "trials", "upper")}
         return ColumnRoles(task, x, y, self.order, categorical, log, self.selection.value, **sides, levels=levels)
+
+
+@dataclass(frozen=True)
+class NewTables(OptionGroup):
+    """How new tables are written, where neither their cells nor those of the fitted table show it.
+
+    - `dayfirst`: whether 03/04/2024 is the third of April.
+    - `decimal`: mark in front of decimals.
+    """
+
+    TITLE: ClassVar[str] = "How a table is written"
+    dayfirst: _DayFirst = None
+    decimal: _Decimal = None
+
+    def read(self, path: Path) -> Table:
+        """Return the table at `path`, read as the options say.
+
+        Raises: InputError if the file cannot be read.
+        """
+        from bmaml.tables import read_table
+
+        return read_table(path, reading=_reading(self.decimal, self.dayfirst))
+
+
+def _reading(decimal: str | None, day_first: bool | None) -> Reading:
+    from bmaml.tables import Reading
+
+    if decimal not in (None, ".", ","):
+        raise InputError(f"--decimal is {decimal!r}: give . or , as the mark in front of decimals.")
+    return Reading(day_first=day_first, decimal="," if decimal == "," else "." if decimal else None)
 
 
 def _missing(text: str, default: tuple[str, ...]) -> dict[str, Any]:

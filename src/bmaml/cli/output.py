@@ -22,9 +22,10 @@ from bmaml.estimators.suggestions import Wish, suggested
 from bmaml.io.files import replacing, waiting
 from bmaml.likelihoods import FAMILIES
 from bmaml.tables import ColumnRoles, Schema, Table
-from bmaml.tables.cells import is_text, pc, without_thousands
+from bmaml.tables.cells import is_text, pc
 from bmaml.tables.csv_lines import csv_lines
 from bmaml.tables.new import NewRows, NewTask
+from bmaml.tables.number_marks import LIMIT, SIGN, without_thousands
 from bmaml.training.run import Run
 
 
@@ -98,7 +99,7 @@ def predictions(model: FewShotRegressor, rows: NewRows, level: float) -> Iterato
     """
     schema, shown = model.schema_, _answers(model.schema_)
     outputs = [f"{column.name}_{what}" for column in schema.outputs for what in shown]
-    comma = _commas(rows.table)
+    comma = _commas(rows.table, schema)
     yield csv_lines([[name] for name in (*_leading(model, rows.others, bool(rows.names[0])), *outputs)], comma=comma)
     _say_untried(model, int(rows.given_counts[rows.asked_counts > 0].min()))
     many = ManyTasks(model.fitted(), schema, level, model.seed, checked=_CHECKED)
@@ -108,8 +109,9 @@ def predictions(model: FewShotRegressor, rows: NewRows, level: float) -> Iterato
         named = [texts.take(pa.array(batch.asked_by)) for texts in rows.labels(batch.tasks)]
         if schema.names_task(batch.asked):  # Each row keeps its own spelling, by which it can be joined to the table.
             named = [batch.asked.written(name) for name in schema.task_columns]
-        inputs = [_written(batch.asked, name, comma) for name in (*(column.name for column in schema.inputs), *rows.others)]
-        yield csv_lines([*named, *inputs, *_columns_of(answers, schema)], comma=comma)
+        inputs = [_written(batch.asked, column.name, comma) for column in schema.inputs]
+        others = [_kept(batch.asked, name, comma) for name in rows.others]
+        yield csv_lines([*named, *inputs, *others, *_columns_of(answers, schema)], comma=comma)
     if int((rows.asked_counts > 0).sum()) > _CHECKED:
         warnings.warn(f"only the first {_CHECKED} tasks were compared with those fitted on, to find unlike ones.", stacklevel=2)
 
@@ -146,7 +148,7 @@ def suggestions(model: FewShotRegressor, tasks: Sequence[NewTask], n: int, wish:
     ]
     outputs = [f"{column.name}_{what}" for column in model.schema_.outputs for what in moments]
     header = ["rank", *_leading(model, model.schema_.others(tasks[0].asked), bool(tasks[0].name)), *outputs]
-    comma = any(_commas(table) for table in (tasks[0].given, tasks[0].asked))
+    comma = any(_commas(table, model.schema_) for table in (tasks[0].given, tasks[0].asked))
     columns = zip(*(row for task in tasks for row in _suggested(model, task, n, wish, comma)), strict=True)
     return csv_lines([[name] for name in header], comma=comma) + csv_lines(list(columns), comma=comma)
 
@@ -228,16 +230,23 @@ def _written(rows: Table, name: str, comma: bool) -> pa.Array:
     """Return the cells of column `name` as they are written, numbers with the mark of the answers in front of decimals."""
     texts, wanted = rows.written(name), "," if comma else "."
     own = rows.mark(name).decimal if is_text(rows.column(name)) else "."
-    if own in ("?", wanted) or not rows.is_numeric(name):
+    if own in ("?", wanted):
         return texts
-    return pc.replace_substring(without_thousands(texts, own), own, wanted)
+    plain = without_thousands(texts, own)
+    number = pc.match_substring_regex(plain, rf"^({LIMIT})?{SIGN}\d*\{own}?\d+([eE]{SIGN}\d+)?(\.\..*)?$")
+    return pc.if_else(number, pc.replace_substring(plain, own, wanted), texts)
+
+
+def _kept(rows: Table, name: str, comma: bool) -> pa.Array:
+    """Return the cells of a column that the model does not know. Texts stay as they are, since rows are found again by them."""
+    return rows.written(name) if is_text(rows.column(name)) else _written(rows, name, comma)
 
 
 def _cells(model: FewShotRegressor, task: NewTask, rows: np.ndarray, comma: bool) -> list[list[str]]:
     """Return the cells in front of the answers to some rows, as they are written (`_written`)."""
     asked = task.asked.take(rows)
-    names = (*(column.name for column in model.schema_.inputs), *model.schema_.others(task.asked))
-    shown = [_written(asked, name, comma).to_pylist() for name in names]
+    shown = [_written(asked, column.name, comma).to_pylist() for column in model.schema_.inputs]
+    shown += [_kept(asked, name, comma).to_pylist() for name in model.schema_.others(task.asked)]
     labels = [task.labels] * len(asked)
     if task.labels and model.schema_.names_task(asked):
         labels = list(zip(*(asked.written(name).to_pylist() for name in model.schema_.task_columns), strict=True))
@@ -273,9 +282,11 @@ def _columns(values: np.ndarray, rows: Table) -> np.ndarray:
     return np.reshape(values, (len(rows), -1))
 
 
-def _commas(table: Table) -> bool:
-    """Return whether a comma marks decimals in `table`."""
-    return any(table.mark(name).decimal == "," for name in table.columns)
+def _commas(table: Table, schema: Schema) -> bool:
+    """Return whether a comma marks decimals in those columns of `table` that are numbers by its `schema`."""
+    table = schema.as_read(table)
+    numeric = [column.name for column in (*schema.inputs, *schema.outputs) if column.kind == "number"]
+    return any(table.mark(name).decimal == "," for name in numeric if name in table.columns)
 
 
 def as_texts(values: np.ndarray) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from bmaml.cli.groups import OptionGroup, given, refuse
+from bmaml.cli.option_groups import NewTables
 from bmaml.cli.options import changes, check_options, must_be_a_csv, must_be_new, must_be_writable, whole_numbers
 from bmaml.errors import InputError
 
@@ -51,6 +52,7 @@ def recalibrate(
         typer.Argument(help="Further tasks, all measured, or images of further classes; at least 10, not fitted on."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the changed model; the model itself stays as it is.")],
+    written: NewTables,
     shots: Annotated[
         str | None,
         typer.Option("--shots", "--shot", help="Numbers of given rows (images of a class) to look at errors after, as 2,5."),
@@ -65,17 +67,17 @@ def recalibrate(
     from bmaml.cli import on_images
     from bmaml.cli.output import plain_warnings
     from bmaml.io.aligned import aligned
-    from bmaml.tables import read_table
     from bmaml.training.run import about
 
     must_be_new(out)
     if about(model).get("kind") == "FewShotClassifier":
+        refuse(written, f"{model} is of images")
         on_images.recalibrate(model, further, out, whole_numbers(shots, "--shots"))
         return
     counts = whole_numbers(shots, "--shots", 0)
     fitted = _loaded(model)
     with plain_warnings():
-        fitted.recalibrate(read_table(further), shots=counts)
+        fitted.recalibrate(written.read(further), shots=counts)
     fitted.save(out)
     lines = [[given, held, by, f"{tails:g}"] for given, held, by, tails in changes(fitted.run_.meta.change)]
     typer.echo(aligned([["given", "90% interval held", "stretched by (95% interval)", "tails (1/df) added"], *lines]))
@@ -112,6 +114,7 @@ def predict(
     model: Model,
     tables: TableAnswers,
     images: ImageAnswers,
+    written: NewTables,
     new: Annotated[
         Path | None, typer.Argument(help="For a table: rows of new tasks; an empty outcome is a row to predict.")
     ] = None,
@@ -128,6 +131,7 @@ def predict(
 
     if given(images) or about(model).get("kind") == "FewShotClassifier":
         refuse(tables, f"{model} is of images")
+        refuse(written, f"{model} is of images")
         if new is not None:
             raise InputError(f"{new} is a table and {model} is of images: give --support and --query.")
         on_images.predict(model, images.support, images.query, images.abstain_below, out)
@@ -138,7 +142,7 @@ def predict(
     must_be_a_csv(out)
     must_be_writable(tables.plot)
     with answers.plain_warnings():
-        fitted, rows = _opened(model, new, tables.at)
+        fitted, rows = _opened(model, new, tables.at, written)
         if tables.plot is not None:
             from bmaml.plots.prediction import drawn_input
 
@@ -169,6 +173,7 @@ def suggest(
     model: Model,
     new: New,
     decisions: Decisions,
+    written: NewTables,
     pool: Annotated[
         Path | None, typer.Option(help="Rows that could be measured (default: those with an empty outcome).")
     ] = None,
@@ -196,7 +201,7 @@ def suggest(
     limits = as_limits(decisions.limit, "--limit")
     wish = Wish(kind, goal, decisions.target, decisions.of, decisions.cost, limits, decisions.outside)
     with answers.plain_warnings():
-        fitted, rows = _opened(model, new, pool)
+        fitted, rows = _opened(model, new, pool, written)
         # A task without an open row has nothing to suggest, as it has nothing to predict.
         tasks = [rows.one(place) for place in rows.asked_counts.nonzero()[0].tolist()]
         content = answers.suggestions(fitted, tasks, n, wish)
@@ -228,16 +233,15 @@ def _loaded(model: Path) -> FewShotRegressor:
     return fitted
 
 
-def _opened(model: Path, new: Path, at: Path | None) -> tuple[FewShotRegressor, NewRows]:
+def _opened(model: Path, new: Path, at: Path | None, written: NewTables) -> tuple[FewShotRegressor, NewRows]:
     """Return the model and the rows to answer for.
 
     Raises: InputError for a model that is not trained to the end, or if there is no row to predict.
     """
-    from bmaml.tables import read_table
     from bmaml.tables.new import new_rows
 
     fitted = _loaded(model)
-    rows = new_rows(read_table(new), fitted.schema_, None if at is None else read_table(at))
+    rows = new_rows(written.read(new), fitted.schema_, None if at is None else written.read(at))
     if not rows.asked_counts.any():
         empty = fitted.schema_.outputs[0].name
         raise InputError(f"no row is asked for: leave {empty!r} empty in {new} where it is wanted, or give a table of rows.")

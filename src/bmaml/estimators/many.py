@@ -26,9 +26,9 @@ from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.likelihoods import FAMILIES
 from bmaml.tables import Schema, Table
+from bmaml.tables.fit_columns import first_known
 from bmaml.tables.new import NewBatch, NewRows
 from bmaml.tables.outside import say_outside
-from bmaml.tables.schema import first_known
 from bmaml.tables.table import listed
 from bmaml.training.run import Run
 

@@ -97,7 +97,7 @@ def _curve(model: FewShotRegressor, task: NewTask, column: Column, level: float)
 def _places(rows: Table, column: Column) -> np.ndarray:
     """Return where `rows` lie on the axis of `column`: its numbers, hours, or dates."""
     if column.form == "date":
-        return dates.microseconds(rows, column.name, column.day_first)[0].astype("datetime64[us]")
+        return dates.microseconds(rows, column.name, column.is_day_first(rows))[0].astype("datetime64[us]")
     return dates.hours(rows, column.name) if column.form == "clock" else rows.numbers(column.name)
 
 

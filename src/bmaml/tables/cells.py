@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,11 +24,16 @@ _KNOWN = (
     *(pa.types.is_large_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_dictionary),
     *(pa.types.is_date, pa.types.is_time, pa.types.is_timestamp, pa.types.is_duration),
 )
-# What may stand in front of a number, as Arrow's regular expressions have it: a sign, and the mark of a limit.
-SIGN, LIMIT = r"[+\-\x{2212}]?", r"[<>\x{2264}\x{2265}]=?\s*"
-# Stands for the two points of a range, which are no marks between thousands.
-_TO = "\x00"
 _SPACES = " \t\r\n\v\f\u00a0"
+# Ways to write a number, and the one that all are brought to where numbers mean that there is no value.
+_SAME_NUMBER = (
+    ("^\u2212", "-"),
+    (r"^(-?[0-9]+),([0-9]{1,2}|[0-9]{4,})$", r"\1.\2"),
+    (r"^(-?[0-9]+\.[0-9]*?)0+$", r"\1"),
+    (r"^(-?[0-9]+)\.$", r"\1"),
+)
+# Units of times that Arrow has.
+_UNITS = ("s", "ms", "us", "ns")
 # Cells that one thread converts at a time.
 _AT_ONCE = 2**17
 
@@ -102,7 +108,8 @@ def _from_memory(values: Any, where: str) -> pa.Array | pa.ChunkedArray:
     series = nw.from_native(values, series_only=True, pass_through=True)
     if isinstance(series, nw.Series):
         try:
-            return series.to_arrow()
+            # Arrow would get the addresses of objects of polars.
+            return pa.array(series.to_list()) if series.dtype == nw.Object else series.to_arrow()
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             values = series.to_list()
     if hasattr(values, "dtype") and not isinstance(values, np.ndarray):  # Such as pandas' own arrays.
@@ -123,6 +130,8 @@ def _from_memory(values: Any, where: str) -> pa.Array | pa.ChunkedArray:
         array = array.astype(np.float64)
     if array.dtype.kind == "S":
         array = array.astype(object)
+    if array.dtype.kind in "mM" and np.datetime_data(array.dtype.str)[0] not in _UNITS:
+        array = array.astype(f"{array.dtype.kind}8[s]")
     try:
         return pa.array(array, mask=mask)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
@@ -133,12 +142,19 @@ def _from_memory(values: Any, where: str) -> pa.Array | pa.ChunkedArray:
 
 
 def _text(cell: object) -> str | None:
-    if cell is None:
+    if _is_nothing(cell):
         return None
     if isinstance(cell, bytes):
         return cell.decode("utf-8", "backslashreplace")  # So that different bytes, such as ids, stay different.
     text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
     return text.encode("utf-8", "replace").decode()
+
+
+def _is_nothing(cell: Any) -> bool:
+    try:
+        return cell is None or bool(cell != cell)  # Such as NaN and NaT.
+    except TypeError:  # Of pandas: what is missing equals nothing and differs from nothing.
+        return True
 
 
 def _widened(cell: float | None, kind: type[np.floating[Any]]) -> float | None:
@@ -179,10 +195,18 @@ def without_missing(cells: pa.Array, missing: Iterable[str]) -> pa.Array:
         return strings(_without_numbers(cells, missing))
     texts = strings(cells)
     lower, gone = pc.utf8_lower(texts), {"", *missing}
-    if _marks(missing):  # -999.0 is -999, as for labels.
-        lower, gone = pc.replace_substring_regex(lower, r"^(-?[0-9]+)\.0+$", r"\1"), {label(text) for text in gone}
+    if _marks(missing):  # -999.0 and -999,0 are -999. With three digits the comma could mark thousands.
+        for way, same in _SAME_NUMBER:
+            lower = pc.replace_substring_regex(lower, way, same)
+        gone = {_same_number(text) for text in gone}
     found = pc.is_in(lower, pa.array(sorted(gone), _TEXT))
     return pc.if_else(found, pa.scalar(None, _TEXT), texts)
+
+
+def _same_number(text: str) -> str:
+    for way, same in _SAME_NUMBER:
+        text = re.sub(way, same, text)
+    return text
 
 
 def _marks(missing: Iterable[str]) -> list[float]:
@@ -226,17 +250,6 @@ def numbers(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> Numb
     values = by_level(texts, (), lambda text: _parse(text, decimal), np.nan)
     # A text "nan" that does not mean "missing" is no number either.
     return Numbers(values, none, np.isnan(values) & ~none)
-
-
-def without_thousands(cells: pa.Array, decimal: str) -> pa.Array:
-    """Return `cells`, where texts such as 1,234 or 1,000..2,000.5 lose the marks between thousands, which are not `decimal`."""
-    if not is_text(cells):
-        return cells
-    texts, other = pc.cast(cells, _TEXT), "," if decimal == "." else "."
-    end = rf"{SIGN}([1-9]\d{{0,2}}(\{other}\d{{3}})+|\d+)(\{decimal}\d*)?"
-    grouped = rf"^\s*({LIMIT})?{end}(\.\.{end})?\s*$"
-    plain = pc.replace_substring(pc.replace_substring(texts, "..", _TO), other, "")
-    return pc.if_else(pc.match_substring_regex(texts, grouped), pc.replace_substring(plain, _TO, ".."), texts)
 
 
 def limits(cells: pa.Array, missing: Iterable[str], decimal: str = ".") -> tuple[Numbers, np.ndarray]:

@@ -56,7 +56,8 @@ class Column:
       for each of the `levels`, a `"count"`, or `"positive"`. Cells of a
       `"limited"` one may be limits, such as <0.1, and `"reach"` is how far the truth may lie from them. An `"error"` is a
       number from 0 on, and `"trials"` a whole number from 1 on.
-    - `day_first`: whether the date 03/04/2024 is the third of April.
+    - `day_first`: whether the date 03/04/2024 is the third of April (None: no fitted cell shows the order).
+    - `decimal`: the mark that fitted texts have in front of decimals, for texts of new tables that leave it open.
     - `origin`: what is subtracted first, exactly (a date's in microseconds since 1970).
     - `gaps`: whether cells may be empty. An empty cell is encoded as 0, and a further encoded column is 1 there.
     - `ordered`: whether the levels have an order. Their encoding then counts how many levels lie below.
@@ -75,7 +76,8 @@ class Column:
     log: bool = False
     levels: tuple[str, ...] = ()
     form: Form = "number"
-    day_first: bool = False
+    day_first: bool | None = False
+    decimal: Literal["", ".", ","] = ""
     origin: float | int = 0
     gaps: bool = False
     ordered: bool = False
@@ -190,12 +192,20 @@ class Column:
         if self.form == "clock":
             values = dates.hours(table, self.name)
         else:
-            stamps, none = dates.microseconds(table, self.name, self.day_first)
+            stamps, none = dates.microseconds(table, self.name, self.is_day_first(table))
             values = np.where(none, np.nan, (stamps - int(self.origin)) / dates.DAY)
         missing = np.flatnonzero(np.isnan(values))
         if len(missing) and not self.gaps:
             raise InputError(f"{table.cell(self.name, missing[0])} is empty: fill it in, or remove the row.")
         return values
+
+    def is_day_first(self, table: Table) -> bool:
+        """Return whether the date 03/04/2024 of `table` is the third of April: as it was asked for, fitted, or is seen.
+
+        Raises: InputError if it could be either.
+        """
+        said = table.reading.day_first if table.reading.day_first is not None else self.day_first
+        return bool(dates.is_day_first(table, self.name) if said is None else said)
 
     def _missing(self, table: Table) -> np.ndarray:
         return table.empty(self.name) if self.gaps else np.zeros(len(table), bool)

@@ -20,7 +20,13 @@ DAY = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = r"(?:[T ]+(?P<time>\d{1,2}:\d{2}.*))?"
 _PARTS = re.compile(r"(?P<a>\d{1,2})(?P<mark>[/.-])(?P<b>\d{1,2})(?P=mark)(?P<year>\d{4})" + _TIME)
-_SHORT = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d{2}(?:[T ]+\d{1,2}:\d{2}.*)?")
+_SHORT = re.compile(r"(?:\d{1,2}([/.-])\d{1,2}\1|\d{1,2}[- ][A-Za-z]{3,9}[- ])\d{2}(?:[T ]+\d{1,2}:\d{2}.*)?")
+_ISO = re.compile(r"\d{4}-(?:\d\d-\d\d|W\d\d(?:-\d)?)(?:[T ].+)?")
+# A date, and a time of day as people write it, with a zone.
+_WITH_TIME = re.compile(
+    r"(?P<date>.+?)[T ]+(?P<time>\d{1,2}:[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?)(?P<half> ?[ap]m)?(?P<zone> ?(?:UTC|GMT|Z))?",
+    re.IGNORECASE,
+)
 _YEAR_FIRST = re.compile(r"(?P<year>\d{4})[/.](?P<a>\d{1,2})[/.](?P<b>\d{1,2})" + _TIME)
 # A month or a quarter is its first day. A lot or a season such as 2019-20 is no month.
 _MONTH = re.compile(r"(?P<year>(?:19|20|21)\d\d)[-/](?P<month>0?[1-9]|1[0-2])")
@@ -38,7 +44,9 @@ _WORDS = (
     "%d/%b/%Y",
     "%d%b%Y",
 )
-_CLOCK = re.compile(r"(?P<h>\d{1,3}):(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d(?:\.\d+)?))? ?(?P<half>[ap]m)?", re.IGNORECASE)
+_CLOCK = re.compile(
+    r"(?:(?P<d>\d+) days?,? )?(?P<h>\d{1,5}):(?P<m>[0-5]\d)(?::(?P<s>[0-5]\d(?:\.\d+)?))? ?(?P<half>[ap]m)?", re.IGNORECASE
+)
 _NONE = -(2**63)
 
 
@@ -73,14 +81,14 @@ def are_clocks(texts: Sequence[str]) -> bool:
     return bool(some) and 2 * sum(not math.isnan(_hours(text)) for text in some) > len(some)
 
 
-def is_day_first(table: Table, name: str) -> bool:
-    """Return whether 03/04/2024 is the third of April in the column `name`.
+def is_day_first(table: Table, name: str) -> bool | None:
+    """Return whether 03/04/2024 is the third of April in the column `name`, or None if it has no such dates.
 
     Raises: InputError if neither the column nor the table's reading says so, or if years have two digits.
     """
     cells = table.column(name)
     if pa.types.is_temporal(cells.type):
-        return False
+        return table.reading.day_first
     texts = coded(cells, table.reading.of(name))[1]
     short = next((text for text in texts if _SHORT.fullmatch(text)), None)
     if short is not None:
@@ -97,7 +105,7 @@ def is_day_first(table: Table, name: str) -> bool:
             f"{table.name}, column {name!r} has dates such as {found[0][0]!r}, which {what}: give --dayfirst or --no-dayfirst "
             "(Reading(day_first=...) in Python)."
         )
-    return bool(found) and not second
+    return not second if found else None
 
 
 def microseconds(table: Table, name: str, day_first: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -167,6 +175,17 @@ def _date(text: str, day_first: bool) -> int | None:
 
 
 def _moment(text: str, day_first: bool) -> datetime | None:
+    parts = _WITH_TIME.fullmatch(text)
+    if not parts:
+        return _day(text, day_first)
+    day, clock = _day(parts["date"].rstrip(","), day_first), _hours(parts["time"] + (parts["half"] or ""))
+    if day is None or not clock < 24:
+        return None
+    moment = day + timedelta(microseconds=round(clock * 3.6e9))
+    return moment.replace(tzinfo=UTC) if parts["zone"] else moment
+
+
+def _day(text: str, day_first: bool) -> datetime | None:
     match = _PARTS.fullmatch(text) or _YEAR_FIRST.fullmatch(text)
     if match:
         month, day = match["a"], match["b"]
@@ -178,7 +197,7 @@ def _moment(text: str, day_first: bool) -> datetime | None:
         return datetime(int(month["year"]), int(month["month"]), 1)
     if quarter := _QUARTER.fullmatch(text):
         return datetime(int(quarter["year"] or quarter["later"]), 3 * int(quarter["quarter"] or quarter["early"]) - 2, 1)
-    if "-" in text[4:] and text[:4].isdecimal():
+    if _ISO.fullmatch(text):
         return datetime.fromisoformat(text)
     for form in _WORDS if any(letter.isalpha() for letter in text) and text[-4:].isdecimal() else ():
         try:
@@ -198,4 +217,4 @@ def _hours(text: str) -> float:
         if not 1 <= whole <= 12:
             return float("nan")
         whole = whole % 12 + 12 * (match["half"].lower() == "pm")
-    return whole + int(match["m"]) / 60 + float(match["s"] or 0) / 3600
+    return 24 * int(match["d"] or 0) + whole + int(match["m"]) / 60 + float(match["s"] or 0) / 3600

@@ -13,6 +13,7 @@ from bmaml.errors import InputError
 from bmaml.tables import dates
 from bmaml.tables.cells import label, shifted, whole
 from bmaml.tables.columns import BOOLEANS, Column, Form
+from bmaml.tables.number_marks import number_among
 from bmaml.tables.table import Table, as_text, listed
 
 # Rarer levels of a category are one level together: an encoded column for each would cost more than it tells.
@@ -62,7 +63,8 @@ def fit_input(table: Table, name: str, tasks: np.ndarray, wanted: Wanted) -> Col
     if wanted.log and form != "number":
         raise InputError(f"column {name!r} is a {form} and is listed for its logarithm: take it out of that list.")
     if form == "category":
-        column = _fit_category(table, name, tasks, gaps)
+        some = None if wanted.categorical else number_among(table.coded(name, missing=True)[1])
+        column = _fit_category(table, name, tasks, gaps, some)
     else:
         column = _fit_number(table, Column(name, form=form, log=wanted.log, gaps=gaps))
         if form == "number":
@@ -73,7 +75,7 @@ def fit_input(table: Table, name: str, tasks: np.ndarray, wanted: Wanted) -> Col
             "these rows are used, and the model sees which they are.",
             stacklevel=2,
         )
-    return column
+    return column if form == "category" else replace(column, decimal=table.shown_mark(name))
 
 
 def fit_output(table: Table, name: str) -> Column:
@@ -151,6 +153,12 @@ def with_level(column: Column, away: np.ndarray, levels: np.ndarray) -> Column:
     return replace(column, mean=mean, scale=scale, low=ends[0], high=ends[1], level=own, note=note)
 
 
+def first_known(values: np.ndarray) -> float:
+    """Return the first of `values` that is there, or NaN."""
+    there = np.flatnonzero(np.isfinite(values))
+    return float(values[there[0]]) if len(there) else float("nan")
+
+
 def _fit_number(table: Table, column: Column) -> Column:
     name = column.name
     column = _origin(table, column)
@@ -178,7 +186,7 @@ def _origin(table: Table, column: Column) -> Column:
     """Return `column` with what is subtracted from its cells, and with the order of day and month in its dates."""
     if column.form == "date":
         column = replace(column, day_first=dates.is_day_first(table, column.name))
-        stamps, none = dates.microseconds(table, column.name, column.day_first)
+        stamps, none = dates.microseconds(table, column.name, bool(column.day_first))
         return replace(column, origin=int(stamps[~none].min()))
     if column.form != "number" or column.log:
         return column
@@ -253,11 +261,17 @@ def _outlier(table: Table, name: str, away: np.ndarray, narrow: float) -> str:
     )
 
 
-def _fit_category(table: Table, name: str, tasks: np.ndarray, gaps: bool) -> Column:
+def _fit_category(table: Table, name: str, tasks: np.ndarray, gaps: bool, some: str | None) -> Column:
+    """Return the encoding of a category. `some` is a level that is a number with more beside it, if most levels are."""
     codes, found = table.coded(name, missing=gaps)
     counts = np.bincount(codes[codes >= 0], minlength=len(found))
     rows, count = len(codes), len(np.unique(tasks))
     where = f"{table.name}, categorical column {name!r} has {len(found)} levels in {rows} rows"
+    why = f"most cells hold more than a number, such as {some!r}: write the numbers alone, with their unit in the column's name"
+    if some is not None and len(found) > max(2, rows // 2):
+        raise InputError(f"{where}, and {why}.")
+    if some is not None:
+        warnings.warn(f"column {name!r} is taken as words, and {why}, or list it as categorical.", stacklevel=3)
     if len(found) > max(2, rows // 2):
         raise InputError(f"{where}: it looks like an id or free text; leave it out.")
     if len(found) == count > 2 and len(np.unique(np.stack([codes, tasks], 1), axis=0)) == count:

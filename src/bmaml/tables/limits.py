@@ -34,14 +34,14 @@ def with_limits(table: Table, lower: str, upper: str) -> Table:
             f"outcome in {lower!r} and the upper one in {upper!r}."
         )
     # The new cells are read with the column's own mark, as those that stay.
-    mark, shown = table.decimal(lower), table.shown(lower)
+    mark, shown = table.decimal(lower), table.shown(lower) if is_text(table.column(lower)) else None
 
     def number(value: float) -> str:
         return repr(float(value)).replace(".", mark)
 
     def cell(row: int) -> str | None:
         if not known[row] or low[row] == high[row]:
-            return shown[row]
+            return number(low[row]) if shown is None else shown[row]
         if np.isnan(low[row]):
             return None if np.isnan(high[row]) else f"<{number(high[row])}"
         return f">{number(low[row])}" if np.isnan(high[row]) else f"{number(low[row])}..{number(high[row])}"
@@ -53,7 +53,7 @@ def with_limits(table: Table, lower: str, upper: str) -> Table:
 
 
 def has_limits(table: Table, name: str) -> bool:
-    """Whether all cells of the column `name` of `table` are numbers or limits, and some are limits."""
+    """Whether most cells of the column `name` of `table` are numbers or limits, and some are limits. Others are mistakes."""
     column = table.column(name)
     if not is_text(column):
         return False
@@ -61,7 +61,8 @@ def has_limits(table: Table, name: str) -> bool:
         return False
     mark = table.mark(name).decimal
     found, reach = limits(table.ungrouped(name), table.reading.of(name), "." if mark == "?" else mark)
-    return bool((reach != 0).any()) and not found.wrong.any()
+    known = len(found.missing) - int(found.missing.sum())
+    return bool((reach[~found.wrong] != 0).any()) and 2 * int(found.wrong.sum()) < known
 
 
 def shown_limits(reach: np.ndarray) -> str:

@@ -14,6 +14,7 @@ from bmaml.tables.cells import coded, label
 from bmaml.tables.columns import BOOLEANS, Column
 from bmaml.tables.fit_columns import NORMAL_QUARTILES, fit_output, form_of, given_order
 from bmaml.tables.limits import has_limits, shown_limits
+from bmaml.tables.number_marks import number_among
 from bmaml.tables.table import Table, listed
 
 # Words that say which of two levels is yes. Otherwise it is the later one.
@@ -118,6 +119,12 @@ def recognised(table: Table, outputs: tuple[str, ...]) -> Family:
             f"outcome {name!r} holds only {no} and {yes}: its probability of {yes} is learned (family yes-no).", stacklevel=4
         )
         return FAMILIES["yes-no"]
+    some = number_among(levels) if text else None
+    if some is not None:
+        raise InputError(
+            f"{table.name}, outcome {name!r} has cells such as {some!r}, which hold more than a number: write the numbers "
+            "alone, with their unit in the column's name, or give the family (classes for labels)."
+        )
     if 2 < len(levels) <= _MOST_CLASSES and form_of(table, name) == "category":
         shown = listed(levels, 6)
         if given_order(table, name, levels):
@@ -160,8 +167,9 @@ def fit_outcome(table: Table, name: str, family: Family, levels: tuple[str, ...]
         return replace(column, gaps=True, note=f"{column.note}, missing in {int(empty.sum())} rows")
     if levels and family.cells != "ordered":
         raise InputError(f"levels are given and the family is {family.name!r}: use family ordered, or leave the levels out.")
+    decimal = table.shown_mark(name)
     if family.cells == "number":
-        column = fit_output(table, name)
+        column = replace(fit_output(table, name), decimal=decimal)
         return column if family.likelihood is None else _robust(table, column)
     fits = {
         "ordered": lambda: _in_order(table, name, levels),
@@ -177,7 +185,7 @@ def fit_outcome(table: Table, name: str, family: Family, levels: tuple[str, ...]
             f"{table.name}, outcome {name!r} is {table.shown(name)[0]} in every training row: there is nothing to learn; "
             "give a column that varies."
         )
-    return column
+    return replace(column, decimal=decimal)
 
 
 def _levels(table: Table, name: str) -> list[str]:
@@ -202,7 +210,7 @@ def _two(table: Table, name: str, family: Family) -> Column:
             f"{family.name!r} is for two: give 0 and 1, true and false, or two words."
         )
     if table.is_numeric(name):
-        levels = sorted(levels, key=float)
+        levels = sorted(levels, key=lambda level: table.value(name, level))
     no, yes = levels if table.is_numeric(name) else _ordered(levels)
     return Column(name, form="two", levels=(no, yes), note=f"{no} or {yes}, as 0 and 1 (family {family.name})")
 
@@ -215,15 +223,16 @@ def _in_order(table: Table, name: str, given: tuple[str, ...]) -> Column:
     if not levels:
         if not table.is_numeric(name):
             raise InputError(f"{where} without an order: give it as --levels LOWEST,...,HIGHEST (levels=[...] in Python).")
-        levels = tuple(sorted(found, key=float))
+        levels = tuple(sorted(found, key=lambda level: table.value(name, level)))
     unknown = sorted(set(found) - set(levels))
     if unknown or len(set(levels)) < len(levels):
         wrong = f"{unknown[0]!r} is none" if unknown else "one is named twice"
         raise InputError(f"{where} and the levels are {listed(levels, 12)}, of which {wrong}: name each level once.")
     if not 3 <= len(levels) <= _MOST_LEVELS:
         raise InputError(f"{where}, and ordered levels are 3 to {_MOST_LEVELS}: use family yes-no for two, or normal for many.")
-    whole = table.is_numeric(name) and [float(level) for level in levels] == [float(levels[0]) + i for i in range(len(levels))]
-    first = int(float(levels[0])) if whole and not float(levels[0]) % 1 else 1
+    sizes = [table.value(name, level) for level in levels] if table.is_numeric(name) else []
+    whole = bool(sizes) and sizes == [sizes[0] + i for i in range(len(sizes))]
+    first = int(sizes[0]) if whole and not sizes[0] % 1 else 1
     shown = " < ".join(levels if len(levels) <= 6 else (*levels[:3], "...", levels[-1]))
     note = f"{len(levels)} levels in order, {shown}" + ("" if whole else f", as {first} to {first + len(levels) - 1}")
     return Column(name, form="ordered", levels=levels, origin=first, note=note)
@@ -236,7 +245,7 @@ def _classes(table: Table, name: str) -> Column:
             f"{table.name}, outcome {name!r} holds {len(levels)} different cells ({listed(levels, 6)}), and classes are 3 to "
             f"{_MOST_CLASSES}: use family yes-no for two, or join the rarest ones."
         )
-    levels = sorted(levels, key=float) if table.is_numeric(name) else levels
+    levels = sorted(levels, key=lambda level: table.value(name, level)) if table.is_numeric(name) else levels
     return Column(name, form="class", levels=tuple(levels), note=f"{len(levels)} classes, {listed(levels, 6)}")
 
 

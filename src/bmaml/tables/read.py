@@ -142,7 +142,7 @@ def _check_once(name: str, names: list[str]) -> None:
 
 def marked(table: Table) -> Table:
     """Return `table`, which is not of a text file, with the marks of decimals that its texts show."""
-    marks = marks_of(table.columns, commas_part_cells=True)
+    marks = marks_of(table.columns)
     return replace(table, marks=marks, notes=(*table.notes, *notes_of(marks)))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from bmaml.errors import InputError
 from bmaml.likelihoods import FAMILIES, NORMAL
 from bmaml.tables.columns import Column, side_by_side
-from bmaml.tables.fit_columns import INPUT_RATIO, OUTPUT_RATIO, Wanted, fit_input, spread, with_level
+from bmaml.tables.fit_columns import INPUT_RATIO, OUTPUT_RATIO, Wanted, first_known, fit_input, spread, with_level
 from bmaml.tables.limits import with_limits
 from bmaml.tables.outcomes import check_trials, family_of, fit_outcome, fit_side
 from bmaml.tables.roles import ColumnRoles, check_names
@@ -209,9 +209,14 @@ class Schema:
         return np.concatenate(parts, 1)
 
     def as_read(self, table: Table) -> Table:
-        """Return `table` with the fitted table's way of reading cells. A decimal mark is that of each table."""
-        mark = table.reading.decimal or self.reading.decimal
-        table = table.read_by(replace(self.reading, decimal=mark))
+        """Return `table` with the fitted table's way of reading cells, but for what its own cells or reading say of numbers and
+        dates.
+        """
+        fitted, own = self.reading, table.reading
+        day_first = fitted.day_first if own.day_first is None else own.day_first
+        columns = (*self.inputs, *self.outputs, *(column for column in (self.side, self.order_form) if column is not None))
+        decimals = {column.name: column.decimal or fitted.decimal or "" for column in columns}
+        table = table.read_by(replace(fitted, day_first=day_first, decimal=own.decimal), decimals)
         if self.upper is None or self.upper not in table.columns:
             return table
         return table.once(("limits of", self.upper), lambda: with_limits(table, self.outputs[0].name, str(self.upper)))
@@ -348,12 +353,6 @@ def order_values(table: Table, schema: Schema) -> np.ndarray:
     """
     form = Column(schema.order or "") if schema.order_form is None else schema.order_form
     return form.raw(schema.as_read(table))
-
-
-def first_known(values: np.ndarray) -> float:
-    """Return the first of `values` that is there, or NaN."""
-    there = np.flatnonzero(np.isfinite(values))
-    return float(values[there[0]]) if len(there) else float("nan")
 
 
 def _sortable(column: Column, table: Table) -> np.ndarray:

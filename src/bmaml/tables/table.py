@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike
 from bmaml.errors import InputError
 from bmaml.tables import cells as of_cells
 from bmaml.tables.cells import MISSING, Numbers
-from bmaml.tables.number_marks import PLAIN, Mark
+from bmaml.tables.number_marks import PLAIN, Mark, without_thousands
 
 # What is found of a column.
 Found = TypeVar("Found")
@@ -64,6 +65,7 @@ class Table:
     - `line_of`: gives the line of a row's number in a text file.
     - `notes`: sentences on how the file was read.
     - `marks`: how columns write numbers, by name, where their texts show another way than 1234.5.
+    - `usual`: the mark in front of decimals that another table's columns have, by name, for those whose own is in doubt.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Table:
     line_of: Callable[[int], int] | None = field(default=None, compare=False)
     notes: tuple[str, ...] = ()
     marks: Mapping[str, Mark] = field(default_factory=dict)
+    usual: Mapping[str, Literal[".", ","]] = field(default_factory=dict)
     _found: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -173,35 +176,55 @@ class Table:
 
     def _parsed(self, name: str) -> Numbers:
         plain = self._plain(name)
-        if plain is not None and self.mark(name).decimal == ".":
+        mark = self.mark(name)
+        if plain is not None and mark.decimal == "." and not mark.doubtful:
             return plain
         return of_cells.numbers(self.ungrouped(name), self.reading.of(name), self.decimal(name))
 
     def mark(self, name: str) -> Mark:
         """Return how the column `name` writes numbers, if these are texts."""
-        return Mark(self.reading.decimal, True) if self.reading.decimal else self.marks.get(name, PLAIN)
+        known = self.reading.decimal or self.usual.get(name)
+        return Mark(known, True) if known else self.marks.get(name, PLAIN)
+
+    def shown_mark(self, name: str) -> Literal["", ".", ","]:
+        """Return the mark that texts of the column `name` have in front of decimals, if they show one."""
+        cells, mark = self.column(name), self.mark(name)
+        if not pa.types.is_large_string(cells.type) or mark.doubtful or mark.decimal == "?":
+            return ""
+        return mark.decimal if mark != PLAIN or of_cells.pc.any(of_cells.pc.match_substring(cells, ".")).as_py() else ""
 
     def ungrouped(self, name: str) -> pa.Array:
         """Return the column `name` without marks between thousands."""
         mark, cells = self.mark(name), self.column(name)
-        return of_cells.without_thousands(cells, mark.decimal) if mark.grouped else cells
+        return without_thousands(cells, mark.decimal) if mark.grouped else cells
 
     def decimal(self, name: str) -> str:
         """Return the mark in front of decimals in the column `name`.
 
         Raises: InputError if its commas could be decimal marks or mark thousands.
         """
-        mark = self.mark(name).decimal
-        if mark != "?":
-            return mark
+        mark = self.mark(name)
+        if mark.decimal != "?" and not (mark.doubtful and self._marks_decimals_by_commas()):
+            return mark.decimal
         some = next((text for text in self.shown(name) if "," in text or "." in text), None)
         if some is None:
             return "."
-        sign = "comma" if "," in some else "point"
+        sign = "," if "," in some else "."
         raise InputError(
-            f"{self.name}, column {name!r} has numbers such as {some!r}, whose {sign} could mark decimals or thousands: "
-            "give --decimal , or --decimal . (Reading(decimal=...) in Python) to say which."
+            f"{self.name}, column {name!r} has numbers such as {some!r}, whose {_NAMES[sign]} could mark decimals or "
+            "thousands: give --decimal , or --decimal . (Reading(decimal=...) in Python) to say which."
         )
+
+    def value(self, name: str, text: str) -> float:
+        """Return the number that a cell with this `text` means in the column `name`, or NaN."""
+        cell, mark = pa.array([text], pa.large_string()), self.mark(name)
+        cell = without_thousands(cell, mark.decimal) if mark.grouped else cell
+        return float(of_cells.numbers(cell, (), self.decimal(name)).values[0])
+
+    def _marks_decimals_by_commas(self) -> bool:
+        """Whether this is a text file some of whose columns do so. To most people 1.234 is more than a thousand there."""
+        commas = [name for name, mark in self.marks.items() if mark.decimal == ","] if self.unit == "line" else []
+        return any(self.is_numeric(name) for name in commas)
 
     def limits(self, name: str, *, missing: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Return the column `name` as float64, and how far the true number may lie from each: cells such as <0.1 are limits.
@@ -242,7 +265,7 @@ class Table:
     def _other_marks(self, name: str) -> list[str]:
         """Return what to give if the only cell of the column `name` is a number by other marks than the column's."""
         for mark, what in ((".", "thousands"), (",", "decimals")):
-            cell = of_cells.without_thousands(self.column(name), mark)
+            cell = without_thousands(self.column(name), mark)
             if not of_cells.limits(cell, (), mark)[0].wrong.any():
                 return [f"give --decimal {mark} (Reading(decimal={mark!r}) in Python) if commas mark {what}"]
         return []
@@ -263,14 +286,35 @@ class Table:
 
         return self.once(("empty", name), find)
 
-    def read_by(self, reading: Reading) -> Table:
-        """Return the table with another way of reading its cells."""
-        if reading == self.reading:
+    def read_by(self, reading: Reading, decimals: Mapping[str, str]) -> Table:
+        """Return the table with another way of reading its cells.
+
+        `decimals` are marks in front of decimals, by column. They are used where a column's own mark is in doubt.
+        """
+        usual = {} if reading.decimal else {name: mark for name, mark in decimals.items() if self._in_doubt(name, mark)}
+        if reading == self.reading and usual == self.usual:
             return self
         known = self._found.get("read")
-        if known is None or known.reading != reading:
-            known = self._found["read"] = replace(self, reading=reading)
+        if known is None or known.reading != reading or known.usual != usual:
+            known = self._found["read"] = replace(self, reading=reading, usual=usual)
+            known._say_usual()
         return known
+
+    def _in_doubt(self, name: str, mark: str) -> bool:
+        own = self.marks.get(name, PLAIN)
+        return (own.decimal == "?" and bool(mark)) or (own.doubtful and mark == ",")
+
+    def _say_usual(self) -> None:
+        for name, mark in self.usual.items():
+            sign, other = (".", ",") if self.marks[name].doubtful else (",", ".")
+            some = next((text for text in self.shown(name) if sign in text), None)
+            what, else_ = ("decimals", other) if sign == mark else ("thousands", sign)
+            if some is not None:
+                warnings.warn(
+                    f"{self.name}, column {name!r} has numbers such as {some!r}, whose {_NAMES[sign]} marks {what} as in the "
+                    f"fitted table: if it does not, give --decimal {else_} (Reading(decimal={else_!r}) in Python).",
+                    stacklevel=2,
+                )
 
     def take(self, rows: np.ndarray) -> Table:
         """Return the table of some `rows` (indices or a boolean mask). The rows keep their places."""
@@ -297,6 +341,7 @@ class Table:
         return f"{self.cell(name, row)} is {_shown(self.take(np.array([row])).shown(name)[0])}"
 
 
+_NAMES = {",": "comma", ".": "point"}
 _NOT_MEASURED = "list it in --na-values (Reading(missing=...) in Python) if nothing was measured"
 _CATEGORICAL = "or list an input as categorical when fitting"
 _NA_VALUES = "say with --na-values (Reading(missing=...) in Python) what means missing"

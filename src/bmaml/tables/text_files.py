@@ -84,8 +84,10 @@ def read_text(path: Path) -> TextFile:
         names = [text.strip() or f"column {i + 1}" for i, text in enumerate(header)]
         none = [pa.nulls(0, pa.large_string())] * len(names)
         columns = none if len(first) == 1 else _parsed(path, content, delimiter, len(names), line - 1)
-        marks = {}
-        if delimiter != "," or content.find(b'"') >= 0:  # Where commas part cells, one within a cell needs quotes.
+        quoted, marks = content.find(b'"') >= 0, {}
+        if quoted:
+            _check_quotes(path, delimiter, columns)
+        if delimiter != "," or quoted:  # Where commas part cells, one within a cell needs quotes.
             marks = marks_of(dict(zip(names, columns, strict=True)), commas_part_cells=delimiter == ",")
         return TextFile(names, columns, marks, Lines(path, delimiter), _notes(delimiter, marks))
 
@@ -187,6 +189,22 @@ def _parsed(path: Path, content: Any, delimiter: str, width: int, above: int) ->
         if pc.any(blank).as_py():
             columns = [column.filter(pc.invert(blank)) for column in columns]
     return columns
+
+
+def _check_quotes(path: Path, delimiter: str, columns: list[pa.Array]) -> None:
+    """Check that no cell in quotes has swallowed rows, as it does where a quote is not closed.
+
+    Raises: InputError that names the line where such a cell begins.
+    """
+    rows = rf"[\r\n]([^\r\n{delimiter}]*[{delimiter}]){{{len(columns) - 1}}}" if len(columns) > 1 else r"[\r\n][^\r\n]"
+    if not any(pc.any(pc.match_substring_regex(column, rows)).as_py() for column in columns):
+        return
+    for line, row in _records(path, delimiter):
+        if any(re.search(rows, cell) for cell in row):
+            raise InputError(
+                f"{path}, line {line} has a quote that is closed lines below, with whole rows in between: close it on its "
+                'line, or write a quote that belongs to a text as "" within quotes.'
+            )
 
 
 def _blank(column: pa.Array) -> pa.Array:
