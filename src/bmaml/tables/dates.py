@@ -20,7 +20,8 @@ DAY = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = r"(?:[T ]+(?P<time>\d{1,2}:\d{2}.*))?"
 _PARTS = re.compile(r"(?P<a>\d{1,2})(?P<mark>[/.-])(?P<b>\d{1,2})(?P=mark)(?P<year>\d{4})" + _TIME)
-_SHORT = re.compile(r"(?:\d{1,2}([/.-])\d{1,2}\1|\d{1,2}[- ][A-Za-z]{3,9}[- ])\d{2}(?:[T ]+\d{1,2}:\d{2}.*)?")
+_MONTHS = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_SHORT = re.compile(r"(?:\d{1,2}([/.-])\d{1,2}\1|\d{1,2}[- ]" + _MONTHS + r"[a-z]*[- ])\d{2}(?:[T ]+\d{1,2}:\d{2}.*)?", re.I)
 _ISO = re.compile(r"\d{4}-(?:\d\d-\d\d|W\d\d(?:-\d)?)(?:[T ].+)?")
 # A date, and a time of day as people write it, with a zone.
 _WITH_TIME = re.compile(

@@ -63,7 +63,8 @@ def fit_input(table: Table, name: str, tasks: np.ndarray, wanted: Wanted) -> Col
     if wanted.log and form != "number":
         raise InputError(f"column {name!r} is a {form} and is listed for its logarithm: take it out of that list.")
     if form == "category":
-        some = None if wanted.categorical else number_among(table.coded(name, missing=True)[1])
+        said = wanted.categorical or pa.types.is_dictionary(table.column(name).type)
+        some = None if said else number_among(table.coded(name, missing=True)[1])
         column = _fit_category(table, name, tasks, gaps, some)
     else:
         column = _fit_number(table, Column(name, form=form, log=wanted.log, gaps=gaps))

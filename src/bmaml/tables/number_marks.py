@@ -22,6 +22,7 @@ _COMMA = _START + r"\d*,\d+([eE][+-]?\d+)?" + _END
 _COMMA_THOUSANDS = _START + r"[1-9]\d{0,2}(,\d{3})+" + _END
 _POINT = _START + r"\d*\.\d+([eE][+-]?\d+)?" + rf"{SPACE}*$"
 _POINT_THOUSANDS = _START + r"[1-9]\d{0,2}(\.\d{3})+" + rf"{SPACE}*$"
+_NUMBER = _START + r"[\d.,]*\d([eE][+-]?\d+)?" + _END
 # Numbers that show both marks, such as 1,234.5 and 1.234,5. The commas of 1,234,567 are no decimals either.
 _COMMAS_PART = _START + r"[1-9]\d{0,2}((,\d{3})+\.\d+|(,\d{3}){2,})" + _END
 _POINTS_PART = _START + r"[1-9]\d{0,2}(\.\d{3})+,\d+" + _END
@@ -44,6 +45,7 @@ class Mark(NamedTuple):
 
 PLAIN = Mark()
 # A number with a limit, a currency or a sign of its own in front, and a unit of a few letters behind.
+_ALONE = re.compile(r"[+\-\u2212]?[\d.,]*\d")
 _WITH_MORE = re.compile(
     r"[<>\u2264\u2265=]*\s*[$\u20ac\u00a3\u00a5]?\s*[+\-\u2212]?\d[\d.,'\u2019\s]*"
     r"([%\u2030*]|[^\W\d_/]{1,3}(/[^\W\d_]{1,3})?)?"
@@ -64,7 +66,7 @@ def marks_of(columns: Mapping[str, pa.Array], *, commas_part_cells: bool = False
 
 def _mark(column: pa.Array) -> Mark:
     """Return how a `column` of texts writes numbers. A few cells of another way are mistakes, reported when they are read."""
-    if not pc.any(pc.match_substring(column, ",")).as_py():
+    if not pc.any(pc.match_substring(column, ",")).as_py() or _are_words(pc.unique(column)):
         return PLAIN
     commas_part, points_part = _count(column, _COMMAS_PART), _count(column, _POINTS_PART)
     if commas_part or points_part:
@@ -76,6 +78,13 @@ def _mark(column: pa.Array) -> Mark:
         return PLAIN if point > comma else Mark(",")
     # Where points mark decimals, commas mark thousands.
     return Mark(".", True) if point > _count(column, _POINT_THOUSANDS) else Mark("?")
+
+
+def _are_words(texts: pa.Array) -> bool:
+    """Return whether more of the different `texts` are words than numbers."""
+    number = pc.match_substring_regex(texts, _NUMBER)
+    word = pc.and_(pc.match_substring_regex(texts, r"\pL"), pc.invert(number))
+    return pc.sum(word).as_py() > pc.sum(number).as_py()
 
 
 def _doubtful(column: pa.Array) -> bool:
@@ -104,7 +113,7 @@ def without_thousands(cells: pa.Array, decimal: str) -> pa.Array:
 
 def number_among(texts: Sequence[str]) -> str | None:
     """Return one of the `texts` that is a number with more beside it, such as 5 mg, if at least three texts and most are."""
-    some = [text for text in texts if _WITH_MORE.fullmatch(text)]
+    some = [text for text in texts if _WITH_MORE.fullmatch(text) and not _ALONE.fullmatch(text)]
     return some[0] if len(some) > max(2, len(texts) // 2) else None
 
 

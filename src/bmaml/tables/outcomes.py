@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
 from bmaml.errors import InputError
 from bmaml.likelihoods import FAMILIES, NORMAL, Family, Side
@@ -119,7 +120,7 @@ def recognised(table: Table, outputs: tuple[str, ...]) -> Family:
             f"outcome {name!r} holds only {no} and {yes}: its probability of {yes} is learned (family yes-no).", stacklevel=4
         )
         return FAMILIES["yes-no"]
-    some = number_among(levels) if text else None
+    some = number_among(levels) if text and not pa.types.is_dictionary(table.column(name).type) else None
     if some is not None:
         raise InputError(
             f"{table.name}, outcome {name!r} has cells such as {some!r}, which hold more than a number: write the numbers "
