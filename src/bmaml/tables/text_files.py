@@ -196,8 +196,9 @@ def _check_quotes(path: Path, delimiter: str, columns: list[pa.Array]) -> None:
 
     Raises: InputError that names the line where such a cell begins.
     """
-    rows = rf"[\r\n]([^\r\n{delimiter}]*[{delimiter}]){{{len(columns) - 1}}}" if len(columns) > 1 else r"[\r\n][^\r\n]"
-    if not any(pc.any(pc.match_substring_regex(column, rows)).as_py() for column in columns):
+    several = [column for column in columns if any(pc.any(pc.match_substring(column, end)).as_py() for end in "\n\r")]
+    rows = rf"[\r\n]([^\r\n{delimiter}]*[{delimiter}]){{{len(columns) - 1}}}"
+    if len(columns) < 2 or not any(pc.any(pc.match_substring_regex(column, rows)).as_py() for column in several):
         return
     for line, row in _records(path, delimiter):
         if any(re.search(rows, cell) for cell in row):
