@@ -25,8 +25,8 @@ _SHORT = re.compile(r"(?:\d{1,2}([/.-])\d{1,2}\1|\d{1,2}[- ]" + _MONTHS + r"[a-z
 _ISO = re.compile(r"\d{4}-(?:\d\d-\d\d|W\d\d(?:-\d)?)(?:[T ].+)?")
 # A date, and a time of day as people write it, with a zone.
 _WITH_TIME = re.compile(
-    r"(?P<date>.+?)[T ]+(?P<time>\d{1,2}:[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?)(?P<half> ?[ap]m)?(?P<zone> ?(?:UTC|GMT|Z))?",
-    re.IGNORECASE,
+    r"(?P<date>.+?)(?:T| +)(?P<time>\d{1,2}:[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?)"
+    r"(?P<half> ?(?i:[ap]m))?(?P<zone> ?(?:UTC|GMT|Z))?"
 )
 _YEAR_FIRST = re.compile(r"(?P<year>\d{4})[/.](?P<a>\d{1,2})[/.](?P<b>\d{1,2})" + _TIME)
 # A month or a quarter is its first day. A lot or a season such as 2019-20 is no month.
