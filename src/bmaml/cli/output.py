@@ -22,10 +22,10 @@ from bmaml.estimators.suggestions import Wish, suggested
 from bmaml.io.files import replacing, waiting
 from bmaml.likelihoods import FAMILIES
 from bmaml.tables import ColumnRoles, Schema, Table
-from bmaml.tables.cells import is_text, pc
+from bmaml.tables.cells import is_text
 from bmaml.tables.csv_lines import csv_lines
 from bmaml.tables.new import NewRows, NewTask
-from bmaml.tables.number_marks import LIMIT, SIGN, without_thousands
+from bmaml.tables.number_marks import remarked
 from bmaml.training.run import Run
 
 
@@ -230,11 +230,7 @@ def _written(rows: Table, name: str, comma: bool) -> pa.Array:
     """Return the cells of column `name` as they are written, numbers with the mark of the answers in front of decimals."""
     texts, wanted = rows.written(name), "," if comma else "."
     own = rows.mark(name).decimal if is_text(rows.column(name)) else "."
-    if own in ("?", wanted):
-        return texts
-    plain = without_thousands(texts, own)
-    number = pc.match_substring_regex(plain, rf"^({LIMIT})?{SIGN}\d*\{own}?\d+([eE]{SIGN}\d+)?(\.\..*)?$")
-    return pc.if_else(number, pc.replace_substring(plain, own, wanted), texts)
+    return texts if own in ("?", wanted) else remarked(texts, own, wanted)
 
 
 def _kept(rows: Table, name: str, comma: bool) -> pa.Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -194,19 +193,16 @@ def without_missing(cells: pa.Array, missing: Iterable[str]) -> pa.Array:
     if not is_text(cells):
         return strings(_without_numbers(cells, missing))
     texts = strings(cells)
-    lower, gone = pc.utf8_lower(texts), {"", *missing}
+    lower, gone = pc.utf8_lower(texts), pa.array(["", *missing], _TEXT)
     if _marks(missing):  # -999.0 and -999,0 are -999. With three digits the comma could mark thousands.
-        for way, same in _SAME_NUMBER:
-            lower = pc.replace_substring_regex(lower, way, same)
-        gone = {_same_number(text) for text in gone}
-    found = pc.is_in(lower, pa.array(sorted(gone), _TEXT))
-    return pc.if_else(found, pa.scalar(None, _TEXT), texts)
+        lower, gone = _same_numbers(lower), _same_numbers(gone)
+    return pc.if_else(pc.is_in(lower, gone), pa.scalar(None, _TEXT), texts)
 
 
-def _same_number(text: str) -> str:
+def _same_numbers(texts: pa.Array) -> pa.Array:
     for way, same in _SAME_NUMBER:
-        text = re.sub(way, same, text)
-    return text
+        texts = pc.replace_substring_regex(texts, way, same)
+    return texts
 
 
 def _marks(missing: Iterable[str]) -> list[float]:

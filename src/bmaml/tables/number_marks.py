@@ -44,8 +44,8 @@ class Mark(NamedTuple):
 
 
 PLAIN = Mark()
-# A number with a limit, a currency or a sign of its own in front, and a unit of a few letters behind.
 _ALONE = re.compile(r"[+\-\u2212]?[\d.,]*\d")
+# A number with a limit, a currency or a sign of its own in front, and a unit of a few letters behind.
 _WITH_MORE = re.compile(
     r"[<>\u2264\u2265=]*\s*[$\u20ac\u00a3\u00a5]?\s*[+\-\u2212]?\d[\d.,'\u2019\s]*"
     r"([%\u2030*]|[^\W\d_/]{1,3}(/[^\W\d_]{1,3})?)?"
@@ -109,6 +109,13 @@ def without_thousands(cells: pa.Array, decimal: str) -> pa.Array:
     grouped = rf"^{SPACE}*({LIMIT})?{end}(\.\.{end})?{SPACE}*$"
     plain = pc.replace_substring(pc.replace_substring(texts, "..", _TO), other, "")
     return pc.if_else(pc.match_substring_regex(texts, grouped), pc.replace_substring(plain, _TO, ".."), texts)
+
+
+def remarked(texts: pa.Array, own: str, wanted: str) -> pa.Array:
+    """Return `texts`, where numbers and limits with the mark `own` in front of decimals have the `wanted` one, ungrouped."""
+    plain = without_thousands(texts, own)
+    number = pc.match_substring_regex(plain, rf"^({LIMIT})?{SIGN}\d*\{own}?\d+([eE]{SIGN}\d+)?(\.\..*)?$")
+    return pc.if_else(number, pc.replace_substring(plain, own, wanted), texts)
 
 
 def number_among(texts: Sequence[str]) -> str | None:

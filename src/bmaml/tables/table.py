@@ -176,8 +176,7 @@ class Table:
 
     def _parsed(self, name: str) -> Numbers:
         plain = self._plain(name)
-        mark = self.mark(name)
-        if plain is not None and mark.decimal == "." and not mark.doubtful:
+        if plain is not None and self.decimal(name) == ".":
             return plain
         return of_cells.numbers(self.ungrouped(name), self.reading.of(name), self.decimal(name))
 
