@@ -38,6 +38,15 @@ def test_seeds_of_a_figure_that_trains_nothing_are_refused(tmp_path, capsys):
     assert "trains nothing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("banana", "always shows all of its methods"), ("bmaml-2", "unknown method of this figure 'maml'")]
+)
+def test_methods_that_a_figure_does_not_have_are_refused(name, said, tmp_path, capsys):
+    assert run("figure", name, "--methods", "maml", "--out", tmp_path) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.costly  # It compiles for a minute; `make demo` runs the command itself.
 def test_demo_writes_a_picture_and_scores(tmp_path):
     assert run("demo", "--share", "0.001", "--out", tmp_path) == 0

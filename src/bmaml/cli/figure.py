@@ -33,6 +33,10 @@ class FigureOptions(OptionGroup):
     settings: Annotated[
         str, typer.Option(help="For bmaml-1: paper, tuned, or paper,tuned. A method without a paper is in tuned alone.")
     ] = "paper,tuned"
+    methods: Annotated[
+        str | None,
+        typer.Option(help="For bmaml-1, bmaml-2 and active-images: some of their methods, as maml,bmaml (default: all)."),
+    ] = None
     out: Annotated[
         Path, typer.Option(help="Folder for the picture, its numbers and the trainings, with which a second call goes on.")
     ] = Path("figures")
@@ -79,6 +83,19 @@ def _training(options: FigureOptions, **small: Any) -> dict[str, Any]:
     return {"seeds": options.every_seed} | (small if options.small else {}) | steps
 
 
+def _methods(options: FigureOptions, known: tuple[str, ...], small: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """Return which of the methods `known` to a figure it shows: those asked for, or all, or `small` at its small size.
+
+    Raises: InputError for another name.
+    """
+    from bmaml.cli.options import names_of
+    from bmaml.rows import pick
+
+    named = {name: name for name in known}
+    asked = tuple(pick("method of this figure", name, named) for name in names_of(options.methods))
+    return {"methods": asked or (small if small and options.small else known)}
+
+
 def _kept(options: FigureOptions, name: str) -> dict[str, Any]:
     """Return where the trainings of the figure `name` are kept, and what shows each."""
     from bmaml.training.progress import BarProgress
@@ -117,6 +134,7 @@ def _bmaml_1(options: FigureOptions) -> Drawn:
     size: dict[str, Any] = {"steps": 150, "marks": 5, "test_tasks": 50} if options.small else {"steps": options.steps}
     numbers = curves.run(
         **size,
+        **_methods(options, curves.METHODS),
         progress=BarProgress,
         settings=settings_of(options.settings),
         seeds=options.every_seed,
@@ -206,16 +224,26 @@ def _bmaml_2(options: FigureOptions) -> Drawn:
     from bmaml.experiments import particles
     from bmaml.plots import particles as plot
 
+    def drawn(numbers: Numbers) -> Drawn:
+        return Drawn({"bmaml-2": numbers}, plot.draw(numbers))
+
     size = _training(options, steps=300, particles=(1, 5), counts=(10, 100), episodes=100)
-    numbers = particles.run(images=options.images, data=options.data, **size, **_kept(options, "bmaml-2"))
-    return Drawn({"bmaml-2": numbers}, plot.draw(numbers))
+    numbers = particles.run(
+        images=options.images,
+        data=options.data,
+        **size,
+        **_methods(options, particles.METHODS),
+        **_kept(options, "bmaml-2"),
+        after=lambda numbers: _save("bmaml-2", drawn(numbers), options.out),
+    )
+    return drawn(numbers)
 
 
 def _active_images(options: FigureOptions) -> Drawn:
     from bmaml.experiments import active_images
     from bmaml.plots import active_images as plot
 
-    size = _training(options, steps=300, methods=("ridge",))
+    size = _training(options, steps=300) | _methods(options, active_images.METHODS, small=("ridge",))
     numbers, needed = active_images.run(images=options.images, data=options.data, **size, **_kept(options, "active-images"))
     for row in needed.where(random_labels=20):
         if row["by"] != "random":
@@ -241,6 +269,7 @@ FIGURES: dict[str, Callable[[FigureOptions], Drawn]] = {
 _OF_TRAININGS = ("maml", "bmaml-1", "active", "returns", "paths", "bmaml-2", "active-images")
 _OF_RUNS = ("active", "returns", "paths")
 _OF_IMAGES = ("bmaml-2", "active-images")
+_OF_METHODS = ("bmaml-1", *_OF_IMAGES)
 
 
 def figure(
@@ -258,6 +287,8 @@ def figure(
         refuse(options, f"figure {name} is not of images", only=("--images", "--data"))
     if name != "bmaml-1":
         refuse(options, f"figure {name} is not that of the curves of training", only=("--settings",))
+    if name not in _OF_METHODS:
+        refuse(options, f"figure {name} always shows all of its methods", only=("--methods",))
     if name not in _OF_TRAININGS or options.folders:
         why = "the runs are given" if options.folders else f"figure {name} trains nothing at random"
         refuse(options, why, only=("--seeds",))

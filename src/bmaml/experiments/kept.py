@@ -58,17 +58,28 @@ class Trainings:
         self.count, self.directory, self.progress = count, directory, progress
         self._place = 0
 
-    def run(self, title: str, method: AbstractMethod, tasks: AbstractSource, plan: Plan) -> Run:
+    def run(
+        self,
+        title: str,
+        method: AbstractMethod,
+        tasks: AbstractSource,
+        plan: Plan,
+        *,
+        name: str | None = None,
+        about: dict[str, str] | None = None,
+        callbacks: Iterable[Callback] | Callback = (),
+    ) -> Run:
         """Return the next training.
 
         - `title`: names it among all, such as "EMAML, 5 particles".
-        - `method`, `tasks`, `plan`: as in `bmaml.train`.
+        - `method`, `tasks`, `plan`, `about`, `callbacks`: as in `bmaml.train`.
+        - `name`: name of its folder; None makes one from the title, the meta-steps and the seed.
 
         Raises: InputError if the folder holds a training of something else; KeyboardInterrupt if Ctrl-C stopped it.
         """
         self._place += 1
         shown = self.progress and self.progress(f"training {self._place} of {self.count}: {title}, seed {plan.seed}")
         if self.directory is None:
-            return train(method, tasks, plan, progress=shown)
-        name = "-".join(re.findall(r"[a-z0-9]+", f"{title} {plan.steps} {plan.seed}".lower()))
-        return kept_run(self.directory / name, method, tasks, plan, progress=shown)
+            return train(method, tasks, plan, callbacks=callbacks, progress=shown)
+        name = name or "-".join(re.findall(r"[a-z0-9]+", f"{title} {plan.steps} {plan.seed}".lower()))
+        return kept_run(self.directory / name, method, tasks, plan, about=about, callbacks=callbacks, progress=shown)

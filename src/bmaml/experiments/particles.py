@@ -38,6 +38,7 @@ def run(
     seeds: tuple[int, ...] = (0,),
     directory: Path | None = None,
     progress: Callable[[str], Progress] | None = None,
+    after: Callable[[Numbers], object] = lambda numbers: None,
 ) -> Numbers:
     """Return accuracy, NLL (nats an image) and calibration error of 5-way 1-shot on classes not trained on.
 
@@ -54,6 +55,7 @@ def run(
     - `seeds`: seeds of trainings and training tasks.
     - `directory`: keeps the trainings, so that a second call goes on (None: nowhere).
     - `progress`: makes what shows a training from its title.
+    - `after`: is called with the numbers so far after each training.
 
     Raises: InputError if the images are missing; KeyboardInterrupt if Ctrl-C stopped a training.
     """
@@ -78,8 +80,10 @@ def run(
             rows += [("particles", seed, name, count, None, *row) for row in found]
             if count == most:
                 rows += [("tasks", seed, name, most, None, *row) for row in found]
+            after(Numbers(COLUMNS, rows))
         for total in counts:
             rows += [("tasks", seed, name, most, total, *row) for row in scores(most, FiniteTasks(endless, total, seed), total)]
+            after(Numbers(COLUMNS, rows))
     return Numbers(COLUMNS, rows)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from bmaml.data import Data
 from bmaml.evaluation.intervals import POSITIVE, REAL, interval
-from bmaml.experiments.kept import kept_run
+from bmaml.experiments.kept import Trainings
 from bmaml.experiments.numbers import Numbers, markdown_table
 from bmaml.inference.posteriors import each_member
 from bmaml.learners.base import AbstractIterativeLearner, AbstractLearner
@@ -26,7 +26,6 @@ from bmaml.tasks.base import FixedTasks
 from bmaml.tasks.sinusoid import Sinusoids
 from bmaml.training.callbacks import Callback
 from bmaml.training.progress import Progress
-from bmaml.training.run import train
 
 Settings = Literal["paper", "tuned"]
 METHODS = ("bmaml", "emaml", "maml", "experts")
@@ -61,7 +60,7 @@ class Curve(NamedTuple):
     def title(self) -> str:
         """What a progress bar calls it."""
         title = ROWS[self.method].title or self.method
-        return f"{title}, {self.shots}-shot, {self.tasks} tasks, {self.settings} settings, seed {self.seed}"
+        return f"{title}, {self.shots}-shot, {self.tasks} tasks, {self.settings} settings"
 
 
 def run(
@@ -102,9 +101,9 @@ def run(
     """
     every = list(curves(settings, seeds, shots, tasks, methods))
     rows: list[tuple[Any, ...]] = []
-    for place, curve in enumerate(every, 1):
-        shown = progress and progress(f"training {place} of {len(every)}: {curve.title}")
-        rows += _rows(curve, steps, test_tasks, marks, directory, shown)
+    trainings = Trainings(len(every), directory, progress)
+    for curve in every:
+        rows += _rows(curve, trainings, steps, test_tasks, marks)
         after(Numbers(COLUMNS, rows))
     return Numbers(COLUMNS, rows)
 
@@ -128,20 +127,15 @@ def frozen(tasks: int, shots: int, seed: int) -> FixedTasks:
     return FixedTasks(rows, (shots,), shots, "first")
 
 
-def _rows(
-    curve: Curve, steps: int | None, test_tasks: int, marks: int, directory: Path | None, progress: Progress | None
-) -> list[tuple[Any, ...]]:
-    """Return the rows of one training, which is made or read from the folder `directory`."""
+def _rows(curve: Curve, trainings: Trainings, steps: int | None, test_tasks: int, marks: int) -> list[tuple[Any, ...]]:
+    """Return the rows of one training."""
     published = curve.settings == "paper"
     method = build_method(curve.method, _FAMILY, published=published)
     plan = build_plan(curve.method, _FAMILY, steps=steps, seed=curve.seed, published=published)
     plan = dataclasses.replace(plan, record_every=max(plan.steps // marks, 1))
     score, source = _Score(method, curve.shots, test_tasks), frozen(curve.tasks, curve.shots, curve.seed)
-    if directory is None:
-        done = train(method, source, plan, callbacks=score, progress=progress)
-    else:
-        about = {"kind": "family", "tasks": _FAMILY, "method": curve.method}
-        done = kept_run(directory / curve.name, method, source, plan, about=about, callbacks=score, progress=progress)
+    about = {"kind": "family", "tasks": _FAMILY, "method": curve.method}
+    done = trainings.run(curve.title, method, source, plan, name=curve.name, about=about, callbacks=score)
     own = method.learner.steps if isinstance(method.learner, AbstractIterativeLearner) else None
     start = score.numbers(method.begin(plan).meta) | {"step": 0}
     return [

@@ -44,9 +44,10 @@ def _panel(axis: Axes, numbers: Numbers, panel: str, along: str, metric: str) ->
     for k, (name, seed) in enumerate(lines):
         colour, label = _STYLE[name]
         where = {"panel": panel, "method": name, "seed": seed, "metric": metric}
-        rows = [numbers.where(**where, **{along: place})[0] for place in places]
-        mean = [row["mean"] for row in rows]
+        # Trainings that are yet to come have no point.
+        found = [(at, row) for at, place in enumerate(places) for row in numbers.where(**where, **{along: place})]
+        rows, mean = [row for _, row in found], [row["mean"] for _, row in found]
         ends = [[m - row["low"] for m, row in zip(mean, rows, strict=True)], [row["high"] - row["mean"] for row in rows]]
-        shift = [at + _APART * (k - (len(lines) - 1) / 2) / len(lines) for at in range(len(places))]
+        shift = [at + _APART * (k - (len(lines) - 1) / 2) / len(lines) for at, _ in found]
         axis.errorbar(shift, mean, ends, fmt="o-", color=colour, ms=3, lw=1, capsize=2, label=label)
     axis.set_xticks(range(len(places)), ["endless" if place is None else f"{place:,}" for place in places])
