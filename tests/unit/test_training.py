@@ -14,6 +14,7 @@ from cases import MODEL, fixed_tasks, in_new_process, is_one_sentence, jit
 
 import bmaml
 from bmaml.experiments import training_curves as progress
+from bmaml.experiments.numbers import Numbers
 from bmaml.inference.adjoints import FirstOrder
 from bmaml.inference.directions import Langevin
 from bmaml.learners import GradientLearner, Sgd
@@ -88,6 +89,17 @@ def test_an_experiment_that_ctrl_c_stops_goes_on_where_it_was(tmp_path):
     assert whole.distinct("step") == [0, 20, 40]
     own = [row for row in whole.where(seed=1, step=40, score="ensemble") if row["inner_steps"] == row["own_steps"]]
     assert len(own) == 1
+
+
+def test_a_table_of_several_seeds_says_what_most_of_them_do():
+    """One seed that diverged is no mean of all."""
+
+    def table(*errors):
+        rows = [("paper", i, 5, 100, "maml", 40, 1, 1, name, e, e, e) for i, e in enumerate(errors) for name in progress.SCORES]
+        return progress.markdown(Numbers(progress.COLUMNS, rows)).splitlines()[-1]
+
+    assert "| 3 | 40 | 1 | 2.5 | 2.5 | 2.5 | 2.5 |" in table(2.5, float("nan"), 2.25)
+    assert "| 3 | 40 | 1 | diverges | diverges |" in table(float("inf"), float("nan"), 2.25)
 
 
 def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(runs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -198,7 +199,10 @@ def _scorer(learners: list[AbstractLearner], family: Sinusoids, tasks: int) -> C
 
 
 def markdown(numbers: Numbers) -> str:
-    """Return the scores at the end of the trainings in `numbers` as a Markdown table, the mean over seeds of each."""
+    """Return the scores at the end of the trainings in `numbers` as a Markdown table, the median over seeds of each.
+
+    Errors that are not finite count as the largest.
+    """
     head = ("settings", "shots", "tasks", "method", "seeds", "meta-steps", "inner steps", "as logged", *SCORES)
     rows = []
     places = ("settings", "shots", "tasks", "method")
@@ -207,9 +211,14 @@ def markdown(numbers: Numbers) -> str:
         last, seeds = max(numbers.values("step", **where)), numbers.distinct("seed", **where)
         for given in numbers.distinct("inner_steps", **where):
             found = {
-                name: np.mean(numbers.values("mean", **where, step=last, inner_steps=given, score=name)) for name in SCORES
+                name: _median(numbers.values("mean", **where, step=last, inner_steps=given, score=name)) for name in SCORES
             }
             logged = found[LOGGED.get(where["method"], "ensemble")]
-            shown = [f"{value:.3g}" for value in (logged, *found.values())]
+            shown = ["diverges" if math.isinf(value) else f"{value:.3g}" for value in (logged, *found.values())]
             rows.append((*place, len(seeds), f"{last:,}", "-" if given is None else given, *shown))
     return markdown_table(head, rows) + "\n"
+
+
+def _median(values: list[float]) -> float:
+    """Return the median of the `values` of all seeds. One training that diverged would spoil a mean."""
+    return float(np.median(np.nan_to_num(values, nan=np.inf, posinf=np.inf)))
