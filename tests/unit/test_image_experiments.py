@@ -1,5 +1,7 @@
 """Experiments on images: what tasks they train on, how labels are asked for, and the board of classes."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from bmaml.experiments import active_images, particles
 from bmaml.experiments.board import standings
 from bmaml.experiments.board.arenas import ImageArena
 from bmaml.experiments.board.run import Board
-from bmaml.experiments.image_tasks import image_classes
+from bmaml.experiments.image_tasks import are_drawings, image_classes
 from bmaml.experiments.numbers import Numbers
 from bmaml.images import from_arrays
 from bmaml.inference import acquisitions
@@ -185,3 +187,26 @@ def test_a_folder_trains_and_tests_as_its_files_say(tmp_path, published):
     assert sorted((*split.train.classes, *split.test.classes)) == sorted(kinds)
     if published:
         assert split.test.classes == ("n03", "n04")
+
+
+def test_photographs_are_held_out_by_superclass_at_a_size_of_ones_own_and_are_not_turned(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    kinds = {"gala": "apple", "elstar": "apple", "leek": "onion", "shallot": "onion", "lime": "citrus", "lemon": "citrus"}
+    for kind in kinds:
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for i in range(2):
+            image.new("RGB", (5, 4), (40 * i, 200, 90)).save(tmp_path / "photos" / kind / f"{i}.png")
+    table = tmp_path / "kinds.csv"
+    table.write_text("\n".join(["class,superclass", *(f"{kind},{above}" for kind, above in kinds.items())]))
+    split = image_classes("folder", tmp_path / "photos", size=6, superclasses=table)
+    assert split.train.shape == (6, 6, 3)
+    assert not {kinds[name] for name in split.train.classes} & {kinds[name] for name in split.test.classes}
+    assert not are_drawings(split.train)
+    assert are_drawings(images())
+
+
+@pytest.mark.parametrize(("name", "given"), [("digits", {"size": 28}), ("omniglot", {"superclasses": Path("kinds.csv")})])
+def test_what_images_do_not_take_is_refused(name, given):
+    with pytest.raises(InputError, match="leave") as error:
+        image_classes(name, Path("images.zip"), **given)
+    assert is_one_sentence(error.value)

@@ -48,6 +48,8 @@ class FigureOptions(OptionGroup):
     ] = None
     images: Annotated[str, typer.Option(help="For bmaml-2 and active-images: digits, omniglot or folder.")] = "digits"
     data: Annotated[Path | None, typer.Option(help="Folder or zip of the images of omniglot or folder.")] = None
+    size: Annotated[int | None, typer.Option(min=1, help="Side in pixels (default: omniglot 28, folder 84).")] = None
+    superclasses: Annotated[Path | None, typer.Option(help="For folder: CSV of classes and their superclasses.")] = None
 
     @property
     def small(self) -> bool:
@@ -94,6 +96,11 @@ def _methods(options: FigureOptions, known: tuple[str, ...], small: tuple[str, .
     named = {name: name for name in known}
     asked = tuple(pick("method of this figure", name, named) for name in names_of(options.methods))
     return {"methods": asked or (small if small and options.small else known)}
+
+
+def _images(options: FigureOptions) -> dict[str, Any]:
+    """Return which images a figure is of."""
+    return {name: getattr(options, name) for name in ("images", "data", "size", "superclasses")}
 
 
 def _kept(options: FigureOptions, name: str) -> dict[str, Any]:
@@ -229,8 +236,7 @@ def _bmaml_2(options: FigureOptions) -> Drawn:
 
     size = _training(options, steps=300, particles=(1, 5), counts=(10, 100), episodes=100)
     numbers = particles.run(
-        images=options.images,
-        data=options.data,
+        **_images(options),
         **size,
         **_methods(options, particles.METHODS),
         **_kept(options, "bmaml-2"),
@@ -244,7 +250,7 @@ def _active_images(options: FigureOptions) -> Drawn:
     from bmaml.plots import active_images as plot
 
     size = _training(options, steps=300) | _methods(options, active_images.METHODS, small=("ridge",))
-    numbers, needed = active_images.run(images=options.images, data=options.data, **size, **_kept(options, "active-images"))
+    numbers, needed = active_images.run(**_images(options), **size, **_kept(options, "active-images"))
     for row in needed.where(random_labels=20):
         if row["by"] != "random":
             count = f"{row['labels']} labels" if row["labels"] else "more than 25 labels"
@@ -284,7 +290,7 @@ def figure(
     if name not in _OF_RUNS:
         refuse(options, f"figure {name} trains its own methods", only=("--runs",))
     if name not in _OF_IMAGES:
-        refuse(options, f"figure {name} is not of images", only=("--images", "--data"))
+        refuse(options, f"figure {name} is not of images", only=("--images", "--data", "--size", "--superclasses"))
     if name != "bmaml-1":
         refuse(options, f"figure {name} is not that of the curves of training", only=("--settings",))
     if name not in _OF_METHODS:

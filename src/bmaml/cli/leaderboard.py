@@ -82,6 +82,8 @@ class BoardImages(OptionGroup):
     TITLE: ClassVar[str] = "For images"
     way: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = 5
     data: Annotated[Path | None, typer.Option(help="For omniglot and folder: folder or zip of the images.")] = None
+    size: Annotated[int | None, typer.Option(min=1, help="Side in pixels (default: omniglot 28, folder 84).")] = None
+    superclasses: Annotated[Path | None, typer.Option(help="For folder: CSV of classes and their superclasses.")] = None
 
 
 def add(app: typer.Typer) -> None:
@@ -220,7 +222,7 @@ def _images(name: str, images: BoardImages, family: FamilyOptions, shots: tuple[
     from bmaml.experiments.image_tasks import image_classes
 
     refuse(family, f"{name} are images")
-    split = image_classes(name, images.data)
+    split = image_classes(name, images.data, size=images.size, superclasses=images.superclasses)
     return ImageArena(name, shots or (1, 5), images.way, split.train, split.test)
 
 

@@ -17,7 +17,7 @@ from bmaml.data import Data, Task
 from bmaml.evaluation.evaluate import answering
 from bmaml.evaluation.intervals import SHARE, interval
 from bmaml.evaluation.metrics import masked_mean
-from bmaml.experiments.image_tasks import image_classes
+from bmaml.experiments.image_tasks import are_drawings, image_classes
 from bmaml.experiments.kept import Trainings
 from bmaml.experiments.numbers import Numbers
 from bmaml.inference.acquisitions import CLASS_ACQUISITIONS
@@ -44,6 +44,8 @@ def run(
     *,
     images: str = "digits",
     data: Path | None = None,
+    size: int | None = None,
+    superclasses: Path | None = None,
     steps: int | None = None,
     methods: tuple[str, ...] = METHODS,
     episodes: int = 200,
@@ -59,7 +61,7 @@ def run(
     all. The second table has the fewest `labels` whose mean accuracy is at least that of `random_labels` random ones (or None),
     their `share` of those, and the `gap` in accuracy there, paired, with its 95% interval.
 
-    - `images`, `data`: as in `image_classes`.
+    - `images`, `data`, `size`, `superclasses`: as in `image_classes`.
     - `steps`: meta-steps; None takes the recipe's.
     - `methods`: names of methods.
     - `episodes`: number of test episodes.
@@ -67,14 +69,15 @@ def run(
     - `directory`: keeps the trainings, so that a second call goes on (None: nowhere).
     - `progress`: makes what shows a training from its title.
     """
-    split = image_classes(images, data)
-    test = split.test.episodes(_WAY, _POOL, _QUERIES, rotations=True)
+    split = image_classes(images, data, size=size, superclasses=superclasses)
+    turned = are_drawings(split.train)
+    test = split.test.episodes(_WAY, _POOL, _QUERIES, rotations=turned)
     rows: list[tuple[Any, ...]] = []
     needed: list[tuple[Any, ...]] = []
     trainings = Trainings(len(seeds) * len(methods), directory, progress)
     for seed, name in itertools.product(seeds, methods):
         recipe = image_recipe(name)
-        tasks = recipe.episodes(split.train, _WAY, (3,), rotations=True)
+        tasks = recipe.episodes(split.train, _WAY, (3,), rotations=turned)
         method = build_image_method(name, tasks.shape, tasks.way)
         run = trainings.run(name, method, PartialTasks(tasks), recipe.plan(steps=steps, seed=seed))
         found = answering(run, test)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bmaml.evaluation.evaluate import evaluate
-from bmaml.experiments.image_tasks import image_classes
+from bmaml.experiments.image_tasks import are_drawings, image_classes
 from bmaml.experiments.kept import Trainings
 from bmaml.experiments.numbers import Numbers
 from bmaml.recipes.images import build_image_method, image_recipe
@@ -30,6 +30,8 @@ def run(
     *,
     images: str = "digits",
     data: Path | None = None,
+    size: int | None = None,
+    superclasses: Path | None = None,
     steps: int | None = None,
     methods: tuple[str, ...] = METHODS,
     particles: tuple[int, ...] = PARTICLES,
@@ -46,7 +48,7 @@ def run(
     each method with the most particles, trained on a finite number of tasks drawn once, and on endless ones. Intervals are 95%,
     over test episodes, which are the same for all trainings.
 
-    - `images`, `data`: as in `image_classes`.
+    - `images`, `data`, `size`, `superclasses`: as in `image_classes`.
     - `steps`: meta-steps; None takes the recipe's.
     - `methods`: names of methods.
     - `particles`: numbers of particles.
@@ -59,13 +61,14 @@ def run(
 
     Raises: InputError if the images are missing; KeyboardInterrupt if Ctrl-C stopped a training.
     """
-    split = image_classes(images, data)
-    test = split.test.episodes(_WAY, 1, _QUERIES, rotations=True)
+    split = image_classes(images, data, size=size, superclasses=superclasses)
+    turned = are_drawings(split.train)
+    test = split.test.episodes(_WAY, 1, _QUERIES, rotations=turned)
     rows: list[tuple[Any, ...]] = []
     most = max(particles)
     trainings = Trainings(len(seeds) * len(methods) * (len(particles) + len(counts)), directory, progress)
     for seed, name in itertools.product(seeds, methods):
-        endless = image_recipe(name).episodes(split.train, _WAY, rotations=True)
+        endless = image_recipe(name).episodes(split.train, _WAY, rotations=turned)
 
         def scores(
             count: int, tasks: AbstractTasks, total: int | None, name: str = name, seed: int = seed

@@ -10,6 +10,7 @@ from jaxtyping import PRNGKeyArray
 
 from bmaml.data import Task
 from bmaml.estimators.regressor import FewShotRegressor
+from bmaml.experiments.image_tasks import are_drawings
 from bmaml.images import ImageSet
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.optimal import optimal_learner
@@ -207,7 +208,7 @@ class TableArena(AbstractArena):
 
 
 class ImageArena(AbstractArena):
-    """Episodes of classes of images, where rotated classes are classes of their own. Methods train on other classes.
+    """Episodes of classes of images, where turned drawings are classes of their own. Methods train on other classes.
 
     - `name`, `shots`, `way`: name of the images, support sizes to score at, and classes of a task.
     - `training`, `held`: images to train on and to score on.
@@ -233,17 +234,17 @@ class ImageArena(AbstractArena):
 
     def method(self, name):
         # There may be fewer training classes than the recipe's way.
-        way = image_recipe(name).training_way(self.training, self.way, rotations=True)
+        way = image_recipe(name).training_way(self.training, self.way, rotations=are_drawings(self.training))
         return build_image_method(name, self.training.shape, way)
 
     def plan(self, name, steps, seed):
         return image_recipe(name).plan(steps=steps, seed=seed)
 
     def tasks(self, name, seed):
-        return image_recipe(name).episodes(self.training, self.way, rotations=True)
+        return image_recipe(name).episodes(self.training, self.way, rotations=are_drawings(self.training))
 
     def test(self):
-        return self.held.episodes(self.way, self.shots, self.queries, rotations=True)
+        return self.held.episodes(self.way, self.shots, self.queries, rotations=are_drawings(self.training))
 
     def spare(self):
         return None
