@@ -221,9 +221,9 @@ def test_rows_become_json_and_a_table():
     assert "nll" in console.export_text()
 
 
-def test_experts_train_with_few_of_them_and_answer_with_a_quarter():
+def test_experts_train_with_few_of_them_and_answer_with_twice_as_many():
     method = build_method("experts")
-    assert [(one.particles, one.kept_particles) for one in (method.learner, method.answerer)] == [(256, 16), (256, 64)]
+    assert [(one.particles, one.kept_particles) for one in (method.learner, method.answerer)] == [(256, 16), (512, 64)]
     few = build_method("experts", particles=8)
     assert few.learner.kept == 1, "so few all go on"
     assert (few.answerer.particles, few.answerer.kept) == (256, 1)
@@ -241,7 +241,7 @@ def test_what_answers_must_fit_what_was_trained():
 
 
 def test_every_front_door_answers_alike(tmp_path, capsys):
-    """A board trains experts, with 16 kept of 256. The board, `evaluate`, the command line and `run.adapt` keep 64."""
+    """A board trains experts, with 16 kept of 256. The board, `evaluate`, the command line and `run.adapt` keep 64 of 512."""
     arena = FamilyArena("maml-sinusoid", (3,))
     (entry,) = Board(arena, ("experts",), (0,), steps=1, count=8).run(tmp_path)
     run = load(tmp_path / "runs" / "experts-0")
@@ -253,7 +253,7 @@ def test_every_front_door_answers_alike(tmp_path, capsys):
     assert shown["nll"] == pytest.approx(found.get("nll", 3).mean, rel=1e-4)
 
     given, asked = task(kind=points).support, jnp.linspace(-2, 2, 5)[:, None]
-    learner = dataclasses.replace(run.method.learner, kept=0.25)
+    learner = dataclasses.replace(run.method.learner, particles=512, kept=0.125)
     expected = jax.jit(lambda: learner.adapt(run.meta, given, key=jax.random.key(0)).predict(asked))()
     answer = run.adapt(given).predict(asked)
     np.testing.assert_allclose(answer.std, expected.std, rtol=1e-4)

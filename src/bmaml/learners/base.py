@@ -125,6 +125,13 @@ class AbstractEvidenceLearner(AbstractLearner):
     def weigh(self, meta: Meta, data: Data, *, key: PRNGKeyArray) -> tuple[AbstractPosterior, Float[Array, ""]]:
         """Return the posterior given `data`, as `adapt` does, and the log evidence of the data in nats (a sum)."""
 
+    def masses(self, meta: Meta) -> tuple[Array, ...]:
+        """Return the leaves of `meta` that are unnormalised log masses, along their last axes, of what the prior mixes.
+
+        They are those that `EvidenceMasses` may find anew from the evidence; by default there are none.
+        """
+        return ()
+
 
 class AbstractCurvedLearner(AbstractLearner):
     """A learner that adapts to modes and has a curvature at them. `LaplaceLoss` needs both."""

@@ -35,8 +35,8 @@ from bmaml.models.features import AbstractFeatures, check_features
 Codes = Literal["learned", "drawn"]
 # Bins of the density of drawn codes, along each axis.
 _BINS = 32
-# The least share of experts that answers keep.
-_LEAST_KEPT = 0.25
+# The least number of experts that answers keep. After three points fewer are a rough sample.
+_LEAST_KEPT = 64
 
 
 class ConjugateMeta(eqx.Module):
@@ -194,11 +194,14 @@ class ConjugateLearner(AbstractEvidenceLearner, AbstractDrawingLearner):
         posterior = ConjugatePosterior(self.features, meta.network, experts.codes, heads, log_weights, log_evidence)
         return posterior, log_evidence
 
+    def masses(self, meta):
+        # Learned codes are kinds of task. Their weights reinforce themselves, so they are left to the meta-steps.
+        return (meta.log_weights, *self.head.masses(meta.prior)) if self.codes == "drawn" else ()
+
     def with_particles(self, particles: int) -> ConjugateLearner:
         if self.codes == "learned":
             raise PairError("drawing needs experts that adaptation draws and learned codes are as many as there are.")
-        # After three points fewer than a quarter are a rough sample.
-        return dataclasses.replace(self, particles=particles, kept=max(_LEAST_KEPT, self.kept))
+        return dataclasses.replace(self, particles=particles, kept=max(min(1.0, _LEAST_KEPT / particles), self.kept))
 
     @property
     def kept_particles(self) -> int:

@@ -17,7 +17,7 @@ EXPERTS = 256
 def drawing(learner: AbstractLearner, particles: int) -> AbstractLearner:
     """Return `learner` with `particles` particles drawn at each adaptation, whatever its number in training.
 
-    At least a quarter of the experts is kept.
+    At least 64 of the experts are kept.
     Raises: PairError if the particles are learned, so that their number is fixed.
     """
 
@@ -35,8 +35,8 @@ def draws_codes(learner: AbstractLearner) -> TypeGuard[ConjugateLearner]:
 
 
 def finely_drawn(learner: AbstractLearner) -> AbstractLearner:
-    """Return `learner` in its best form for answers: with 256 experts or more, if it draws them."""
-    return drawing(learner, max(EXPERTS, learner.particles)) if draws_codes(learner) else learner
+    """Return `learner` in its best form for answers: with twice the experts of training and 256 or more, if it draws them."""
+    return drawing(learner, max(EXPERTS, 2 * learner.particles)) if draws_codes(learner) else learner
 
 
 def for_classes(learner: AbstractLearner, way: int, count: int) -> AbstractLearner:

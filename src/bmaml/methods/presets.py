@@ -32,6 +32,7 @@ from bmaml.methods.base import Method
 from bmaml.models import AbstractFeatures, AbstractModel, GaussianModel
 from bmaml.objectives import ChaserLoss, LaplaceLoss, PooledLoss, QueryLoss
 from bmaml.objectives.query import Scoring
+from bmaml.training.masses import EvidenceMasses
 
 _GAUSS_NEWTON = GaussNewton()
 _INVERSE_GAMMA = InverseGammaHead()
@@ -336,11 +337,12 @@ def experts(
     head: AbstractExactHead = _INVERSE_GAMMA,
     evidence: float = 0.0,
     kept: float = 1.0,
+    masses: EvidenceMasses | None = None,
 ) -> Method:
     """Particles of feature extractors with exact Bayesian heads, weighted by evidence: the default of the front doors.
 
     See `ConjugateLearner`. With one particle this is close to ALPaCA, Harrison et al. (2018), https://arxiv.org/abs/1807.08912.
-    Where codes are drawn, a trained run answers with at least 256 of them and keeps a quarter.
+    Where codes are drawn, a trained run answers with twice as many and at least 256, and keeps at least 64.
 
     - `features`: the network below the heads.
     - `particles`: number of experts.
@@ -352,8 +354,10 @@ def experts(
     - `head`: the prior of the heads.
     - `evidence`: weight of the support's log evidence in the loss, in nats a support point.
     - `kept`: share of the experts that go on once the support is seen.
+    - `masses`: finds the density of drawn codes and the masses of the head's prior by EM after the last meta-step; None keeps
+      those of the meta-steps.
     """
     learner = ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights, codes, head, kept)
     # Few experts that are drawn are enough for a gradient; an answer is worth more of them.
     finer = finely_drawn(learner)
-    return Method(learner, QueryLoss("points", evidence), None if finer == learner else finer, name="experts")
+    return Method(learner, QueryLoss("points", evidence), None if finer == learner else finer, masses, name="experts")

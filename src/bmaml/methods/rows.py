@@ -17,6 +17,7 @@ from bmaml.methods.made_of import OfClasses, OfFeatures, OfHead, OfModel, OfWidt
 from bmaml.methods.spec import TABLES, Group, MethodSpec, Tuned, as_method
 from bmaml.objectives import EvidenceLoss
 from bmaml.rows import Rows
+from bmaml.training.masses import EvidenceMasses
 from bmaml.training.optimisers import Muon
 from bmaml.training.plan import Plan
 
@@ -61,7 +62,14 @@ _ROWS = (
         colour=BLUE,
         papers=("harrison2018",),
         sinusoids=Tuned(
-            {"particles": EXPERTS, "codes": "drawn", "learn_weights": True, "head": RelativeHead(), "evidence": 0.01},
+            {
+                "particles": EXPERTS,
+                "codes": "drawn",
+                "learn_weights": True,
+                "head": RelativeHead(centres=32),
+                "evidence": 0.01,
+                "masses": EvidenceMasses(),
+            },
             Plan(25_000, 16, Muon(2e-2, adam_learning_rate=3e-2, clip=1.0), accumulation_steps=4),
             derive=_kept,
         ),

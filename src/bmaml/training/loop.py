@@ -150,7 +150,7 @@ class Loop:
                     return False
                 self._begin(keeper)
                 self._go_or_rescue(progress, keeper, interrupt)
-                self._end(keeper)
+                self._end(keeper, progress)
             finally:
                 progress.close()
                 self.callbacks.tell(lambda callback: callback.close())
@@ -185,7 +185,7 @@ class Loop:
             while self.due:
                 self._add(self.due[0], keeper)
             with contextlib.suppress(BmamlError):
-                self._end(keeper)
+                self._end(keeper, progress)
             raise
 
     def _go(self, progress: Progress, keeper: Keeper | None, interrupt: Interrupt) -> None:
@@ -235,7 +235,7 @@ class Loop:
             training = self.training(keeper)
             self.callbacks.tell(lambda callback: callback.checkpoint(training))
 
-    def _end(self, keeper: Keeper | None) -> None:
+    def _end(self, keeper: Keeper | None, progress: Progress) -> None:
         """Take the meta-parameters that a finished run answers with; save a run that has begun.
 
         If a callback fails to say what the run answers with, the run is saved as it is, and resuming it asks again.
@@ -245,7 +245,7 @@ class Loop:
             if self.step and int(self.state.skipped) == self.step:
                 raise NonFiniteError(self.method.explain(self.state.bad, self.step))
             try:
-                meta = self.callbacks.final(self.state.meta)
+                meta = self.method.finish(self.callbacks.final(self.state.meta), self.tasks, self.plan, progress.say)
             except BmamlError:
                 if keeper is not None:
                     self._save(keeper, pending=True)

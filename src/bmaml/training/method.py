@@ -95,6 +95,13 @@ class AbstractMethod(eqx.Module, Generic[Given, Adapted]):
     def compile(self, plan: Plan, source: AbstractSource, state: TrainState) -> Chunk:
         """Return what runs chunks of meta-steps of `plan` on tasks of `source`. It may reuse the memory of `state`."""
 
+    def finish(self, meta: Meta, source: AbstractSource, plan: Plan, say: Callable[[str], object]) -> Meta:
+        """Return the meta-parameters that a run answers with, from those after its last meta-step: by default the same.
+
+        `source` and `plan` are those of the training, and `say` hears what is being done.
+        """
+        return meta
+
     @abstractmethod
     def explain(self, bad: Int[Array, " places"], skipped: int) -> str:
         """Return the sentence that says why `skipped` meta-steps are too many; `bad` is where the last one went wrong."""

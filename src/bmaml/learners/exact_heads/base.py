@@ -63,6 +63,10 @@ class AbstractExactHead(eqx.Module):
         `noise` is the start of the relative noise variance n.
         """
 
+    def masses(self, prior: PyTree[Any]) -> tuple[Array, ...]:
+        """Return the leaves of `prior` that are unnormalised log masses, along their last axes, of what it mixes."""
+        return ()
+
     @abstractmethod
     def condition(
         self,

@@ -134,6 +134,9 @@ class RelativeHead(AbstractExactHead):
             jnp.zeros(self.centres),
         )
 
+    def masses(self, prior):
+        return prior.log_share, prior.log_which
+
     def condition(self, prior, features, log_noise, y, mask):
         kernel = kernel_of(features, jnp.exp(prior.log_scale), jnp.exp(prior.log_noise + log_noise), mask)
         white, pull = kernel.whiten(y * mask[:, None])

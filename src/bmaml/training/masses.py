@@ -1,0 +1,118 @@
+"""Masses of a learner's prior, found from the evidence of training tasks once the meta-steps are over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key, PRNGKeyArray
+
+from bmaml.errors import InputError
+from bmaml.io.programs import compiler_options
+from bmaml.io.registry import register
+from bmaml.learners.base import AbstractEvidenceLearner, Meta
+from bmaml.tasks.base import AbstractTasks, drawn_sizes
+from bmaml.training.plan import Plan
+
+# Tasks evaluated at once.
+_BATCH = 8
+# With fewer tasks than this the counts of EM are noise, and the masses that training has found are better.
+_FEWEST = 1_000
+# No mass falls by more in a round, so that a round of few tasks rules nothing out.
+_LEAST_LEFT = 0.05
+
+
+@register("plan/masses")
+class EvidenceMasses(eqx.Module):
+    """EM for the masses of what a learner's prior mixes (`AbstractEvidenceLearner.masses`), all else held.
+
+    Meta-steps find such masses slowly: their gradient comes from queries, and a component that is rare is rarely met. Yet with
+    few points a prediction rests on them. A round of EM gives a component the mean posterior probability that it has on new
+    draws of training tasks, with as many points as training has at most. The gradient of the log evidence in the log mass is
+    that probability minus the mass, so one gradient is a round (Xu and Jordan, 1996, https://doi.org/10.1162/neco.1996.8.1.129).
+    A round of n tasks goes the share n / (n + `inertia`) of its way. The result is the mean over the second half of the rounds.
+
+    - `tasks`: number of tasks, of all rounds together.
+    - `share`: tasks are at most this share of those that the training has met. A training too short for a thousand is left as
+      it is.
+    - `rounds`: number of rounds.
+    - `inertia`: tasks that the masses before a round count as.
+
+    Raises: InputError for less than one round or task, or a share or an inertia that is not above 0.
+    """
+
+    tasks: int = eqx.field(static=True, default=8_000)
+    share: float = eqx.field(static=True, default=0.25)
+    rounds: int = eqx.field(static=True, default=4)
+    inertia: float = eqx.field(static=True, default=200.0)
+
+    def __check_init__(self):
+        if self.tasks < 1 or self.rounds < 1:
+            raise InputError(f"EvidenceMasses has {self.tasks} tasks in {self.rounds} rounds: give at least 1 of each.")
+        if not self.share > 0 or not self.inertia > 0:
+            raise InputError(f"EvidenceMasses has share {self.share} and inertia {self.inertia}: give numbers above 0.")
+
+    def __call__(
+        self,
+        learner: AbstractEvidenceLearner,
+        meta: Meta,
+        source: AbstractTasks,
+        plan: Plan,
+        say: Callable[[str], object] = lambda what: None,
+    ) -> Meta:
+        """Return the meta-parameters with the masses found.
+
+        - `learner`, `meta`: the trained learner.
+        - `source`, `plan`: what it was trained on, and how.
+        - `say`: hears what is being done.
+        """
+        count = int(min(self.tasks, self.share * plan.steps * plan.batch))
+        if count < _FEWEST or not learner.masses(meta):
+            return meta
+        say(f"masses of the prior, from the evidence of {count:,} tasks")
+        each = count // self.rounds
+        key = jax.random.fold_in(jax.random.key(plan.seed), plan.steps)
+        sized = source.sized((drawn_sizes(source).shots,), 1)
+        gradient = _gradient(learner, meta, sized, jax.random.split(key, each))
+        averaged = []
+        for place in range(self.rounds):
+            keys = jax.random.split(jax.random.fold_in(key, place), each)
+            masses = self._moved(learner.masses(meta), gradient(meta, sized, keys), each)
+            meta = eqx.tree_at(learner.masses, meta, jax.tree.map(jnp.log, masses))
+            averaged += [masses] if 2 * place >= self.rounds - 1 else []
+        mean = jax.tree.map(lambda *masses: jnp.log(sum(masses) / len(masses)), *averaged)
+        return eqx.tree_at(learner.masses, meta, mean)
+
+    def _moved(self, log_masses: tuple[Array, ...], gradient: tuple[Array, ...], count: int) -> tuple[Array, ...]:
+        """Return the masses after a round of `count` tasks with this `gradient` of their mean log evidence."""
+        gain = count / (count + self.inertia)
+
+        def moved(log_mass: Array, slope: Array) -> Array:
+            mass = jax.nn.softmax(log_mass, -1)
+            mass = jnp.maximum(mass + gain * slope, _LEAST_LEFT * mass + jnp.finfo(mass.dtype).tiny)
+            return mass / mass.sum(-1, keepdims=True)
+
+        return tuple(moved(*pair) for pair in zip(log_masses, gradient, strict=True))
+
+
+def _gradient(
+    learner: AbstractEvidenceLearner, meta: Meta, source: AbstractTasks, keys: Key[Array, " tasks"]
+) -> Callable[[Meta, AbstractTasks, Array], tuple[Array, ...]]:
+    """Return a program: the gradient in the log masses of the mean log evidence of a task's support, a task for each of `keys`.
+
+    All arguments but the learner are those that the program is compiled for.
+    """
+
+    def of_task(masses: tuple[Array, ...], meta: Meta, source: AbstractTasks, key: PRNGKeyArray) -> Array:
+        task_key, own_key = jax.random.split(key)
+        moved = eqx.tree_at(learner.masses, meta, masses)
+        return learner.weigh(moved, source.sample(task_key).support, key=own_key)[1]
+
+    def mean(meta: Meta, source: AbstractTasks, keys: Key[Array, " tasks"]) -> tuple[Array, ...]:
+        each = jax.grad(of_task)
+        found = jax.lax.map(lambda key: each(learner.masses(meta), meta, source, key), keys, batch_size=_BATCH)
+        return jax.tree.map(lambda leaf: leaf.mean(0), found)
+
+    return jax.jit(mean).lower(meta, source, keys).compile(compiler_options())

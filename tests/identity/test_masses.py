@@ -1,0 +1,109 @@
+"""EM for the masses of a prior: a round is the mean posterior probability, and a run answers with what the rounds found."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import is_one_sentence
+
+import bmaml
+from bmaml.errors import InputError, PairError
+from bmaml.learners import ConjugateLearner, GradientLearner
+from bmaml.learners.exact_heads import RelativeHead
+from bmaml.methods import Method
+from bmaml.models import MLP, GaussianModel, MLPFeatures
+from bmaml.objectives import QueryLoss
+from bmaml.tasks import Sinusoids
+from bmaml.training.masses import EvidenceMasses
+from bmaml.training.plan import Plan
+
+TASKS = Sinusoids(shots=(3, 6), queries=4)
+HEAD = RelativeHead(centres=3, cells=5)
+LEARNER = ConjugateLearner(MLPFeatures(1, hidden=(8,), learned=4, code=1), particles=12, codes="drawn", head=HEAD)
+PLAN = Plan(60, 8)
+FEW = EvidenceMasses(tasks=1_000, share=10.0, rounds=2)
+
+
+def softmax(leaves):
+    return [np.asarray(jax.nn.softmax(leaf, -1)) for leaf in leaves]
+
+
+def test_a_round_is_the_mean_posterior_probability_of_each_component():
+    """Of cells and centres by their own posterior, whatever the gradient says."""
+    meta = LEARNER.init(jax.random.key(3))
+    once = EvidenceMasses(tasks=1_000, share=10.0, rounds=1, inertia=1e-6)
+    found = softmax(LEARNER.masses(once(LEARNER, meta, TASKS, PLAN)))
+
+    @jax.vmap
+    def responsibilities(key):
+        task_key, own_key = jax.random.split(key)
+        posterior = LEARNER.adapt(meta, TASKS.sized((6,), 1).sample(task_key).support, key=own_key)
+        weights = jax.nn.softmax(posterior.log_weights)
+        within = jax.nn.softmax(posterior.heads.log_weights.reshape(12, -1), -1).reshape(12, 3, 5)
+        joint = weights[:, None, None] * within
+        return joint.sum((0, 1)), joint.sum((0, 2))
+
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(PLAN.seed), PLAN.steps), 0)
+    cells, centres = (np.asarray(each.mean(0)) for each in responsibilities(jax.random.split(key, 1_000)))
+    for mass, mean in zip(found[1:], (cells, centres), strict=True):
+        least = np.maximum(mean, 0.05 / len(mean))  # Even masses, of which a twentieth is left at least.
+        np.testing.assert_allclose(mass.ravel(), least / least.sum(), atol=2e-5)
+
+
+def test_rounds_raise_the_evidence_of_new_tasks():
+    meta = LEARNER.init(jax.random.key(3))
+    tasks = TASKS.sized((6,), 1)
+
+    def evidence(meta):
+        keys = jax.random.split(jax.random.key(99), 400)
+        return float(jax.vmap(lambda key: LEARNER.weigh(meta, tasks.sample(key).support, key=key)[1])(keys).mean())
+
+    after = dataclasses.replace(FEW, tasks=2_000)(LEARNER, meta, TASKS, PLAN)
+    assert evidence(after) > evidence(meta) + 0.1
+    for mass in softmax(LEARNER.masses(after)):
+        np.testing.assert_allclose(mass.sum(-1), 1, rtol=1e-5)
+    held = [eqx.tree_at(LEARNER.masses, each, (None,) * 3, is_leaf=lambda leaf: leaf is None) for each in (meta, after)]
+    assert eqx.tree_equal(*held), "all else stays as it was"
+
+
+def test_a_run_answers_with_the_masses_and_a_resumed_one_with_the_same(tmp_path):
+    method = Method(LEARNER, QueryLoss(evidence=0.01), masses=FEW)
+    plain = bmaml.train(Method(LEARNER, QueryLoss(evidence=0.01)), TASKS, PLAN)
+    whole = bmaml.train(method, TASKS, PLAN, directory=tmp_path / "run", save_every=30)
+    assert eqx.tree_equal(whole.meta, FEW(LEARNER, plain.meta, TASKS, PLAN))
+    assert eqx.tree_equal(bmaml.load(tmp_path / "run").meta, whole.meta)
+    (tmp_path / "run" / "checkpoint-00000060.safetensors").unlink()
+    with pytest.warns(UserWarning, match="is gone"):
+        assert eqx.tree_equal(bmaml.resume(tmp_path / "run").meta, whole.meta)
+
+
+def test_a_short_training_keeps_its_masses():
+    meta = LEARNER.init(jax.random.key(3))
+    assert EvidenceMasses()(LEARNER, meta, TASKS, PLAN) is meta
+
+
+def test_learned_codes_keep_theirs():
+    learner = dataclasses.replace(LEARNER, codes="learned")
+    meta = learner.init(jax.random.key(3))
+    assert learner.masses(meta) == ()
+    assert FEW(learner, meta, TASKS, PLAN) is meta
+
+
+def test_a_learner_without_evidence_and_sizes_that_make_no_sense_are_refused():
+    with pytest.raises(PairError, match="masses=None") as pair:
+        Method(GradientLearner(GaussianModel(MLP((1, 4, 1)))), QueryLoss(), masses=EvidenceMasses())
+    assert is_one_sentence(pair.value)
+    for wrong in ({"tasks": 0}, {"rounds": 0}, {"share": 0.0}, {"inertia": 0.0}):
+        with pytest.raises(InputError) as error:
+            EvidenceMasses(**wrong)
+        assert is_one_sentence(error.value)
+
+
+def test_what_no_task_has_loses_its_mass_and_stays_finite():
+    log_masses = (jnp.zeros((1, 4)),)
+    gradient = (jnp.array([[0.75, -0.25, -0.25, -0.25]]),)
+    (mass,) = EvidenceMasses()._moved(log_masses, gradient, 10**6)
+    np.testing.assert_allclose(mass, np.array([[1.0, 0.0125, 0.0125, 0.0125]]) / 1.0375, rtol=1e-3)
