@@ -44,7 +44,7 @@ class EvidenceMasses(eqx.Module):
     """
 
     tasks: int = eqx.field(static=True, default=8_000)
-    share: float = eqx.field(static=True, default=0.25)
+    share: float = eqx.field(static=True, default=0.05)
     rounds: int = eqx.field(static=True, default=4)
     inertia: float = eqx.field(static=True, default=200.0)
 
