@@ -24,6 +24,7 @@ COLUMNS = ("panel", "seed", "method", "particles", "tasks", "metric", "mean", "l
 _WAY = 5
 _QUERIES = 15
 _METRICS = ("accuracy", "nll", "calibration")
+_Score = tuple[str, float, float, float]
 
 
 def run(
@@ -62,17 +63,14 @@ def run(
     Raises: InputError if the images are missing; KeyboardInterrupt if Ctrl-C stopped a training.
     """
     split = image_classes(images, data, size=size, superclasses=superclasses)
-    turned = are_drawings(split.train)
+    turned, most = are_drawings(split.train), max(particles)
     test = split.test.episodes(_WAY, 1, _QUERIES, rotations=turned)
     rows: list[tuple[Any, ...]] = []
-    most = max(particles)
     trainings = Trainings(len(seeds) * len(methods) * (len(particles) + len(counts)), directory, progress)
     for seed, name in itertools.product(seeds, methods):
         endless = image_recipe(name).episodes(split.train, _WAY, rotations=turned)
 
-        def scores(
-            count: int, tasks: AbstractTasks, total: int | None, name: str = name, seed: int = seed
-        ) -> list[tuple[str, float, float, float]]:
+        def scores(count: int, tasks: AbstractTasks, total: int | None, name: str = name, seed: int = seed) -> list[_Score]:
             method = build_image_method(name, test.shape, _WAY, particles=count)
             title = f"{name}, {count} particles, {'endless' if total is None else total} tasks"
             trained = trainings.run(title, method, tasks, image_recipe(name).plan(steps=steps, seed=seed))
@@ -90,7 +88,7 @@ def run(
     return Numbers(COLUMNS, rows)
 
 
-def _scores(run: Run, test: Episodes, count: int) -> list[tuple[str, float, float, float]]:
+def _scores(run: Run, test: Episodes, count: int) -> list[_Score]:
     found = evaluate(run, test, shots=(1,), count=count, queries=test.queries, seed=1, batch=8)
     rows = [found.get(metric, 1) for metric in _METRICS]
     return [(row.metric, row.mean, row.low, row.high) for row in rows]

@@ -125,12 +125,13 @@ class AbstractEvidenceLearner(AbstractLearner):
     def weigh(self, meta: Meta, data: Data, *, key: PRNGKeyArray) -> tuple[AbstractPosterior, Float[Array, ""]]:
         """Return the posterior given `data`, as `adapt` does, and the log evidence of the data in nats (a sum)."""
 
-    def masses(self, meta: Meta) -> tuple[Array, ...]:
-        """Return the leaves of `meta` that are unnormalised log masses, along their last axes, of what the prior mixes.
 
-        They are those that `EvidenceMasses` may find anew from the evidence; by default there are none.
-        """
-        return ()
+class AbstractMixingLearner(AbstractEvidenceLearner):
+    """A learner whose prior is a mixture with learned masses, which `EvidenceMasses` can find from the evidence."""
+
+    @abstractmethod
+    def masses(self, meta: Meta) -> tuple[Array, ...]:
+        """Return the leaves of `meta` that are unnormalised log masses, along their last axes, of what the prior mixes."""
 
 
 class AbstractCurvedLearner(AbstractLearner):

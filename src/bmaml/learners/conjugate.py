@@ -27,7 +27,7 @@ from bmaml.distributions import Mixture, check_targets
 from bmaml.errors import InputError, PairError
 from bmaml.inference.posteriors import AbstractMembersPosterior, AbstractNoisePosterior
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractDrawingLearner, AbstractEvidenceLearner
+from bmaml.learners.base import AbstractDrawingLearner, AbstractMixingLearner
 from bmaml.learners.codes import draw_codes, spread_codes, thin
 from bmaml.learners.exact_heads import AbstractExactHead, AbstractExactHeadPosterior, InverseGammaHead
 from bmaml.models.features import AbstractFeatures, check_features
@@ -111,7 +111,7 @@ class ConjugatePosterior(AbstractMembersPosterior, AbstractNoisePosterior):
 
 
 @register("learner/conjugate")
-class ConjugateLearner(AbstractEvidenceLearner, AbstractDrawingLearner):
+class ConjugateLearner(AbstractMixingLearner, AbstractDrawingLearner):
     """Exact Bayesian linear heads on meta-learned feature extractors, one extractor for each code.
 
     Drawn codes are a latent variable in a cube, with a learned density (independent axes, constant in each of 32 bins). The

@@ -11,12 +11,10 @@ from bmaml.errors import InputError, PairError, said
 from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.io.programs import compiler_options
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractEvidenceLearner, AbstractLearner, AbstractPolicyLearner
+from bmaml.learners.base import AbstractLearner, AbstractPolicyLearner
 from bmaml.learners.predictor import Predictor, check_fit
 from bmaml.learners.wrappers import core
-from bmaml.objectives.scoring import require_evidence
 from bmaml.tasks.base import AbstractTasks
-from bmaml.training.masses import EvidenceMasses
 from bmaml.training.meta_step import build_chunk, init_state
 from bmaml.training.method import AbstractMethod, check_parts
 
@@ -27,12 +25,10 @@ class Method(AbstractMethod[Data, AbstractPosterior]):
 
     `answering` is the learner that a trained run answers with, where that is not the one that it trains with: the same with
     more particles, say, or more inner steps. It is saved with the run, so that the run answers alike wherever it is asked.
-    `masses`, if given, finds the masses of the learner's prior from the evidence once the meta-steps are over.
     Raises: PairError or InputError, with the reason and what to use instead, where they do not fit.
     """
 
     answering: AbstractLearner | None = None
-    masses: EvidenceMasses | None = None
 
     def __check_init__(self):
         check_parts(self.learner, self.objective, "Method")
@@ -44,8 +40,6 @@ class Method(AbstractMethod[Data, AbstractPosterior]):
         self.objective.check(self.learner)
         if self.answering is not None:
             _check_answering(self.learner, self.answering)
-        if self.masses is not None:
-            require_evidence("masses=EvidenceMasses()", self.learner, "masses=None")
 
     @property
     def answerer(self):
@@ -70,13 +64,6 @@ class Method(AbstractMethod[Data, AbstractPosterior]):
             check_fit(self.learner, state.meta, jax.eval_shape(source.sample, jax.random.key(0)))
             raise
         return lowered.compile(compiler_options())
-
-    def finish(self, meta, source, plan, say):
-        if self.masses is None:
-            return meta
-        assert isinstance(self.answerer, AbstractEvidenceLearner)
-        assert isinstance(source, AbstractTasks)
-        return self.masses(self.answerer, meta, source, plan, say)
 
     def explain(self, bad, skipped):
         step, task = (int(v) for v in bad)

@@ -360,4 +360,4 @@ def experts(
     learner = ConjugateLearner(features, outputs, particles, noise, own_prior, learn_weights, codes, head, kept)
     # Few experts that are drawn are enough for a gradient; an answer is worth more of them.
     finer = finely_drawn(learner)
-    return Method(learner, QueryLoss("points", evidence), None if finer == learner else finer, masses, name="experts")
+    return Method(learner, QueryLoss("points", evidence), None if finer == learner else finer, name="experts", masses=masses)

@@ -245,7 +245,9 @@ class Loop:
             if self.step and int(self.state.skipped) == self.step:
                 raise NonFiniteError(self.method.explain(self.state.bad, self.step))
             try:
-                meta = self.method.finish(self.callbacks.final(self.state.meta), self.tasks, self.plan, progress.say)
+                meta = self.callbacks.final(self.state.meta)
+                if self.method.masses is not None:
+                    meta = self.method.masses(self.method.answerer, meta, self.tasks, self.plan, progress.say)
             except BmamlError:
                 if keeper is not None:
                     self._save(keeper, pending=True)

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PRNGKeyArray
 
-from bmaml.errors import InputError
+from bmaml.errors import InputError, PairError
 from bmaml.io.programs import compiler_options
 from bmaml.io.registry import register
-from bmaml.learners.base import AbstractEvidenceLearner, Meta
-from bmaml.tasks.base import AbstractTasks, drawn_sizes
+from bmaml.learners.base import AbstractLearner, AbstractMixingLearner, Meta
+from bmaml.tasks.base import AbstractSource, AbstractTasks, drawn_sizes
 from bmaml.training.plan import Plan
 
 # Tasks evaluated at once.
@@ -26,7 +26,7 @@ _LEAST_LEFT = 0.05
 
 @register("plan/masses")
 class EvidenceMasses(eqx.Module):
-    """EM for the masses of what a learner's prior mixes (`AbstractEvidenceLearner.masses`), all else held.
+    """EM for the masses of what a learner's prior mixes (`AbstractMixingLearner.masses`), all else held.
 
     Meta-steps find such masses slowly: their gradient comes from queries, and a component that is rare is rarely met. Yet with
     few points a prediction rests on them. A round of EM gives a component the mean posterior probability that it has on new
@@ -54,11 +54,22 @@ class EvidenceMasses(eqx.Module):
         if not self.share > 0 or not self.inertia > 0:
             raise InputError(f"EvidenceMasses has share {self.share} and inertia {self.inertia}: give numbers above 0.")
 
+    def check(self, learner: AbstractLearner) -> AbstractMixingLearner:
+        """Return the `learner`.
+
+        Raises: PairError if its prior has no masses.
+        """
+        if isinstance(learner, AbstractMixingLearner):
+            return learner
+        raise PairError(
+            f"EvidenceMasses needs a prior that is a mixture and {type(learner).__name__} has none: use masses=None."
+        )
+
     def __call__(
         self,
-        learner: AbstractEvidenceLearner,
+        learner: AbstractLearner,
         meta: Meta,
-        source: AbstractTasks,
+        source: AbstractSource,
         plan: Plan,
         say: Callable[[str], object] = lambda what: None,
     ) -> Meta:
@@ -68,6 +79,8 @@ class EvidenceMasses(eqx.Module):
         - `source`, `plan`: what it was trained on, and how.
         - `say`: hears what is being done.
         """
+        learner = self.check(learner)
+        assert isinstance(source, AbstractTasks)  # Evidence is that of points, and not of trajectories.
         count = int(min(self.tasks, self.share * plan.steps * plan.batch))
         if count < _FEWEST or not learner.masses(meta):
             return meta
@@ -98,7 +111,7 @@ class EvidenceMasses(eqx.Module):
 
 
 def _gradient(
-    learner: AbstractEvidenceLearner, meta: Meta, source: AbstractTasks, keys: Key[Array, " tasks"]
+    learner: AbstractMixingLearner, meta: Meta, source: AbstractTasks, keys: Key[Array, " tasks"]
 ) -> Callable[[Meta, AbstractTasks, Array], tuple[Array, ...]]:
     """Return a program: the gradient in the log masses of the mean log evidence of a task's support, a task for each of `keys`.
 

@@ -13,6 +13,7 @@ from bmaml.errors import PairError, said
 from bmaml.learners.base import AbstractLearner, Meta
 from bmaml.objectives.base import AbstractObjective, Metrics
 from bmaml.tasks.base import AbstractSource
+from bmaml.training.masses import EvidenceMasses
 from bmaml.training.plan import Plan
 
 
@@ -65,7 +66,8 @@ class AbstractMethod(eqx.Module, Generic[Given, Adapted]):
     how a run begins, and what a meta-step is, a function of state, seed and step alone.
 
     `Given` is what a new task is known by: `Data`, or the trajectories of policies. `Adapted` is what adaptation makes of it.
-    `name` is the method's in a table of methods, if it is in one. `SIZES` names what takes memory in a meta-step, besides tasks
+    `name` is the method's in a table of methods, if it is in one. `masses`, if given, finds the masses of the learner's prior
+    from the evidence once the meta-steps are over. `SIZES` names what takes memory in a meta-step, besides tasks
     in a meta-batch, in the words of the command line's options.
     """
 
@@ -74,6 +76,11 @@ class AbstractMethod(eqx.Module, Generic[Given, Adapted]):
     learner: AbstractLearner
     objective: AbstractObjective
     name: str | None = eqx.field(static=True, default=None, kw_only=True)
+    masses: EvidenceMasses | None = eqx.field(default=None, kw_only=True)
+
+    def __check_init__(self):
+        if self.masses is not None:
+            self.masses.check(self.learner)
 
     @property
     @abstractmethod
@@ -94,13 +101,6 @@ class AbstractMethod(eqx.Module, Generic[Given, Adapted]):
     @abstractmethod
     def compile(self, plan: Plan, source: AbstractSource, state: TrainState) -> Chunk:
         """Return what runs chunks of meta-steps of `plan` on tasks of `source`. It may reuse the memory of `state`."""
-
-    def finish(self, meta: Meta, source: AbstractSource, plan: Plan, say: Callable[[str], object]) -> Meta:
-        """Return the meta-parameters that a run answers with, from those after its last meta-step: by default the same.
-
-        `source` and `plan` are those of the training, and `say` hears what is being done.
-        """
-        return meta
 
     @abstractmethod
     def explain(self, bad: Int[Array, " places"], skipped: int) -> str:

@@ -63,9 +63,9 @@ class AbstractExactHead(eqx.Module):
         `noise` is the start of the relative noise variance n.
         """
 
+    @abstractmethod
     def masses(self, prior: PyTree[Any]) -> tuple[Array, ...]:
         """Return the leaves of `prior` that are unnormalised log masses, along their last axes, of what it mixes."""
-        return ()
 
     @abstractmethod
     def condition(

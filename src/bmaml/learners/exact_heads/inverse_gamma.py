@@ -112,6 +112,9 @@ class InverseGammaHead(AbstractExactHead):
             log_share=jnp.zeros(self.scales),
         )
 
+    def masses(self, prior):
+        return (prior.log_share,)
+
     def condition(self, prior, features, log_noise, y, mask):
         kernel = kernel_of(features, jnp.exp(prior.log_scale), jnp.exp(prior.log_noise + log_noise), mask)
         white, pull = kernel.whiten((y - kernel.features @ prior.mean) * mask[:, None])
