@@ -67,8 +67,8 @@ class AbstractMethod(eqx.Module, Generic[Given, Adapted]):
 
     `Given` is what a new task is known by: `Data`, or the trajectories of policies. `Adapted` is what adaptation makes of it.
     `name` is the method's in a table of methods, if it is in one. `masses`, if given, finds the masses of the learner's prior
-    from the evidence once the meta-steps are over. `SIZES` names what takes memory in a meta-step, besides tasks
-    in a meta-batch, in the words of the command line's options.
+    from the evidence once the meta-steps are over. `SIZES` names what takes memory in a meta-step, besides tasks in a
+    meta-batch, in the words of the command line's options.
     """
 
     SIZES: ClassVar[tuple[str, ...]] = ("particles", "inner steps", "queries")

@@ -229,22 +229,27 @@ class ImageArena(AbstractArena):
         return "classes"
 
     @property
+    def turned(self) -> bool:
+        """Whether turned images are classes of their own."""
+        return are_drawings(self.training)
+
+    @property
     def methods(self):
         return compared()
 
     def method(self, name):
         # There may be fewer training classes than the recipe's way.
-        way = image_recipe(name).training_way(self.training, self.way, rotations=are_drawings(self.training))
+        way = image_recipe(name).training_way(self.training, self.way, rotations=self.turned)
         return build_image_method(name, self.training.shape, way)
 
     def plan(self, name, steps, seed):
         return image_recipe(name).plan(steps=steps, seed=seed)
 
     def tasks(self, name, seed):
-        return image_recipe(name).episodes(self.training, self.way, rotations=are_drawings(self.training))
+        return image_recipe(name).episodes(self.training, self.way, rotations=self.turned)
 
     def test(self):
-        return self.held.episodes(self.way, self.shots, self.queries, rotations=are_drawings(self.training))
+        return self.held.episodes(self.way, self.shots, self.queries, rotations=self.turned)
 
     def spare(self):
         return None
