@@ -17,7 +17,7 @@ EXCEPTIONS = {
         PolicyMethod.policies pack unpack RunFolder.save RunFolder.load AbstractSource.sample
     """,
     "any object that can be saved, or what comes back of it": """
-        RunFolder.create RunFolder.parts RunFolder.describes to_config from_config AbstractReference.read is_name
+        RunFolder.create RunFolder.parts RunFolder.describes to_config from_config completed AbstractReference.read is_name
         name_of find names source is_number
     """,
     "a record of JSON": """

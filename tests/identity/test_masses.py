@@ -1,6 +1,7 @@
 """EM for the masses of a prior: a round is the mean posterior probability, and a run answers with what the rounds found."""
 
 import dataclasses
+import signal
 
 import equinox as eqx
 import jax
@@ -17,8 +18,10 @@ from bmaml.methods import Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.objectives import QueryLoss
 from bmaml.tasks import Sinusoids
+from bmaml.training.loop import Loop
 from bmaml.training.masses import EvidenceMasses
 from bmaml.training.plan import Plan
+from bmaml.training.progress import Progress
 
 TASKS = Sinusoids(shots=(3, 6), queries=4)
 HEAD = RelativeHead(centres=3, cells=5)
@@ -80,6 +83,39 @@ def test_a_run_answers_with_the_masses_and_a_resumed_one_with_the_same(tmp_path)
         assert eqx.tree_equal(bmaml.resume(tmp_path / "run").meta, whole.meta)
 
 
+class PressCtrlC(Progress):
+    """Interrupts a run as a user does, while the masses are found."""
+
+    def say(self, what):
+        if "round 2 of 2" in what:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_while_masses_are_found_loses_no_meta_step(tmp_path):
+    method = Method(LEARNER, QueryLoss(evidence=0.01), masses=FEW)
+    whole = bmaml.train(method, TASKS, PLAN)
+    with pytest.raises(bmaml.Interrupted) as stopped:
+        bmaml.train(method, TASKS, PLAN, directory=tmp_path / "run", progress=PressCtrlC())
+    assert stopped.value.run.step == 60
+    assert not eqx.tree_equal(stopped.value.run.meta, whole.meta)
+    with pytest.warns(UserWarning, match="stopped before it found what it answers with: resume it"):
+        bmaml.load(tmp_path / "run")
+    assert eqx.tree_equal(bmaml.resume(tmp_path / "run").meta, whole.meta)
+    assert eqx.tree_equal(bmaml.load(tmp_path / "run").meta, whole.meta)
+
+
+class OfOneSize(Sinusoids):
+    """Tasks that cannot be drawn with one query point."""
+
+    def sized(self, shots, queries):
+        raise InputError(f"these tasks have 4 query points and {queries} is asked for: use 4.")
+
+
+def test_tasks_without_the_sizes_that_masses_need_are_refused_before_training():
+    with pytest.raises(InputError, match="use 4"):
+        Loop(Method(LEARNER, QueryLoss(), masses=FEW), OfOneSize(shots=(3, 6), queries=4), PLAN)
+
+
 def test_a_short_training_keeps_its_masses():
     meta = LEARNER.init(jax.random.key(3))
     assert EvidenceMasses()(LEARNER, meta, TASKS, PLAN) is meta
@@ -96,7 +132,7 @@ def test_a_learner_without_evidence_and_sizes_that_make_no_sense_are_refused():
     with pytest.raises(PairError, match="masses=None") as pair:
         Method(GradientLearner(GaussianModel(MLP((1, 4, 1)))), QueryLoss(), masses=EvidenceMasses())
     assert is_one_sentence(pair.value)
-    for wrong in ({"tasks": 0}, {"rounds": 0}, {"share": 0.0}, {"inertia": 0.0}):
+    for wrong in ({"tasks": 999}, {"rounds": 0}, {"rounds": 1_001}, {"share": 0.0}, {"inertia": 0.0}):
         with pytest.raises(InputError) as error:
             EvidenceMasses(**wrong)
         assert is_one_sentence(error.value)

@@ -330,7 +330,7 @@ def test_a_callback_that_cannot_say_what_a_run_answers_with_loses_no_meta_step(s
     others = [Stops(6)] if stops else []
     with pytest.raises(bmaml.CallbackError, match="the callback Broken raised an error"):
         bmaml.train(method, TASKS, plan, directory=folder, save_every=20, callbacks=[*others, Broken("final")])
-    with pytest.warns(UserWarning, match="a callback failed to say what the run answers with: resume it"):
+    with pytest.warns(UserWarning, match="stopped before it found what it answers with: resume it"):
         kept = bmaml.load(folder)
     whole = bmaml.train(method, TASKS, plan, callbacks=others)
     assert (kept.step, kept.stopped) == (whole.step, whole.stopped) == ((6, "enough") if stops else (9, None))

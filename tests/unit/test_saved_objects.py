@@ -1,5 +1,6 @@
 """What a saved run can hold: objects come back equal, and no code but this library's is named."""
 
+import dataclasses
 import json
 
 import equinox as eqx
@@ -11,6 +12,7 @@ from cases import fixed_tasks, is_one_sentence, preset, refused
 import bmaml
 from bmaml.io.checkpoint import RunFolder
 from bmaml.io.config import NotSaved, from_config, to_config
+from bmaml.io.sealed import sealed
 from bmaml.methods import METHODS, maml
 from bmaml.models import Functional, GaussianModel
 from bmaml.tasks import Sinusoids, ambiguous
@@ -38,6 +40,20 @@ def test_everything_saved_comes_back_equal(name):
     back = there_and_back(value)
     assert type(back) is type(value)
     assert bool(eqx.tree_equal(back, value))
+
+
+def test_a_run_from_before_a_setting_was_made_is_the_same_with_its_default(tmp_path):
+    """Kept trainings go on after an update that adds a field, and stay refused where the field has another value."""
+    folder, parts = RunFolder(tmp_path / "run"), {"method": preset("maml"), "tasks": Sinusoids((2, 4))}
+    folder.create(parts, {})
+    written = json.loads((folder.path / "run.json").read_text())
+    method, tasks = (written["parts"][name]["fields"] for name in ("method", "tasks"))
+    del method["masses"], method["learner"]["fields"]["steps"], tasks["queries"]
+    (folder.path / "run.json").write_text(json.dumps(sealed({k: v for k, v in written.items() if k != "sha256"})))
+    steps = {f.name: f.default for f in dataclasses.fields(parts["method"].learner)}["steps"]
+    before = dataclasses.replace(parts["method"], learner=dataclasses.replace(parts["method"].learner, steps=steps))
+    assert folder.describes({"method": before, "tasks": Sinusoids((2, 4))})
+    assert not folder.describes({"method": before, "tasks": Sinusoids((2, 4), queries=3)})
 
 
 @pytest.mark.unchecked

@@ -103,6 +103,11 @@ def _images(options: FigureOptions) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ("images", "data", "size", "superclasses")}
 
 
+def _after(options: FigureOptions, name: str, drawn: Callable[[Numbers], Drawn]) -> Callable[[Numbers], object]:
+    """Return what saves the figure `name` after each training, as it is `drawn` of the numbers so far."""
+    return lambda numbers: _save(name, drawn(numbers), options.out)
+
+
 def _kept(options: FigureOptions, name: str) -> dict[str, Any]:
     """Return where the trainings of the figure `name` are kept, and what shows each."""
     from bmaml.training.progress import BarProgress
@@ -146,7 +151,7 @@ def _bmaml_1(options: FigureOptions) -> Drawn:
         settings=settings_of(options.settings),
         seeds=options.every_seed,
         directory=options.out / "bmaml-1",
-        after=lambda numbers: _save("bmaml-1", drawn(numbers), options.out),
+        after=_after(options, "bmaml-1", drawn),
     )
     return drawn(numbers)
 
@@ -240,7 +245,7 @@ def _bmaml_2(options: FigureOptions) -> Drawn:
         **size,
         **_methods(options, particles.METHODS),
         **_kept(options, "bmaml-2"),
-        after=lambda numbers: _save("bmaml-2", drawn(numbers), options.out),
+        after=_after(options, "bmaml-2", drawn),
     )
     return drawn(numbers)
 

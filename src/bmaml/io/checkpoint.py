@@ -31,7 +31,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from bmaml.errors import InputError, first_sentence
-from bmaml.io.config import Arrays, from_config, to_config
+from bmaml.io.config import Arrays, completed, from_config, to_config
 from bmaml.io.files import digest, open_plain, read_plain, write_atomically
 from bmaml.io.lock import LOCK, locked
 from bmaml.io.sealed import FORMAT, MAGIC, read_sealed, sealed
@@ -138,13 +138,14 @@ class RunFolder:
     def describes(self, parts: dict[str, Any]) -> bool:
         """Return whether the run was made from the same `parts`, as far as a file can hold them.
 
+        A field that is newer than the run counts as its default.
         Raises: InputError if there is no run, or a damaged one.
         """
         content = self._content()
         config, packed = _described(parts)
         kept = {name: content["parts"].get(name) for name in parts}
-        same = json.dumps(kept, sort_keys=True) == json.dumps(config, sort_keys=True)
-        return same and content["arrays"] == digest(packed)
+        now, then = (json.dumps(completed(each), sort_keys=True) for each in (config, kept))
+        return now == then and content["arrays"] == digest(packed)
 
     def replaced(self, overwrite: bool = False) -> list[Path]:
         """Return the files that a new run here replaces, before anything is done. Files of others are never overwritten.

@@ -77,6 +77,34 @@ def _object(value: Any, arrays: Arrays, name: str) -> dict[str, Any]:
     return {"type": registered, "fields": {n: to_config(getattr(value, n), arrays, f"{name}.{n}") for n in fields}}
 
 
+def completed(config: Any) -> Any:
+    """Return the description `config` with the defaults of the fields that it lacks, such as those newer than its file."""
+    if isinstance(config, list):
+        return [completed(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    kind = find(config["type"]) if isinstance(config.get("type"), str) else None
+    config = {key: completed(item) for key, item in config.items()}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(config.get("fields"), dict):
+        config["fields"] = _defaults(kind) | config["fields"]
+    return config
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """Return the descriptions of the defaults of a class's fields. A default with arrays is left out."""
+    found = {}
+    for field in dataclasses.fields(kind):
+        arrays: Arrays = {}
+        if field.init and field.default is not dataclasses.MISSING:
+            described = completed(to_config(field.default, arrays))
+        elif field.init and field.default_factory is not dataclasses.MISSING:
+            described = completed(to_config(field.default_factory(), arrays))
+        else:
+            continue
+        found |= {} if arrays else {field.name: described}
+    return found
+
+
 def from_config(config: Any, arrays: Arrays, name: str = "root", given: Mapping[str, Any] | None = None) -> Any:
     """Return the object that `to_config` described.
 

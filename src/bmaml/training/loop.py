@@ -74,6 +74,8 @@ class Loop:
     ):
         check_platform()
         method.check(tasks)
+        if method.masses is not None:
+            method.masses.drawn_from(tasks)  # Tasks that it cannot have are refused now, and not after hours of training.
         self.method, self.tasks, self.plan = method, tasks, plan
         # Donation needs buffers of its own, and distinct ones, as a program returns them.
         start = _first(method, plan) if state is None else jax.tree.map(lambda leaf: _strong(jnp.copy(leaf)), state)
@@ -87,11 +89,12 @@ class Loop:
         self.ledger, self.callbacks, self.seconds = ledger or Ledger(plan), callbacks or Callbacks(), seconds
         self.stopped = stopped
         self.due: list[Record] = []
+        self._pending = False
 
     @property
     def finished(self) -> bool:
-        """Whether the plan is done, or a callback has stopped the run."""
-        return self.step >= self.plan.steps or self.stopped is not None
+        """Whether the plan is done, or a callback has stopped the run, and Ctrl-C did not come before the answers."""
+        return (self.step >= self.plan.steps or self.stopped is not None) and not self._pending
 
     def compile(self) -> int:
         """Compile the chunk, without running it, so that an interrupt in between stops a run that has not begun.
@@ -150,7 +153,7 @@ class Loop:
                     return False
                 self._begin(keeper)
                 self._go_or_rescue(progress, keeper, interrupt)
-                self._end(keeper, progress)
+                self._end(keeper, progress, interrupt)
             finally:
                 progress.close()
                 self.callbacks.tell(lambda callback: callback.close())
@@ -185,7 +188,7 @@ class Loop:
             while self.due:
                 self._add(self.due[0], keeper)
             with contextlib.suppress(BmamlError):
-                self._end(keeper, progress)
+                self._end(keeper, progress, interrupt)
             raise
 
     def _go(self, progress: Progress, keeper: Keeper | None, interrupt: Interrupt) -> None:
@@ -235,26 +238,36 @@ class Loop:
             training = self.training(keeper)
             self.callbacks.tell(lambda callback: callback.checkpoint(training))
 
-    def _end(self, keeper: Keeper | None, progress: Progress) -> None:
+    def _end(self, keeper: Keeper | None, progress: Progress, interrupt: Interrupt) -> None:
         """Take the meta-parameters that a finished run answers with; save a run that has begun.
 
-        If a callback fails to say what the run answers with, the run is saved as it is, and resuming it asks again.
+        If a callback fails to say what the run answers with, or Ctrl-C comes before the masses are found, the run is saved as
+        it is, and resuming it asks again.
         Raises: NonFiniteError if no meta-step of a finished run was finite.
         """
         if self.finished:
             if self.step and int(self.state.skipped) == self.step:
                 raise NonFiniteError(self.method.explain(self.state.bad, self.step))
             try:
-                meta = self.callbacks.final(self.state.meta)
-                if self.method.masses is not None:
-                    meta = self.method.masses(self.method.answerer, meta, self.tasks, self.plan, progress.say)
+                meta = self._answer(progress, interrupt)
             except BmamlError:
                 if keeper is not None:
                     self._save(keeper, pending=True)
                 raise
-            self.state = eqx.tree_at(lambda state: state.meta, self.state, meta)
+            self._pending = meta is None
+            if meta is not None:
+                self.state = eqx.tree_at(lambda state: state.meta, self.state, meta)
         if keeper is not None and self.step:
-            self._save(keeper)
+            self._save(keeper, pending=self._pending)
+
+    def _answer(self, progress: Progress, interrupt: Interrupt) -> Meta | None:
+        """Return the meta-parameters that the run answers with, or None if Ctrl-C has come first."""
+        meta, masses = self.callbacks.final(self.state.meta), self.method.masses
+        if masses is None:
+            return meta
+        # Each process finds the same masses by itself, and all of them stop together.
+        own, tasks = on_own_device(meta), on_own_device(self.tasks)
+        return masses(self.method.answerer, own, tasks, self.plan, progress.say, lambda: agreed(0, interrupt.raised)[1])
 
 
 def _say_idle(plan: Plan) -> None:

@@ -16,8 +16,8 @@ from bmaml.learners.base import AbstractLearner, AbstractMixingLearner, Meta
 from bmaml.tasks.base import AbstractSource, AbstractTasks, drawn_sizes
 from bmaml.training.plan import Plan
 
-# Tasks evaluated at once.
-_BATCH = 8
+# Tasks evaluated at once, and in one call of the program, after which Ctrl-C is heard.
+_BATCH, _CALL = 8, 256
 # With fewer tasks than this the counts of EM are noise, and the masses that training has found are better.
 _FEWEST = 1_000
 # No mass falls by more in a round, so that a round of few tasks rules nothing out.
@@ -34,13 +34,13 @@ class EvidenceMasses(eqx.Module):
     that probability minus the mass, so one gradient is a round (Xu and Jordan, 1996, https://doi.org/10.1162/neco.1996.8.1.129).
     A round of n tasks goes the share n / (n + `inertia`) of its way. The result is the mean over the second half of the rounds.
 
-    - `tasks`: number of tasks, of all rounds together.
+    - `tasks`: number of tasks, of all rounds together, at least 1,000.
     - `share`: tasks are at most this share of those that the training has met. A training too short for a thousand is left as
       it is.
-    - `rounds`: number of rounds.
+    - `rounds`: number of rounds, 1 to 1,000.
     - `inertia`: tasks that the masses before a round count as.
 
-    Raises: InputError for less than one round or task, or a share or an inertia that is not above 0.
+    Raises: InputError for fewer tasks, other rounds, or a share or an inertia that is not above 0.
     """
 
     tasks: int = eqx.field(static=True, default=8_000)
@@ -49,8 +49,9 @@ class EvidenceMasses(eqx.Module):
     inertia: float = eqx.field(static=True, default=200.0)
 
     def __check_init__(self):
-        if self.tasks < 1 or self.rounds < 1:
-            raise InputError(f"EvidenceMasses has {self.tasks} tasks in {self.rounds} rounds: give at least 1 of each.")
+        if self.tasks < _FEWEST or not 1 <= self.rounds <= _FEWEST:
+            asked, few = f"{self.tasks} tasks in {self.rounds} rounds", f"{_FEWEST:,}"
+            raise InputError(f"EvidenceMasses has {asked}: give at least {few} tasks, and 1 to {few} rounds.")
         if not self.share > 0 or not self.inertia > 0:
             raise InputError(f"EvidenceMasses has share {self.share} and inertia {self.inertia}: give numbers above 0.")
 
@@ -65,6 +66,14 @@ class EvidenceMasses(eqx.Module):
             f"EvidenceMasses needs a prior that is a mixture and {type(learner).__name__} has none: use masses=None."
         )
 
+    def drawn_from(self, source: AbstractSource) -> AbstractTasks:
+        """Return the tasks of `source` whose evidence counts: those with the most points.
+
+        Raises: InputError if it cannot draw so many with one query point.
+        """
+        assert isinstance(source, AbstractTasks)  # Evidence is that of points, and not of trajectories.
+        return source.sized((drawn_sizes(source).shots,), 1)
+
     def __call__(
         self,
         learner: AbstractLearner,
@@ -72,27 +81,33 @@ class EvidenceMasses(eqx.Module):
         source: AbstractSource,
         plan: Plan,
         say: Callable[[str], object] = lambda what: None,
-    ) -> Meta:
-        """Return the meta-parameters with the masses found.
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Meta | None:
+        """Return the meta-parameters with the masses found, or None if they were not found because of `stop`.
 
         - `learner`, `meta`: the trained learner.
         - `source`, `plan`: what it was trained on, and how.
         - `say`: hears what is being done.
+        - `stop`: says whether to stop, every few seconds.
         """
-        learner = self.check(learner)
-        assert isinstance(source, AbstractTasks)  # Evidence is that of points, and not of trajectories.
+        learner, sized = self.check(learner), self.drawn_from(source)
         count = int(min(self.tasks, self.share * plan.steps * plan.batch))
         if count < _FEWEST or not learner.masses(meta):
             return meta
-        say(f"masses of the prior, from the evidence of {count:,} tasks")
-        each = count // self.rounds
+        calls = -(-(count // self.rounds) // _CALL)
+        each = count // self.rounds // calls
         key = jax.random.fold_in(jax.random.key(plan.seed), plan.steps)
-        sized = source.sized((drawn_sizes(source).shots,), 1)
-        gradient = _gradient(learner, meta, sized, jax.random.split(key, each))
+        mean_gradient = _gradient(learner, meta, sized, jax.random.split(key, each))
         averaged = []
         for place in range(self.rounds):
-            keys = jax.random.split(jax.random.fold_in(key, place), each)
-            masses = self._moved(learner.masses(meta), gradient(meta, sized, keys), each)
+            say(f"masses of the prior, round {place + 1} of {self.rounds} of {each * calls:,} tasks")
+            gradients = []
+            for keys in jax.random.split(jax.random.fold_in(key, place), (calls, each)):
+                if stop():
+                    return None
+                gradients.append(jax.block_until_ready(mean_gradient(meta, sized, keys)))
+            gradient = jax.tree.map(lambda *found: sum(found) / calls, *gradients)
+            masses = self._moved(learner.masses(meta), gradient, each * calls)
             meta = eqx.tree_at(learner.masses, meta, jax.tree.map(jnp.log, masses))
             averaged += [masses] if 2 * place >= self.rounds - 1 else []
         mean = jax.tree.map(lambda *masses: jnp.log(sum(masses) / len(masses)), *averaged)

@@ -288,7 +288,7 @@ def _loaded(folder: RunFolder, method: AbstractMethod, plan: Plan, state: TrainS
     notes = Notes.read(folder)
     if notes.pending:
         warnings.warn(
-            f"{folder.path} has made its meta-steps, and a callback failed to say what the run answers with: resume it.",
+            f"{folder.path} has made its meta-steps, and was stopped before it found what it answers with: resume it.",
             stacklevel=4,
         )
     told = {"seconds": notes.seconds, "stopped": notes.stopped, "directory": folder.path}
