@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 
 import equinox as eqx
@@ -94,19 +96,17 @@ class EvidenceMasses(eqx.Module):
         count = int(min(self.tasks, self.share * plan.steps * plan.batch))
         if count < _FEWEST or not learner.masses(meta):
             return meta
-        calls = -(-(count // self.rounds) // _CALL)
+        calls = math.ceil(count / self.rounds / _CALL)
         each = count // self.rounds // calls
         key = jax.random.fold_in(jax.random.key(plan.seed), plan.steps)
-        mean_gradient = _gradient(learner, meta, sized, jax.random.split(key, each))
+        program = _gradient(learner, meta, sized, jax.random.split(key, each))
         averaged = []
         for place in range(self.rounds):
             say(f"masses of the prior, round {place + 1} of {self.rounds} of {each * calls:,} tasks")
-            gradients = []
-            for keys in jax.random.split(jax.random.fold_in(key, place), (calls, each)):
-                if stop():
-                    return None
-                gradients.append(jax.block_until_ready(mean_gradient(meta, sized, keys)))
-            gradient = jax.tree.map(lambda *found: sum(found) / calls, *gradients)
+            keys = jax.random.split(jax.random.fold_in(key, place), (calls, each))
+            gradient = _in_calls(functools.partial(program, meta, sized), keys, stop)
+            if gradient is None:
+                return None
             masses = self._moved(learner.masses(meta), gradient, each * calls)
             meta = eqx.tree_at(learner.masses, meta, jax.tree.map(jnp.log, masses))
             averaged += [masses] if 2 * place >= self.rounds - 1 else []
@@ -123,6 +123,18 @@ class EvidenceMasses(eqx.Module):
             return mass / mass.sum(-1, keepdims=True)
 
         return tuple(moved(*pair) for pair in zip(log_masses, gradient, strict=True))
+
+
+def _in_calls(
+    program: Callable[[Array], tuple[Array, ...]], keys: Key[Array, "calls tasks"], stop: Callable[[], bool]
+) -> tuple[Array, ...] | None:
+    """Return the mean of what `program` returns for each row of `keys`, or None if `stop` says so in between."""
+    found = []
+    for row in keys:
+        if stop():
+            return None
+        found.append(jax.block_until_ready(program(row)))
+    return jax.tree.map(lambda *each: sum(each) / len(each), *found)
 
 
 def _gradient(
