@@ -63,11 +63,15 @@ def test_papers_settings_are_settings_of_the_row_for_a_family_that_there_is():
 
 def test_a_method_without_settings_of_its_paper_is_refused(refused, tmp_path):
     where = ("--settings", "paper", "--out", tmp_path / "run")
-    assert "has settings of its paper for no family" in refused("train", "sinusoid", "--method", "cnp", *where)
-    assert "for sinusoid and none for" in refused("leaderboard", "ambiguous", "--methods", "platipus,bmaml", *where)
-    assert "give tuned or paper" in refused("train", "sinusoid", "--settings", "papers", "--out", tmp_path / "run")
+    assert "has no settings of its paper for sinusoid: leave" in refused("train", "sinusoid", "--method", "cnp", *where)
+    assert "for ambiguous and has some for sinusoid" in refused(
+        "leaderboard", "ambiguous", "--methods", "platipus,bmaml", *where
+    )
+    assert "give tuned or paper, or" in refused("train", "sinusoid", "--settings", "papers", "--out", tmp_path / "run")
     assert "give one of tuned and paper" in refused("train", "sinusoid", "--settings", "paper,tuned", "--out", tmp_path / "run")
-    assert "--settings is paper" in refused("figure", "maml", *where)
+    assert "figure maml does not take it, which is for bmaml-1" in refused("figure", "maml", *where)
+    only = ("--settings", "paper", "--methods", "experts")
+    assert "give --settings tuned, or --methods with bmaml" in refused("figure", "bmaml-1", *only, "--out", tmp_path)
 
 
 def test_every_row_fits_something():

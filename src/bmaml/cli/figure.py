@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
@@ -26,12 +27,13 @@ class FigureOptions(OptionGroup):
     """The sizes and inputs of an experiment."""
 
     TITLE: ClassVar[str] = "The experiment"
-    quick: Annotated[bool, typer.Option("--quick", help="A small size that shows the shape in a minute or two.")] = False
+    quick: Annotated[bool, typer.Option("--quick", help="A small size that shows the shape in minutes.")] = False
     steps: Annotated[int | None, typer.Option(min=20, help="Meta-steps of each training.")] = None
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method, with seeds from --seed on.")] = 1
     settings: Annotated[
-        str, typer.Option(help="For bmaml-1: paper, tuned, or paper,tuned. A method without a paper is in tuned alone.")
+        str,
+        typer.Option(help="For bmaml-1: paper, tuned, or paper,tuned. A method without published settings is in tuned alone."),
     ] = "paper,tuned"
     methods: Annotated[
         str | None,
@@ -50,11 +52,6 @@ class FigureOptions(OptionGroup):
     data: Annotated[Path | None, typer.Option(help="Folder or zip of the images of omniglot or folder.")] = None
     size: Annotated[int | None, typer.Option(min=1, help="Side in pixels (default: omniglot 28, folder 84).")] = None
     superclasses: Annotated[Path | None, typer.Option(help="For folder: CSV of classes and their superclasses.")] = None
-
-    @property
-    def small(self) -> bool:
-        """Whether the experiment runs at its small size."""
-        return self.quick and self.steps is None
 
     @property
     def every_seed(self) -> tuple[int, ...]:
@@ -76,13 +73,13 @@ class Drawn(NamedTuple):
 
 def add(app: typer.Typer) -> None:
     """Add this module's command."""
-    add_command(app, figure, "bmaml figure maml --quick --out figures")
+    add_command(app, figure, "bmaml figure", "bmaml figure maml --quick --out figures")
 
 
 def _training(options: FigureOptions, **small: Any) -> dict[str, Any]:
     """Return how an experiment's methods are trained, with the sizes `small` if it runs at its small size."""
     steps = {} if options.steps is None else {"steps": options.steps}
-    return {"seeds": options.every_seed} | (small if options.small else {}) | steps
+    return {"seeds": options.every_seed} | (small if options.quick else {}) | steps
 
 
 def _methods(options: FigureOptions, known: tuple[str, ...], small: tuple[str, ...] | None = None) -> dict[str, Any]:
@@ -94,8 +91,8 @@ def _methods(options: FigureOptions, known: tuple[str, ...], small: tuple[str, .
     from bmaml.rows import pick
 
     named = {name: name for name in known}
-    asked = tuple(pick("method of this figure", name, named) for name in names_of(options.methods))
-    return {"methods": asked or (small if small and options.small else known)}
+    asked = tuple(pick("method of this figure", name, named) for name in names_of(options.methods, flag="--methods"))
+    return {"methods": asked or (small if small and options.quick else known)}
 
 
 def _images(options: FigureOptions) -> dict[str, Any]:
@@ -104,8 +101,11 @@ def _images(options: FigureOptions) -> dict[str, Any]:
 
 
 def _after(options: FigureOptions, name: str, drawn: Callable[[Numbers], Drawn]) -> Callable[[Numbers], object]:
-    """Return what saves the figure `name` after each training, as it is `drawn` of the numbers so far."""
-    return lambda numbers: _save(name, drawn(numbers), options.out)
+    """Return what saves the figure `name` after each training, as it is `drawn` of the numbers so far.
+
+    These files are not in the place of the whole figure, which an earlier call may have made.
+    """
+    return lambda numbers: _save(name, drawn(numbers), options.out / name / _SO_FAR)
 
 
 def _kept(options: FigureOptions, name: str) -> dict[str, Any]:
@@ -138,19 +138,16 @@ def _bmaml_1(options: FigureOptions) -> Drawn:
     from bmaml.cli.options import settings_of
     from bmaml.experiments import training_curves as curves
     from bmaml.plots import training_curves as plot
-    from bmaml.training.progress import BarProgress
 
     def drawn(numbers: Numbers) -> Drawn:
         return Drawn({"bmaml-1": numbers, "bmaml-1.md": curves.markdown(numbers)}, plot.draw(numbers))
 
-    size: dict[str, Any] = {"steps": 150, "marks": 5, "test_tasks": 50} if options.small else {"steps": options.steps}
+    size = _training(options, steps=150, marks=5, test_tasks=50, shots=(5,), tasks=(100,))
     numbers = curves.run(
         **size,
         **_methods(options, curves.METHODS),
-        progress=BarProgress,
+        **_kept(options, "bmaml-1"),
         settings=settings_of(options.settings),
-        seeds=options.every_seed,
-        directory=options.out / "bmaml-1",
         after=_after(options, "bmaml-1", drawn),
     )
     return drawn(numbers)
@@ -177,7 +174,7 @@ def _active(options: FigureOptions) -> Drawn:
         every = {options.seed: trained}
     else:
         every, family = active.fit(**_training(options, steps=600), **_kept(options, "active")), "sinusoid"
-    found = [active.run(runs, family, tasks=50 if options.small else 200, seed=seed) for seed, runs in every.items()]
+    found = [active.run(runs, family, tasks=50 if options.quick else 200, seed=seed) for seed, runs in every.items()]
     numbers, needed = (functools.reduce(operator.add, tables) for tables in zip(*found, strict=True))
     for row in needed.where():
         count = f"{row['points']} points" if row["points"] else "more than 10 points"
@@ -199,7 +196,7 @@ def _curvature(options: FigureOptions) -> Drawn:
     from bmaml.experiments import curvature
     from bmaml.plots import curvature as plot
 
-    numbers = curvature.run(seed=options.seed, **({"tasks": 4} if options.small else {}))
+    numbers = curvature.run(seed=options.seed, **({"tasks": 4} if options.quick else {}))
     return Drawn({"curvature": numbers, "curvature.md": curvature.markdown(numbers)}, plot.draw(numbers))
 
 
@@ -217,7 +214,7 @@ def _returns(options: FigureOptions) -> Drawn:
     from bmaml.plots import policies as plot
 
     runs, world = _policies(options)
-    numbers, training = control.returns(runs, world, count=40 if options.small else 400), control.progress_of(runs)
+    numbers, training = control.returns(runs, world, count=40 if options.quick else 400), control.progress_of(runs)
     for row in numbers.where():
         bounds = f"{row['return']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         typer.echo(f"{row['method']} after {row['updates']} updates: {bounds}")
@@ -239,7 +236,7 @@ def _bmaml_2(options: FigureOptions) -> Drawn:
     def drawn(numbers: Numbers) -> Drawn:
         return Drawn({"bmaml-2": numbers}, plot.draw(numbers))
 
-    size = _training(options, steps=300, particles=(1, 5), counts=(10, 100), episodes=100)
+    size = _training(options, steps=300, particles=(1, 5), counts=(10,), episodes=100)
     numbers = particles.run(
         **_images(options),
         **size,
@@ -264,54 +261,79 @@ def _active_images(options: FigureOptions) -> Drawn:
     return Drawn({"active-images": numbers, "active-images-needed": needed}, plot.draw(numbers))
 
 
-FIGURES: dict[str, Callable[[FigureOptions], Drawn]] = {
-    "svgd-mixture": _svgd,
-    "maml": _maml,
-    "bmaml-1": _bmaml_1,
-    "banana": _banana,
-    "active": _active,
-    "early-stopping": _early_stopping,
-    "curvature": _curvature,
-    "returns": _returns,
-    "paths": _paths,
-    "bmaml-2": _bmaml_2,
-    "active-images": _active_images,
+class Row(NamedTuple):
+    """A figure: what makes it, what it shows, how long the full size takes, and the options that not all figures take."""
+
+    make: Callable[[FigureOptions], Drawn]
+    shows: str
+    takes: str
+    options: tuple[str, ...] = ()
+
+
+_TRAINING = ("--steps", "--seeds")
+_CURVES = (*_TRAINING, "--methods", "--settings")
+_IMAGES = (*_TRAINING, "--methods", "--images", "--data", "--size", "--superclasses")
+FIGURES = {
+    "svgd-mixture": Row(_svgd, "SVGD's particles on the mixture of Liu and Wang", "seconds"),
+    "maml": Row(_maml, "MAML beside pretraining on sinusoids", "minutes", _TRAINING),
+    "bmaml-1": Row(_bmaml_1, "errors along meta-training, figure 1 of Kim et al.", "hours", _CURVES),
+    "banana": Row(_banana, "HMC and SVGD on a curved density", "seconds"),
+    "active": Row(_active, "errors by points that the model chose", "minutes", (*_TRAINING, "--runs")),
+    "early-stopping": Row(_early_stopping, "gradient descent as a prior", "seconds"),
+    "curvature": Row(_curvature, "curvatures of ML-LAPLACE", "minutes"),
+    "returns": Row(_returns, "returns of policies after each update", "minutes", (*_TRAINING, "--runs")),
+    "paths": Row(_paths, "paths of policies before and after an update", "minutes", (*_TRAINING, "--runs")),
+    "bmaml-2": Row(_bmaml_2, "accuracy by particles and tasks, figure 2 of Kim et al.", "an hour", _IMAGES),
+    "active-images": Row(_active_images, "accuracy by labels that the model chose", "an hour", _IMAGES),
 }
-_OF_TRAININGS = ("maml", "bmaml-1", "active", "returns", "paths", "bmaml-2", "active-images")
-_OF_RUNS = ("active", "returns", "paths")
-_OF_IMAGES = ("bmaml-2", "active-images")
-_OF_METHODS = ("bmaml-1", *_OF_IMAGES)
+# Where the figure of the trainings so far is, within the folder of the trainings.
+_SO_FAR = "so-far"
 
 
 def figure(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(FIGURES)}.")],
     options: FigureOptions,
+    name: Annotated[str | None, typer.Argument(help="Name of a figure (default: lists them).")] = None,
 ) -> None:
-    """Make a figure: NAME.png, and the numbers behind it as CSV."""
-    from bmaml.cli.options import make_folder
+    """List the figures, or make one: NAME.png, and the numbers behind it as CSV.
+
+    What is trained for a figure is kept in the folder, so that the same command goes on after Ctrl-C.
+    """
+    from bmaml.cli.options import check_folder, kept_after_ctrl_c
     from bmaml.rows import pick
 
-    make = pick("figure", name, FIGURES)
-    if name not in _OF_RUNS:
-        refuse(options, f"figure {name} trains its own methods", only=("--runs",))
-    if name not in _OF_IMAGES:
-        refuse(options, f"figure {name} is not of images", only=("--images", "--data", "--size", "--superclasses"))
-    if name != "bmaml-1":
-        refuse(options, f"figure {name} is not that of the curves of training", only=("--settings",))
-    if name not in _OF_METHODS:
-        refuse(options, f"figure {name} always shows all of its methods", only=("--methods",))
-    if name not in _OF_TRAININGS or options.folders:
-        why = "the runs are given" if options.folders else f"figure {name} trains nothing at random"
-        refuse(options, why, only=("--seeds",))
-    make_folder(options.out)
-    written = _save(name, make(options), options.out)
+    if name is None:
+        for known, row in FIGURES.items():
+            typer.echo(f"{known:14s} {row.shows} ({row.takes})")
+        return
+    row = pick("figure", name, FIGURES)
+    for flag in sorted({flag for known in FIGURES.values() for flag in known.options} - {*row.options}):
+        takers = [known for known, other in FIGURES.items() if flag in other.options]
+        refuse(options, f"figure {name} does not take it, which is for {', '.join(takers)}", only=(flag,))
+    if options.folders:
+        refuse(options, "the runs are given", only=_TRAINING)
+    check_folder(options.out)
+    trains = "--steps" in row.options and not options.folders
+    with kept_after_ctrl_c(options.out) if trains else nullcontext():
+        drawn = row.make(options)
+    written = _save(name, drawn, options.out)
+    _forget(options.out / name / _SO_FAR, [f"{name}.png", *(path.name for path in written)])
     typer.echo(f"wrote {options.out / f'{name}.png'} and {', '.join(map(str, written))}")
+
+
+def _forget(folder: Path, names: list[str]) -> None:
+    """Remove the figure so far, whose files in `folder` have these names, after the whole one was written."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _save(name: str, drawn: Drawn, out: Path) -> list[Path]:
     """Write the picture of a figure and its numbers; return the files of the numbers."""
+    from bmaml.cli.options import make_folder
     from bmaml.plots import style
 
+    make_folder(out)
     style.save(drawn.picture, out / f"{name}.png")
     return [_write(out, stem, numbers) for stem, numbers in drawn.numbers.items()]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -14,7 +12,7 @@ import typer
 from bmaml.cli.groups import OptionGroup, add_command, refuse
 from bmaml.cli.names import FAMILY_NAMES, NUMBER_METHODS, PATHS
 from bmaml.cli.option_groups import HeldOut, TableColumns
-from bmaml.cli.options import TYPED, check_folder, is_paper, make_folder, names_of, whole_numbers
+from bmaml.cli.options import TYPED, check_folder, is_paper, kept_after_ctrl_c, make_folder, names_of, whole_numbers
 from bmaml.cli.train import Settings, Shots
 from bmaml.errors import InputError
 
@@ -121,7 +119,7 @@ def leaderboard(
         refuse(columns, f"{tasks} has no --task, as a table has")
         refuse(held_out, f"{tasks} has no --task, as a table has")
         arenas = [_images(tasks, images, family, shots) if tasks in IMAGES else _family(tasks, images, family, shots)]
-    chosen = _chosen(names_of(board.methods), arenas[0])
+    chosen = _chosen(names_of(board.methods, flag="--methods"), arenas[0])
     for name in chosen:
         arenas[0].method(name)  # A method without the settings that were asked for is refused before another is trained.
     steps, count = board.steps or (300 if board.quick else None), 50 if board.quick else board.count
@@ -158,23 +156,13 @@ def _chosen(typed: list[str], arena: AbstractArena) -> tuple[str, ...]:
     return tuple(choose(typed_method(text), arena.outcome).name for text in typed) or arena.methods
 
 
-@contextmanager
-def _kept(out: Path) -> Iterator[None]:
-    """Say after Ctrl-C that what is done is kept."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; what is done is kept in {out}: the same command goes on from there", err=True)
-        raise typer.Exit(130) from None
-
-
 def _run(board: Board, out: Path) -> None:
     """Run a board and write its results."""
     from bmaml.experiments.board import standings
     from bmaml.training.progress import BarProgress
 
     make_folder(out)
-    with _kept(out):
+    with kept_after_ctrl_c(out):
         entries = board.run(out, BarProgress, lambda line: typer.echo(line, err=True))
     own_tasks = len(board.arenas) > 1
     _report(*standings.standings(entries, own_tasks=own_tasks), standings.reliabilities(entries), out)
@@ -185,7 +173,7 @@ def _run_part(board: Board, out: Path, part: int, parts: int) -> None:
     from bmaml.training.progress import BarProgress
 
     make_folder(out)
-    with _kept(out):
+    with kept_after_ctrl_c(out):
         count = board.run_part(out, part, parts, BarProgress, lambda line: typer.echo(line, err=True))
     trainings = "1 training" if count == 1 else f"{count} trainings"
     typer.echo(f"part {part} of {parts}: {trainings} in {out}; the command without --part ranks all parts when they are done")

@@ -24,6 +24,7 @@ def lecture(
 
     A chapter prints its page, then what its lines print, and draws NUMBER.png. It takes seconds to some minutes.
     """
+    from bmaml.cli.options import check_folder
     from bmaml.lecture import chapters
     from bmaml.rows import pick
 
@@ -33,6 +34,7 @@ def lecture(
             typer.echo(f"{chapter.number:2d}  {chapter.title}")
         return
     chapter = pick("chapter", str(number), {str(known): chapter for known, chapter in every.items()})
+    check_folder(out)
     # Images are on the site, and notes to the tests are for nobody else.
     typer.echo(re.sub(r"\n*(^!\[.*?\]\(.*?\)$|^<!--.*?-->$)", "", chapter.text, flags=re.MULTILINE | re.DOTALL).strip())
     typer.echo("\nThese lines run now.\n")

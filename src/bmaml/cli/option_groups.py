@@ -85,15 +85,15 @@ class TableColumns(OptionGroup):
         own = own if self.na_values is None else replace(own, **_missing(self.na_values, own.missing))
         if self.rows is None:
             return read_table(path, reading=own)
-        return read_sample(path, tuple(names_of(self.task)), self.rows, seed, own)
+        return read_sample(path, tuple(names_of(self.task, flag="--task")), self.rows, seed, own)
 
     def roles(self, table: Table) -> ColumnRoles:
         """Return the roles of the columns of `table`."""
         from bmaml.tables import ColumnRoles
 
-        named = (self.task, self.x, self.y, self.categorical, self.log)
-        task, x, y, categorical, log = (tuple(names_of(text, table.columns)) for text in named)
-        levels = tuple(names_of(self.levels))
+        named = ("task", "x", "y", "categorical", "log")
+        task, x, y, categorical, log = (tuple(names_of(getattr(self, name), table.columns, flag=f"--{name}")) for name in named)
+        levels = tuple(names_of(self.levels, flag="--levels"))
         sides = {name: getattr(self, name) for name in ("exposure", "error", "weight", "trials", "upper")}
         return ColumnRoles(task, x, y, self.order, categorical, log, self.selection.value, **sides, levels=levels)
 
@@ -132,7 +132,7 @@ def _missing(text: str, default: tuple[str, ...]) -> dict[str, Any]:
     """Return what the option --na-values says: texts for all columns, and texts for single ones."""
     everywhere: list[str] = []
     columns: dict[str, tuple[str, ...]] = {}
-    for part in names_of(text):
+    for part in names_of(text, flag="--na-values"):
         name, mark, value = part.rpartition("=")
         if mark:
             columns[name] = (*columns.get(name, ()), *([value.lower()] if value else []))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import typer
 
 from bmaml.errors import InputError
 
@@ -119,8 +122,11 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def names_of(text: str | None, known: Collection[str] = ()) -> list[str]:
-    """Return the comma-separated names in `text`. A name with a comma in it is one of `known`, or stands in quotes."""
+def names_of(text: str | None, known: Collection[str] = (), *, flag: str) -> list[str]:
+    """Return the comma-separated names in `text`, each once. A name with a comma in it is one of `known`, or stands in quotes.
+
+    Raises: InputError that names the option `flag`, if the text has commas and no names.
+    """
     text = text or ""
     parts = next(csv.reader([text], skipinitialspace=True), []) if '"' in text else text.split(",")
     names, start = [], 0
@@ -130,7 +136,19 @@ def names_of(text: str | None, known: Collection[str] = ()) -> list[str]:
         end, name = next(((e, n) for e, n in zip(ends, joined, strict=True) if n in known), (start + 1, parts[start].strip()))
         names += [name] if name else []
         start = end
-    return names
+    if text.strip() and not names:
+        raise InputError(f"{flag} is {text!r} and names nothing: give names with commas between them, or leave it out.")
+    return list(dict.fromkeys(names))
+
+
+@contextmanager
+def kept_after_ctrl_c(out: Path) -> Iterator[None]:
+    """Say after Ctrl-C that the same command goes on from what is kept in `out`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; what is done is kept in {out}: the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
 
 
 def changes(change: Recalibration) -> list[tuple[str, str, str, float]]:
@@ -154,9 +172,9 @@ def settings_of(text: str) -> tuple[Literal["paper", "tuned"], ...]:
 
     Raises: InputError for another name, or none.
     """
-    names = names_of(text)
+    names = names_of(text, flag="--settings")
     if not names or not set(names) <= set(SETTINGS):
-        raise InputError(f"--settings is {text!r}: give tuned or paper.")
+        raise InputError(f"--settings is {text!r}: give tuned or paper, or where both can be shown paper,tuned.")
     return tuple("paper" if name == "paper" else "tuned" for name in names)
 
 

@@ -40,7 +40,7 @@ def runs_of(folders: Sequence[str | Path]) -> tuple[dict[str, Run], str]:
     notes = [about(folder) for folder in folders]
     for folder, note in zip(folders, notes, strict=True):
         if note.get("kind") != "family":
-            raise InputError(f"{folder} was not trained on a task family: give folders that `bmaml train` wrote.")
+            raise InputError(f"{folder} was not trained on a family of functions: give folders of `bmaml train sinusoid`.")
     families, names = {note["tasks"] for note in notes}, [note["method"] for note in notes]
     if len(families) > 1:
         raise InputError(f"the runs are of {', '.join(sorted(families))}: give runs of one task family.")

@@ -19,7 +19,7 @@ def image_classes(name: str, data: Path | None = None, *, size: int | None = Non
     - `name`: `"digits"`: five of the ten digits train and the others test. `"omniglot"`: the alphabets sorted by name, the last
       five test. `"folder"`: classes train and test as the files say (miniImagenet's CSVs or its folders train, val and test);
       if they say nothing, a random 30% of the superclasses test, or of the classes if there are no superclasses.
-    - `data`: folder or zip of the images.
+    - `data`: folder or zip of the images; digits have none.
     - `size`: side in pixels that images of files are resized to; None takes 28 for Omniglot and 84 for a folder, as papers do.
     - `superclasses`: a CSV of the classes of `"folder"` and their superclasses.
 
@@ -28,6 +28,8 @@ def image_classes(name: str, data: Path | None = None, *, size: int | None = Non
     pick("set of images", name, dict.fromkeys(IMAGES))
     if name == "digits" and size is not None:
         raise InputError(f"the size is {size} and digits have 8x8 pixels: leave it out.")
+    if name == "digits" and data is not None:
+        raise InputError(f"the images are digits, which the library has, and data are {data}: leave the data out.")
     if name != "folder" and superclasses is not None:
         raise InputError(f"superclasses are those of {superclasses} and {name} has its own classes: leave them out.")
     if name == "digits":

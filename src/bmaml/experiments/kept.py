@@ -38,10 +38,9 @@ def kept_run(
         return train(*wanted.values(), directory=path, about=about, callbacks=callbacks, progress=progress)
     if not folder.describes(wanted):
         (kept,) = folder.parts("plan", given={"plan.outer": plan.outer})
-        raise InputError(
-            f"{path} holds a run of {kept.steps} meta-steps and other settings than those of the "
-            f"{plan.steps} meta-steps wanted now: use another --out, or delete it."
-        )
+        held = f"a run of {kept.steps:,} meta-steps and {plan.steps:,} are asked for"
+        held = held if kept.steps != plan.steps else "a run with other settings"
+        raise InputError(f"{path} holds {held}: use another --out, or delete it.")
     # Whatever a file cannot hold of them, such as a method with a network of Python code, is here.
     return resume(path, method=method, outer=plan.outer, tasks=tasks, callbacks=callbacks, progress=progress)
 

@@ -72,7 +72,7 @@ def run(
 
         def scores(count: int, tasks: AbstractTasks, total: int | None, name: str = name, seed: int = seed) -> list[_Score]:
             method = build_image_method(name, test.shape, _WAY, particles=count)
-            title = f"{name}, {count} particles, {'endless' if total is None else total} tasks"
+            title = f"{name}, {count} particle{'s' * (count > 1)}, {'endless' if total is None else total} tasks"
             trained = trainings.run(title, method, tasks, image_recipe(name).plan(steps=steps, seed=seed))
             return _scores(trained, test, episodes)
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmaml.data import Data
+from bmaml.errors import InputError, in_a_row
 from bmaml.evaluation.intervals import POSITIVE, REAL, interval
 from bmaml.experiments.kept import Trainings
 from bmaml.experiments.numbers import Numbers, markdown_table
@@ -98,9 +99,16 @@ def run(
     - `progress`: makes what shows a training from its title.
     - `after`: is called with the numbers so far after each training.
 
-    Raises: KeyboardInterrupt if Ctrl-C stopped a training.
+    Raises: InputError if none of the methods has such settings; KeyboardInterrupt if Ctrl-C stopped a training.
     """
     every = list(curves(settings, seeds, shots, tasks, methods))
+    if not every:
+        none = f"{', '.join(methods)} without published settings for sinusoids"
+        have = in_a_row([name for name in METHODS if _FAMILY in ROWS[name].published])
+        raise InputError(
+            f"paper settings are asked for of {none}: ask for tuned ones, or for {have}.",
+            typed=f"--settings is paper for {none}: give --settings tuned, or --methods with {have}.",
+        )
     rows: list[tuple[Any, ...]] = []
     trainings = Trainings(len(every), directory, progress)
     for curve in every:

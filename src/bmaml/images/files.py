@@ -20,6 +20,8 @@ from bmaml.io.registry import register
 from bmaml.tasks.episodes import Bank
 
 _OMNIGLOT_SIZE = (28, 28)
+# Of a side in pixels. Images of this size are far beyond what the networks here are made for.
+_LARGEST = 1024
 
 
 @register("images/files")
@@ -112,8 +114,8 @@ def _sides(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
     sides = (size, size) if isinstance(size, int) else tuple(int(s) for s in size)
-    if len(sides) != 2 or min(sides) < 1:
-        raise InputError(f"size is {size}: give the side of square images, or height and width, in pixels.")
+    if len(sides) != 2 or not 1 <= min(sides) <= max(sides) <= _LARGEST:
+        raise InputError(f"size is {size}: give the side of square images, or height and width, from 1 to {_LARGEST} pixels.")
     return sides[0], sides[1]
 
 

@@ -186,9 +186,9 @@ class MethodSpec:
         """
         if tasks in self.published:
             return self.published[tasks]
-        others = f"for {', '.join(self.published)}" if self.published else "for no family"
+        others = f" and has some for {', '.join(self.published)}" if self.published else ""
         raise InputError(
-            f"method {self.name!r} has settings of its paper {others} and none for {tasks}: leave the paper's settings out."
+            f"method {self.name!r} has no settings of its paper for {tasks}{others}: leave the paper's settings out."
         )
 
     def build(self, offer: Offer, tuned: Tuned, **settings: Any) -> AbstractMethod:

@@ -18,6 +18,6 @@ def pick(kind: str, name: str, known: Mapping[str, Entry]) -> Entry:
     """
     if name in known:
         return known[name]
-    near = get_close_matches(name, known, 1, 0.5)
+    near = [] if name.isdecimal() else get_close_matches(name, known, 1, 0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InputError(f"unknown {kind} {name!r}: {hint}use one of {', '.join(known)}.")

@@ -21,7 +21,7 @@ from bmaml.training.plan import Plan
 # Tasks evaluated at once, and in one call of the program, after which Ctrl-C is heard.
 _BATCH, _CALL = 8, 256
 # With fewer tasks than this the counts of EM are noise, and the masses that training has found are better.
-_FEWEST = 1_000
+_FEWEST, _MOST_ROUNDS = 1_000, 100
 # No mass falls by more in a round, so that a round of few tasks rules nothing out.
 _LEAST_LEFT = 0.05
 
@@ -36,10 +36,13 @@ class EvidenceMasses(eqx.Module):
     that probability minus the mass, so one gradient is a round (Xu and Jordan, 1996, https://doi.org/10.1162/neco.1996.8.1.129).
     A round of n tasks goes the share n / (n + `inertia`) of its way. The result is the mean over the second half of the rounds.
 
+    A method takes it as an argument: `Method(learner, objective, masses=EvidenceMasses())`, with `ConjugateLearner` and
+    `codes="drawn"`, whose prior has such masses.
+
     - `tasks`: number of tasks, of all rounds together, at least 1,000.
     - `share`: tasks are at most this share of those that the training has met. A training too short for a thousand is left as
       it is.
-    - `rounds`: number of rounds, 1 to 1,000.
+    - `rounds`: number of rounds, 1 to 100.
     - `inertia`: tasks that the masses before a round count as.
 
     Raises: InputError for fewer tasks, other rounds, or a share or an inertia that is not above 0.
@@ -51,9 +54,9 @@ class EvidenceMasses(eqx.Module):
     inertia: float = eqx.field(static=True, default=200.0)
 
     def __check_init__(self):
-        if self.tasks < _FEWEST or not 1 <= self.rounds <= _FEWEST:
-            asked, few = f"{self.tasks} tasks in {self.rounds} rounds", f"{_FEWEST:,}"
-            raise InputError(f"EvidenceMasses has {asked}: give at least {few} tasks, and 1 to {few} rounds.")
+        if self.tasks < _FEWEST or not 1 <= self.rounds <= _MOST_ROUNDS:
+            asked = f"{self.tasks} tasks in {self.rounds} rounds"
+            raise InputError(f"EvidenceMasses has {asked}: give at least {_FEWEST:,} tasks, and 1 to {_MOST_ROUNDS} rounds.")
         if not self.share > 0 or not self.inertia > 0:
             raise InputError(f"EvidenceMasses has share {self.share} and inertia {self.inertia}: give numbers above 0.")
 
@@ -94,7 +97,11 @@ class EvidenceMasses(eqx.Module):
         """
         learner, sized = self.check(learner), self.drawn_from(source)
         count = int(min(self.tasks, self.share * plan.steps * plan.batch))
-        if count < _FEWEST or not learner.masses(meta):
+        if not learner.masses(meta):
+            say("the prior has no masses that evidence could find, because its codes are not drawn")
+            return meta
+        if count < _FEWEST:
+            say(f"masses of the prior stay as trained, because evidence of {count:,} tasks says too little")
             return meta
         calls = math.ceil(count / self.rounds / _CALL)
         each = count // self.rounds // calls
