@@ -105,6 +105,13 @@ def same(one, other, tasks=slice(None)):
             np.testing.assert_allclose(other.scores[setting][name][tasks], values[tasks], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
+def test_a_printed_evaluation_is_a_table_of_80_columns():
+    lines = str(scores(shots=(1, 5), count=3)).splitlines()
+    assert "3 tasks" in lines[0]
+    assert max(map(len, lines)) <= 80
+    assert any("shots" in line and "nll" in line for line in lines)
+
+
 def test_the_batch_changes_nothing():
     same(scores(batch=50), scores(batch=7))
 

@@ -85,6 +85,15 @@ class Evaluation(eqx.Module):
         """Return the rows as JSON. A score that is not a number, such as an interval of one task, becomes null."""
         return json.dumps([as_json(dataclasses.asdict(row)) for row in self.rows], indent=1)
 
+    def __str__(self) -> str:
+        """Return the table as text, as wide as the terminal."""
+        from rich.console import Console
+
+        console = Console(color_system=None)
+        with console.capture() as shown:
+            console.print(self.table(f"{self.rows[0].tasks} tasks (95% interval over tasks)" if self.rows else "no tasks"))
+        return shown.get().rstrip()
+
     def _repr_html_(self) -> str:
         """Show the table in a notebook."""
         header, *lines = self.grid()

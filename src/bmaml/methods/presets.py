@@ -339,7 +339,7 @@ def experts(
     kept: float = 1.0,
     masses: EvidenceMasses | None = None,
 ) -> Method:
-    """Particles of feature extractors with exact Bayesian heads, weighted by evidence: the default of the front doors.
+    """Particles of feature extractors with exact Bayesian heads, weighted by evidence: the default for families of tasks.
 
     See `ConjugateLearner`. With one particle this is close to ALPaCA, Harrison et al. (2018), https://arxiv.org/abs/1807.08912.
     Where codes are drawn, a trained run answers with twice as many and at least 256, and keeps at least 64.
