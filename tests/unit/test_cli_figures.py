@@ -28,6 +28,7 @@ def test_a_figure_is_a_picture_and_its_numbers(name, tmp_path):
     assert all(row.keys() == rows[0].keys() and None not in row.values() for row in rows)
 
 
+@pytest.mark.costly  # Four trainings' programs are compiled.
 def test_several_seeds_are_rows_and_lines_of_one_figure(tmp_path):
     errors, curves = adaptation.run(steps=20, tasks=2, seeds=(0, 1))
     assert errors.distinct("seed") == [0, 1]

@@ -262,7 +262,11 @@ def _active_images(options: FigureOptions) -> Drawn:
 
 
 class Row(NamedTuple):
-    """A figure: what makes it, what it shows, how long the full size takes, and the options that not all figures take."""
+    """A figure.
+
+    `make` makes it, `shows` says what it shows, and `takes` how long its full size takes. `options` are those that it takes
+    and others do not.
+    """
 
     make: Callable[[FigureOptions], Drawn]
     shows: str

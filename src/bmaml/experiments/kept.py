@@ -41,6 +41,8 @@ def kept_run(
         held = f"a run of {kept.steps:,} meta-steps and {plan.steps:,} are asked for"
         held = held if kept.steps != plan.steps else "a run with other settings"
         raise InputError(f"{path} holds {held}: use another --out, or delete it.")
+    if progress is not None and folder.step() >= plan.steps:
+        progress.say("trained already")
     # Whatever a file cannot hold of them, such as a method with a network of Python code, is here.
     return resume(path, method=method, outer=plan.outer, tasks=tasks, callbacks=callbacks, progress=progress)
 

@@ -272,8 +272,6 @@ def resume(
             folder.clean()
         state, notes = folder.load(_shapes(folder, made, plan)), Notes.read(folder)
         if state is not None and _is_finished(folder, plan):
-            if is_first():
-                as_progress(progress).say("trained already")
             return _loaded(folder, made, plan, state)
         ledger = Ledger(plan, folder.history(), notes.part)
         told = {"ledger": ledger, "callbacks": Callbacks(callbacks), "seconds": notes.seconds, "stopped": notes.stopped}
