@@ -119,7 +119,7 @@ class ConjugateLearner(AbstractMixingLearner, AbstractDrawingLearner):
     continuum, experts stand only where tasks are, and a trained learner may have more of them than in training
     (`with_particles(256)`), which integrates the latent variable more finely.
 
-    - `features`: the network below the heads.
+    - `features`: the network below the heads, such as `MLPFeatures(1, hidden=(16, 16))` for inputs of one column.
     - `outputs`: width of a target row.
     - `particles`: number of experts.
     - `noise`: start of the relative noise variance.
