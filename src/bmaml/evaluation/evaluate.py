@@ -91,13 +91,17 @@ class Evaluation(eqx.Module):
 
         console = Console(color_system=None)
         with console.capture() as shown:
-            console.print(self.table(f"{self.rows[0].tasks} tasks (95% interval over tasks)" if self.rows else "no tasks"))
+            console.print(self.table(self._title))
         return shown.get().rstrip()
 
     def _repr_html_(self) -> str:
         """Show the table in a notebook."""
         header, *lines = self.grid()
-        return grid_html(f"{self.rows[0].tasks} tasks (95% interval over tasks)" if self.rows else "no tasks", header, lines)
+        return grid_html(self._title, header, lines)
+
+    @property
+    def _title(self) -> str:
+        return f"{self.rows[0].tasks} tasks (95% interval over tasks)" if self.rows else "no tasks"
 
     def grid(self, given: str = "shots", taken: str = "steps") -> list[list[str]]:
         """Return the rows as texts: a header, then a line for each setting with the interval of each score.

@@ -11,6 +11,7 @@ from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder
 from bmaml.tasks.base import AbstractSource
 from bmaml.training.callbacks import Callback
+from bmaml.training.keeper import is_finished
 from bmaml.training.method import AbstractMethod
 from bmaml.training.plan import Plan
 from bmaml.training.progress import Progress
@@ -41,7 +42,7 @@ def kept_run(
         held = f"a run of {kept.steps:,} meta-steps and {plan.steps:,} are asked for"
         held = held if kept.steps != plan.steps else "a run with other settings"
         raise InputError(f"{path} holds {held}: use another --out, or delete it.")
-    if progress is not None and folder.step() >= plan.steps:
+    if progress is not None and is_finished(folder, plan):
         progress.say("trained already")
     # Whatever a file cannot hold of them, such as a method with a network of Python code, is here.
     return resume(path, method=method, outer=plan.outer, tasks=tasks, callbacks=callbacks, progress=progress)

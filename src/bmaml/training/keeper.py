@@ -12,6 +12,7 @@ from bmaml.errors import InputError
 from bmaml.io.checkpoint import RunFolder, is_number
 from bmaml.training.callbacks import Callbacks
 from bmaml.training.method import TrainState
+from bmaml.training.plan import Plan
 from bmaml.training.records import Record, as_line
 
 
@@ -47,6 +48,15 @@ class Notes:
         if not whole or not isinstance(noted["pending"], bool) or not all(isinstance(name, str) for name in names):
             raise InputError(f"{folder.path / 'manifest.json'} is damaged (its notes): restore it from a copy.")
         return cls(**noted)
+
+
+def is_finished(folder: RunFolder, plan: Plan) -> bool:
+    """Return whether the run in `folder` has made the meta-steps of `plan`, or was ended by a callback, and has its answers.
+
+    Raises: InputError if the manifest is damaged.
+    """
+    notes = Notes.read(folder)
+    return not notes.pending and (notes.stopped is not None or folder.step() >= plan.steps)
 
 
 def _is_sum(value: Any) -> bool:

@@ -98,7 +98,7 @@ class EvidenceMasses(eqx.Module):
         learner, sized = self.check(learner), self.drawn_from(source)
         count = int(min(self.tasks, self.share * plan.steps * plan.batch))
         if not learner.masses(meta):
-            say("the prior has no masses that evidence could find, because its codes are not drawn")
+            say("the prior has no masses that evidence could find")
             return meta
         if count < _FEWEST:
             say(f"masses of the prior stay as trained, because evidence of {count:,} tasks says too little")

@@ -29,7 +29,7 @@ from bmaml.tasks.base import AbstractSource
 from bmaml.training.arguments import check_options
 from bmaml.training.callbacks import Callback, CallbackError, Callbacks
 from bmaml.training.interrupt import Interrupt
-from bmaml.training.keeper import Keeper, Notes, Reader
+from bmaml.training.keeper import Keeper, Notes, Reader, is_finished
 from bmaml.training.loop import Loop
 from bmaml.training.method import AbstractMethod, Adapted, Given, TrainState
 from bmaml.training.optimisers import AbstractOuter, CustomOuter, as_outer
@@ -267,21 +267,16 @@ def resume(
         )
     with ExitStack() as held:
         interrupt = held.enter_context(Interrupt())
-        if is_first() and not _is_finished(folder, plan):
+        if is_first() and not is_finished(folder, plan):
             held.enter_context(folder.lock())
             folder.clean()
         state, notes = folder.load(_shapes(folder, made, plan)), Notes.read(folder)
-        if state is not None and _is_finished(folder, plan):
+        if state is not None and is_finished(folder, plan):
             return _loaded(folder, made, plan, state)
         ledger = Ledger(plan, folder.history(), notes.part)
         told = {"ledger": ledger, "callbacks": Callbacks(callbacks), "seconds": notes.seconds, "stopped": notes.stopped}
         keeper = Keeper(folder, every) if is_first() else Reader(folder, every, new=False)
         return _trained(Loop(made, source, plan, state, **told), as_progress(progress), keeper, interrupt)
-
-
-def _is_finished(folder: RunFolder, plan: Plan) -> bool:
-    notes = Notes.read(folder)
-    return not notes.pending and (notes.stopped is not None or folder.step() >= plan.steps)
 
 
 def _loaded(folder: RunFolder, method: AbstractMethod, plan: Plan, state: TrainState) -> Run:
