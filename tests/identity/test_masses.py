@@ -84,13 +84,16 @@ def test_a_run_answers_with_the_masses_also_after_ctrl_c_while_they_were_found(t
     plain = bmaml.train(Method(LEARNER, QueryLoss(evidence=0.01)), TASKS, PLAN)
     method, folder = Method(LEARNER, QueryLoss(evidence=0.01), masses=FEW), tmp_path / "run"
     with pytest.raises(bmaml.Interrupted) as stopped:
-        bmaml.train(method, TASKS, PLAN, directory=folder, progress=PressCtrlC())
+        bmaml.train(method, TASKS, PLAN, directory=folder, save_every=30, progress=PressCtrlC())
     assert eqx.tree_equal(stopped.value.run.meta, plain.meta), "no meta-step is lost"
     with pytest.warns(UserWarning, match="stopped before it found what it answers with: resume it"):
         assert eqx.tree_equal(bmaml.load(folder).meta, plain.meta)
     resumed = bmaml.resume(folder)
     assert eqx.tree_equal(resumed.meta, FEW(LEARNER, plain.meta, TASKS, PLAN))
     assert eqx.tree_equal(bmaml.load(folder).meta, resumed.meta)
+    (folder / "checkpoint-00000060.safetensors").unlink()
+    with pytest.warns(UserWarning, match="is gone"):
+        assert eqx.tree_equal(bmaml.resume(folder).meta, resumed.meta), "from the middle of the run, too"
 
 
 class OfOneSize(Sinusoids):
