@@ -85,12 +85,18 @@ def test_a_run_answers_with_the_masses_also_after_ctrl_c_while_they_were_found(t
     method, folder = Method(LEARNER, QueryLoss(evidence=0.01), masses=FEW), tmp_path / "run"
     with pytest.raises(bmaml.Interrupted) as stopped:
         bmaml.train(method, TASKS, PLAN, directory=folder, save_every=30, progress=PressCtrlC())
-    assert eqx.tree_equal(stopped.value.run.meta, plain.meta), "no meta-step is lost"
     with pytest.warns(UserWarning, match="stopped before it found what it answers with: resume it"):
-        assert eqx.tree_equal(bmaml.load(folder).meta, plain.meta)
+        kept = bmaml.load(folder)
+    kept.save(tmp_path / "copy")
+    with pytest.warns(UserWarning, match="copy has made its meta-steps"):
+        copy = bmaml.load(tmp_path / "copy")
+    for run in (stopped.value.run, kept, copy):
+        assert eqx.tree_equal(run.meta, plain.meta), "no meta-step is lost"
+        assert not run.finished
     resumed = bmaml.resume(folder)
     assert eqx.tree_equal(resumed.meta, FEW(LEARNER, plain.meta, TASKS, PLAN))
     assert eqx.tree_equal(bmaml.load(folder).meta, resumed.meta)
+    assert resumed.finished
     (folder / "checkpoint-00000060.safetensors").unlink()
     with pytest.warns(UserWarning, match="is gone"):
         assert eqx.tree_equal(bmaml.resume(folder).meta, resumed.meta), "from the middle of the run, too"

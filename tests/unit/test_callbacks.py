@@ -334,6 +334,8 @@ def test_a_callback_that_cannot_say_what_a_run_answers_with_loses_no_meta_step(s
         kept = bmaml.load(folder)
     whole = bmaml.train(method, TASKS, plan, callbacks=others)
     assert (kept.step, kept.stopped) == (whole.step, whole.stopped) == ((6, "enough") if stops else (9, None))
+    assert whole.finished
+    assert not kept.finished
     assert eqx.tree_equal(kept.meta, whole.meta)
     resumed = bmaml.resume(folder, callbacks=[*others, Broken("nowhere")])
     for run in (resumed, bmaml.load(folder)):

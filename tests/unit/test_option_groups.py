@@ -50,7 +50,7 @@ def test_a_group_is_a_section_of_the_help_text_and_its_bounds_hold(app):
     text = CliRunner().invoke(app, ["buy", "--help"]).output
     parts = [text.index(part) for part in ("Arguments:", "Options:", "--fast", "Of fruit:", "--kind", "--count", "--ripe")]
     assert parts == sorted(parts)
-    assert CliRunner().invoke(app, ["buy", "here", "--count", "0"]).exit_code == 2
+    assert str(CliRunner().invoke(app, ["buy", "here", "--count", "0"]).exception) == "--count is 0: give 1 or more."
 
 
 def test_what_was_typed_of_a_group_that_has_no_meaning_is_refused_by_its_flag():
@@ -84,8 +84,12 @@ def test_the_examples_of_a_help_text_can_be_typed(name):
         ("trian", "no such command 'trian'; did you mean 'train'"),
         ("train sinusoid", "missing option '--out' (give what bmaml train --help lists)"),
         ("train sinusoid --out x --step 3", "no such option: --step"),
-        ("train sinusoid --out x --steps 1e9", "'--steps'"),
-        ("evaluate x --count 0", "'--count'"),
+        ("train sinusoid --out", "option '--out' requires an argument (give what bmaml train --help lists)"),
+        ("train sinusoid --out x --steps 1e9", "--steps is 1e9: give a whole number."),
+        ("evaluate x --count 0", "--count is 0: give 2 or more."),
+        ("leaderboard sinusoid --out x --test-share 2", "--test-share is 2: give 0.9 or less."),
+        ("leaderboard sinusoid --out x --test-share half", "--test-share is half: give a number."),
+        ("figure paths --out x --runs ,", "--runs is ',' and names nothing"),
         ("evaluate x y", "unexpected extra argument"),
         ("--bug", "no such option"),
     ],

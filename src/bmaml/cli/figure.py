@@ -61,7 +61,9 @@ class FigureOptions(OptionGroup):
     @property
     def folders(self) -> list[str]:
         """The folders of the given runs."""
-        return [part.strip() for part in (self.runs or "").split(",") if part.strip()]
+        from bmaml.cli.options import names_of
+
+        return names_of(self.runs, flag="--runs")
 
 
 class Drawn(NamedTuple):

@@ -55,19 +55,38 @@ class CommandLine(TyperGroup):
 
 
 @contextmanager
-def _as_input_errors() -> Iterator[None]:
-    """Turn Typer's errors about what was typed into an InputError of one sentence."""
+def _as_input_errors(command: str = "bmaml") -> Iterator[None]:
+    """Turn Typer's errors about what was typed after `command` into an InputError of one sentence."""
     try:
         yield
     except _UsageError as error:
         # This one is no error: it is how Typer shows the help text if nothing is typed.
         if type(error).__name__ == "NoArgsIsHelpError":
             raise
-        context: Any = getattr(error, "ctx", None)
-        path = ["bmaml", *(context.command_path.split()[-1:] if context is not None and context.parent is not None else [])]
         text = " ".join(error.format_message().split()).rstrip(".?")  # pyright: ignore[reportAttributeAccessIssue]
         said = re.sub(r"[.] ([A-Z])", lambda found: f"; {found[1].lower()}", text[:1].lower() + text[1:])
-        raise InputError(f"{said} (give what {' '.join(path)} --help lists).") from error
+        raise InputError(_wrong_number(error) or f"{said} (give what {command} --help lists).") from error
+
+
+# What is asked for instead of a number that an option does not take, by Pydantic's name of the fault and its bound.
+_ASKED = {
+    "greater_than_equal": "{ge:g} or more",
+    "greater_than": "more than {gt:g}",
+    "less_than_equal": "{le:g} or less",
+    "less_than": "less than {lt:g}",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+}
+
+
+def _wrong_number(error: Any) -> str | None:
+    """Return the sentence about a number that an option does not take, or None if the error is another."""
+    faults = getattr(error.__cause__, "errors", list)()  # Pydantic's, by which newer versions of Typer read numbers.
+    if len(faults) != 1 or faults[0]["type"] not in _ASKED:
+        return None
+    asked = _ASKED[faults[0]["type"]].format(**faults[0].get("ctx", {}))
+    return f"{max(error.param.opts, key=len)} is {faults[0]['input']}: give {asked}."
 
 
 def _first_sentence(text: str) -> str:
@@ -77,6 +96,11 @@ def _first_sentence(text: str) -> str:
 
 class GroupedCommand(TyperCommand):
     """A command whose help text has a section for each group of options, and ends with examples."""
+
+    def make_context(self, info_name, *arguments, **options):
+        """Read the words after the command's name, `info_name`, with Typer's `arguments` and `options`."""
+        with _as_input_errors(f"bmaml {info_name}"):
+            return super().make_context(info_name, *arguments, **options)
 
     def format_epilog(self, ctx, formatter):
         """Write the examples, a line for each. `ctx` and `formatter` are Click's."""

@@ -57,7 +57,8 @@ class Loop:
     """Runs chunks until the plan is done or a callback stops the run, and tells the given listeners what happens.
 
     `ledger` holds the records of an earlier part of the run. `state` is the end of that part, `seconds` the time that it took,
-    and `stopped` why a callback ended it.
+    and `stopped` why a callback ended it. The attribute `pending` says that Ctrl-C or an error came between the last meta-step
+    and what the run answers with.
     """
 
     def __init__(
@@ -89,12 +90,12 @@ class Loop:
         self.ledger, self.callbacks, self.seconds = ledger or Ledger(plan), callbacks or Callbacks(), seconds
         self.stopped = stopped
         self.due: list[Record] = []
-        self._pending = False
+        self.pending = False
 
     @property
     def finished(self) -> bool:
-        """Whether the plan is done, or a callback has stopped the run, and Ctrl-C did not come before the answers."""
-        return (self.step >= self.plan.steps or self.stopped is not None) and not self._pending
+        """Whether the plan is done, or a callback has stopped the run, and what the run answers with is found."""
+        return (self.step >= self.plan.steps or self.stopped is not None) and not self.pending
 
     def compile(self) -> int:
         """Compile the chunk, without running it, so that an interrupt in between stops a run that has not begun.
@@ -232,8 +233,8 @@ class Loop:
         if keeper is not None:
             keeper.record(record)
 
-    def _save(self, keeper: Keeper, *, pending: bool = False) -> None:
-        notes = {"seconds": self.seconds, "part": self.ledger.part, "stopped": self.stopped, "pending": pending}
+    def _save(self, keeper: Keeper) -> None:
+        notes = {"seconds": self.seconds, "part": self.ledger.part, "stopped": self.stopped, "pending": self.pending}
         if keeper.save(self.state, self.step, self.ledger.history, notes, self.callbacks.state()):
             training = self.training(keeper)
             self.callbacks.tell(lambda callback: callback.checkpoint(training))
@@ -251,14 +252,15 @@ class Loop:
             try:
                 meta = self._answer(progress, interrupt)
             except BmamlError:
+                self.pending = True
                 if keeper is not None:
-                    self._save(keeper, pending=True)
+                    self._save(keeper)
                 raise
-            self._pending = meta is None
+            self.pending = meta is None
             if meta is not None:
                 self.state = eqx.tree_at(lambda state: state.meta, self.state, meta)
         if keeper is not None and self.step:
-            self._save(keeper, pending=self._pending)
+            self._save(keeper)
 
     def _answer(self, progress: Progress, interrupt: Interrupt) -> Meta | None:
         """Return the meta-parameters that the run answers with, or None if Ctrl-C has come first."""

@@ -51,6 +51,7 @@ class Run(eqx.Module, Generic[Given, Adapted]):
       callbacks measured, the learning rate, and the meta-steps `skipped` so far.
     - `seconds`: time that the meta-steps took.
     - `stopped`: why a callback ended the run before its plan did, or None.
+    - `pending`: whether the meta-steps are done and what the run answers with is not found yet.
     - `directory`: where the run is saved, or None.
     """
 
@@ -62,6 +63,7 @@ class Run(eqx.Module, Generic[Given, Adapted]):
     history: list[Record] = eqx.field(static=True, default_factory=list)
     seconds: float = eqx.field(static=True, default=0.0)
     stopped: str | None = eqx.field(static=True, default=None)
+    pending: bool = eqx.field(static=True, default=False)
     directory: Path | None = eqx.field(static=True, default=None)
 
     @property
@@ -71,8 +73,8 @@ class Run(eqx.Module, Generic[Given, Adapted]):
 
     @property
     def finished(self) -> bool:
-        """Whether training reached the end of its plan, or a callback ended it."""
-        return self.step >= self.plan.steps or self.stopped is not None
+        """Whether training reached the end of its plan, or a callback ended it, and what the run answers with is found."""
+        return (self.step >= self.plan.steps or self.stopped is not None) and not self.pending
 
     @property
     def loss(self) -> float:
@@ -111,7 +113,8 @@ class Run(eqx.Module, Generic[Given, Adapted]):
             folder.create(parts, about or {}, overwrite=overwrite)
             keeper = Keeper(folder, self.steps)
             keeper.begin(self.history)
-            keeper.save(state, self.step, self.history, {"seconds": self.seconds, "stopped": self.stopped, "part": {}}, {})
+            notes = {"seconds": self.seconds, "stopped": self.stopped, "pending": self.pending, "part": {}}
+            keeper.save(state, self.step, self.history, notes, {})
 
     @property
     def predictor(self) -> Predictor:
@@ -230,7 +233,7 @@ def _trained(loop: Loop, progress: Progress, keeper: Keeper | None, interrupt: I
 
 def _so_far(loop: Loop, keeper: Keeper | None) -> Run:
     directory = None if keeper is None else keeper.directory
-    told = {"seconds": loop.seconds, "stopped": loop.stopped, "directory": directory}
+    told = {"seconds": loop.seconds, "stopped": loop.stopped, "pending": loop.pending, "directory": directory}
     return Run(loop.method, loop.meta, loop.plan, loop.step, int(loop.state.skipped), loop.ledger.history, **told)
 
 
@@ -286,7 +289,7 @@ def _loaded(folder: RunFolder, method: AbstractMethod, plan: Plan, state: TrainS
             f"{folder.path} has made its meta-steps, and was stopped before it found what it answers with: resume it.",
             stacklevel=4,
         )
-    told = {"seconds": notes.seconds, "stopped": notes.stopped, "directory": folder.path}
+    told = {"seconds": notes.seconds, "stopped": notes.stopped, "pending": notes.pending, "directory": folder.path}
     return Run(method, state.meta, plan, int(state.step), int(state.skipped), folder.history(), **told)
 
 
