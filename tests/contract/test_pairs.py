@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +25,6 @@ from cases import (
     preset,
     task,
 )
-from jax.flatten_util import ravel_pytree
 from pairs import LEARNERS, OBJECTIVES, PAGE, STEEP, to_markdown, why_not
 
 from bmaml.data import Data, Task
@@ -47,7 +47,6 @@ from bmaml.learners import (
     RidgeLearner,
     Sgd,
 )
-from bmaml.learners.features import FeatureMeta
 from bmaml.learners.wrappers import core
 from bmaml.methods import METHODS, Method
 from bmaml.models import MLP, CategoricalHead, DeepSets, GaussianModel, MLPFeatures, NormalHead, Recurrent, Transformer
@@ -150,33 +149,32 @@ def losses_of(learner, objectives):
 
 def with_garbage(data, rows):
     """The data set with masked rows of nonsense after its own."""
-    x = jnp.concatenate([data.x, jnp.full((rows, *data.x.shape[1:]), 37.0)])
-    y = jnp.concatenate([data.y, jnp.full((rows, *data.y.shape[1:]), 2, data.y.dtype)])
-    return Data(x, y, jnp.concatenate([data.mask, jnp.zeros(rows)]))
+    x = np.concatenate([data.x, np.full((rows, *data.x.shape[1:]), 37.0)])
+    y = np.concatenate([data.y, np.full((rows, *data.y.shape[1:]), 2, data.y.dtype)])
+    return jax.tree.map(jnp.asarray, Data(x, y, np.concatenate([data.mask, np.zeros(rows)])))
 
 
 def shuffled(data, seed):
     """The same rows, real and masked, in another order."""
     order = np.random.default_rng(seed).permutation(len(data.mask))
-    return jax.tree.map(lambda leaf: leaf[order], data)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[order], data)
 
 
-def reordered(learner, meta):
-    """The same particles in another order (of meta-parameters or of their gradient)."""
-    order = jnp.asarray([2, 0, 1])
+def reordered(learner, meta, axis=0):
+    """The same particles, along an axis of their leaves, in another order (of meta-parameters or of their gradient)."""
 
     def move(tree):
-        return jax.tree.map(lambda leaf: leaf[order], tree)
+        return jax.tree.map(lambda leaf: np.take(leaf, [2, 0, 1], axis), tree)
 
     if isinstance(learner, FeatureLearner):
-        return FeatureMeta(meta.extractor, reordered(learner.inner, meta.inner))
+        return eqx.tree_at(lambda m: m.inner, meta, reordered(learner.inner, meta.inner, axis))
     learner = learner.base if isinstance(learner, Laplace) else learner
     if isinstance(learner, GradientLearner | RidgeLearner):
         return meta if learner.particles == 1 else move(meta)
     if not isinstance(learner, ConjugateLearner) or learner.codes == "drawn":
         return meta
-    prior = move(meta.prior) if learner.own_prior else meta.prior
-    return type(meta)(meta.network, move(meta.codes), prior, move(meta.log_weights))
+    meta = eqx.tree_at(lambda m: (m.codes, m.log_weights), meta, move((meta.codes, meta.log_weights)))
+    return eqx.tree_at(lambda m: m.prior, meta, move(meta.prior)) if learner.own_prior else meta
 
 
 def ordered(learner):
@@ -188,11 +186,12 @@ def ordered(learner):
 def started(learner):
     """Meta-parameters of a learner that are no round numbers; in double precision, as the only test that asks for them."""
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape), jit(learner.init)(KEY))
+    return jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1 * rng.normal(size=leaf.shape), jit(learner.init)(KEY))
 
 
 def stacked(*trees):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    """By NumPy, as all that only prepares or compares: JAX would compile a program for each shape."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def picked(tree, i):
@@ -243,6 +242,7 @@ def test_pairs_keep_the_contract_and_train(name, every, x64):
     learner, objectives = ACCEPTED[name][0], ACCEPTED[name][1] if every else BRIEFLY[name]
     losses, count = losses_of(learner, objectives), max(4, len(objectives))
     plain, meta = task(kind=kind_of(name)), started(learner)
+    own = jax.tree.map(jnp.asarray, meta)
     padded = Task(with_garbage(plain.support, 2), with_garbage(plain.query, 3))
 
     def twice(meta, one):
@@ -250,7 +250,7 @@ def test_pairs_keep_the_contract_and_train(name, every, x64):
 
     @jit
     def program(metas, tasks):
-        return losses(meta, plain), jax.vmap(jax.jacrev(twice, has_aux=True))(metas, tasks)
+        return losses(own, plain), jax.vmap(jax.jacrev(twice, has_aux=True))(metas, tasks)
 
     check_order(name, objectives, meta, padded, program, count)
     if name in LEARNERS:
@@ -265,7 +265,7 @@ def check_order(name, objectives, meta, padded, program, count):
     shuffles = Task(shuffled(padded.support, 1), padded.query), Task(padded.support, shuffled(padded.query, 2))
     tasks = (padded, *shuffles, *[padded] * (count - 3))
     metas = (meta, meta, meta, reordered(learner, meta), *[meta] * (count - 4))
-    alone, (gradients, found) = program(stacked(*metas), stacked(*tasks))
+    alone, (gradients, found) = jax.tree.map(np.asarray, program(stacked(*metas), stacked(*tasks)))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((found, gradients)))
     for i, objective in enumerate(objectives):
         moves = max(np.abs(leaf[0, i]).max(initial=0.0) for leaf in jax.tree.leaves(gradients))
@@ -275,14 +275,14 @@ def check_order(name, objectives, meta, padded, program, count):
             continue
         same(found[i], alone, what)
         wanted = picked(gradients, 0)
-        wanted = jax.vmap(lambda one: reordered(learner, one))(wanted) if what == "particle order" else wanted
+        wanted = reordered(learner, wanted, axis=1) if what == "particle order" else wanted
         same(picked(gradients, i), wanted, f"gradient, {what}")
 
 
-def unit(gradient):
-    """The gradient scaled to a norm of 1."""
-    norm = jnp.linalg.norm(ravel_pytree(gradient)[0])
-    return jax.tree.map(lambda leaf: leaf / norm, gradient)
+def units(gradients):
+    """Gradients, stacked, each scaled to a norm of 1."""
+    sizes = sum((leaf**2).reshape(len(leaf), -1).sum(1) for leaf in jax.tree.leaves(gradients)) ** 0.5
+    return jax.tree.map(lambda leaf: leaf / sizes.reshape(-1, *[1] * (leaf.ndim - 1)), gradients)
 
 
 # Their gradient is not that of their value: something in them is a constant to the gradient, so that the value may grow.
@@ -294,10 +294,10 @@ def check_training(objectives, meta, padded, program, count):
     tasks, metas = stacked(*[padded] * count), stacked(*[meta] * count)
     own, curves = np.arange(len(objectives)), []
     for _ in range(20):
-        _, (gradients, found) = program(metas, tasks)
-        mine = jax.vmap(unit)(jax.tree.map(lambda leaf: leaf[own, own], gradients))
-        metas = jax.tree.map(lambda m, g: m.at[own].add(-0.01 * g), metas, mine)
-        curves.append(np.asarray(found)[own, own])
+        _, (gradients, found) = jax.tree.map(np.asarray, program(metas, tasks))
+        for leaf, step in zip(jax.tree.leaves(metas), jax.tree.leaves(units(picked(gradients, (own, own)))), strict=True):
+            leaf[own] -= 0.01 * step
+        curves.append(found[own, own])
     for objective, curve in zip(objectives, np.transpose(curves), strict=True):
         assert np.isfinite(curve).all()
         assert curve[-3:].mean() < curve[0] or objective in _STOPPED, f"{objective}: {curve}"

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import jit
 from scipy.stats import multivariate_normal, norm
 
 from bmaml.data import Data
@@ -96,11 +97,17 @@ def test_rows_without_noise_are_conditioned_on_in_single_precision(learner):
     scales = {**meta.scales, "noise": jnp.full_like(meta.scales["noise"], -8.0), "lines": meta.scales["lines"] + 2.0}
     meta = dataclasses.replace(meta, scales=scales)
     x = jnp.linspace(-2.0, 2.0, 24)[:, None]
-    posterior, evidence = learner.weigh(meta, Data(x, 1.0 + 0.5 * x, jnp.ones(24)), key=KEY)
-    assert jnp.isfinite(evidence)
-    predicted = posterior.predict(x[:8] + 0.1)
-    np.testing.assert_allclose(predicted.mean, 1.0 + 0.5 * (x[:8] + 0.1), atol=0.01)
-    assert float(predicted.std.max()) < 0.03
+
+    @jit
+    def predicted(meta):
+        posterior, evidence = learner.weigh(meta, Data(x, 1.0 + 0.5 * x, jnp.ones(24)), key=KEY)
+        predictive = posterior.predict(x[:8] + 0.1)
+        return evidence, predictive.mean, predictive.std
+
+    evidence, mean, std = predicted(meta)
+    assert np.isfinite(evidence)
+    np.testing.assert_allclose(mean, 1.0 + 0.5 * (np.asarray(x[:8]) + 0.1), atol=0.01)
+    assert float(std.max()) < 0.03
 
 
 def test_drawn_functions_have_the_moments_of_the_posterior(learner):
@@ -145,9 +152,8 @@ def test_a_few_noisy_tasks_do_not_make_all_tasks_noisy(fitted):
 def test_three_tasks_leave_the_population_and_its_spread_open(fitted):
     learner, metas, _ = fitted
     none = Data(jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.zeros(1))
-    few, many = (
-        learner.adapt(jax.tree.map(lambda leaf, i=i: leaf[i], metas), none, key=KEY).predict(jnp.zeros((1, 1))) for i in (0, 2)
-    )
+    predict = jit(lambda meta: learner.adapt(meta, none, key=KEY).predict(jnp.zeros((1, 1))))
+    few, many = (predict(jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], metas)) for i in (0, 2))
     # The true deviation of a new measurement at 0 is the root of .8^2 + .2^2.
     assert float(many.std[0, 0]) == pytest.approx(0.825, rel=0.1)
     assert float(few.std[0, 0]) > 1.15 * float(many.std[0, 0])
@@ -165,13 +171,16 @@ def test_the_evidence_of_a_task_is_that_of_a_gaussian_whose_noise_is_multiplied(
         knots, rows = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (knots, rows))
         evidence = _Evidence(learner, knots, rows)
         mean = jnp.asarray(rng.normal(size=len(basis.groups)))
-        told_of = [evidence.task_log_density(evidence.start, mean, factor, rows.y[..., 0]) for factor in jnp.array([0.0, 0.7])]
+        density = jit(lambda factor: evidence.task_log_density(evidence.start, mean, factor, rows.y[..., 0]))
+        told_of = [density(factor) for factor in jnp.array([0.0, 0.7])]
         scales = evidence.unravel(evidence.start)
+        covariance_of = jit(lambda x: of_scales.covariance(basis, scales, x, x))
+        noise_of = jit(lambda x, f: of_scales.noise_variance(basis, scales | {"noise": scales["noise"] + f}, x))
         for task in range(2):
             x = rows.x[task]
-            covariance = of_scales.covariance(basis, scales, x, x)
+            covariance = covariance_of(x)
             for factor, found in zip((0.0, 0.7), [one[task] for one in told_of], strict=True):
-                noise = of_scales.noise_variance(basis, scales | {"noise": scales["noise"] + factor}, x)
+                noise = noise_of(x, factor)
                 whole = np.asarray(covariance) + np.diag(np.asarray(noise))
                 known = multivariate_normal.logpdf(rows.y[task, :, 0], basis.mean(knots, x) @ mean, whole)
                 assert float(found) - 2 * np.log(2 * np.pi) == pytest.approx(known, abs=1e-4)

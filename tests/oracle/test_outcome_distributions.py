@@ -1,5 +1,7 @@
 """Distributions of outcomes against scipy's: counts, successes, levels, and numbers known up to a limit."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,6 +134,18 @@ def test_what_is_known_up_to_a_limit_has_the_probability_of_its_interval(log):
     np.testing.assert_allclose([below[:, 0], above[:, 0]], [exact.cdf(low), exact.cdf(high)], atol=1e-5)
 
 
+@functools.partial(jit, static_argnums=0)
+def all_slopes(likelihood, at, y, side):
+    """Slopes and weights as a likelihood says them; its gradients by the latent numbers and by the noise, and its bends."""
+
+    def density(at, noise):
+        return likelihood.log_prob(at, y, side, {"noise": noise}).sum()
+
+    noise = jnp.asarray(-1.0, at.dtype)
+    bends = -jnp.diagonal(jax.hessian(density)(at, noise))
+    return *likelihood.slopes(at, y, side, {"noise": noise}), *jax.grad(density, (0, 1))(at, noise), bends
+
+
 @pytest.mark.parametrize("log", [pytest.param(False, marks=pytest.mark.costly), True])
 def test_limits_have_the_slopes_that_they_say_however_far_they_are(log):
     likelihood, scales = CensoredLogLikelihood() if log else CensoredLikelihood(), {"noise": jnp.asarray(-1.0)}
@@ -141,14 +155,10 @@ def test_limits_have_the_slopes_that_they_say_however_far_they_are(log):
     for wide, rtol in ((jnp.float64, 1e-4), (jnp.float32, 0.02)):
         with jax.enable_x64(wide == jnp.float64):
             at, seen, ends = (jnp.asarray(np.asarray(part), wide) for part in (latent, y, side))
-            own = {"noise": jnp.asarray(-1.0, wide)}
-            slope, weight = likelihood.slopes(at, seen, ends, own)
-            of = lambda at: likelihood.log_prob(at, seen, ends, own).sum()  # noqa: B023, E731
-            np.testing.assert_allclose(slope, jax.grad(of)(at), rtol=rtol, atol=1e-6)
-            by_noise = jax.grad(lambda scale: likelihood.log_prob(at, seen, ends, {"noise": scale}).sum())(own["noise"])  # noqa: B023
+            slope, weight, exact, by_noise, bend = (np.asarray(part) for part in all_slopes(likelihood, at, seen, ends))
+            np.testing.assert_allclose(slope, exact, rtol=rtol, atol=1e-6)
             assert np.isfinite(by_noise)
             if wide == jnp.float64:
-                bend = -jnp.diagonal(jax.hessian(of)(at))
                 np.testing.assert_allclose(weight[:7], np.maximum(bend[:7], 1e-4 * np.exp(2)), rtol=1e-3)
             assert np.isfinite(weight).all()
             assert (weight > 0).all()
@@ -184,16 +194,24 @@ def test_rows_of_trials_scatter_as_a_beta_binomial(trials):
     scales, side, odds = {"scatter": jnp.asarray(np.log(scatter))}, jnp.full(trials + 1, np.log(trials)), 0.7
     y = jnp.arange(trials + 1.0)
     exact = stats.betabinom(trials, scatter**-2 / expit(-odds), scatter**-2 / expit(odds))
-    log_prob = likelihood.log_prob(jnp.full(trials + 1, odds), y, side, scales)
+    at = jnp.full(trials + 1, odds)
+    log_prob, (slope, weight) = jit(lambda *given: (likelihood.log_prob(*given), likelihood.slopes(*given)))(
+        at, y, side, scales
+    )
     np.testing.assert_allclose(log_prob, exact.logpmf(np.asarray(y)), rtol=1e-4, atol=2e-3)
     # The predictive is of a normal of the same spread, whose mean is that of the latent number.
     mean, variance = (jnp.full((3, 1), part) for part in (odds, 1e-6))
-    drawn = likelihood.predictive(mean, variance, side[:1], {"scatter": jnp.full(3, np.log(scatter))}, jnp.zeros(3))
-    assert float(drawn.mean[0, 0]) == pytest.approx(exact.mean(), rel=0.01)
-    assert float(drawn.std[0, 0]) == pytest.approx(exact.std(), rel=0.06)
-    found = np.asarray([drawn.cdf(jnp.full((1, 1), level))[0, 0] for level in exact.ppf([0.1, 0.5, 0.9])])
-    np.testing.assert_allclose(found, exact.cdf(exact.ppf([0.1, 0.5, 0.9])), atol=0.03)
-    slope, weight = likelihood.slopes(jnp.full(trials + 1, odds), y, side, scales)
+    levels = exact.ppf([0.1, 0.5, 0.9])
+
+    @jit
+    def predicted(mean, variance, places):
+        drawn = likelihood.predictive(mean, variance, side[:1], {"scatter": jnp.full(3, np.log(scatter))}, jnp.zeros(3))
+        return drawn.mean[0, 0], drawn.std[0, 0], jax.vmap(drawn.cdf)(places[:, None, None])[:, 0, 0]
+
+    centre, spread, found = predicted(mean, variance, jnp.asarray(levels, jnp.float32))
+    assert float(centre) == pytest.approx(exact.mean(), rel=0.01)
+    assert float(spread) == pytest.approx(exact.std(), rel=0.06)
+    np.testing.assert_allclose(found, exact.cdf(levels), atol=0.03)
     # The variance of the slope over outcomes is the information.
     share = np.exp(np.asarray(log_prob))
     assert float(weight[0]) == pytest.approx(float((share * np.asarray(slope) ** 2).sum()), rel=0.15)

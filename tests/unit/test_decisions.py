@@ -68,6 +68,7 @@ def task():
     return model.adapt([[1.0], [3.0]], [4.0, 6.0])
 
 
+@pytest.mark.optimised
 def test_worse_rows_of_a_large_pool_change_no_choice(task):
     """What is chosen of a few rows is also chosen where hundreds break the limit, or cost a thousand times as much."""
     good, bad = np.linspace(0.5, 4.2, 38)[:, None], np.linspace(4.3, 4.9, 300)[:, None]

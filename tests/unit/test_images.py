@@ -302,6 +302,7 @@ def test_a_saved_run_names_its_images_and_resumes_bit_for_bit(tmp_path, cache):
 DATA = Path(os.environ.get("BMAML_DATA", "/nowhere"))
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(not (DATA / "omniglot").is_dir(), reason="BMAML_DATA names no folder that holds omniglot")
 def test_the_real_background_set_reads_as_published(tmp_path, cache):
     images = read_images(DATA / "omniglot" / "images_background.zip")

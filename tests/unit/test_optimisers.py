@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import FEATURES, fixed_tasks, is_one_sentence, preset
+from cases import FEATURES, fixed_tasks, is_one_sentence, jit, preset
 
 from bmaml.inference.optax_steps import optax_update
 from bmaml.training.optimisers import Adam, Muon
@@ -21,6 +21,7 @@ def random_gradient(params, seed=0):
     return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), params)
 
 
+@jit
 def first_update(params, gradient) -> Any:
     rule = Muon(RATE, adam_learning_rate=0.01, decay="none").build(10)
     return optax_update(rule, gradient, rule.init(params), params)[0]
@@ -53,11 +54,11 @@ def test_particles_on_a_leading_axis_are_matrices_of_their_own():
 
 def test_all_that_is_no_weight_matrix_moves_as_by_adam():
     """Codes and head priors have two axes, too, and are no maps from one layer to the next."""
-    meta = preset("experts", features=FEATURES).learner.init(jax.random.key(0))
+    meta = jit(preset("experts", features=FEATURES).learner.init)(jax.random.key(0))
     gradient = random_gradient(meta)
     update = first_update(meta, gradient)
     adam = optax.adam(0.01, nesterov=True)
-    wanted = optax_update(adam, gradient, adam.init(meta))[0]
+    wanted = jit(lambda gradient, meta: optax_update(adam, gradient, adam.init(meta))[0])(gradient, meta)
     np.testing.assert_allclose(update.codes, wanted.codes, rtol=1e-4)
     np.testing.assert_allclose(update.prior.log_scale, wanted.prior.log_scale, rtol=1e-4)
     for layer, by_adam in zip(update.network, wanted.network, strict=True):

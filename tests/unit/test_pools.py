@@ -38,7 +38,8 @@ PLACES, LEVELS = (-0.5, 0.7, 3.0), (0.05, 0.5, 0.95)
 
 
 def density(distribution):
-    return np.exp(np.asarray(jax.vmap(lambda y: distribution.log_prob(y[None, None])[0])(jnp.asarray(GRID, jnp.float32))))
+    log_prob = jit(lambda made, grid: jax.vmap(lambda y: made.log_prob(y[None, None])[0])(grid))
+    return np.exp(np.asarray(log_prob(distribution, jnp.asarray(GRID, jnp.float32))))
 
 
 @jit
