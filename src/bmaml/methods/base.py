@@ -9,7 +9,6 @@ import numpy as np
 from bmaml.data import Data
 from bmaml.errors import InputError, PairError, said
 from bmaml.inference.posteriors import AbstractPosterior
-from bmaml.io.programs import compiler_options
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractLearner, AbstractPolicyLearner
 from bmaml.learners.predictor import Predictor, check_fit
@@ -17,6 +16,7 @@ from bmaml.learners.wrappers import core
 from bmaml.tasks.base import AbstractTasks
 from bmaml.training.meta_step import build_chunk, init_state
 from bmaml.training.method import AbstractMethod, check_parts
+from bmaml.training.reuse import program_of
 
 
 @register("method/pair")
@@ -58,12 +58,11 @@ class Method(AbstractMethod[Data, AbstractPosterior]):
     def compile(self, plan, source, state):
         seed, count = np.asarray(plan.seed, np.uint32), np.zeros((), np.int32)
         try:
-            lowered = build_chunk(self, plan).lower(state, source, seed, count)
+            return program_of(build_chunk, self, plan, source).lower(state, source, seed, count).compile()
         except (TypeError, ValueError):
             # Only now, because it would cost time in each training that fits.
             check_fit(self.learner, state.meta, jax.eval_shape(source.sample, jax.random.key(0)))
             raise
-        return lowered.compile(compiler_options())
 
     def explain(self, bad, skipped):
         step, task = (int(v) for v in bad)

@@ -9,11 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import stages
 from jaxtyping import Array, PRNGKeyArray
 
 from bmaml.data import Task
 from bmaml.errors import InputError
-from bmaml.io.programs import compiler_options
 from bmaml.io.registry import register
 from bmaml.learners.base import AbstractPolicyLearner, Meta
 from bmaml.objectives.base import AbstractContinuingObjective, Metrics
@@ -27,6 +27,7 @@ from bmaml.tasks.base import AbstractSource
 from bmaml.training.meta_step import LONGEST, MetaBatch, as_row, by_name, first_state, fresh_meta, settle, step_key
 from bmaml.training.method import AbstractMethod, Chunk, TrainState, check_parts
 from bmaml.training.plan import Plan
+from bmaml.training.reuse import program_of
 
 
 @register("policy/method")
@@ -80,8 +81,7 @@ class PolicyMethod(AbstractMethod[Trajectories | Sequence[Trajectories], Adapted
         if not source.pure:
             return _hosted(self, plan)
         seed, count = np.asarray(plan.seed, np.uint32), np.zeros((), np.int32)
-        lowered = jax.jit(_pure(self, plan), donate_argnums=0).lower(state, source, seed, count)
-        return lowered.compile(compiler_options())
+        return program_of(_build_chunk, self, plan, source).lower(state, source, seed, count).compile()
 
     def explain(self, bad, skipped):
         step, task, episode, moment = (int(v) for v in bad)
@@ -166,8 +166,8 @@ def _by_particle(lived: Trajectories, particles: int) -> Trajectories:
 _NUMBERS = ("loss", "skipped", "return_before", "return_after")
 
 
-def _pure(method: PolicyMethod, plan: Plan) -> Chunk:
-    """Return the function that runs chunks of whole meta-steps in one program."""
+def _build_chunk(method: PolicyMethod, plan: Plan, options: dict[str, Any]) -> stages.Wrapped:
+    """Return the function that runs chunks of whole meta-steps in one program, for which the compiler is told `options`."""
 
     def chunk(state: TrainState, world: AbstractSource, seed: Array, count: Array) -> tuple[TrainState, Metrics]:
         assert isinstance(world, AbstractWorld)  # `check` makes sure of this
@@ -181,7 +181,7 @@ def _pure(method: PolicyMethod, plan: Plan) -> Chunk:
         state, log = jax.lax.fori_loop(begin, begin + count, step_and_log, (state, jnp.zeros((LONGEST, len(_NUMBERS)))))
         return state, by_name(_NUMBERS, log)
 
-    return chunk
+    return jax.jit(chunk, donate_argnums=0, compiler_options=options)
 
 
 def _hosted(method: PolicyMethod, plan: Plan) -> Chunk:

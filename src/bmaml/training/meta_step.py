@@ -173,11 +173,11 @@ def settle(state: TrainState, meta: Meta, optimiser: Any, finite: Array, where: 
     return jax.tree.map(lambda a, b: jnp.where(finite, a, b), moved, stayed)
 
 
-def build_chunk(method: AbstractMethod, plan: Plan) -> stages.Wrapped:
+def build_chunk(method: AbstractMethod, plan: Plan, options: dict[str, Any] | None = None) -> stages.Wrapped:
     """Return the jitted function of (state, tasks, seed, count) that runs `count` meta-steps and donates the state.
 
-    `method` and `plan` say what is trained and how. The count is an argument of the program, not its shape, so one compilation
-    serves chunks of every length.
+    `method` and `plan` say what is trained and how, and `options` what the compiler is told. The count is an argument of the
+    program, not its shape, so one compilation serves chunks of every length.
     """
     # Traced once, although the names of its numbers are needed before it runs.
     step_once = jax.jit(partial(meta_step, method, plan), inline=True)
@@ -209,9 +209,9 @@ def build_chunk(method: AbstractMethod, plan: Plan) -> stages.Wrapped:
         return state, by_name(names, log)
 
     if len(jax.devices()) == 1:
-        return jax.jit(chunk, donate_argnums=0)
+        return jax.jit(chunk, donate_argnums=0, compiler_options=options)
     # The compiler could else leave parts of the state on single devices.
-    return jax.jit(chunk, donate_argnums=0, out_shardings=replicated())
+    return jax.jit(chunk, donate_argnums=0, out_shardings=replicated(), compiler_options=options)
 
 
 def as_row(names: tuple[str, ...], numbers: Metrics) -> Array:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from bmaml.training.meta_step import draw_batch, meta_step, step_keys
 from bmaml.training.method import AbstractMethod, TrainState
 from bmaml.training.plan import Plan
 from bmaml.training.progress import Progress
+from bmaml.training.reuse import program_of
 
 _FOLDS = 5
 # Past this many tasks one fold is enough: its tasks give the weights well.
@@ -61,7 +62,7 @@ class FoldTasks(AbstractDerivedTasks):
         return self.source.split(jax.tree.map(lambda leaf: leaf[index], self.source.rows), split_key)
 
 
-Chunk = Callable[[TrainState, FixedTasks, tuple[Array, Array], int, int], tuple[TrainState, Array]]
+Chunk = Callable[[TrainState, FixedTasks, tuple[Array, Array], np.ndarray, int, int], tuple[TrainState, Array]]
 
 
 class FoldTraining(NamedTuple):
@@ -73,6 +74,7 @@ class FoldTraining(NamedTuple):
     - `tasks`: all tasks.
     - `seen`: for each half, which tasks each training sees, as numbers of tasks and how many of these count.
     - `states`: where the trainings of each half begin.
+    - `seed`: the seed of all trainings.
     - `count`: how many trainings there are. The last half may repeat one.
     - `run`: takes some meta-steps of the trainings of a half.
     - `learner`: what answers with the meta-parameters.
@@ -81,6 +83,7 @@ class FoldTraining(NamedTuple):
     tasks: FixedTasks
     seen: tuple[tuple[Array, Array], ...]
     states: tuple[TrainState, ...]
+    seed: np.ndarray
     count: int
     run: Chunk
     learner: AbstractLearner
@@ -106,7 +109,7 @@ class FoldTraining(NamedTuple):
         return kept
 
     def _chunk(self, step: int, count: int, state: TrainState, seen: tuple[Array, Array]) -> tuple[TrainState, float]:
-        state, loss = self.run(state, self.tasks, seen, step, count)
+        state, loss = self.run(state, self.tasks, seen, self.seed, step, count)
         return state, float(loss)
 
     def _metas(self, states: Sequence[TrainState]) -> Meta:
@@ -127,21 +130,22 @@ def prepare_folds(method: AbstractMethod, tasks: FixedTasks, folds: np.ndarray, 
     begin = jax.jit(lambda: method.begin(plan), compiler_options=compiler_options(runs_once=True))()
     # Through NumPy, so that no type is weak: the state after a chunk has none, and a second program would be compiled for it.
     states = tuple(jax.tree.map(lambda leaf: jnp.asarray(np.repeat(np.asarray(leaf)[None], half, 0)), begin) for _ in places)
-    run = _jitted(method, plan).lower(states[0], tasks, seen[0], 0, _CHUNK).compile()
-    return FoldTraining(tasks, seen, states, len(folds), run, method.answerer)
+    seed = np.asarray(plan.seed, np.uint32)
+    run = program_of(_build, method, plan, tasks).lower(states[0], tasks, seen[0], seed, 0, _CHUNK).compile()
+    return FoldTraining(tasks, seen, states, seed, len(folds), run, method.answerer)
 
 
-def _jitted(method: AbstractMethod, plan: Plan) -> Wrapped:
-    """Return the jitted function of (states, tasks, seen, step, count) that takes `count` meta-steps of every training.
+def _build(method: AbstractMethod, plan: Plan, options: dict[str, Any]) -> Wrapped:
+    """Return the jitted function of (states, tasks, seen, seed, step, count) that takes `count` meta-steps of every training.
 
-    The counter of the loop is one number for all trainings. A loop inside of each would have as many conditions and take
-    several times as long to compile.
+    The compiler is told `options`. The counter of the loop is one number for all trainings. A loop inside of each would have
+    as many conditions and take several times as long to compile.
     """
 
-    @partial(jax.jit, donate_argnums=0, compiler_options=compiler_options())
-    def run(state: TrainState, tasks: FixedTasks, seen: tuple[Array, Array], begin: Array, count: Array):
+    @partial(jax.jit, donate_argnums=0, compiler_options=options)
+    def run(state: TrainState, tasks: FixedTasks, seen: tuple[Array, Array], seed: Array, begin: Array, count: Array):
         def once(step: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
-            keys = step_keys(plan.seed, step, plan.batch)
+            keys = step_keys(seed, step, plan.batch)
 
             def one(state: TrainState, members: Array, size: Array) -> tuple[TrainState, Array]:
                 batch = draw_batch(FoldTasks(tasks, members, size), keys)
