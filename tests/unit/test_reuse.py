@@ -8,7 +8,7 @@ import pytest
 from cases import MODEL, fixed_tasks
 
 import bmaml
-from bmaml.learners import GradientLearner
+from bmaml.learners import GradientLearner, Sgd
 from bmaml.methods import Method, fomaml
 from bmaml.models import MLP, Functional, GaussianModel, GaussianPolicy
 from bmaml.objectives import QueryLoss
@@ -55,6 +55,12 @@ def test_another_seed_needs_no_new_program_and_trains_as_if_alone(method, source
 def test_another_plan_is_another_program(changed):
     bmaml.train(fomaml(MODEL), fixed_tasks(), PLAN)
     bmaml.train(fomaml(MODEL), fixed_tasks(), dataclasses.replace(PLAN, **changed))
+    assert misses() == 2
+
+
+def test_a_whole_number_is_not_the_same_as_another_kind_of_number():
+    for rate in (1, 1.0):
+        bmaml.train(Method(GradientLearner(MODEL, rule=Sgd(rate)), QueryLoss()), fixed_tasks(), PLAN)
     assert misses() == 2
 
 

@@ -166,7 +166,7 @@ def _by_particle(lived: Trajectories, particles: int) -> Trajectories:
 _NUMBERS = ("loss", "skipped", "return_before", "return_after")
 
 
-def _build_chunk(method: PolicyMethod, plan: Plan, options: dict[str, Any]) -> stages.Wrapped:
+def _build_chunk(method: PolicyMethod, plan: Plan, options: dict[str, str | bool]) -> stages.Wrapped:
     """Return the function that runs chunks of whole meta-steps in one program, for which the compiler is told `options`."""
 
     def chunk(state: TrainState, world: AbstractSource, seed: Array, count: Array) -> tuple[TrainState, Metrics]:

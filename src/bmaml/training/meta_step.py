@@ -173,7 +173,7 @@ def settle(state: TrainState, meta: Meta, optimiser: Any, finite: Array, where: 
     return jax.tree.map(lambda a, b: jnp.where(finite, a, b), moved, stayed)
 
 
-def build_chunk(method: AbstractMethod, plan: Plan, options: dict[str, Any] | None = None) -> stages.Wrapped:
+def build_chunk(method: AbstractMethod, plan: Plan, options: dict[str, str | bool] | None = None) -> stages.Wrapped:
     """Return the jitted function of (state, tasks, seed, count) that runs `count` meta-steps and donates the state.
 
     `method` and `plan` say what is trained and how, and `options` what the compiler is told. The count is an argument of the

@@ -24,7 +24,7 @@ _PLAIN = (str, int, float, bool, type(None))
 _FIXED = {"bmaml", "jax", "equinox"}
 
 # Makes the jitted program of a method and a plan, with what the compiler is told. The seed is an argument of the program.
-Build = Callable[[Any, Plan, dict[str, Any]], stages.Wrapped]
+Build = Callable[[Any, Plan, dict[str, str | bool]], stages.Wrapped]
 
 
 def program_of(build: Build, method: AbstractMethod, plan: Plan, source: AbstractSource) -> stages.Wrapped:
@@ -38,15 +38,16 @@ def program_of(build: Build, method: AbstractMethod, plan: Plan, source: Abstrac
     leaves, structure = jax.tree.flatten((method, alike))
     if not all(_is_fixed(part) for part in (*leaves, structure, jax.tree.structure(source))):
         return build(method, plan, dict(options))
-    # Numbers are equal whatever their type, but a program of 1 is not that of 1.0.
-    return _built(build, structure, tuple((type(leaf), leaf) for leaf in leaves), options)
+    # Numbers are equal whatever their type, but a program of 1 is not that of 1.0: the texts tell them apart.
+    return _built(build, structure, tuple(leaves), str((structure, leaves)), options)
 
 
 @lru_cache(_KEPT)
 def _built(
-    build: Build, structure: Any, leaves: tuple[tuple[type, Any], ...], options: tuple[tuple[str, Any], ...]
+    build: Build, structure: Any, leaves: tuple[Any, ...], texts: str, options: tuple[tuple[str, str | bool], ...]
 ) -> stages.Wrapped:
-    method, plan = jax.tree.unflatten(structure, [leaf for _, leaf in leaves])
+    """Return what `build` makes of a method and a plan with such `leaves`, whose `texts` only tell them from others."""
+    method, plan = jax.tree.unflatten(structure, leaves)
     return build(method, plan, dict(options))
 
 

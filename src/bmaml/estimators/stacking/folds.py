@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -135,7 +135,7 @@ def prepare_folds(method: AbstractMethod, tasks: FixedTasks, folds: np.ndarray, 
     return FoldTraining(tasks, seen, states, seed, len(folds), run, method.answerer)
 
 
-def _build(method: AbstractMethod, plan: Plan, options: dict[str, Any]) -> Wrapped:
+def _build(method: AbstractMethod, plan: Plan, options: dict[str, str | bool]) -> Wrapped:
     """Return the jitted function of (states, tasks, seen, seed, step, count) that takes `count` meta-steps of every training.
 
     The compiler is told `options`. The counter of the loop is one number for all trainings. A loop inside of each would have
