@@ -108,7 +108,7 @@ def test_ridge_draws_have_the_posterior_mean_and_variance(x64):
     variance = (flat - 1) * 8 / np.pi
     np.testing.assert_allclose(draws.mean(0), plain, atol=5 * np.sqrt(variance.max() / 4000))
     np.testing.assert_allclose(draws.var(0), variance, rtol=0.12)
-    drawn = jax.eval_shape(lambda: learner.adapt(meta, support).sample_functions(jnp.asarray(queries), key=KEY, count=5))
+    drawn = jit(lambda: learner.adapt(meta, support).sample_functions(jnp.asarray(queries), key=KEY, count=5))()
     assert drawn.shape == (5, 4, 3)
 
 

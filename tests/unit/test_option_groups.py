@@ -50,7 +50,7 @@ def test_a_group_is_a_section_of_the_help_text_and_its_bounds_hold(app):
     text = CliRunner().invoke(app, ["buy", "--help"]).output
     parts = [text.index(part) for part in ("Arguments:", "Options:", "--fast", "Of fruit:", "--kind", "--count", "--ripe")]
     assert parts == sorted(parts)
-    assert str(CliRunner().invoke(app, ["buy", "here", "--count", "0"]).exception) == "--count is 0: give 1 or more."
+    assert CliRunner().invoke(app, ["buy", "here", "--count", "0"]).exit_code == 2
 
 
 def test_what_was_typed_of_a_group_that_has_no_meaning_is_refused_by_its_flag():

@@ -45,7 +45,7 @@ class CommandLine(TyperGroup):
 
     def invoke(self, ctx):
         """Read the words after the command's name and run the command. `ctx` is Click's."""
-        with _as_input_errors():
+        with _as_input_errors(ctx):
             return super().invoke(ctx)
 
     def format_commands(self, ctx, formatter):
@@ -55,8 +55,8 @@ class CommandLine(TyperGroup):
 
 
 @contextmanager
-def _as_input_errors(command: str = "bmaml") -> Iterator[None]:
-    """Turn Typer's errors about what was typed after `command` into an InputError of one sentence."""
+def _as_input_errors(ctx: Any = None) -> Iterator[None]:
+    """Turn Typer's errors about what was typed into an InputError of one sentence. `ctx` is Click's, and knows the command."""
     try:
         yield
     except _UsageError as error:
@@ -65,6 +65,7 @@ def _as_input_errors(command: str = "bmaml") -> Iterator[None]:
             raise
         text = " ".join(error.format_message().split()).rstrip(".?")  # pyright: ignore[reportAttributeAccessIssue]
         said = re.sub(r"[.] ([A-Z])", lambda found: f"; {found[1].lower()}", text[:1].lower() + text[1:])
+        command = " ".join(filter(None, ("bmaml", ctx and ctx.invoked_subcommand)))
         raise InputError(_wrong_number(error) or f"{said} (give what {command} --help lists).") from error
 
 
@@ -96,11 +97,6 @@ def _first_sentence(text: str) -> str:
 
 class GroupedCommand(TyperCommand):
     """A command whose help text has a section for each group of options, and ends with examples."""
-
-    def make_context(self, info_name, *arguments, **options):
-        """Read the words after the command's name, `info_name`, with Typer's `arguments` and `options`."""
-        with _as_input_errors(f"bmaml {info_name}"):
-            return super().make_context(info_name, *arguments, **options)
 
     def format_epilog(self, ctx, formatter):
         """Write the examples, a line for each. `ctx` and `formatter` are Click's."""

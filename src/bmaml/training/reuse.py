@@ -63,9 +63,9 @@ def _is_fixed(part: Any) -> bool:
         return all(map(_is_fixed, (*jax.tree.leaves(part), jax.tree.structure(part))))
     if isinstance(part, types.FunctionType):
         return part.__closure__ is None and _is_known(part)
-    return isinstance(part, _PLAIN) or (
-        isinstance(part, Hashable) and _is_known(part if isinstance(part, type) else type(part))
-    )
+    if isinstance(part, _PLAIN):
+        return True
+    return isinstance(part, Hashable) and _is_known(part if isinstance(part, type) else type(part))
 
 
 def _is_known(named: Any) -> bool:
