@@ -8,6 +8,7 @@ import pytest
 from cases import FEATURES, run
 
 import bmaml
+from bmaml.experiments.board.arenas import FamilyArena
 from bmaml.learners import ConjugateLearner
 from bmaml.methods import METHODS, POLICY_METHODS, fitting
 from bmaml.methods.citations import link, papers, papers_of
@@ -59,6 +60,17 @@ def test_papers_settings_are_settings_of_the_row_for_a_family_that_there_is():
         tuned = dataclasses.replace(build_plan(name, tasks), steps=plan.steps)
         assert tuned != plan
     assert bmaml.methods.as_published("bmaml", inner_steps=3)[0].learner.steps == 3
+
+
+def test_few_tasks_are_met_fewer_times_than_would_teach_them_by_heart():
+    endless, few = build_plan("experts"), build_plan("experts", tasks=100)
+    assert few == dataclasses.replace(endless, steps=1_250)
+    assert few.steps * few.batch == 200 * 100  # two hundred passes over all tasks
+    assert build_plan("experts", tasks=1_000_000) == endless
+    assert build_plan("experts", tasks=1, batch=900).steps == 1
+    assert build_plan("experts", tasks=100, steps=3_000).steps == 3_000  # as asked for
+    assert build_plan("maml", tasks=100) == build_plan("maml")
+    assert FamilyArena("sinusoid", (5,), 100, 40).plan("experts", None, 0) == few
 
 
 def test_a_method_without_settings_of_its_paper_is_refused(refused, tmp_path):

@@ -55,7 +55,10 @@ class PointOptions(OptionGroup):
     ] = None
     shots: Shots = None
     queries: Annotated[int | None, typer.Option(min=1, help="Query points of a task (default: the family's).")] = None
-    task_count: Annotated[int | None, typer.Option(min=1, help="Train on this many fixed tasks, not endless ones.")] = None
+    task_count: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train on this many fixed tasks, not endless ones. With few, --steps is less by default."),
+    ] = None
     samples: Annotated[int | None, typer.Option(min=2, help="Points of each fixed task (default: 40).")] = None
     settings: Settings = "tuned"
 
@@ -171,7 +174,7 @@ def _of_points(
         samples=points.samples or 40,
     )
     chosen = build_method(method, family, objective=objective, published=published, **vars(inner))
-    return chosen, tasks, build_plan(method, family, published=published, **vars(plan))
+    return chosen, tasks, build_plan(method, family, published=published, tasks=tasks.total, **vars(plan))
 
 
 def _of_policies(

@@ -140,7 +140,7 @@ def _rows(curve: Curve, trainings: Trainings, steps: int | None, test_tasks: int
     """Return the rows of one training."""
     published = curve.settings == "paper"
     method = build_method(curve.method, _FAMILY, published=published)
-    plan = build_plan(curve.method, _FAMILY, steps=steps, seed=curve.seed, published=published)
+    plan = build_plan(curve.method, _FAMILY, steps=steps, seed=curve.seed, published=published, tasks=curve.tasks)
     plan = dataclasses.replace(plan, record_every=max(plan.steps // marks, 1))
     score, source = _Score(method, curve.shots, test_tasks), frozen(curve.tasks, curve.shots, curve.seed)
     about = {"kind": "family", "tasks": _FAMILY, "method": curve.method}

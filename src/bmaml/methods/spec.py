@@ -44,6 +44,7 @@ class Tuned:
     - `precision`: start of a model's noise precision (None: what the tasks offer).
     - `derive`: completes the settings from each other.
     - `network`: the network that is adapted (None: what the tasks offer).
+    - `passes`: most passes over finite tasks, after which a method knows them by heart (None: any number).
     """
 
     settings: Settings = dataclasses.field(default_factory=dict)
@@ -51,6 +52,7 @@ class Tuned:
     precision: float | None = None
     derive: Callable[[Settings], Settings] = dict
     network: AbstractNetwork | None = None
+    passes: int | None = None
 
     def offer(self) -> Offer:
         """Return what a method is made from on sinusoids: the network alone, without settings of the tasks."""
@@ -59,12 +61,23 @@ class Tuned:
         return Offer(1, 1, lambda precision: GaussianModel(network, 1.0 if precision is None else precision))
 
     def trained(
-        self, *, steps: int | None = None, batch: int | None = None, learning_rate: float | None = None, seed: int = 0
+        self,
+        *,
+        steps: int | None = None,
+        batch: int | None = None,
+        learning_rate: float | None = None,
+        seed: int = 0,
+        tasks: int | None = None,
     ) -> Plan:
         """Return how the method is trained, with other meta-steps (`steps`), meta-batches (`batch`) or outer rates
         (`learning_rate`).
+
+        `tasks` is the number of tasks if they are finite. If there are few, the training is shorter, unless `steps` are given.
         """
-        return _changed(self.plan, steps, batch, learning_rate, seed)
+        plan = _changed(self.plan, steps, batch, learning_rate, seed)
+        if steps is not None or tasks is None or self.passes is None:
+            return plan
+        return dataclasses.replace(plan, steps=min(plan.steps, max(self.passes * tasks // plan.batch, 1)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -131,12 +131,14 @@ def build_plan(
     learning_rate: float | None = None,
     seed: int = 0,
     published: bool = False,
+    tasks: int | None = None,
 ) -> Plan:
     """Return how to train the method `name` on a `family`; with `published` as its paper's authors train it.
 
-    `steps`, `batch` and `learning_rate` replace the recipe's meta-steps, meta-batch and outer rate.
+    `steps`, `batch` and `learning_rate` replace the recipe's meta-steps, meta-batch and outer rate. `tasks` is their number if
+    they are finite. A method that learns few tasks by heart then has fewer meta-steps.
     Raises: InputError for an unknown name, or a paper that gives no settings for the family.
     """
     row = METHODS.find(name)
     tuned = row.as_published(family) if published else _tuned(row, FAMILIES.find(family))
-    return tuned.trained(steps=steps, batch=batch, learning_rate=learning_rate, seed=seed)
+    return tuned.trained(steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, tasks=tasks)

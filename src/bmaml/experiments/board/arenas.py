@@ -116,7 +116,7 @@ class FamilyArena(AbstractArena):
         return build_method(name, self.name, published=self.published)
 
     def plan(self, name, steps, seed):
-        return build_plan(name, self.name, steps=steps, seed=seed, published=self.published)
+        return build_plan(name, self.name, steps=steps, seed=seed, published=self.published, tasks=self.count)
 
     def tasks(self, name, seed):
         return build_tasks(self.name, count=self.count, samples=self.samples, seed=seed)
