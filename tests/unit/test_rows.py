@@ -70,6 +70,7 @@ def test_few_tasks_are_met_fewer_times_than_would_teach_them_by_heart():
     assert build_plan("experts", tasks=1, batch=900).steps == 1
     assert build_plan("experts", tasks=100, steps=3_000).steps == 3_000  # as asked for
     assert build_plan("maml", tasks=100) == build_plan("maml")
+    assert build_plan("experts", "gp-rbf", tasks=100).steps == 312
     assert FamilyArena("sinusoid", (5,), 100, 40).plan("experts", None, 0) == few
 
 
