@@ -18,6 +18,7 @@ from bmaml.methods import Method
 from bmaml.models import MLP, GaussianModel, MLPFeatures
 from bmaml.objectives import QueryLoss
 from bmaml.tasks import Sinusoids
+from bmaml.training import masses
 from bmaml.training.loop import Loop
 from bmaml.training.masses import EvidenceMasses
 from bmaml.training.plan import Plan
@@ -28,6 +29,22 @@ HEAD = RelativeHead(centres=3, cells=5)
 LEARNER = ConjugateLearner(MLPFeatures(1, hidden=(8,), learned=4, code=1), particles=12, codes="drawn", head=HEAD)
 PLAN = Plan(60, 8)
 FEW = EvidenceMasses(tasks=1_000, share=10.0, rounds=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_program():
+    """The rounds of this file share a program: what is compiled depends on the learner and the number of tasks in a call."""
+    made, compile_gradient = {}, masses._gradient
+
+    def gradient(learner, meta, source, keys):
+        name = str((learner, source, len(keys)))
+        if name not in made:
+            made[name] = compile_gradient(learner, meta, source, keys)
+        return made[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masses, "_gradient", gradient)
+        yield
 
 
 def softmax(leaves):

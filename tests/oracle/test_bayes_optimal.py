@@ -132,7 +132,8 @@ def test_functions_are_draws_of_the_predictive():
     np.testing.assert_array_less(jnp.abs(draws.mean(0) - ours.mean), 4.5 * ours.std / 2000**0.5)
 
 
-@pytest.mark.slow
+# What they are made of is held point by point by the grids and the importance sampling above.
+@pytest.mark.costly
 def test_scores_are_the_known_ones_and_calibrated():
     """Of 4,000 tasks at 5 shots and 2,000 at 10: NLL above that of the noise alone by 0.426 and 0.171 (+-0.011, 0.007)."""
     result = evaluate(Predictor(BayesOptimal(FAMILY)), FAMILY, shots=(5, 10), count=120, batch=10)

@@ -81,8 +81,9 @@ def never_stopped(tmp_path_factory):
     return out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.costly), True])
+# `test_training.py` holds the same of a run that dies between a chunk and its checkpoint, in its own process.
+@pytest.mark.costly
+@pytest.mark.parametrize("after", [False, True])
 def test_a_killed_run_resumes_to_the_same_parameters_bit_for_bit(tmp_path, never_stopped, after):
     killed = tmp_path / "run"
     assert ended("train", *SHORT, "--out", killed, first=KILLED.format(after=after)) == -signal.SIGKILL
