@@ -163,7 +163,7 @@ from bmaml.methods import MethodSpec, OfModel
 from bmaml.tasks import Sinusoids, TaskSpec
 
 def guest(model, *, inner_steps=1):
-    return bmaml.methods.maml(model, inner_steps=inner_steps)
+    return bmaml.methods.fomaml(model, inner_steps=inner_steps)
 
 spec = MethodSpec("guest", guest, OfModel(), fits=("numbers", "classes"), papers=("x",), bibtex="@misc{x,\\n  title = {X}\\n}")
 waves = TaskSpec("guest-waves", Sinusoids, shots=(2,), queries=3)

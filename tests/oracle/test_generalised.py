@@ -111,10 +111,12 @@ def test_measurements_are_integrated_over_what_is_not_known(name):
 def test_densities_have_the_slopes_that_they_say(name):
     likelihood, scales = FAMILIES[name], {key: jnp.asarray(centre) for key, (centre, _) in FAMILIES[name].priors.items()}
     latent, y, side = jnp.array([-1.0, 0.3, 2.0]), jnp.array([0.5, 1.7, 1.0]), jnp.full(3, 0.4)
-    np.testing.assert_allclose(likelihood.log_prob(latent, y, side, scales), EXACT[name](y, latent, side), rtol=1e-5)
     of = lambda at: likelihood.log_prob(at, y, side, scales).sum()  # noqa: E731
-    slope, weight = likelihood.slopes(latent, y, side, scales)
-    np.testing.assert_allclose(slope, jit(jax.grad(of))(latent), rtol=1e-5)
+    log_prob, (slope, weight), gradient = jit(
+        lambda at: (likelihood.log_prob(at, y, side, scales), likelihood.slopes(at, y, side, scales), jax.grad(of)(at))
+    )(latent)
+    np.testing.assert_allclose(log_prob, EXACT[name](np.asarray(y), np.asarray(latent), np.asarray(side)), rtol=1e-5)
+    np.testing.assert_allclose(slope, gradient, rtol=1e-5)
     if likelihood.CONCAVE:
         curve = lambda at: jnp.diagonal(jax.hessian(of)(at))  # noqa: E731
         third, bend, by_jax = jit(
@@ -123,12 +125,15 @@ def test_densities_have_the_slopes_that_they_say(name):
         np.testing.assert_allclose(third, bend, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(weight, -by_jax, rtol=1e-5)
     else:  # The mean over outcomes.
-        drawn = likelihood.predictive(
-            jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.zeros(1), {k: v[None] for k, v in scales.items()}, jnp.zeros(1)
-        )
-        many = drawn.sample(KEY, (20_000,))[:, 0, 0]
-        each = jit(jax.vmap(lambda one: jax.hessian(lambda at: likelihood.log_prob(at, one, 0.0, scales))(0.0)))(many)
-        assert float(-each.mean()) == pytest.approx(float(weight[0]), rel=0.05)
+
+        @jit
+        def bends(key):
+            one_by_one = {k: v[None] for k, v in scales.items()}
+            drawn = likelihood.predictive(jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.zeros(1), one_by_one, jnp.zeros(1))
+            many = drawn.sample(key, (20_000,))[:, 0, 0]
+            return jax.vmap(lambda one: jax.hessian(lambda at: likelihood.log_prob(at, one, 0.0, scales))(0.0))(many)
+
+        assert -np.mean(bends(KEY)) == pytest.approx(float(weight[0]), rel=0.05)
 
 
 def told(name, tasks, rows, seed=0):
@@ -184,10 +189,13 @@ def test_the_evidence_of_a_support_is_that_of_quadrature(name):
     evidence, predicted = weighed(meta, support)
     scales = {key: value[0] for key, value in meta.scales.items()}
 
-    def log_prob(latent):
+    @jit
+    def each(latent):
         side = x[:, 1][None] if x.shape[1] > 1 else jnp.zeros((1, 6))
-        each = likelihood.log_prob(jnp.asarray(latent)[:, None], y[:, 0][None], side, scales)
-        return np.asarray(each, np.float64).sum(1)
+        return likelihood.log_prob(latent[:, None], y[:, 0][None], side, scales)
+
+    def log_prob(latent):
+        return np.asarray(each(jnp.asarray(latent)), np.float64).sum(1)
 
     # A density that is not concave is farther from a normal.
     assert float(evidence) == pytest.approx(over_normal(log_prob, 0.4, 0.81), abs=0.05 if likelihood.CONCAVE else 0.1)

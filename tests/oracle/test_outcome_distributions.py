@@ -84,29 +84,33 @@ def test_counts_of_any_size_have_the_probabilities_of_scipy():
     np.testing.assert_allclose(poisson[near & (mean < 1e4)], stats.poisson(mean).logpmf(y)[near & (mean < 1e4)], atol=1e-3)
 
 
+@jit
+def far_quantiles(number, log_number):
+    """The 5%, 50% and 95% quantiles of successes among so many trials, and of a count with so large a mean."""
+    flat = jnp.zeros((1, 1, 1))
+    parts = Binomial(flat - 1, flat + number), NegativeBinomial(flat + log_number, flat + np.log(4.0))
+    mixed = [DiscreteMixture(jnp.zeros(1), part) for part in parts]
+    return [jnp.stack([one.quantile(level)[0, 0] for level in (0.05, 0.5, 0.95)]) for one in mixed]
+
+
 @pytest.mark.parametrize("number", [1e6, 1e9, 1e12])
 def test_quantiles_of_counts_beyond_the_whole_numbers_of_single_precision(number):
-    """Of successes among so many trials, and of a count with so large a mean."""
-    levels = np.array([0.05, 0.5, 0.95])
-    flat = jnp.zeros((1, 1))
-    successes = DiscreteMixture(jnp.zeros(1), Binomial(flat[None] - 1, flat[None] + number))
-    counts = DiscreteMixture(jnp.zeros(1), NegativeBinomial(flat[None] + np.log(number), flat[None] + np.log(4.0)))
-    for ours, known in (
-        (successes, stats.binom(int(number), expit(-1))),
-        (counts, stats.gamma(4, scale=number / 4)),
-    ):
-        ends = [float(ours.quantile(level)[0, 0]) for level in levels]
-        np.testing.assert_allclose(ends, known.ppf(levels), rtol=2e-5)
+    found = far_quantiles(jnp.asarray(number, jnp.float32), jnp.asarray(np.log(number), jnp.float32))
+    for ends, known in zip(found, (stats.binom(int(number), expit(-1)), stats.gamma(4, scale=number / 4)), strict=True):
+        np.testing.assert_allclose(ends, known.ppf([0.05, 0.5, 0.95]), rtol=2e-5)
 
 
 def test_the_transform_of_draws_is_uniform_and_intervals_hold_their_share():
     some = NegativeBinomial(jnp.array([[[0.3]], [[1.5]]]), jnp.array([[[1.0]], [[3.0]]]))
     mixed = pooled(jnp.log(jnp.array([0.4, 0.6])), [DiscreteMixture(jnp.zeros(2), some), DiscreteMixture(jnp.zeros(2), some)])
-    drawn = mixed.sample(KEY, (4000,))
-    keys = jax.random.split(jax.random.key(1), 4000)
-    u = np.asarray(jit(jax.vmap(lambda y, key: pit(mixed, y, key)))(drawn, keys)).ravel()
-    assert stats.kstest(u, "uniform").pvalue > 0.01
-    low, high = (end[None] for end in mixed.interval(0.8))
+
+    @jit
+    def said(keys):
+        drawn = mixed.sample(KEY, (4000,))
+        return drawn, jax.vmap(lambda y, key: pit(mixed, y, key))(drawn, keys), mixed.interval(0.8)
+
+    drawn, u, (low, high) = jax.tree.map(np.asarray, said(jax.random.split(jax.random.key(1), 4000)))
+    assert stats.kstest(u.ravel(), "uniform").pvalue > 0.01
     assert 0.8 <= ((drawn >= low) & (drawn <= high)).mean() < 0.95
     np.testing.assert_allclose(drawn.mean(), float(mixed.mean[0, 0]), rtol=0.1)
 
@@ -123,14 +127,18 @@ def test_what_is_known_up_to_a_limit_has_the_probability_of_its_interval(log):
     known = np.where(exact.mean() < low, exact.sf(low) - exact.sf(high), exact.cdf(high) - exact.cdf(low))
     with np.errstate(divide="ignore"):
         known = np.where(side == 0, exact.logpdf(y), np.log(known))
-    centre, wider = (jnp.full((1, len(y)), part) for part in (mean, variance))
-    made = likelihood.predictive(centre, wider, jnp.asarray(side, "f"), {"noise": jnp.full(1, -1.0)}, jnp.zeros(1))
-    column = jnp.asarray(y[:, None], "f")
+
+    @jit
+    def said(side, column):
+        centre, wider = (jnp.full((1, len(y)), part) for part in (mean, variance))
+        made = likelihood.predictive(centre, wider, side, {"noise": jnp.full(1, -1.0)}, jnp.zeros(1))
+        return made.log_prob(column), made.cdf(column)[:, 0], made.quantile(0.3)[:, 0], around(made, column)
+
+    log_prob, cdf, quantile, (below, above) = said(jnp.asarray(side, "f"), jnp.asarray(y[:, None], "f"))
     # The farthest one lies past single precision.
-    np.testing.assert_allclose(made.log_prob(column), np.maximum(known, np.log(1e-37)), rtol=2e-3, atol=1e-6)
-    np.testing.assert_allclose(made.cdf(column)[:, 0], exact.cdf(y), atol=1e-5)
-    np.testing.assert_allclose(made.quantile(0.3)[:, 0], exact.ppf(0.3), rtol=1e-4)
-    below, above = around(made, column)
+    np.testing.assert_allclose(log_prob, np.maximum(known, np.log(1e-37)), rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(cdf, exact.cdf(y), atol=1e-5)
+    np.testing.assert_allclose(quantile, exact.ppf(0.3), rtol=1e-4)
     np.testing.assert_allclose([below[:, 0], above[:, 0]], [exact.cdf(low), exact.cdf(high)], atol=1e-5)
 
 
@@ -218,33 +226,46 @@ def test_rows_of_trials_scatter_as_a_beta_binomial(trials):
 
 
 def test_levels_are_the_differences_of_a_logistic_distribution():
-    levels = Ordered(jnp.array([[-1.0, 0.5, 2.0], [3.0, 4.0, 5.0]]))
+    cuts = jnp.array([[-1.0, 0.5, 2.0], [3.0, 4.0, 5.0]])
+
+    @jit
+    def said(cuts):
+        levels = Ordered(cuts)
+        columns = [jnp.full((2, 1), float(y)) for y in range(4)]
+        each = [(levels.log_prob(y), levels.cdf(y)[:, 0], levels.survival(y)[:, 0]) for y in columns]
+        mixed = DiscreteMixture(jnp.zeros(2), Ordered(jnp.stack([cuts, cuts + 1])))
+        moments = levels.probabilities, levels.mean[:, 0], levels.variance[:, 0]
+        return moments, each, levels.log_prob(jnp.array([[0.5], [4.0]])), mixed.sample(KEY, (4000,)), level_shares(mixed)
+
+    (probabilities, mean, variance), each, none, drawn, shares = jax.tree.map(np.asarray, said(cuts))
     known = np.diff(expit(np.array([[-np.inf, -1.0, 0.5, 2.0, np.inf], [-np.inf, 3.0, 4.0, 5.0, np.inf]])), axis=1)
-    np.testing.assert_allclose(levels.probabilities, known, rtol=1e-4)
-    np.testing.assert_allclose(levels.mean[:, 0], known @ np.arange(4), rtol=1e-4)
-    np.testing.assert_allclose(levels.variance[:, 0], known @ np.arange(4) ** 2 - (known @ np.arange(4)) ** 2, rtol=1e-3)
-    for y in range(4):
-        column = jnp.full((2, 1), float(y))
-        np.testing.assert_allclose(levels.log_prob(column), np.log(known[:, y]), rtol=1e-4)
-        np.testing.assert_allclose(levels.cdf(column)[:, 0], known[:, : y + 1].sum(1), rtol=1e-4)
-        np.testing.assert_allclose(levels.survival(column)[:, 0], known[:, y + 1 :].sum(1), atol=1e-6)
-    assert (levels.log_prob(jnp.array([[0.5], [4.0]])) == -jnp.inf).all()
-    mixed = DiscreteMixture(jnp.zeros(2), Ordered(jnp.stack([levels.cuts, levels.cuts + 1])))
-    drawn = mixed.sample(KEY, (4000,))
-    np.testing.assert_allclose([(drawn == level).mean(0)[:, 0] for level in range(4)], level_shares(mixed).T, atol=0.03)
-    np.testing.assert_allclose(level_shares(mixed).sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(probabilities, known, rtol=1e-4)
+    np.testing.assert_allclose(mean, known @ np.arange(4), rtol=1e-4)
+    np.testing.assert_allclose(variance, known @ np.arange(4) ** 2 - (known @ np.arange(4)) ** 2, rtol=1e-3)
+    for y, (log_prob, cdf, survival) in enumerate(each):
+        np.testing.assert_allclose(log_prob, np.log(known[:, y]), rtol=1e-4)
+        np.testing.assert_allclose(cdf, known[:, : y + 1].sum(1), rtol=1e-4)
+        np.testing.assert_allclose(survival, known[:, y + 1 :].sum(1), atol=1e-6)
+    assert (none == -np.inf).all()
+    np.testing.assert_allclose([(drawn == level).mean(0)[:, 0] for level in range(4)], shares.T, atol=0.03)
+    np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-5)
 
 
 def test_levels_have_the_slopes_that_they_say_and_the_cuts_of_all_outcomes():
     likelihood = cuts_of(np.array([0, 0, 1, 2, 3, 3, 3]), 4)
     scales = {"gaps": jnp.asarray(likelihood.priors["gaps"][0], jnp.float32)}
     latent, y = jnp.array([-1.0, 0.3, 2.0, 0.0]), jnp.array([0.0, 1.0, 2.0, 3.0])
-    of = lambda at: likelihood.log_prob(at, y, 0.0, scales).sum()  # noqa: E731
-    slope, weight = likelihood.slopes(latent, y, 0.0, scales)
-    np.testing.assert_allclose(slope, jax.grad(of)(latent), atol=1e-5)
-    np.testing.assert_allclose(weight, -jnp.diagonal(jax.hessian(of)(latent)), atol=1e-5)
-    every = [likelihood.log_prob(latent, jnp.full(4, float(level)), 0.0, scales) for level in range(4)]
-    np.testing.assert_allclose(jnp.exp(jnp.stack(every)).sum(0), 1, rtol=1e-5)
+
+    @jit
+    def said(latent):
+        of = lambda at: likelihood.log_prob(at, y, 0.0, scales).sum()  # noqa: E731
+        every = [likelihood.log_prob(latent, jnp.full(4, float(level)), 0.0, scales) for level in range(4)]
+        return likelihood.slopes(latent, y, 0.0, scales), jax.grad(of)(latent), jax.hessian(of)(latent), jnp.stack(every)
+
+    (slope, weight), gradient, hessian, every = said(latent)
+    np.testing.assert_allclose(slope, gradient, atol=1e-5)
+    np.testing.assert_allclose(weight, -np.diagonal(hessian), atol=1e-5)
+    np.testing.assert_allclose(np.exp(every).sum(0), 1, rtol=1e-5)
     # Half an outcome of each level is added, so that none is impossible.
     shares = np.diff([0, *expit(np.array(likelihood.cuts)), 1])
     np.testing.assert_allclose(shares, (np.array([2, 1, 1, 3]) + 0.5) / 9, rtol=1e-6)
@@ -267,23 +288,29 @@ def test_successes_less_sure_keep_their_mean_and_lie_farther_apart():
 
 def test_indicators_of_classes_are_those_of_a_categorical():
     share = np.array([[0.2, 0.3, 0.5], [1e-9, 1e-3, 1 - 1e-3 - 1e-9]])
-    known, each = indicators_of(jnp.asarray(share, jnp.float32)), jnp.eye(3)
-    for place in range(3):
-        y = jnp.broadcast_to(each[place], (2, 3))
-        np.testing.assert_allclose(known.log_prob(y), np.log(share[:, place]), rtol=1e-4)
-        np.testing.assert_allclose(known.survival(jnp.zeros((2, 3)))[:, place], share[:, place], rtol=1e-4)
-        np.testing.assert_allclose(known.cdf(jnp.zeros((2, 3)))[:, place], 1 - share[:, place], rtol=1e-4)
-    assert (known.log_prob(jnp.ones((2, 3))) == -jnp.inf).all()
-    np.testing.assert_allclose(known.entropy()[0], -(share[0] * np.log(share[0])).sum(), rtol=1e-5)
-    mixed = DiscreteMixture(jnp.zeros(2), indicators_of(jnp.asarray(np.stack([share, share[:, ::-1]]), jnp.float32)))
-    drawn = np.asarray(mixed.sample(KEY, (4000,)))
-    np.testing.assert_allclose(drawn.sum(-1), 1)
-    np.testing.assert_allclose(drawn.mean(0), mixed.mean, atol=0.03)
+
+    @jit
+    def said(share, keys):
+        known, nothing = indicators_of(share), jnp.zeros((2, 3))
+        log_prob = [known.log_prob(jnp.broadcast_to(y, (2, 3))) for y in (*jnp.eye(3), jnp.ones(3))]
+        mixed = DiscreteMixture(jnp.zeros(2), indicators_of(jnp.stack([share, share[:, ::-1]])))
+        drawn = mixed.sample(KEY, (4000,))
+        told = jax.vmap(lambda y, key: pit(mixed, y, key))(drawn, keys)
+        means = mixed.mean, less_sure(mixed, 1.0).mean, less_sure(mixed, 0.5).mean
+        return (log_prob, known.survival(nothing), known.cdf(nothing), known.entropy()), (drawn, told), means
+
+    of_one, (drawn, found), means = said(jnp.asarray(share, jnp.float32), jax.random.split(KEY, 4000))
+    (*log_prob, impossible), survival, cdf, entropy = of_one
+    np.testing.assert_allclose(np.stack(log_prob, 1), np.log(share), rtol=1e-4)
+    np.testing.assert_allclose(survival, share, rtol=1e-4)
+    np.testing.assert_allclose(cdf, 1 - share, rtol=1e-4)
+    assert (np.asarray(impossible) == -np.inf).all()
+    np.testing.assert_allclose(entropy[0], -(share[0] * np.log(share[0])).sum(), rtol=1e-5)
+    mean, same, surer = (np.asarray(part) for part in means)
+    np.testing.assert_allclose(np.sum(drawn, -1), 1)
+    np.testing.assert_allclose(np.mean(drawn, 0), mean, atol=0.03)
     # The transform of each output is uniform.
-    keys = jax.random.split(KEY, 4000)
-    found = np.asarray(jax.vmap(lambda y, key: pit(mixed, y, key))(jnp.asarray(drawn), keys))[:, 0]
     for place in range(3):
-        assert stats.kstest(found[:, place], "uniform").statistic < 0.03
-    surer = less_sure(mixed, 0.5).mean
-    np.testing.assert_allclose(less_sure(mixed, 1.0).mean, mixed.mean, rtol=1e-5)
-    assert float(surer.max()) > float(mixed.mean.max()) - 1e-6
+        assert stats.kstest(np.asarray(found)[:, 0, place], "uniform").statistic < 0.03
+    np.testing.assert_allclose(same, mean, rtol=1e-5)
+    assert surer.max() > mean.max() - 1e-6
