@@ -1,5 +1,7 @@
 """Neural processes and the recurrent learner: what their answers may and may not depend on."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,7 @@ def two_inputs(count, seed, outputs=3):
     return Data(*(jnp.asarray(rng.normal(size=(count, n))) for n in (2, outputs)), mask=jnp.ones(count))
 
 
+@functools.cache
 def trained_a_little(learner, seed=0):
     """Meta-parameters off their start, where some are zero."""
     rng = np.random.default_rng(seed)

@@ -44,7 +44,7 @@ def images(classes=6, count=24, seed=0):
 
 def test_finitely_many_tasks_come_again_and_again():
     tasks = FiniteTasks(fixed_tasks(count=50), 3, seed=4)
-    drawn = jax.vmap(tasks.sample)(jax.random.split(KEY, 40))
+    drawn = jax.jit(jax.vmap(tasks.sample))(jax.random.split(KEY, 40))
     assert len({leaf.tobytes() for leaf in np.asarray(drawn.query.x)}) == 3
     with pytest.raises(ValueError, match="give at least 1"):
         FiniteTasks(tasks, 0)
@@ -52,8 +52,8 @@ def test_finitely_many_tasks_come_again_and_again():
 
 def test_a_part_of_a_support_is_never_empty_and_never_more():
     source = fixed_tasks(shots=(3, 5), kind=labelled)
-    drawn = jax.vmap(PartialTasks(source).sample)(jax.random.split(KEY, 200))
-    whole = jax.vmap(lambda key: source.sample(jax.random.split(key, 3)[0]))(jax.random.split(KEY, 200))
+    drawn = jax.jit(jax.vmap(PartialTasks(source).sample))(jax.random.split(KEY, 200))
+    whole = jax.jit(jax.vmap(lambda key: source.sample(jax.random.split(key, 3)[0])))(jax.random.split(KEY, 200))
     counts = np.asarray(drawn.support.mask.sum(1))
     assert (np.asarray(drawn.support.mask) <= np.asarray(whole.support.mask)).all()
     assert set(counts) == {1, 2, 3, 4, 5}

@@ -74,12 +74,19 @@ def test_moments_cdf_and_quantiles_are_those_of_the_density(distribution):
 
 def test_errors_in_deviations_have_the_shape_that_is_wanted():
     error = jnp.linspace(-3.0, 3.0, 7)[:, None]
-    told, wide = SKEWED.log_prob(error[:, 0]), jnp.full((7, 1), 0.5)
-    for normal in (Normal(wide + 2, wide), StudentT(wide * 2e5, wide + 2, wide)):
-        made = shaped(normal, SKEWED).log_prob(2.5 + 0.5 * error)
-        np.testing.assert_allclose(made, told - np.log(0.5), rtol=1e-3, atol=1e-3)
-    p, step = np.exp(np.asarray(SKEWED.log_prob(jnp.asarray(GRID, jnp.float32)))), GRID[1] - GRID[0]
-    assert float(SKEWED.entropy()) == pytest.approx(-(p * np.log(np.maximum(p, 1e-30))).sum() * step, abs=1e-3)
+
+    @jit
+    def said(error, grid):
+        wide = jnp.full((7, 1), 0.5)
+        both = Normal(wide + 2, wide), StudentT(wide * 2e5, wide + 2, wide)
+        made = [shaped(normal, SKEWED).log_prob(2.5 + 0.5 * error) for normal in both]
+        return SKEWED.log_prob(error[:, 0]), made, SKEWED.log_prob(grid), SKEWED.entropy()
+
+    told, both, log_prob, entropy = said(error, jnp.asarray(GRID, jnp.float32))
+    for made in both:
+        np.testing.assert_allclose(made, np.asarray(told) - np.log(0.5), rtol=1e-3, atol=1e-3)
+    p, step = np.exp(np.asarray(log_prob)), GRID[1] - GRID[0]
+    assert float(entropy) == pytest.approx(-(p * np.log(np.maximum(p, 1e-30))).sum() * step, abs=1e-3)
     assert has_shape(BOTH)
     assert not has_shape(POOL)
 
