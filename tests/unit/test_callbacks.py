@@ -22,6 +22,7 @@ from bmaml.objectives import QueryLoss
 from bmaml.objectives.base import AbstractObjective
 from bmaml.tasks import Sinusoids
 from bmaml.training.callbacks import Training
+from bmaml.training.meta_step import draw_batch, step_keys
 from bmaml.training.optimisers import Adam
 from bmaml.training.plan import Plan
 from bmaml.training.progress import Progress
@@ -79,17 +80,11 @@ class Told(AbstractObjective):
 def test_an_objectives_own_numbers_are_recorded_as_means_over_tasks(groups):
     tasks, plan = fixed_tasks(), Plan(4, 4, Adam(0.01), seed=3, record_every=2, accumulation_steps=groups)
     run = bmaml.train(Method(fomaml(MODEL).learner, Told()), tasks, plan)
-    targets = np.stack([drawn(tasks, plan, step) for step in range(4)])
+    draw = jax.jit(lambda step: draw_batch(tasks, step_keys(plan.seed, step, plan.batch)).tasks.query.y)
+    targets = np.stack([draw(step) for step in range(4)])
     for record, block in zip(run.history, targets.reshape(2, -1), strict=True):
         np.testing.assert_allclose(record["target"], block.mean(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(run.history[0]["square"], (targets[:2] ** 2).mean(), rtol=1e-5)
-
-
-def drawn(tasks, plan, step):
-    """The query targets of a meta-step's tasks."""
-    from bmaml.training.meta_step import draw_batch, step_keys
-
-    return np.asarray(jax.jit(lambda: draw_batch(tasks, step_keys(plan.seed, step, plan.batch)).tasks.query.y)())
 
 
 def test_a_number_may_not_take_a_name_of_the_loops():
@@ -294,7 +289,7 @@ def test_a_resumed_run_hides_the_events_after_its_checkpoint(monkeypatch, tmp_pa
 def test_a_saved_model_keeps_the_plan_that_trained_it(tmp_path):
     """And not what the estimator's arguments say later: the command line would call the model unfinished."""
     rng = np.random.default_rng(0)
-    model = bmaml.FewShotRegressor("cnp", steps=3, batch=2, shots=2)
+    model = bmaml.FewShotRegressor("linear", steps=3, batch=2, shots=2)
     model.fit(rng.normal(size=(24, 1)), rng.normal(size=24), groups=np.repeat(range(4), 6))
     model.set_params(steps=8000).save(tmp_path / "model")
     with pytest.raises(InputError, match="already holds a run"):

@@ -33,6 +33,7 @@ from bmaml.rl import Navigation
 from bmaml.tasks import AbstractTasks, Bank, Episodes, FiniteTasks, FixedTasks, PartialTasks, Sinusoids
 
 FAMILY = Sinusoids(shots=5, queries=10)
+drawn_task = jax.jit(draw_task)
 GRADIENT = methods.maml(GaussianModel(MLP((1, 4, 1), "tanh"))).learner
 
 
@@ -106,8 +107,8 @@ def same(one, other, tasks=slice(None)):
 
 
 def test_a_printed_evaluation_is_a_table_of_80_columns():
-    lines = str(scores(shots=(1, 5), count=3)).splitlines()
-    assert "3 tasks" in lines[0]
+    lines = str(scores(shots=(1, 5))).splitlines()
+    assert "20 tasks" in lines[0]
     assert max(map(len, lines)) <= 80
     assert any("shots" in line and "nll" in line for line in lines)
 
@@ -286,13 +287,13 @@ class Sized(AbstractTasks):
 def test_tasks_are_given_as_many_shots_as_the_row_says_or_refused():
     """Also where they are made from another source; tasks that cannot be told how many to give have no score of so many."""
     key = jax.random.key(0)
-    task = draw_task(FiniteTasks(FAMILY, 3).sized(12, 9), key, jnp.asarray(0), jnp.asarray(7)).task
+    task = drawn_task(FiniteTasks(FAMILY, 3).sized(12, 9), key, jnp.asarray(0), jnp.asarray(7)).task
     assert (task.support.count, len(task.support.mask), task.query.count) == (7, 12, 9)
     assert scores(tasks=Sized(), shots=(2, 4)).rows
     with pytest.raises(InputError, match="Sized draws tasks with 4 shots and 5 are asked for: use at most 4"):
         scores(tasks=Sized())
     images = Bank(jnp.zeros((12, 2, 2, 1), jnp.uint8), (4, 4, 4), (3,), ("a", "b", "c"))
-    episode = draw_task(PartialTasks(Episodes(images, 2, queries=1)).sized(3, 1), key, jnp.asarray(0), jnp.asarray(2)).task
+    episode = drawn_task(PartialTasks(Episodes(images, 2, queries=1)).sized(3, 1), key, jnp.asarray(0), jnp.asarray(2)).task
     assert not episode.support.mask[4:].any(), "two shots of two classes are four rows"
     assert len(episode.support.mask) == 6
 
@@ -325,7 +326,7 @@ def test_sources_made_from_others_pass_on_what_evaluation_asks(make):
     """Noise of deviation 2 (twice that where doubled) is in the targets and not in the truth."""
     noisy = make(dataclasses.replace(FAMILY, relative_noise=0.0, noise=2.0)).sized((4,), 100)
     deviation = 4.0 if isinstance(noisy, Doubled) else 2.0
-    drawn = [draw_task(noisy, jax.random.key(1), jnp.asarray(i), jnp.asarray(3)) for i in range(6)]
+    drawn = [drawn_task(noisy, jax.random.key(1), jnp.asarray(i), jnp.asarray(3)) for i in range(6)]
     gaps = np.concatenate([one.task.query.y - one.truth for one in drawn])
     assert gaps.std() == pytest.approx(deviation, rel=0.1)
     assert all(one.task.support.count <= 3 for one in drawn)

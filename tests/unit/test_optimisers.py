@@ -68,7 +68,7 @@ def test_all_that_is_no_weight_matrix_moves_as_by_adam():
 
 def test_a_run_with_muon_is_loaded_by_name_alone(tmp_path):
     options = {"steps": 3, "batch": 4, "outer": Muon(clip=1.0)}
-    run = train(preset("experts"), fixed_tasks(), directory=tmp_path / "run", **options)
+    run = train(preset("pretrain"), fixed_tasks(), directory=tmp_path / "run", **options)
     for found, wanted in zip(jax.tree.leaves(load(tmp_path / "run").meta), jax.tree.leaves(run.meta), strict=True):
         np.testing.assert_array_equal(found, wanted)
 

@@ -121,7 +121,7 @@ def test_the_kind_of_file_is_checked_before_the_work(capsys):
 def test_the_parts_of_the_variance_are_those_of_the_truth():
     """A model whose scales are known: a task deviates by a constant and by a line, each with the deviation exp(-1)."""
     learner = HierarchicalLearner(Basis(("curve",)), 1, "lines")
-    fresh = learner.init(jax.random.key(0))
+    fresh = jax.jit(learner.init)(jax.random.key(0))
     meta = dataclasses.replace(fresh, root=jnp.zeros_like(fresh.root), mean=fresh.mean.at[..., 1].set(0.5))
     model = bmaml.FewShotRegressor()
     model.seen_ = ["a"]

@@ -34,7 +34,8 @@ def test_groups_are_routed_to_splits_fits_and_scores():
         scores = cross_val_score(pipe, x, y, cv=GroupKFold(2), params={"groups": groups})
         assert scores.shape == (2,)
         assert np.isfinite(scores).all()
-        search = GridSearchCV(small(), {"learning_rate": [1e-3, 1e-2]}, cv=GroupKFold(2), refit=False)
+        # Of a setting that is an argument of the compiled training.
+        search = GridSearchCV(small(), {"seed": [0, 1]}, cv=GroupKFold(2), refit=False)
         search.fit(x, y, groups=groups)
         # A user may say the same in scikit-learn's words, or give another name.
         named = small().set_fit_request(groups="who").set_score_request(groups="who")

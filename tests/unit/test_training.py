@@ -155,7 +155,7 @@ def test_a_saved_run_is_loaded_by_name_alone_in_another_process(runs):
 
 
 def test_groups_of_tasks_add_up_to_the_whole_meta_batch(x64):
-    method, batch = fomaml(MODEL), draw_batch(TASKS, step_keys(0, 3, 8))
+    method, batch = fomaml(MODEL), jit(lambda: draw_batch(TASKS, step_keys(0, 3, 8)))()
     meta = jit(method.learner.init)(jax.random.key(1))
     answers = [jit(lambda m, g=g: batch_gradient(method, m, batch, g))(meta) for g in (1, 4)]
     for a, b in zip(*map(jax.tree.leaves, answers), strict=True):
