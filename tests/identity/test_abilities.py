@@ -170,5 +170,5 @@ def test_a_pair_that_nobody_foresaw_is_refused_when_it_is_traced():
     learner, one = Labels(GradientLearner(CLASSES)), task(kind=labelled)
     method = Method(learner, QueryLoss("squared_error"))
     with pytest.raises(TypeError) as error:
-        method.objective(learner, learner.init(KEY), one, key=KEY)
+        jit(lambda: method.objective(learner, learner.init(KEY), one, key=KEY))()
     assert is_one_sentence(error.value), error.value

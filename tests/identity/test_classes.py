@@ -33,7 +33,7 @@ def rows(classes=(0, 0, 1, 1, 1, 2), width=3, seed=0):
 
 
 def probabilities(learner, support, queries, meta=None):
-    meta = learner.init(KEY) if meta is None else meta
+    meta = jit(learner.init)(KEY) if meta is None else meta
     return np.asarray(jit(lambda m, s, q: learner.adapt(m, s, key=KEY).predict(q).mean)(meta, support, jnp.asarray(queries)))
 
 
@@ -84,7 +84,7 @@ def ridge_by_normal_equations(meta, support, queries, uncertainty):
 def test_ridge_is_the_normal_equations_solution_and_heads_are_weighted_by_evidence(uncertainty, x64):
     support, queries = rows()
     learner = RidgeLearner(3, 3, 2, 0.2, 3.0, uncertainty)
-    meta = learner.init(KEY)
+    meta = jit(learner.init)(KEY)
     parts = [
         ridge_by_normal_equations(jax.tree.map(lambda leaf, m=m: leaf[m], meta), support, queries, uncertainty) for m in (0, 1)
     ]
@@ -124,7 +124,7 @@ CLOSED = {
 def test_empty_classes_and_supports_have_finite_answers(name):
     """A class that was not shown is possible; where nothing was shown all classes are alike."""
     learner, (support, queries) = CLOSED[name], rows(classes=(0, 0, 1, 1))
-    meta = learner.init(KEY)
+    meta = jit(learner.init)(KEY)
     near = np.asarray(support.x)[:2]
 
     def nll(meta, support, y):
@@ -157,7 +157,7 @@ def stein(head, **options):
 def test_heads_on_a_shared_extractor_are_heads_on_its_features(objective, x64):
     """Loss and meta-gradient are those of a model whose extractor is a constant of the inner steps, run where it is needed."""
     shared = FeatureLearner(EXTRACTOR, stein(HEADS))
-    meta, one = shared.init(KEY), task(kind=labelled)
+    meta, one = jit(shared.init)(KEY), task(kind=labelled)
 
     def by_hand(meta):
         """A head that runs the extractor itself each time it is asked: many passes where the shared form has one."""
@@ -186,12 +186,12 @@ def test_the_posterior_scores_as_the_objective_does(x64):
         assert isinstance(predictive, CategoricalMixture)
         return -predictive.log_prob(one.query.y).mean(), QueryLoss()(shared, meta, one, key=KEY)[0]
 
-    np.testing.assert_allclose(*both(shared.init(KEY)), rtol=1e-10)
+    np.testing.assert_allclose(*both(jit(shared.init)(KEY)), rtol=1e-10)
 
 
 def test_first_order_extractors_learn_from_the_query_alone():
     learner = FeatureLearner(EXTRACTOR, stein(HEADS, adjoint=FirstOrder()))
-    meta, one = learner.init(KEY), task(kind=labelled)
+    meta, one = jit(learner.init)(KEY), task(kind=labelled)
 
     def through(support):
         """The gradient of the query's loss in the support's inputs: what it says of the support's features."""
@@ -219,7 +219,7 @@ def test_tasks_pass_the_extractor_as_one_batch_with_unbatched_weights():
         return {"weight": jax.random.normal(key, (1, 4))}
 
     learner = FeatureLearner(Functional(start, apply), stein(HEADS))
-    meta = learner.init(KEY)
+    meta = jit(learner.init)(KEY)
     tasks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[task(kind=labelled, seed=seed) for seed in range(3)])
 
     def loss(meta):
@@ -246,7 +246,7 @@ def test_rows_without_features_leave_the_gradient_finite(learner):
             posterior = learner.adapt(learner.init(KEY), rows[0], key=KEY)
             return -(posterior.predict(rows[1].x).log_prob(rows[1].y) * rows[1].mask).sum()
 
-        gradient = jax.grad(loss)(jax.random.normal(KEY, (2, 4), "float32"))
+        gradient = jit(jax.grad(loss))(jax.random.normal(KEY, (2, 4), "float32"))
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 1e-4
 

@@ -239,9 +239,8 @@ def test_the_features_log_noise_is_the_noise_of_its_points():
     meta = jit(learner.init)(KEY)
     support, query = points(4, 0), points(5, 1)
     prior = jax.tree.map(lambda leaf: leaf[0], meta.prior)
-    at_support, at_query = (
-        tuple(np.asarray(v) for v in features.apply(meta.network, d.x, meta.codes[0])) for d in (support, query)
-    )
+    apply = jit(features.apply)
+    at_support, at_query = (tuple(np.asarray(v) for v in apply(meta.network, d.x, meta.codes[0])) for d in (support, query))
     assert np.ptp(at_query[1]) > 0.01
     wanted = WeightSpace(prior, *at_support, y=np.asarray(support.y), output=0).predictive(*at_query)
     found = adapt(learner, meta, support).predict(query.x)
@@ -252,8 +251,8 @@ def test_no_support_gives_back_the_prior_weights():
     learner, meta = learner_and_meta()
     nothing = Data(jnp.zeros((2, 1)), jnp.zeros((2, 1)), jnp.zeros(2))
     meta = type(meta)(meta.network, meta.codes, meta.prior, jnp.asarray([0.0, 1.0, -1.0]))
-    weights = jax.nn.softmax(adapt(learner, meta, nothing).predict(points(3, 0).x).log_weights)
-    np.testing.assert_allclose(weights, softmax([0.0, 1.0, -1.0]), rtol=1e-12)
+    weights = jit(lambda m: learner.adapt(m, nothing, key=KEY).predict(points(3, 0).x).log_weights)(meta)
+    np.testing.assert_allclose(softmax(np.asarray(weights)), softmax([0.0, 1.0, -1.0]), rtol=1e-12)
 
 
 def drawn_learner(count, features=FEATURES):
@@ -357,7 +356,7 @@ def test_keeping_as_many_as_there_are_changes_nothing():
 def test_where_few_experts_weigh_anything_those_kept_have_the_value_and_gradient_of_all():
     """Two of six experts hold all the weight but e^-30: keeping a third changes neither the loss nor its gradient."""
     every, kept = (ConjugateLearner(FEATURES, particles=6, kept=share) for share in (1.0, 1 / 3))
-    meta = every.init(KEY)
+    meta = jit(every.init)(KEY)
     meta = type(meta)(meta.network, meta.codes, meta.prior, jnp.asarray([0.0, -40.0, -40.0, -1.0, -40.0, -40.0]))
     support, query = points(4, 0), points(6, 1)
 

@@ -76,7 +76,7 @@ def test_memory_is_flat_in_inner_steps():
 
     def memory(adjoint, steps):
         chosen = learner(adjoint, steps=steps)
-        meta = chosen.init(KEY)
+        meta = jit(chosen.init)(KEY)
         program = jax.jit(jax.grad(lambda m: QueryLoss("each")(chosen, m, task(), key=KEY)[0])).lower(meta).compile()
         return program.memory_analysis().temp_size_in_bytes
 

@@ -60,7 +60,7 @@ def test_platipus_without_variance_is_maml(model, kind, fit, x64):
     """Variances of 1e-24 and both gammas 0: the bound is MAML's NLL of the query, and so is its gradient in mu."""
     inner = GradientLearner(model, rule=Sgd(0.05), steps=2, fit=fit)
     learner, one = PlatipusLearner(inner, gamma=0.0, std=1e-12), task(kind=kind)
-    meta = learner.init(KEY)
+    meta = jit(learner.init)(KEY)
 
     def bound(mean):
         return Elbo(samples=2)(learner, eqx.tree_at(lambda m: m.mean, meta, mean), one, key=KEY)[0]
@@ -79,7 +79,7 @@ def test_platipus_without_variance_is_maml(model, kind, fit, x64):
 def test_platipus_prior_and_guide_are_one_gradient_step_from_mu(fit, x64):
     """The prior's mean moves on the support with gamma_p, the guide's on the query with gamma_q; variances are the learned."""
     learner, one = PlatipusLearner(GradientLearner(MODEL, steps=3, fit=fit)), task()
-    meta = dataclasses.replace(learner.init(KEY), prior_rate=jnp.asarray(0.03), guide_rate=jnp.asarray(0.2))
+    meta = dataclasses.replace(jit(learner.init)(KEY), prior_rate=jnp.asarray(0.03), guide_rate=jnp.asarray(0.2))
 
     def loss(mean, data):
         if fit == "sum":
@@ -99,7 +99,7 @@ def test_platipus_prior_and_guide_are_one_gradient_step_from_mu(fit, x64):
 def test_platipus_adapts_draws_of_its_prior(x64):
     """With variances and no inner steps the particles are N(prior mean, sigma^2), one from another independent."""
     learner = PlatipusLearner(GradientLearner(Line(), steps=0), particles=4000, std=0.5)
-    meta, support = learner.init(KEY), task().support
+    meta, support = jit(learner.init)(KEY), task().support
     drawn = jit(lambda m, s: learner.adapt(m, s, key=KEY))(meta, support).params
     prior = learner.prior(meta, support)
     for name in ("w", "b"):
@@ -118,7 +118,7 @@ def test_abml_climbs_to_the_conjugate_posterior_and_the_bound_to_its_evidence(x6
     """With a full inner KL and sums of nats the fitted q is the exact posterior, and minus the bound its log evidence."""
     inner = GradientLearner(Line(), rule=Sgd(5e-3), steps=1500)
     learner = AbmlLearner(inner, draws=64, inner_kl=1.0, std=0.5)
-    meta, data = learner.init(KEY), line_task()
+    meta, data = jit(learner.init)(KEY), line_task()
     q = jit(lambda m, s: learner.fitted(m, s, key=KEY))(meta, data)
     x, y, prior = np.asarray(data.x), np.asarray(data.y), 1 / 0.5**2
     for name, column in (("w", x), ("b", np.ones_like(x))):
@@ -135,7 +135,7 @@ def test_abml_climbs_to_the_conjugate_posterior_and_the_bound_to_its_evidence(x6
 
 def test_abml_hyper_prior_is_the_density_it_names(x64):
     learner = AbmlLearner(GradientLearner(Line()), std=0.5, shape=3.0, rate=2.0)
-    meta = eqx.tree_at(lambda m: m.prior.mean.params["w"], learner.init(KEY), jnp.asarray(0.7))
+    meta = eqx.tree_at(lambda m: m.prior.mean.params["w"], jit(learner.init)(KEY), jnp.asarray(0.7))
     gamma = (3.0 - 1) * np.log(4.0) - 2.0 * 4.0
     np.testing.assert_allclose(learner.log_hyper_prior(meta), -0.5 * 0.7**2 + 2 * gamma, rtol=1e-12)
 

@@ -130,7 +130,7 @@ def test_maml_preset_is_plain_squared_error_on_the_weights():
     """Written out by hand, without the library's model, likelihood or learner."""
     one, rate = task(), 0.01
     method = methods.maml(MODEL, inner_learning_rate=rate)
-    meta = method.learner.init(KEY)
+    meta = jit(method.learner.init)(KEY)
 
     def error(weights, data):
         first, last = weights
@@ -156,7 +156,7 @@ def test_maml_preset_is_plain_squared_error_on_the_weights():
 def test_emaml_is_independent_mamls():
     one, members = task(), 3
     ensemble, alone = methods.emaml(MODEL, particles=members), methods.maml(MODEL)
-    meta = ensemble.learner.init(KEY)
+    meta = jit(ensemble.learner.init)(KEY)
 
     def value_and_grad(method):
         return jax.value_and_grad(lambda m: method.objective(method.learner, m, one, key=KEY)[0])

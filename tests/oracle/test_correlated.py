@@ -26,7 +26,7 @@ KEY = jax.random.key(0)
 def test_posterior_and_evidence_are_those_of_the_joint_gaussian():
     rng = np.random.default_rng(0)
     learner = CorrelatedLearner(HierarchicalLearner(Basis(("line",)), 2, "lines", draws=1))
-    meta = learner.init(KEY)
+    meta = jit(learner.init)(KEY)
     drawn = {name: rng.normal(size=leaf.shape) * 0.3 - 0.3 for name, leaf in meta.inner.scales.items()}
     scales = {name: jnp.asarray(values, jnp.float32) for name, values in drawn.items()}
     mean = jnp.asarray(rng.normal(size=meta.inner.mean.shape), jnp.float32)

@@ -45,7 +45,7 @@ def conditioned(name, length, scale, x, y, noise=0.02):
 def points(family, count, seed):
     """One task's points, in both precisions."""
     key = jax.random.key(seed)
-    given = family.points(family.process(key), jax.random.fold_in(key, 1), count)
+    given = jax.jit(lambda key: family.points(family.process(key), jax.random.fold_in(key, 1), count))(key)
     return given, np.asarray(given.x[:, 0], float), np.asarray(given.y[:, 0], float)
 
 
@@ -107,7 +107,7 @@ def test_points_have_the_covariance_of_their_process():
 def test_twice_the_nodes_change_nothing():
     """The quadrature's own error at the papers' largest numbers of points."""
     family = GaussianProcesses(40, 10)
-    task = family.sample(jax.random.key(0))
+    task = jax.jit(family.sample)(jax.random.key(0))
 
     def nll(learner):
         return jax.jit(lambda task: learner.adapt(None, task.support).predict(task.query.x).log_prob(task.query.y))(task)
@@ -155,7 +155,7 @@ def test_impossible_processes_are_refused(wrong):
 def test_waves_below_exact_heads_are_a_stationary_process():
     """Their inner products depend on the distance of two inputs alone, and the spectrum and the noise on the code."""
     features = WaveFeatures(waves=8)
-    params = features.init(jax.random.key(0))
+    params = jax.jit(features.init)(jax.random.key(0))
 
     @jax.jit
     def gram(shift, code):
@@ -171,7 +171,7 @@ def test_waves_below_exact_heads_are_a_stationary_process():
 def test_waves_whose_network_has_grown_still_have_a_finite_evidence():
     """Training meets such codes, where no task needs them, and sizes that overflow would end it."""
     learner = ConjugateLearner(WaveFeatures(waves=8), 1, particles=2, codes="drawn")
-    task, meta = GaussianProcesses(shots=5).sample(jax.random.key(0)), learner.init(jax.random.key(1))
-    grown = dataclasses.replace(meta, network=jax.tree.map(lambda leaf: 1e3 * leaf, meta.network))
+    task, meta = jax.jit(GaussianProcesses(shots=5).sample)(jax.random.key(0)), jax.jit(learner.init)(jax.random.key(1))
+    grown = dataclasses.replace(meta, network=jax.tree.map(lambda leaf: np.float32(1e3) * np.asarray(leaf), meta.network))
     answer = jax.jit(lambda meta, key: learner.adapt(meta, task.support, key=key).predict(task.query.x).log_prob(task.query.y))
     assert np.isfinite(answer(grown, jax.random.key(2))).all()

@@ -172,7 +172,7 @@ def test_the_evidence_of_a_support_is_that_of_quadrature(name):
     """One task whose constant alone is open: the integral over one number."""
     likelihood, rows = FAMILIES[name], told(name, 1, 6)
     learner = GeneralisedLearner(layout(rows)[0], likelihood, "constant", draws=1, point="mean")
-    meta = learner.init(KEY)
+    meta = jit(learner.init)(KEY)
     meta = dataclasses.replace(meta, root=jnp.zeros_like(meta.root), centre=jnp.asarray(0.4))
     wide = {**meta.scales, "lines": jnp.full((1, 1), np.log(0.9))}
     meta = dataclasses.replace(meta, scales=wide)
@@ -302,7 +302,7 @@ def test_classes_are_integrated_over_what_is_not_known():
         fit_basis(np.zeros((6, 1)), np.arange(6) // 3)[0], BernoulliLikelihood(), "constant", draws=1, point="mean"
     )
     learner = ClassesLearner(inner, order)
-    meta = learner.init(KEY)
+    meta = jit(learner.init)(KEY)
     wide = {**meta.scales, "lines": jnp.full((2, 1, 1), np.log(0.9))}
     meta = dataclasses.replace(meta, root=jnp.zeros_like(meta.root), centre=jnp.array([0.4, -0.3]), scales=wide)
     y = np.pad(np.eye(3)[classes], ((0, 2), (0, 0)))

@@ -36,7 +36,7 @@ def learner(request):
     rows = told(np.random.default_rng(0), 20, 8)
     basis, knots = fit_basis(rows.x.reshape(-1, 1), numbers(rows))
     learner = HierarchicalLearner(basis, deviation=request.param, draws=2)
-    meta = learner.init(KEY)
+    meta = jit(learner.init)(KEY)
     moved = jax.tree.map(lambda leaf: leaf + jnp.linspace(0.0, 0.3, 2).reshape(2, *[1] * (leaf.ndim - 1)), meta.scales)
     mean = 0.1 * jax.random.normal(KEY, meta.mean.shape)
     return learner, dataclasses.replace(meta, knots=knots, scales=moved, mean=mean, log_weights=jnp.array([0.0, -1.0]))

@@ -165,7 +165,7 @@ def test_heads_of_hidden_layers_are_the_network():
 
 def test_prior_tasks_are_draws_of_the_prior():
     task = OneTask.draw()
-    drawn = jax.vmap(PriorTasks(task).sample)(jax.random.split(KEY, 2000))
+    drawn = jax.jit(jax.vmap(PriorTasks(task).sample))(jax.random.split(KEY, 2000))
     assert drawn.support.x.shape == (2000, 5, 1)
     # Var f = (E sum of 16 tanh^2 + 1) / precision + noise^2, the first by draws of its own.
     rng = np.random.default_rng(0)
