@@ -168,16 +168,16 @@ def test_command_on_a_table_writes_the_same_numbers_everywhere(tmp_path):
         csv.writer(file).writerows([("task", "x", "y"), *rows])
     out = tmp_path / "board"
     columns = ("--task", "task", "--x", "x", "--y", "y", "--shots", "2,5")
-    options = (*columns, "--methods", "pretrain,cnp", "--steps", 3, "--seeds", 1)
+    options = (*columns, "--methods", "pretrain,linear", "--steps", 3, "--seeds", 1)
     assert run(table, "--out", out, *options) == 0
     results = json.loads((out / "results.json").read_text())["scores"]
     assert {(row["method"], row["shots"], row["seeds"], row["tasks"]) for row in results} == {
-        (name, shots, 1, 3) for name in ("pretrain", "cnp") for shots in (2, 5)
+        (name, shots, 1, 3) for name in ("pretrain", "linear") for shots in (2, 5)
     }
     with (out / "results.csv").open() as file:
         assert [row["mean"] for row in csv.DictReader(file)] == [f"{row['mean']:.6g}" for row in results]
     assert (out / "leaderboard.png").stat().st_size > 10_000
-    assert "| cnp" in (out / "results.md").read_text()
+    assert "| linear" in (out / "results.md").read_text()
 
 
 def test_seeds_of_a_table_hold_out_other_tasks_and_spare_ones_are_neither_trained_nor_scored_on(tmp_path):

@@ -226,7 +226,7 @@ def test_refusals(model, name):
 def test_arrays_to_recalibrate_on_are_a_tables_columns_in_order():
     x, y, groups = family(6, 6, 3)
     columns = {"task": "who", "x": ["when"], "y": ["what"]}
-    model = FewShotRegressor("maml", steps=2, batch=2, shots=np.int64(2)).fit(table_of(x, y, groups), **columns)
+    model = FewShotRegressor("linear", steps=2, batch=2, shots=np.int64(2)).fit(table_of(x, y, groups), **columns)
     x, y, groups = family(10, 6, 4)
     groups = groups + 6
     by_name, by_order = FewShotRegressor(), FewShotRegressor()
