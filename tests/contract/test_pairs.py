@@ -211,14 +211,14 @@ SCORED = {"query joint", "query squared_error"}
 
 
 def chosen(name, objectives):
-    """The objectives that every test run tries: of a kind of learner those that differ, of another the plainest and the
-    furthest from it. All of them are tried by the costly tests, and so is every variant of a kind of learner.
+    """The objectives that every test run tries: of a kind of learner those that differ, of a named method the plainest and
+    the furthest from it, of a variant the plainest. All of them are tried by the costly tests, and so is every variant.
     """
     if name in LEARNERS:
         alike = ALIKE if name in ("stein", "exact") else ALIKE | SCORED
         return {key: one for key, one in objectives.items() if key not in alike}
     keys = list(objectives)
-    return {key: objectives[key] for key in dict.fromkeys((keys[0], keys[-1]))}
+    return {key: objectives[key] for key in dict.fromkeys((keys[0],) if name in VARIANTS else (keys[0], keys[-1]))}
 
 
 BRIEFLY = {name: chosen(name, objectives) for name, (_, objectives) in ACCEPTED.items()}

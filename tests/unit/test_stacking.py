@@ -49,7 +49,7 @@ def tasks():
 
 def test_a_training_draws_the_tasks_that_it_sees_alone():
     source = FoldTasks(tasks(), jnp.array([1, 4, 5, 1]), jnp.asarray(3))
-    drawn = jax.vmap(lambda key: source.sample(key).query.x[0, 0])(jax.random.split(jax.random.key(0), 200))
+    drawn = jax.jit(jax.vmap(lambda key: source.sample(key).query.x[0, 0]))(jax.random.split(jax.random.key(0), 200))
     assert set(np.asarray(drawn).tolist()) == {1.0, 4.0, 5.0}
 
 
@@ -144,7 +144,7 @@ def test_errors_that_are_not_normal_have_their_shape_found_and_normal_ones_have_
 def test_a_mixture_whose_errors_have_a_shape_is_saved_and_answers_with_it(tmp_path):
     learner = PooledLearner((HierarchicalLearner(Basis(("curve",)), draws=2),), (1,), kinds=2)
     shape = Shape(*(jnp.array(part) for part in ([-0.4, -1.2], [-0.3, 0.7], [0.6, 1.3])))
-    meta = dataclasses.replace(learner.init(jax.random.key(0)), shape=shape)
+    meta = dataclasses.replace(jax.jit(learner.init)(jax.random.key(0)), shape=shape)
     bmaml.Run(bmaml.Method(learner, QueryLoss("points")), meta, bmaml.Plan(1, 1, Adam(1e-2)), 1).save(tmp_path / "m")
     again = bmaml.load(tmp_path / "m")
     few, x = Data(*(jnp.array(part) for part in ([[0.3]], [[0.5]], [1.0]))), jnp.array([[-0.5]])
