@@ -160,13 +160,13 @@ def installed(folder, monkeypatch, module, points):
 GUESTS = """
 import bmaml
 from bmaml.methods import MethodSpec, OfModel
-from bmaml.tasks import Sinusoids, TaskSpec
+from bmaml.tasks import TaskSpec, maml_sinusoids
 
 def guest(model, *, inner_steps=1):
     return bmaml.methods.fomaml(model, inner_steps=inner_steps)
 
 spec = MethodSpec("guest", guest, OfModel(), fits=("numbers", "classes"), papers=("x",), bibtex="@misc{x,\\n  title = {X}\\n}")
-waves = TaskSpec("guest-waves", Sinusoids, shots=(2,), queries=3)
+waves = TaskSpec("guest-waves", maml_sinusoids, shots=(2,), queries=3)
 misnamed = MethodSpec("other", guest)
 """
 POINTS = """[bmaml.methods]
