@@ -215,7 +215,7 @@ def chosen(name, objectives):
     the furthest from it, of a variant the plainest. All of them are tried by the costly tests, and so is every variant.
     """
     if name in LEARNERS:
-        alike = ALIKE if name in ("stein", "exact") else ALIKE | SCORED
+        alike = ALIKE if name in ("stein", "exact") else ALIKE | SCORED | {"pooled each"}
         return {key: one for key, one in objectives.items() if key not in alike}
     keys = list(objectives)
     return {key: objectives[key] for key in dict.fromkeys((keys[0],) if name in VARIANTS else (keys[0], keys[-1]))}

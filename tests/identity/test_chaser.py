@@ -44,8 +44,15 @@ def test_without_a_chase_the_gradient_is_reptiles():
     assert loss > 1e-4
 
 
-@pytest.mark.parametrize("direction", [Independent(), Stein()], ids=["gradient", "stein"])
-@pytest.mark.parametrize("prior", [GammaPrior(), AroundInit(2.0)], ids=["gamma", "around-init"])
+@pytest.mark.parametrize(
+    ("prior", "direction"),
+    [
+        pytest.param(GammaPrior(), Stein(), id="gamma-stein"),
+        pytest.param(AroundInit(2.0), Independent(), id="around-init-gradient"),
+        pytest.param(GammaPrior(), Independent(), id="gamma-gradient", marks=pytest.mark.costly),
+        pytest.param(AroundInit(2.0), Stein(), id="around-init-stein", marks=pytest.mark.costly),
+    ],
+)
 def test_one_particle_and_one_leader_step_are_maml_on_the_log_joint(prior, direction):
     """2 alpha times the meta-gradient of -log p(theta_n, support and query), hyper-parameters in the distance.
 

@@ -24,7 +24,8 @@ pytest.importorskip("blackjax", reason="the reference sampler is an extra: pip i
 KEY = jax.random.key(0)
 
 
-@pytest.mark.parametrize("sampler", [nuts, hmc])
+# NUTS is held by the closed posterior below, too.
+@pytest.mark.parametrize("sampler", [pytest.param(nuts, marks=pytest.mark.costly), hmc])
 def test_moments_of_a_gaussian(sampler):
     """With about n effective draws a mean is off by 1 / sqrt(n) deviations; four of those are allowed.
 

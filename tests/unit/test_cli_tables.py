@@ -217,7 +217,7 @@ def test_suggest_ranks_the_pool_for_each_task(folder, new, tmp_path, capsys):
     assert [row["patient"] for row in rows_of(capsys.readouterr().out)] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("by", ["information", "reduction", "random"])
+@pytest.mark.parametrize("by", ["information", pytest.param("reduction", marks=pytest.mark.costly), "random"])
 def test_suggest_by_other_acquisitions(by, folder, new, tmp_path, capsys):
     assert run("suggest", folder / "model", new, "--by", by) == 0
     assert [row["patient"] for row in rows_of(capsys.readouterr().out)] == ["a", "b", "c"]

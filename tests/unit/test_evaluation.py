@@ -26,7 +26,7 @@ from bmaml.inference.posteriors import AbstractPosterior
 from bmaml.learners.base import AbstractLearner
 from bmaml.learners.predictor import Predictor
 from bmaml.learners.resized import drawing
-from bmaml.methods import Method
+from bmaml.methods import METHODS, Method, MethodSpec
 from bmaml.models import MLP, GaussianModel
 from bmaml.recipes.families import build_method
 from bmaml.rl import Navigation
@@ -248,20 +248,33 @@ def test_what_answers_must_fit_what_was_trained():
     assert method.answerer is method.learner
 
 
-def test_every_front_door_answers_alike(tmp_path, capsys):
-    """A board trains experts, with 16 kept of 256. The board, `evaluate`, the command line and `run.adapt` keep 64 of 512."""
+def longer(model, *, inner_steps=1):
+    """A method that answers after more steps than it trains with."""
+    method = methods.fomaml(model, inner_steps=inner_steps)
+    return dataclasses.replace(method, answering=dataclasses.replace(method.learner, steps=9))
+
+
+# Experts, which train with 16 kept of 256 and answer with 64 kept of 512, compile for long.
+@pytest.mark.parametrize(
+    ("name", "answers"),
+    [("longer", {"steps": 9}), pytest.param("experts", {"particles": 512, "kept": 0.125}, marks=pytest.mark.costly)],
+)
+def test_every_front_door_answers_alike(name, answers, tmp_path, capsys):
+    """A board trains a method. The board, `evaluate`, the command line and `run.adapt` answer as the method says."""
+    METHODS.add(MethodSpec("longer", longer))
     arena = FamilyArena("maml-sinusoid", (3,))
-    (entry,) = Board(arena, ("experts",), (0,), steps=1, count=8).run(tmp_path)
-    run = load(tmp_path / "runs" / "experts-0")
+    (entry,) = Board(arena, (name,), (0,), steps=1, count=8).run(tmp_path)
+    run = load(tmp_path / "runs" / f"{name}-0")
     found = evaluate(run, arena.test(), shots=3, count=8, queries=arena.queries, seed=1)
     np.testing.assert_allclose(found.scores[3, None]["nll"], entry.scores[3, "nll"], rtol=1e-4)
     options = ("--shots", "3", "--count", "8", "--queries", str(arena.queries), "--seed", "1", "--json")
-    assert command("evaluate", tmp_path / "runs" / "experts-0", *options) == 0
+    assert command("evaluate", tmp_path / "runs" / f"{name}-0", *options) == 0
     shown = {row["metric"]: row["mean"] for row in json.loads(capsys.readouterr().out)}
     assert shown["nll"] == pytest.approx(found.get("nll", 3).mean, rel=1e-4)
 
     given, asked = task(kind=points).support, jnp.linspace(-2, 2, 5)[:, None]
-    learner = dataclasses.replace(run.method.learner, particles=512, kept=0.125)
+    learner = dataclasses.replace(run.method.learner, **answers)
+    assert learner != run.method.learner
     expected = jax.jit(lambda: learner.adapt(run.meta, given, key=jax.random.key(0)).predict(asked))()
     answer = run.adapt(given).predict(asked)
     np.testing.assert_allclose(answer.std, expected.std, rtol=1e-4)

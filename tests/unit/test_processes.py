@@ -94,7 +94,9 @@ def ended(process):
     return float(told.splitlines()[-1])
 
 
-@pytest.mark.parametrize("kind", ["fomaml", pytest.param("mixed", marks=pytest.mark.costly)])
+# Three processes that each start and compile. That tasks are spread over devices and change nothing is held above.
+@pytest.mark.costly
+@pytest.mark.parametrize("kind", ["fomaml", "mixed"])
 def test_two_processes_train_what_one_with_two_devices_does_bit_for_bit(kind, tmp_path):
     port = free_port()
     pair = [beginning(kind, tmp_path / "two", 1, port, process) for process in (0, 1)]

@@ -147,7 +147,9 @@ def test_own_method_on_a_file_with_categories_several_outputs_and_order(tmp_path
     np.testing.assert_allclose(again, task.predict(new), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["maml", pytest.param("bmaml", marks=pytest.mark.costly)])
+# By name, "linear" is fitted in test_scikit.py and test_many.py, and "pretrain" by a board on a table in test_leaderboard.py.
+@pytest.mark.costly
+@pytest.mark.parametrize("name", ["maml", "bmaml"])
 def test_other_methods_by_name(name):
     x, y, groups = family(6, 6, 3)
     model = FewShotRegressor(name, steps=2, batch=2).fit(x.ravel(), y.ravel(), groups=groups)

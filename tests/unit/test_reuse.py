@@ -35,7 +35,7 @@ def misses():
     ("method", "source", "other"),
     [
         (fomaml(MODEL), fixed_tasks(), fixed_tasks(queries=4, shots=(3, 5), rows=10, count=8)),
-        (POLICIES, Navigation(horizon=4), Navigation(horizon=4)),
+        pytest.param(POLICIES, Navigation(horizon=4), Navigation(horizon=4), marks=pytest.mark.costly),
     ],
     ids=["points", "policies"],
 )
@@ -54,9 +54,15 @@ def nothing(method, plan, options):
     return jax.jit(lambda state: state)
 
 
-def build(plan, method=None):
+def build(plan, method=None, source=None):
     """What a training by that plan is handed."""
-    return reuse.program_of(nothing, method or fomaml(MODEL), plan, fixed_tasks())
+    return reuse.program_of(nothing, method or fomaml(MODEL), plan, source or fixed_tasks())
+
+
+def test_policies_share_a_program_among_seeds_too():
+    worlds = Navigation(horizon=4), Navigation(horizon=4)
+    assert build(PLAN, POLICIES, worlds[0]) is build(dataclasses.replace(PLAN, seed=3), POLICIES, worlds[1])
+    assert build(PLAN, POLICIES, worlds[0]) is not build(PLAN, fomaml(MODEL), worlds[0])
 
 
 @pytest.mark.parametrize(
