@@ -17,10 +17,9 @@ from bmaml.estimators.regressor import FewShotRegressor
 from bmaml.io.sealed import sealed
 from bmaml.tables import read_table
 
-TINY = ["--method", "experts", "--steps", "4", "--particles", "2", "--shots", "0,1,3"]
-# Where any method will do: the quickest to compile.
-LINEAR = ["--method", "linear", "--steps", "4", "--shots", "0,1,3"]
-UNSCORED = [*LINEAR, "--test-share", "0"]
+# The quickest method to compile, since nothing here depends on it.
+TINY = ["--method", "linear", "--steps", "4", "--shots", "0,1,3"]
+UNSCORED = [*TINY, "--test-share", "0"]
 
 
 def write(path, header, rows):
@@ -74,7 +73,7 @@ def test_fit_saves_a_model_that_is_trained_and_scores_of_tasks_it_never_saw(fold
     assert len(report["held_out"]) == 2
     found = {(score["shots"], score["method"]) for score in report["scores"]}
     plain = "mean of the given rows"
-    assert found == {(0, "experts"), (0, "mean of all training rows"), *((s, m) for s in (1, 3) for m in ("experts", plain))}
+    assert found == {(0, "linear"), (0, "mean of all training rows"), *((s, m) for s in (1, 3) for m in ("linear", plain))}
     for score in report["scores"]:
         for estimate in (score["rmse"]["conc"], score["nll"], score["coverage"]["conc"]):
             assert estimate["low"] <= estimate["value"] <= estimate["high"]
@@ -217,7 +216,7 @@ def test_suggest_ranks_the_pool_for_each_task(folder, new, tmp_path, capsys):
     assert [row["patient"] for row in rows_of(capsys.readouterr().out)] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("by", ["information", pytest.param("reduction", marks=pytest.mark.costly), "random"])
+@pytest.mark.parametrize("by", ["information", "reduction", "random"])
 def test_suggest_by_other_acquisitions(by, folder, new, tmp_path, capsys):
     assert run("suggest", folder / "model", new, "--by", by) == 0
     assert [row["patient"] for row in rows_of(capsys.readouterr().out)] == ["a", "b", "c"]
@@ -282,7 +281,7 @@ def test_an_option_that_is_no_finite_number_is_refused_by_name(refused, call):
 def test_fewer_rows_than_any_training_task_had_is_a_note(tmp_path, capsys):
     table = write(tmp_path / "t.csv", ["patient", "time", "dose", "conc"], patients())
     fit = ["fit", table, "--task", "patient", "--x", "time", "--y", "conc", "--out", tmp_path / "m", *UNSCORED]
-    assert run(*fit, "--shots", "2,3") == 0
+    assert run(*fit, "--shots", "2,3", "--method", "experts", "--particles", "2") == 0
     new = write(tmp_path / "n.csv", ["time", "conc"], [[1, 100], [2, ""]])
     capsys.readouterr()
     assert run("predict", tmp_path / "m", new) == 0
@@ -292,7 +291,7 @@ def test_fewer_rows_than_any_training_task_had_is_a_note(tmp_path, capsys):
 def test_two_outputs_are_answered_and_scored_by_name(tmp_path, capsys):
     rows = [[*row, f"{-float(row[3]):.3f}"] for row in patients()]
     table = write(tmp_path / "t.csv", ["patient", "time", "dose", "a", "b"], rows)
-    assert run("fit", table, "--task", "patient", "--x", "time", "--y", "a,b", "--out", tmp_path / "m", *LINEAR) == 0
+    assert run("fit", table, "--task", "patient", "--x", "time", "--y", "a,b", "--out", tmp_path / "m", *TINY) == 0
     assert set(json.loads((tmp_path / "m" / "scores.json").read_text())["scores"][0]["rmse"]) == {"a", "b"}
     new = write(tmp_path / "n.csv", ["time", "a", "b"], [[1, 100, -100], [2, "", ""]])
     capsys.readouterr()

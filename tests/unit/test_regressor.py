@@ -132,7 +132,7 @@ def test_own_method_on_a_file_with_categories_several_outputs_and_order(tmp_path
     lines = ["who,t,kind,a,b"]
     lines += [f"{g},{t},{'uv'[g % 2]},{v},{-v}" for g, t, v in zip(groups, x.ravel(), y.ravel(), strict=True)]
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    method = regression_method("experts", 3, 2, 2)
+    method = regression_method("linear", 3, 2)
     model = FewShotRegressor(method, steps=3, selection="first", seed=5)
     fitted = model.fit(tmp_path / "t.csv", task="who", x=["t", "kind"], y=["a", "b"], order="t", directory=tmp_path / "run")
     assert fitted is model
