@@ -210,7 +210,7 @@ def test_a_program_that_cannot_be_compiled_leaves_no_folder(tmp_path):
 
 def test_overwrite_replaces_a_run_and_nothing_else(tmp_path):
     out = tmp_path / "run"
-    first = bmaml.train(fomaml(MODEL), TASKS, steps=4, batch=2, directory=out)
+    first = bmaml.train(fomaml(MODEL), TASKS, steps=2, batch=2, directory=out)
     (out / "notes.txt").write_text("mine")
     (out / "checkpoint-mine.safetensors").write_text("mine")
     with pytest.raises(InputError, match="say overwrite=True"):

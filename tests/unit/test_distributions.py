@@ -126,12 +126,17 @@ def test_interval_is_central_and_checks_its_level(x64):
 
 def test_draws_have_the_mean_and_follow_the_cdf(continuous):
     count = 3_000
-    draws = jax.jit(lambda key: continuous.sample(key, (count,)))(jax.random.key(3))
+
+    @jax.jit
+    def said(key):
+        draws = continuous.sample(key, (count,))
+        return draws, jax.vmap(continuous.cdf)(draws), continuous.mean, continuous.std
+
+    draws, level, mean, std = (np.asarray(part) for part in said(jax.random.key(3)))
     assert draws.shape == (count, *LOC.shape)
     # 4.5 standard errors of the mean; and Kolmogorov's distance, whose 99.9% point is 1.95 / sqrt(count).
-    np.testing.assert_array_less(jnp.abs(draws.mean(0) - continuous.mean), 4.5 * continuous.std / count**0.5)
-    level = jnp.sort(jax.jit(jax.vmap(continuous.cdf))(draws), axis=0)
-    distance = jnp.abs(level - ((jnp.arange(count, dtype=float) + 0.5) / count)[:, None, None]).max(0)
+    np.testing.assert_array_less(abs(draws.mean(0) - mean), 4.5 * std / count**0.5)
+    distance = abs(np.sort(level, axis=0) - ((np.arange(count) + 0.5) / count)[:, None, None]).max(0)
     np.testing.assert_array_less(distance, 1.95 / count**0.5)
 
 
@@ -166,13 +171,19 @@ def test_a_mixture_of_one_is_its_component(x64):
     np.testing.assert_allclose(one.cdf(y), normal().cdf(y), rtol=1e-12)
 
 
+@jax.jit
+def of_classes(one, y, key):
+    """All that a distribution of three classes says, and the shares of 20,000 draws."""
+    return one.mean, one.log_prob(y), one.entropy(), jax.nn.one_hot(one.sample(key, (20_000,)), 3).mean(0)
+
+
 def test_categorical_is_the_softmax(x64):
     logits = np.array([[1.0, 2.0, -1.0], [0.0, 0.0, 0.0]])
-    one, p = Categorical(jnp.asarray(logits)), np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    np.testing.assert_allclose(one.mean, p, rtol=1e-12)
-    np.testing.assert_allclose(one.log_prob(jnp.array([1, 2])), np.log(p[[0, 1], [1, 2]]), rtol=1e-12)
-    np.testing.assert_allclose(one.entropy(), stats.entropy(p, axis=-1), rtol=1e-12)
-    shares = jax.nn.one_hot(one.sample(jax.random.key(0), (20_000,)), 3).mean(0)
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    mean, log_prob, entropy, shares = of_classes(Categorical(jnp.asarray(logits)), jnp.array([1, 2]), jax.random.key(0))
+    np.testing.assert_allclose(mean, p, rtol=1e-12)
+    np.testing.assert_allclose(log_prob, np.log(p[[0, 1], [1, 2]]), rtol=1e-12)
+    np.testing.assert_allclose(entropy, stats.entropy(p, axis=-1), rtol=1e-12)
     np.testing.assert_allclose(shares, p, atol=4 * 0.5 / 20_000**0.5)
 
 
@@ -182,11 +193,11 @@ def test_categorical_mixture_averages_probabilities(x64):
     one = mixture(jnp.log(jnp.asarray(weights)), Categorical(logits))
     assert isinstance(one, CategoricalMixture)
     p = np.tensordot(weights, np.asarray(jax.nn.softmax(logits)), 1)
-    y = jnp.array([0, 1, 2, 1, 0])
-    np.testing.assert_allclose(one.mean, p, rtol=1e-12)
-    np.testing.assert_allclose(one.log_prob(y), np.log(p[np.arange(5), y]), rtol=1e-12)
-    np.testing.assert_allclose(one.entropy(), stats.entropy(p, axis=-1), rtol=1e-12)
-    shares = jax.nn.one_hot(one.sample(jax.random.key(1), (20_000,)), 3).mean(0)
+    y = np.array([0, 1, 2, 1, 0])
+    mean, log_prob, entropy, shares = of_classes(one, y, jax.random.key(1))
+    np.testing.assert_allclose(mean, p, rtol=1e-12)
+    np.testing.assert_allclose(log_prob, np.log(p[np.arange(5), y]), rtol=1e-12)
+    np.testing.assert_allclose(entropy, stats.entropy(p, axis=-1), rtol=1e-12)
     np.testing.assert_allclose(shares, p, atol=4 * 0.5 / 20_000**0.5)
 
 
@@ -197,24 +208,32 @@ def test_only_known_components_mix():
 
 
 def test_stretched_is_a_density_about_the_same_mean_with_the_scales_it_says(continuous):
-    wide = stretched(continuous, 1.7, 0.1)
-    np.testing.assert_allclose(wide.mean, continuous.mean, rtol=1e-12)
+
+    @jax.jit
+    def said(continuous):
+        wide = stretched(continuous, 1.7, 0.1)
+        low, high = wide.interval(0.8)
+        return wide, continuous.mean, wide.mean, wide.variance, wide.cdf(high) - wide.cdf(low)
+
+    wide, mean, same, variance, mass = said(continuous)
+    np.testing.assert_allclose(same, mean, rtol=1e-12)
     # One output at a time: the marginal's mass, by its quantiles and its CDF.
-    low, high = wide.interval(0.8)
-    np.testing.assert_allclose(wide.cdf(high) - wide.cdf(low), 0.8, atol=1e-9)
+    np.testing.assert_allclose(mass, 0.8, atol=1e-9)
     parts = wide.components if isinstance(wide, Mixture) else wide
     own = continuous.components if isinstance(continuous, Mixture) else continuous
-    np.testing.assert_allclose(parts.scale, 1.7 * jnp.broadcast_to(own.scale, parts.scale.shape), rtol=1e-12)
-    heaviness = 0.1 + (1 / own.df if isinstance(own, StudentT) else 0.0)
-    np.testing.assert_allclose(1 / parts.df, jnp.broadcast_to(jnp.minimum(heaviness, 0.48), parts.df.shape), rtol=1e-12)
-    assert jnp.isfinite(wide.variance).all()
+    np.testing.assert_allclose(parts.scale, 1.7 * np.broadcast_to(own.scale, parts.scale.shape), rtol=1e-12)
+    heaviness = 0.1 + (1 / np.asarray(own.df) if isinstance(own, StudentT) else 0.0)
+    wanted = np.broadcast_to(np.minimum(heaviness, 0.48), parts.df.shape)
+    np.testing.assert_allclose(1 / np.asarray(parts.df), wanted, rtol=1e-12)
+    assert np.isfinite(variance).all()
 
 
 def test_stretching_by_nothing_changes_next_to_nothing(continuous):
     y = jnp.asarray(LOC + 1.5 * SCALE)
-    same = stretched(continuous, 1.0, 0.0)
-    np.testing.assert_allclose(same.log_prob(y), continuous.log_prob(y), rtol=2e-3, atol=2e-3)
-    np.testing.assert_allclose(same.cdf(y), continuous.cdf(y), atol=1e-3)
+    both = jax.jit(lambda own, y: [(one.log_prob(y), one.cdf(y)) for one in (stretched(own, 1.0, 0.0), own)])
+    (log_prob, cdf), (own_log_prob, own_cdf) = both(continuous, y)
+    np.testing.assert_allclose(log_prob, own_log_prob, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(cdf, own_cdf, atol=1e-3)
 
 
 def test_the_logits_of_classes_are_divided():
